@@ -1,0 +1,58 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The library and the `lift3d` command for pip; colcon uses package.xml and CMakeLists.txt."""
+
+from pathlib import Path
+import re
+
+from setuptools import find_packages
+from setuptools import setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(
+    r"^__version__ = '(.+)'$", (HERE / 'lift3d_ros/__init__.py').read_text(), re.MULTILINE)[1]
+
+setup(
+    name='lift3d_ros',
+    version=VERSION,
+    description='A masked camera image in, the whole object out: a closed, coloured, metric mesh',
+    license='Apache-2.0',
+    # With the root named, an editable install is a plain path entry, which lets the generated
+    # interfaces of an overlay join this package (see lift3d_ros/__init__.py).
+    package_dir={'': '.'},
+    packages=find_packages(include=['lift3d_ros', 'lift3d_ros.*']),
+    include_package_data=False,
+    package_data={'lift3d_ros': ['py.typed', 'data/**/*'], '': ['*.safetensors', '*.json']},
+    python_requires='>=3.10',
+    install_requires=[
+        'numpy>=1.21.5,<3',
+        'scipy>=1.8',
+        'scikit-image>=0.19',
+        'opencv-python-headless>=4.5.4',
+        'trimesh>=4.0',
+        'fast-simplification>=0.1.7',
+        'open3d>=0.18',
+        'pillow>=9.0',
+        'tqdm>=4.57',
+        'psutil>=5.9',
+        'rosbags>=0.10',
+        'rosbags-image>=0.10',
+    ],
+    extras_require={
+        'test': ['pytest>=7', 'pytest-timeout>=2.1', 'hypothesis>=6.36'],
+    },
+    entry_points={'console_scripts': ['lift3d = lift3d_ros.cli:main']},
+    zip_safe=False,
+)
