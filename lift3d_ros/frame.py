@@ -1,0 +1,210 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What a camera saw: the frame, and the view of one object in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import Camera
+from lift3d_ros.geometry import unit
+
+#: Side of the square picture of an object that the view networks take, pixels.
+VIEW_SIZE = 256
+
+#: Share of that picture that the longer side of the object's bounding box fills (One-2-3-45).
+VIEW_FILL = 0.75
+
+#: Fewer mask pixels than this show no shape.
+MIN_MASK_PIXELS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """
+    One image of a camera, with the depth and the direction of gravity where they are known.
+
+    - ``image``: uint8 RGB, shape (height, width, 3).
+    - ``camera``: of the same size; the image is free of distortion.
+    - ``depth``: float32 metres along z, shape (height, width); 0 or NaN where there is no reading.
+    - ``gravity``: unit vector that points down, in the optical frame.
+    """
+
+    image: NDArray[np.uint8]
+    camera: Camera
+    depth: NDArray[np.float32] | None = None
+    gravity: Array | None = None
+
+    def __post_init__(self) -> None:
+        """
+        Check what belongs together.
+
+        Raises ``LiftError``: ``BAD_IMAGE`` for an image or depth of another type,
+        ``SIZE_MISMATCH`` where sizes differ, ``NO_CAMERA`` for a gravity without direction.
+        """
+        if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] != 3:
+            raise LiftError(
+                ErrorCode.BAD_IMAGE,
+                f'The image has type {self.image.dtype} and shape {self.image.shape}; it must be '
+                'uint8 RGB, height x width x 3.',
+            )
+        size = (self.camera.height, self.camera.width)
+        if self.image.shape[:2] != size:
+            raise LiftError(
+                ErrorCode.SIZE_MISMATCH,
+                f'The image is {self.image.shape[1]} x {self.image.shape[0]}, its camera '
+                f'{size[1]} x {size[0]}; use the camera_info of this very image.',
+            )
+        if self.depth is not None:
+            if self.depth.ndim != 2 or self.depth.dtype != np.float32:
+                raise LiftError(
+                    ErrorCode.BAD_IMAGE,
+                    f'The depth has type {self.depth.dtype} and shape {self.depth.shape}; it must '
+                    'be float32 metres, height x width.',
+                )
+            if self.depth.shape != size:
+                raise LiftError(
+                    ErrorCode.SIZE_MISMATCH,
+                    f'The depth is {self.depth.shape[1]} x {self.depth.shape[0]}, the image '
+                    f'{size[1]} x {size[0]}; register the depth to the image first.',
+                )
+        if self.gravity is not None:
+            try:
+                direction = unit(np.asarray(self.gravity, np.float64).reshape(3))
+            except ValueError as error:
+                raise LiftError(
+                    ErrorCode.NO_CAMERA,
+                    'The gravity must be a direction [x, y, z] in the optical frame; leave it out '
+                    'where it is not known.',
+                ) from error
+            object.__setattr__(self, 'gravity', direction)
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectView:
+    """
+    One object of a frame.
+
+    - ``frame``, ``mask``: the whole frame, and where the object is in it, bool (height, width).
+    - ``image``: uint8 RGB, shape (VIEW_SIZE, VIEW_SIZE, 3): the object on white, its bounding box
+      in the middle and ``VIEW_FILL`` of the side long.
+    - ``alpha``: uint8, shape (VIEW_SIZE, VIEW_SIZE), 255 on the object.
+    - ``camera``: the camera of that picture, in the same optical frame.
+    - ``truncated``: the object reaches the border of the frame, so part of it was not seen.
+    """
+
+    frame: Frame
+    mask: NDArray[np.bool_]
+    image: NDArray[np.uint8]
+    alpha: NDArray[np.uint8]
+    camera: Camera
+    truncated: bool
+
+    def elevation(self) -> float | None:
+        """
+        Return the camera's elevation over the object's horizon in degrees, from gravity.
+
+        The ray through the middle of the picture meets the object; it dips below the horizon by
+        the angle whose sine is its component along gravity.
+        """
+        if self.frame.gravity is None:
+            return None
+        middle = (VIEW_SIZE - 1) / 2.0
+        ray = unit(self.camera.unproject(middle, middle, 1.0))
+        return float(np.degrees(np.arcsin(np.clip(ray @ self.frame.gravity, -1.0, 1.0))))
+
+
+def bounding_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """
+    Return left, top, right, bottom of a mask's pixels, right and bottom exclusive.
+
+    Raises ``LiftError(EMPTY_MASK)`` for a mask without pixels.
+    """
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    if not len(columns):
+        raise LiftError(
+            ErrorCode.EMPTY_MASK, 'The mask has no pixels; is the object in the image?'
+        )
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def crop_object(frame: Frame, mask: NDArray[np.bool_]) -> ObjectView:
+    """
+    Cut the object out of the frame.
+
+    ``mask`` is bool, shape (height, width) of the frame. Raises ``LiftError``: ``BAD_IMAGE`` for
+    a mask of another type, ``SIZE_MISMATCH``, ``EMPTY_MASK``, ``MASK_TOO_SMALL``.
+    """
+    if mask.dtype != np.bool_ or mask.ndim != 2:
+        raise LiftError(
+            ErrorCode.BAD_IMAGE,
+            f'The mask has type {mask.dtype} and shape {mask.shape}; it must be bool, height x '
+            'width.',
+        )
+    if mask.shape != frame.image.shape[:2]:
+        raise LiftError(
+            ErrorCode.SIZE_MISMATCH,
+            f'The mask is {mask.shape[1]} x {mask.shape[0]}, the image '
+            f'{frame.camera.width} x {frame.camera.height}; scale the mask to the image, nearest '
+            'neighbour.',
+        )
+    left, top, right, bottom = bounding_box(mask)
+    pixels = int(np.count_nonzero(mask))
+    if pixels < MIN_MASK_PIXELS or min(right - left, bottom - top) < 3:
+        raise LiftError(
+            ErrorCode.MASK_TOO_SMALL,
+            f'The mask has {pixels} pixels in a box of {right - left} x {bottom - top}; at least '
+            f'{MIN_MASK_PIXELS} and 3 x 3 are needed. Move closer or use more resolution.',
+        )
+    # Only the box is worked on, so a large frame costs no more than a small one.
+    box = np.s_[top:bottom, left:right]
+    weight = mask[box].astype(np.float32)
+    colour = frame.image[box] * weight[..., None]
+    scale = VIEW_FILL * VIEW_SIZE / max(weight.shape)
+    rows, columns = (max(1, round(scale * n)) for n in weight.shape)
+    # Colours are weighted by the mask before they are resized: no background bleeds in.
+    filter_ = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_LINEAR
+    weight = cv2.resize(weight, (columns, rows), interpolation=filter_)[..., None]
+    colour = cv2.resize(colour, (columns, rows), interpolation=filter_)
+    x, y = (VIEW_SIZE - columns) // 2, (VIEW_SIZE - rows) // 2
+    inside = np.s_[y:y + rows, x:x + columns]
+    image = np.full((VIEW_SIZE, VIEW_SIZE, 3), 255, np.uint8)
+    alpha = np.zeros((VIEW_SIZE, VIEW_SIZE), np.uint8)
+    image[inside] = np.rint(colour + 255.0 * (1.0 - weight))
+    alpha[inside] = np.rint(255.0 * weight[..., 0])
+    scale_x, scale_y = columns / (right - left), rows / (bottom - top)
+    height, width = mask.shape
+    return ObjectView(
+        frame=frame,
+        mask=mask,
+        image=image,
+        alpha=alpha,
+        camera=frame.camera.crop(
+            left - 0.5 - x / scale_x,
+            top - 0.5 - y / scale_y,
+            VIEW_SIZE,
+            VIEW_SIZE,
+            scale_x,
+            scale_y,
+        ),
+        truncated=left == 0 or top == 0 or right == width or bottom == height,
+    )

@@ -1,0 +1,138 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The method without a network: depth, mask and symmetry to a closed mesh."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lift3d_ros.frame import ObjectView
+from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import invert
+from lift3d_ros.geometry import rigid
+from lift3d_ros.geometry import transform
+from lift3d_ros.placement.support import find_support
+from lift3d_ros.placement.support import Support
+from lift3d_ros.progress import Progress
+from lift3d_ros.shape import Mesh
+from lift3d_ros.shape import Shape
+from lift3d_ros.surface.carving import carve
+from lift3d_ros.surface.carving import search_box
+from lift3d_ros.surface.carving import SearchBox
+from lift3d_ros.surface.coloring import paint
+from lift3d_ros.surface.meshing import extract_surface
+from lift3d_ros.surface.observation import Observation
+from lift3d_ros.surface.observation import observe
+from lift3d_ros.surface.symmetry import find_symmetry
+from lift3d_ros.surface.symmetry import REVOLUTION
+from lift3d_ros.surface.symmetry import rotations
+from lift3d_ros.surface.symmetry import Symmetry
+from lift3d_ros.surface.symmetry import SymmetrySearch
+
+
+@dataclass(frozen=True)
+class Geometric:
+    """
+    Depth, mask and the most plausible symmetry to a closed mesh; no weights, one CPU core.
+
+    - ``resolution``: voxels along the longest side of the volume that is searched.
+    - ``max_faces``: bound of the mesh.
+    """
+
+    max_faces: int = 20_000
+    resolution: int = 80
+    search: SymmetrySearch = field(default_factory=SymmetrySearch)
+
+    def load(self) -> None:
+        """Nothing to load."""
+
+    def unload(self) -> None:
+        """Nothing to free."""
+
+    def lift(self, view: ObjectView, rng: np.random.Generator, progress: Progress) -> Shape:
+        """
+        Return the shape of the object in the view.
+
+        Raises ``LiftError``: ``NO_DEPTH_IN_MASK``, ``NO_SURFACE``, ``CANCELLED``, ``TIMEOUT``.
+        """
+        with progress.stage('observe', 0.1):
+            seen = observe(view)
+        with progress.stage('support', 0.2):
+            support = find_support(seen, view.frame.gravity, rng)
+        with progress.stage('symmetry', 0.5):
+            box = search_box(seen, support)
+            if seen.depth is None:
+                # An outline alone tells no symmetry; a solid of revolution is the guess that
+                # neither exaggerates nor forgets a side.
+                symmetry = Symmetry('revolution', _about_axis(box), 0.5)
+            else:
+                symmetry = find_symmetry(
+                    seen, box.T_camera_up, box.area, box.cells, box.cell_volume, rng, self.search
+                )
+        with progress.stage('volume', 0.8):
+            solid, corner, voxel = carve(seen, support, symmetry, box, self.resolution)
+        with progress.stage('mesh', 0.9):
+            vertices, faces = extract_surface(solid, corner, voxel, self.max_faces)
+        with progress.stage('colour', 1.0):
+            in_camera = transform(box.T_camera_up, vertices).astype(np.float32)
+            colors, confidence, observed = paint(seen, support, symmetry, in_camera, 1.5 * voxel)
+        mesh = Mesh(in_camera, faces, colors)
+        return _place(view, seen, support, box, mesh, confidence, observed, voxel)
+
+
+def _about_axis(box: SearchBox) -> Array:
+    """Return the turns about the vertical through the middle of the box, optical frame."""
+    return box.T_camera_up @ rotations(0.0, 0.0, REVOLUTION) @ invert(box.T_camera_up)
+
+
+def _place(
+    view: ObjectView,
+    seen: Observation,
+    support: Support,
+    box: SearchBox,
+    mesh: Mesh,
+    confidence: NDArray[np.float32],
+    observed: NDArray[np.bool_],
+    voxel: float,
+) -> Shape:
+    """Return the shape with its object frame, from the mesh in the optical frame."""
+    local = transform(invert(box.T_camera_up), mesh.vertices)
+    middle = 0.5 * (local.min(axis=0) + local.max(axis=0))
+    T_camera_object = box.T_camera_up @ rigid(np.eye(3), middle)
+    # The far side is a guess: the centre is as unsure as a share of the depth of the guess.
+    size = np.ptp(local, axis=0)
+    guessed = 0.15 * size[0] * float(1.0 - observed.mean())
+    stddev = np.array([np.hypot(guessed, voxel), voxel, voxel])
+    R = T_camera_object[:3, :3]
+    tilt = np.radians({'plane': 1.0, 'gravity': 1.0}.get(support.source, 15.0))
+    covariance = np.zeros((6, 6))
+    covariance[:3, :3] = R @ np.diag(stddev**2) @ R.T
+    covariance[3:, 3:] = R @ np.diag([tilt**2, tilt**2, np.radians(10.0) ** 2]) @ R.T
+    return Shape(
+        mesh=mesh.transformed(invert(T_camera_object)),
+        T_camera_object=T_camera_object,
+        pose_covariance=covariance,
+        confidence=confidence,
+        observed=observed,
+        scale_source='unknown' if seen.depth is None else 'depth',
+        scale_stddev=1.0 if seen.depth is None else float(stddev[0] / size.max()),
+        elevation=support.elevation(T_camera_object[:3, 3]),
+        elevation_source=support.source,
+        method='geometric',
+    )

@@ -1,0 +1,85 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Progress, cancellation, deadline and stage timings of one lift."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+import time
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+
+#: Called with the stage's name and the fraction of the whole lift that is done, 0 to 1.
+ProgressCallback = Callable[[str, float], None]
+
+
+class Progress:
+    """
+    What a method reports to while it works, and where it asks whether to go on.
+
+    A method calls ``stage`` around each of its stages and ``check`` between steps inside one;
+    both raise ``LiftError`` with ``CANCELLED`` or ``TIMEOUT`` when the lift shall end.
+    """
+
+    def __init__(
+        self,
+        callback: ProgressCallback | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        deadline: float | None = None,
+    ) -> None:
+        """
+        Start the clock.
+
+        ``cancelled`` is asked at every check; ``deadline`` is a value of ``time.monotonic()``.
+        """
+        self._callback = callback
+        self._cancelled = cancelled
+        self._deadline = deadline
+        self._start = time.monotonic()
+        self._fraction = 0.0
+        #: Seconds spent in each stage that has ended, in order.
+        self.seconds: dict[str, float] = {}
+
+    @property
+    def total(self) -> float:
+        """Seconds since the lift began."""
+        return time.monotonic() - self._start
+
+    def check(self, stage: str | None = None, fraction: float | None = None) -> None:
+        """Report ``fraction`` (0 to 1, of the whole lift) and raise if the lift shall end."""
+        if self._cancelled is not None and self._cancelled():
+            raise LiftError(ErrorCode.CANCELLED, 'The request was cancelled.')
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise LiftError(
+                ErrorCode.TIMEOUT,
+                f'The deadline passed after {self.total:.2f} s; allow more time or lower the '
+                'resolution of the method.',
+            )
+        if fraction is not None:
+            self._fraction = max(self._fraction, fraction)
+            if self._callback is not None and stage is not None:
+                self._callback(stage, self._fraction)
+
+    @contextmanager
+    def stage(self, name: str, end: float) -> Iterator[None]:
+        """Time a stage that brings the whole lift to the fraction ``end``."""
+        self.check(name, self._fraction)
+        start = time.monotonic()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
+        self.check(name, end)

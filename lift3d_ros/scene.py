@@ -1,0 +1,124 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Scene folders: one frame with the mask of one object, on disk.
+
+A scene is a folder with ``rgb.png``, ``mask.png`` (not zero = object), optionally ``depth.png``
+(16 bit, millimetres, 0 = none) and ``camera.json`` with ``width``, ``height``, ``K`` (3 x 3 nested
+list) and optionally ``gravity`` ([x, y, z], pointing down in the optical frame).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.frame import Frame
+from lift3d_ros.geometry import Camera
+
+
+def read_scene(folder: Path, depth: bool = True) -> tuple[Frame, NDArray[np.bool_]]:
+    """
+    Return the frame and the object's mask of a scene folder.
+
+    With ``depth`` false a depth image is not read. Raises ``LiftError``: ``BAD_IMAGE`` for a
+    file that is missing or not what it should be, ``NO_CAMERA`` for a camera.json that is missing
+    or broken, ``SIZE_MISMATCH``.
+    """
+    if not folder.is_dir():
+        raise LiftError(
+            ErrorCode.BAD_IMAGE,
+            f'{folder} is not a folder; a scene is a folder with rgb.png, mask.png and '
+            'camera.json.',
+        )
+    image = _read_image(folder / 'rgb.png', cv2.IMREAD_COLOR)
+    mask = _read_image(folder / 'mask.png', cv2.IMREAD_UNCHANGED)
+    if mask.ndim == 3:
+        # With an alpha channel the mask is that channel, else any colour that is not black.
+        mask = mask[..., 3] if mask.shape[2] == 4 else mask.max(axis=2)
+    metres = None
+    if depth and (folder / 'depth.png').exists():
+        raw = _read_image(folder / 'depth.png', cv2.IMREAD_UNCHANGED)
+        if raw.ndim != 2 or raw.dtype != np.uint16:
+            raise LiftError(
+                ErrorCode.BAD_IMAGE,
+                f'{folder / "depth.png"} has type {raw.dtype} and shape {raw.shape}; it must be a '
+                '16 bit grey image in millimetres.',
+            )
+        metres = raw.astype(np.float32) * np.float32(0.001)
+    camera, gravity = _read_camera(folder / 'camera.json')
+    frame = Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), camera, metres, gravity)
+    return frame, mask > 0
+
+
+def write_scene(folder: Path, frame: Frame, mask: NDArray[np.bool_]) -> None:
+    """Write a frame and the mask of one object as a scene folder, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_image(folder / 'rgb.png', cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))
+    _write_image(folder / 'mask.png', mask.astype(np.uint8) * 255)
+    if frame.depth is not None:
+        millimetres = np.nan_to_num(frame.depth.astype(np.float64) * 1000.0, posinf=0.0)
+        _write_image(
+            folder / 'depth.png', np.clip(np.rint(millimetres), 0, 65535).astype(np.uint16)
+        )
+    camera: dict[str, Any] = {
+        'width': frame.camera.width,
+        'height': frame.camera.height,
+        'K': frame.camera.K.tolist(),
+    }
+    if frame.gravity is not None:
+        camera['gravity'] = frame.gravity.tolist()
+    (folder / 'camera.json').write_text(json.dumps(camera, indent=1) + '\n')
+
+
+def _read_image(path: Path, flags: int) -> NDArray[Any]:
+    # imdecode rather than imread: imread answers every fault with None and a warning.
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise LiftError(ErrorCode.BAD_IMAGE, f'{path} cannot be read: {error.strerror}.') from error
+    image = cv2.imdecode(data, flags) if len(data) else None
+    if image is None:
+        raise LiftError(ErrorCode.BAD_IMAGE, f'{path} is not a complete image file.')
+    return image
+
+
+def _write_image(path: Path, image: NDArray[Any]) -> None:
+    done, data = cv2.imencode(path.suffix, image)
+    if not done:
+        raise LiftError(ErrorCode.BAD_IMAGE, f'{path} cannot be encoded as {path.suffix}.')
+    path.write_bytes(data.tobytes())
+
+
+def _read_camera(path: Path) -> tuple[Camera, NDArray[np.float64] | None]:
+    try:
+        entries = json.loads(path.read_text())
+        camera = Camera.from_matrix(entries['width'], entries['height'], entries['K'])
+        gravity = entries.get('gravity')
+        direction = None if gravity is None else np.asarray(gravity, np.float64)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LiftError(
+            ErrorCode.NO_CAMERA,
+            f'{path} does not describe a camera ({type(error).__name__}: {error}); it must hold '
+            '"width", "height", "K" as a 3 x 3 list and optionally "gravity".',
+        ) from error
+    return camera, direction

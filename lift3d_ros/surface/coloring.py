@@ -1,0 +1,89 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Colour and confidence at the vertices of a completed surface."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import transform
+from lift3d_ros.placement.support import Support
+from lift3d_ros.surface.observation import Observation
+from lift3d_ros.surface.observation import sample
+from lift3d_ros.surface.symmetry import Symmetry
+
+
+def paint(
+    observation: Observation,
+    support: Support,
+    symmetry: Symmetry,
+    vertices: NDArray[np.float32],
+    tolerance: float,
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_]]:
+    """
+    Return colours (n, 3), confidence (n,) and observed (n,) of vertices (n, 3).
+
+    The vertices are in the optical frame, metres. A vertex within ``tolerance`` of the measured
+    surface is observed and takes the image's colour; one that a symmetry maps to such a place
+    takes the colour from there; the others take that of their nearest neighbours.
+    """
+    # Two pixels from the outline the colour is still mixed with the background's.
+    inner = cv2.erode(observation.mask.astype(np.uint8), np.ones((5, 5), np.uint8))
+    if np.count_nonzero(inner) < 0.3 * np.count_nonzero(observation.mask):
+        inner = observation.mask.astype(np.uint8)
+    inner = inner.astype(np.float32)
+
+    def looked_up(points: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        behind = observation.behind(points)
+        with np.errstate(invalid='ignore'):
+            on_surface = np.abs(behind) < tolerance
+        u, v, _ = (np.nan_to_num(a, nan=-9.0) for a in observation.camera.project(points))
+        inside = sample(inner, u.astype(np.float32), v.astype(np.float32)) > 0.99
+        return on_surface, inside
+
+    colors = np.zeros((len(vertices), 3), np.float32)
+    observed, inside = looked_up(vertices)
+    painted = observed & inside
+    colors[painted] = observation.colors(vertices[painted])
+    mirrored = np.zeros(len(vertices), bool)
+    for motion in symmetry.motions:
+        moved = transform(motion, vertices)
+        on_surface, inside = looked_up(moved)
+        mirrored |= on_surface
+        fresh = on_surface & inside & ~painted
+        colors[fresh] = observation.colors(moved[fresh])
+        painted |= fresh
+    if observation.depth is None:
+        # Nothing measured: what faces the camera is painted through the mask.
+        painted = looked_up(vertices)[1]
+        colors[painted] = observation.colors(vertices[painted])
+    if painted.any() and not painted.all():
+        distance, index = cKDTree(vertices[painted]).query(vertices[~painted], k=4)
+        weight = 1.0 / (distance + 0.5 * tolerance)
+        near = colors[painted][np.minimum(index, np.count_nonzero(painted) - 1)]
+        colors[~painted] = (near * weight[..., None]).sum(axis=1) / weight.sum(
+            axis=1, keepdims=True
+        )
+    confidence = np.full(len(vertices), 0.3 if observation.depth is not None else 0.15)
+    confidence[mirrored] = 0.65 * (1.0 - symmetry.violation)
+    confidence[np.abs(support.height(vertices)) < tolerance] = 0.75
+    confidence[observed] = 0.95
+    return np.clip(np.rint(colors), 0, 255).astype(np.uint8), confidence.astype(
+        np.float32
+    ), observed

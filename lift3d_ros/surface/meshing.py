@@ -1,0 +1,99 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""From a sampled signed field to a closed mesh."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.geometry import Array
+from lift3d_ros.shape import Mesh
+
+
+def extract_surface(
+    field: NDArray[np.float32], origin: Array, voxel: float, max_faces: int
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """
+    Return vertices (n, 3) and faces (m, 3) of the zero level of a field, closed.
+
+    ``field`` is (nx, ny, nz), positive inside, sampled at ``origin + voxel * index`` metres. Only
+    the largest connected piece is kept, cavities without a way out are filled, and the surface
+    is closed where the solid reaches the border. At most ``max_faces`` faces.
+
+    Raises ``LiftError(NO_SURFACE)`` where nothing is positive, or no closed mesh can be made.
+    """
+    from skimage.measure import marching_cubes
+
+    solid = np.pad(field, 1, constant_values=-voxel)
+    inside = solid > 0.0
+    labels, count = ndimage.label(inside)
+    if count == 0:
+        raise LiftError(
+            ErrorCode.NO_SURFACE, 'The observations leave no solid; are mask and depth aligned?'
+        )
+    if count > 1:
+        largest = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
+        solid = np.where(inside & ~largest, np.float32(-1e-3 * voxel), solid)
+        inside = largest
+    cavity = ndimage.binary_fill_holes(inside) & ~inside
+    # A corner exactly on the level makes triangles without area.
+    solid = np.where(cavity | (np.abs(solid) < 1e-4 * voxel), np.float32(1e-3 * voxel), solid)
+    solid = np.where(inside | cavity, np.abs(solid), -np.abs(solid))
+    while True:
+        vertices, faces, _, _ = marching_cubes(solid, 0.0, gradient_direction='ascent')
+        vertices = (vertices - 1.0) * voxel + origin
+        result = _simplify(vertices.astype(np.float32), faces.astype(np.int32), max_faces)
+        if result is not None:
+            return result
+        if min(solid.shape) < 8:
+            raise LiftError(
+                ErrorCode.NO_SURFACE, f'No closed surface can be made of {max_faces} faces.'
+            )
+        # Simplification could not keep the mesh closed: a coarser grid has fewer faces.
+        steps = [np.arange(0.0, n + 0.4, 1.4) for n in solid.shape]
+        solid = ndimage.map_coordinates(
+            solid, np.meshgrid(*steps, indexing='ij'), order=1, cval=-voxel
+        )
+        solid = np.pad(solid, 1, constant_values=-voxel)
+        # The new grid's first sample, before padding, is the old one's padded corner.
+        origin, voxel = origin - voxel, 1.4 * voxel
+
+
+def _simplify(
+    vertices: NDArray[np.float32], faces: NDArray[np.int32], max_faces: int
+) -> tuple[NDArray[np.float32], NDArray[np.int32]] | None:
+    """
+    Return the mesh with at most ``max_faces`` faces, or None where it would not stay closed.
+
+    Quadric error metrics (Garland and Heckbert, 1997) by the fast-simplification package.
+    """
+    blank = np.zeros((len(vertices), 3), np.uint8)
+    if len(faces) > max_faces:
+        import fast_simplification
+
+        vertices, faces = fast_simplification.simplify(
+            vertices, faces, target_count=max_faces, agg=4
+        )
+        blank = np.zeros((len(vertices), 3), np.uint8)
+        if len(faces) > max_faces:
+            return None
+    mesh = Mesh(vertices.astype(np.float32), faces.astype(np.int32), blank)
+    if not mesh.is_watertight() or mesh.volume() <= 0.0:
+        return None
+    return mesh.vertices, mesh.faces
