@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint node clean
 
-# Extra words for the command or for pytest: make demo ARGS='--scene DIR', make test ARGS='-k frame'
+# Extra words for the command or for pytest: make demo ARGS='--scene DIR', make test ARGS='-k view'
 ARGS ?=
 PYTHON ?= python3
 export PYTHON
@@ -28,8 +28,8 @@ test: lint  ## lint, then every test that can run here; the others are named at 
 	@$(ENV) python -m pytest $(ARGS)
 
 lint: setup  ## ruff, mypy, shellcheck
-	@$(ENV) ruff check
-	@$(ENV) mypy
+	@$(ENV) python -m ruff check
+	@$(ENV) python -m mypy
 	@$(ENV) shellcheck tools/*.sh .ci/run
 	@echo 'lint: no complaints'
 

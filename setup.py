@@ -51,7 +51,7 @@ setup(
         'rosbags-image>=0.10',
     ],
     extras_require={
-        'test': ['pytest>=7', 'pytest-timeout>=2.1', 'hypothesis>=6.36'],
+        'test': ['pytest>=6.2', 'pytest-timeout>=1.4', 'hypothesis>=6.36'],
     },
     entry_points={'console_scripts': ['lift3d = lift3d_ros.cli:main']},
     zip_safe=False,

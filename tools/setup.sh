@@ -98,11 +98,7 @@ fi
 
 # --- the venv ---------------------------------------------------------------------------------
 
-requirements=(requirements/runtime.txt requirements/build.txt requirements/dev.txt)
-pip_options=()
-if [[ $ros == embedded ]]; then
-  requirements+=(requirements/ros.txt)
-fi
+requirements=(requirements/{runtime,build,test,lint,ros}.txt)
 python_key="$python $("$python" -VV | tr '\n' ' ')$ros"
 wheels_key=$(digest "${requirements[@]}" requirements/constraints.txt setup.py pyproject.toml \
   tools/mend_wheels.py)
@@ -110,8 +106,11 @@ wheels_key=$(digest "${requirements[@]}" requirements/constraints.txt setup.py p
 if [[ -d $venv ]] && ! is_stamped "$state/python" "$python_key"; then
   say 'the venv is incomplete or was made for another Python or ROS: making it anew'
   rm -rf "$venv"
+elif [[ -d $venv ]] && ! grep -qF "$venv" "$venv/bin/activate"; then
+  say 'this folder was moved: making the venv anew'
+  rm -rf "$venv"
 elif [[ -f $state/installing ]]; then
-  say 'an earlier installation was interrupted: making the venv anew'
+  say 'an earlier installation did not finish: making the venv anew'
   rm -rf "$venv"
 fi
 
@@ -127,16 +126,15 @@ fi
 
 install_wheels() {
   if [[ $ros == embedded ]]; then
-    pip_options+=(-c requirements/constraints.txt)
-    for file in "${requirements[@]}"; do pip_options+=(-r "$file"); done
-    "$venv/bin/python" -m pip install "${pip_options[@]}"
+    "$venv/bin/python" -m pip install -c requirements/constraints.txt \
+      "${requirements[@]/#/--requirement=}"
     "$venv/bin/python" -m pip install --no-deps --no-build-isolation -e .
     "$venv/bin/python" tools/mend_wheels.py
   else
     # The messages of the sourced ROS are compiled against its numpy: keep that one, and let the
-    # ranges of setup.py find what goes with it.
+    # ranges of setup.py find what goes with it and with the pytest of that ROS.
     "$python" -c 'import numpy; print("numpy==" + numpy.__version__)' >"$state/numpy.txt"
-    "$venv/bin/python" -m pip install -c "$state/numpy.txt" -r requirements/dev.txt -e .
+    "$venv/bin/python" -m pip install -c "$state/numpy.txt" -r requirements/lint.txt -e '.[test]'
     command -v colcon >/dev/null || "$venv/bin/python" -m pip install -r requirements/build.txt
   fi
 }
