@@ -1,0 +1,199 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""A client of the node for programs: lift, is_done, feedback, cancel, result.
+
+    with LiftClient() as client:
+        client.lift()
+        while not client.is_done():
+            time.sleep(0.1)
+        for lifted in client.result().result.objects:
+            print(lifted.id, lifted.size)
+"""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+
+from action_msgs.msg import GoalStatus
+from rclpy.action import ActionClient
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.task import Future
+from sensor_msgs.msg import CameraInfo, Image
+
+from lift3d_ros.action import Lift
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.msg import ObjectSelector
+from lift3d_ros.node.results import duration_message
+
+
+class LiftClient:
+    """One request at a time to the action of a node ``lift3d``.
+
+    No method spins. With a ``node`` of yours, your executor must be spinning it, and ``result``
+    must not be called from a callback unless that executor has another thread. Without one the
+    client makes a node and a thread of its own.
+    """
+
+    def __init__(
+        self, node: Node | None = None, server: str = 'lift3d', context: Context | None = None
+    ) -> None:
+        """Look for the node ``server``; ``context`` is for the client's own node."""
+        self._own: Node | None = None
+        if node is None:
+            node = self._own = Node('lift3d_client', context=context)
+            self._executor = SingleThreadedExecutor(context=context)
+            self._executor.add_node(node)
+            self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+            self._thread.start()
+        self._client = ActionClient(
+            node, Lift, f'{server}/lift', callback_group=ReentrantCallbackGroup()
+        )
+        self._handle = None
+        self._feedback: Lift.Feedback | None = None
+        self._result: Lift.Result | None = None
+        self._cancel_asked = False
+        self._done = threading.Event()
+        self._done.set()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> LiftClient:
+        """Return the client."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the client."""
+        self.close()
+
+    def close(self) -> None:
+        """Leave the graph; a request that still runs is not cancelled."""
+        self._client.destroy()
+        if self._own is not None:
+            self._executor.shutdown()
+            self._thread.join(2.0)
+            self._own.destroy_node()
+            self._own = None
+
+    def wait_for_server(self, timeout: float | None = None) -> bool:
+        """Wait until the node answers; return whether it did within ``timeout`` seconds."""
+        return self._client.wait_for_server(timeout)
+
+    def lift(
+        self,
+        selector: ObjectSelector | None = None,
+        *,
+        image: Image | None = None,
+        camera_info: CameraInfo | None = None,
+        depth: Image | None = None,
+        mask: Image | None = None,
+        method: str = '',
+        seed: int = 0,
+        timeout: float = 0.0,
+    ) -> None:
+        """Ask for the objects that ``selector`` means, all of the frame by default.
+
+        Without an ``image`` the newest frame of the node's topics is lifted. An empty method and
+        a seed and timeout (seconds) of 0 leave them to the node's parameters. Raises
+        ``RuntimeError`` while another request of this client runs.
+        """
+        if not self._done.is_set():
+            raise RuntimeError('the last request still runs; cancel it or wait for its result')
+        goal = Lift.Goal(
+            selector=selector or ObjectSelector(mode=ObjectSelector.ALL),
+            image=image or Image(),
+            camera_info=camera_info or CameraInfo(),
+            depth=depth or Image(),
+            mask=mask or Image(),
+            method=method,
+            seed=seed,
+            timeout=duration_message(timeout),
+        )
+        self._handle = self._feedback = self._result = None
+        self._cancel_asked = False
+        self._done.clear()
+        sent = self._client.send_goal_async(goal, feedback_callback=self._on_feedback)
+        sent.add_done_callback(self._on_answer)
+
+    def is_done(self) -> bool:
+        """Return whether the result is there."""
+        return self._done.is_set()
+
+    def feedback(self) -> Lift.Feedback | None:
+        """Return the newest feedback of the running request, None before the first."""
+        return self._feedback
+
+    def cancel(self) -> None:
+        """Ask the node to stop; the result then comes with the error code ``CANCELLED``."""
+        with self._lock:
+            self._cancel_asked = True
+            handle = self._handle
+        if handle is not None and not self._done.is_set():
+            handle.cancel_goal_async()
+
+    def result(self, timeout: float | None = None) -> Lift.Result:
+        """Wait for the result; ``success`` and ``error_code`` say what became of the request.
+
+        Raises ``TimeoutError`` where it does not come within ``timeout`` seconds, as when the
+        node was killed; the client is then free for the next request.
+        """
+        if not self._done.wait(timeout):
+            self._done.set()
+            raise TimeoutError(f'no result came within {timeout} s; does the node still run?')
+        if self._result is None:
+            raise RuntimeError('there was no request; call lift() first')
+        return self._result
+
+    def _on_feedback(self, message: Lift.Impl.FeedbackMessage) -> None:
+        self._feedback = message.feedback
+
+    def _on_answer(self, future: Future) -> None:
+        handle = future.result()
+        if handle is None or not handle.accepted:
+            self._finish(
+                Lift.Result(
+                    error_code=ErrorCode.BUSY.value, message='The node did not take the request.'
+                )
+            )
+            return
+        with self._lock:
+            self._handle = handle
+            cancel = self._cancel_asked
+        handle.get_result_async().add_done_callback(self._on_result)
+        if cancel:
+            handle.cancel_goal_async()
+
+    def _on_result(self, future: Future) -> None:
+        answer = future.result()
+        if answer.status == GoalStatus.STATUS_UNKNOWN:
+            self._finish(
+                Lift.Result(
+                    error_code=ErrorCode.INTERNAL.value,
+                    message='The node no longer knows the request; was it restarted?',
+                )
+            )
+            return
+        self._finish(answer.result)
+
+    def _finish(self, result: Lift.Result) -> None:
+        self._result = result
+        self._done.set()

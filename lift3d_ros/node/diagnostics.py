@@ -1,0 +1,158 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What the node says about itself on /diagnostics."""
+
+from __future__ import annotations
+
+from collections import deque
+import resource
+import threading
+import time
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import KeyValue
+import numpy as np
+import psutil
+
+from lift3d_ros.errors import LiftError
+from lift3d_ros.node.synchronizer import Synchronizer
+from lift3d_ros.node.worker import Worker
+
+
+class Statistics:
+    """Counts and times of the lifts so far; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        """Start at zero."""
+        self.lifted = 0
+        self.failed = 0
+        self.skipped = 0
+        self.last_error: LiftError | None = None
+        self._last_error_time = 0.0
+        self._last_error_said = False
+        self._ends: deque[float] = deque(maxlen=20)
+        self._times: deque[dict[str, float]] = deque(maxlen=20)
+        self._lock = threading.Lock()
+
+    def add_object(self, seconds: dict[str, float]) -> None:
+        """Count an object and keep its stage times."""
+        with self._lock:
+            self.lifted += 1
+            self._ends.append(time.monotonic())
+            self._times.append(seconds)
+
+    def add_error(self, error: LiftError) -> None:
+        """Count a failure."""
+        with self._lock:
+            self.failed += 1
+            self.last_error = error
+            self._last_error_time = time.monotonic()
+            self._last_error_said = False
+
+    def rate(self) -> float:
+        """Return the lifted objects per second over the last few."""
+        with self._lock:
+            ends = list(self._ends)
+        if len(ends) < 2:
+            return 0.0
+        return (len(ends) - 1) / max(time.monotonic() - ends[0], 1e-6)
+
+    def medians(self) -> dict[str, float]:
+        """Return the median seconds of each stage over the last few objects."""
+        with self._lock:
+            times = list(self._times)
+        names = list(dict.fromkeys(name for seconds in times for name in seconds))
+        return {name: float(np.median([t[name] for t in times if name in t])) for name in names}
+
+    def take_recent_error(self, period: float) -> LiftError | None:
+        """Return an error of the last ``period`` seconds, or one that was not said yet."""
+        with self._lock:
+            fresh = time.monotonic() - self._last_error_time < period
+            if self.last_error is None or (self._last_error_said and not fresh):
+                return None
+            self._last_error_said = True
+            return self.last_error
+
+
+def worker_status(
+    name: str, state: str, method: str, statistics: Statistics, worker: Worker, period: float
+) -> DiagnosticStatus:
+    """Return the status of the lifting itself."""
+    status = DiagnosticStatus(name=f'{name}: lifting', hardware_id='', message=state)
+    recent = statistics.take_recent_error(max(5.0, period))
+    if recent is not None:
+        status.level, status.message = DiagnosticStatus.ERROR, str(recent)
+    last = statistics.last_error
+    values = {
+        'state': state,
+        'method': method,
+        'objects lifted': statistics.lifted,
+        'failures': statistics.failed,
+        'objects per second': f'{statistics.rate():.2f}',
+        'requests waiting': worker.waiting,
+        'requests refused (BUSY)': worker.refused,
+        'frames dropped (newer came)': worker.dropped,
+        'frames skipped (max_rate)': statistics.skipped,
+        'last error': '' if last is None else str(last),
+        'memory MB': f'{psutil.Process().memory_info().rss / 1e6:.0f}',
+        # Linux counts it in KiB.
+        'peak memory MB': f'{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1.024e-3:.0f}',
+    }
+    for stage, seconds in statistics.medians().items():
+        values[f'median seconds: {stage}'] = f'{seconds:.3f}'
+    status.values = _pairs(values)
+    return status
+
+
+def input_status(
+    name: str, synchronizer: Synchronizer | None, publishers: dict[str, int]
+) -> DiagnosticStatus:
+    """
+    Return the status of the topics that are listened to.
+
+    ``publishers`` counts those of each topic. Without a synchronizer nothing is listened to.
+    """
+    status = DiagnosticStatus(name=f'{name}: input', hardware_id='', message='not listening')
+    if synchronizer is None:
+        return status
+    complaint = synchronizer.complaint()
+    silent = [topic for topic, count in publishers.items() if not count]
+    if complaint is not None:
+        status.level, status.message = DiagnosticStatus.WARN, complaint
+        if silent:
+            status.message += f' (nobody publishes {", ".join(silent)})'
+    else:
+        status.message = 'receiving'
+    values: dict[str, object] = {}
+    for topic, count in publishers.items():
+        values[f'{topic}: received'] = synchronizer.received(topic)
+        values[f'{topic}: per second'] = f'{synchronizer.rate(topic):.1f}'
+        values[f'{topic}: publishers'] = count
+    values['tolerance seconds'] = synchronizer.tolerance
+    values['stamps jumped back'] = synchronizer.jumps
+    status.values = _pairs(values)
+    return status
+
+
+def parameter_status(name: str, complaints: list[str]) -> DiagnosticStatus:
+    """Return the status of the parameters that were given but do not exist."""
+    status = DiagnosticStatus(name=f'{name}: parameters', hardware_id='', message='all known')
+    if complaints:
+        status.level, status.message = DiagnosticStatus.WARN, '; '.join(complaints)
+    return status
+
+
+def _pairs(values: dict[str, object]) -> list[KeyValue]:
+    return [KeyValue(key=key, value=str(value)) for key, value in values.items()]

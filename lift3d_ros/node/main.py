@@ -1,0 +1,115 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Run the node from a command line: ``python -m lift3d_ros.node``, ``lift3d node``, ``ros2 run``.
+
+python -m lift3d_ros.node --autostart --ros-args --params-file lift.yaml -r image:=/rgb/image
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import signal
+import sys
+import threading
+
+import rclpy
+from rclpy.exceptions import InvalidParameterTypeException
+from rclpy.exceptions import InvalidParameterValueException
+from rclpy.executors import ExternalShutdownException
+from rclpy.executors import MultiThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
+
+from lift3d_ros.node.node import LiftNode
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Run the node until SIGINT or SIGTERM; return the exit status.
+
+    ``arguments`` are those of the command line without the program's name: ``--autostart``
+    configures and activates the node, the rest is for ROS.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if '-h' in given or '--help' in given:
+        print(__doc__)
+        return 0
+    overrides = []
+    if '--autostart' in given:
+        given.remove('--autostart')
+        overrides.append(Parameter('autostart', value=True))
+    # Our own handlers: running requests get their answer before the context goes.
+    stop = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: stop.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    rclpy.init(args=['lift3d', *given], signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        return _run(overrides, stop)
+    finally:
+        rclpy.try_shutdown()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run(overrides: list[Parameter], stop: threading.Event) -> int:
+    try:
+        node = LiftNode(parameter_overrides=overrides)
+    except (
+        InvalidParameterTypeException, InvalidParameterValueException, ValueError
+    ) as error:
+        print(f'lift3d: a parameter was refused: {error}', file=sys.stderr)
+        return 2
+    executor = MultiThreadedExecutor(node.threads)
+    executor.add_node(node)
+    spinner = threading.Thread(target=_spin, args=(executor, node, stop), name='lift3d-spin')
+    spinner.start()
+    status = 0
+    try:
+        if node.get_parameter('autostart').value:
+            status = _autostart(node)
+        if status == 0:
+            stop.wait()
+    finally:
+        if node.state != 'finalized':
+            node.trigger_shutdown()
+        stop.set()
+        executor.wake()
+        spinner.join()
+        executor.shutdown()
+        node.destroy_node()
+    return status
+
+
+def _autostart(node: LiftNode) -> int:
+    for transition in (node.trigger_configure, node.trigger_activate):
+        if transition() != TransitionCallbackReturn.SUCCESS:
+            node.get_logger().fatal('the node cannot start; the reason stands above')
+            return 1
+    return 0
+
+
+def _spin(executor: MultiThreadedExecutor, node: LiftNode, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            executor.spin_once()
+        except ExternalShutdownException:
+            stop.set()
+        except Exception as error:
+            # One bad callback shall not silence the node.
+            node.get_logger().error(f'{type(error).__name__} in a callback: {error}')

@@ -1,0 +1,135 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What RViz and Foxglove draw of the lifted objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from geometry_msgs.msg import Point
+import numpy as np
+from numpy.typing import NDArray
+from std_msgs.msg import ColorRGBA
+from std_msgs.msg import Header
+from visualization_msgs.msg import Marker
+from visualization_msgs.msg import MarkerArray
+
+from lift3d_ros.node.cdr import Packed
+from lift3d_ros.node.results import colors_message
+from lift3d_ros.node.results import Lifted
+from lift3d_ros.node.results import pose_message
+from lift3d_ros.shape import Mesh
+
+#: The twelve edges of a box, as pairs of corners; corner k has the bits of k as x, y, z.
+_EDGES = np.array([
+    (a, a | axis) for axis in (1, 2, 4) for a in range(8) if not a & axis
+])
+
+_NAMESPACES = ('mesh', 'box', 'text')
+
+
+class MarkerMaker:
+    """Makes marker arrays whose ids stay with the objects, and deletes what is gone."""
+
+    def __init__(self) -> None:
+        """Start with nothing drawn."""
+        self._numbers: dict[str, int] = {}
+        self._shown: dict[str, Header] = {}
+
+    def show(self, objects: Sequence[Lifted], max_faces: int, details: bool) -> MarkerArray:
+        """
+        Return what draws these objects and nothing else.
+
+        Meshes are reduced to ``max_faces`` triangles; ``details`` adds bounding boxes and text.
+        """
+        markers = []
+        present = {lifted.id: lifted.header for lifted in objects}
+        for name, header in self._shown.items():
+            if name not in present:
+                markers += [
+                    Marker(header=header, ns=ns, id=self._number(name), action=Marker.DELETE)
+                    for ns in _NAMESPACES
+                ]
+        for lifted in objects:
+            markers.append(self._mesh(lifted, max_faces))
+            if details:
+                markers += [self._box(lifted), self._text(lifted)]
+        self._shown = present
+        return MarkerArray(markers=markers)
+
+    def clear(self) -> MarkerArray:
+        """Return what deletes everything that is shown."""
+        return self.show([], 0, False)
+
+    def _number(self, name: str) -> int:
+        return self._numbers.setdefault(name, len(self._numbers))
+
+    def _marker(self, lifted: Lifted, ns: str, kind: int) -> Marker:
+        return Marker(
+            header=lifted.header,
+            ns=ns,
+            id=self._number(lifted.id),
+            type=kind,
+            action=Marker.ADD,
+            pose=pose_message(lifted.T_frame_object),
+            color=ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0),
+        )
+
+    def _mesh(self, lifted: Lifted, max_faces: int) -> Marker:
+        mesh = reduced(lifted.shape.mesh, max_faces)
+        marker = self._marker(lifted, 'mesh', Marker.TRIANGLE_LIST)
+        marker.scale.x = marker.scale.y = marker.scale.z = 1.0
+        corners = mesh.faces.reshape(-1)
+        marker.points = Packed(Point, mesh.vertices.astype(np.float64)[corners])
+        marker.colors = Packed(ColorRGBA, colors_message(mesh.colors).rows[corners])
+        return marker
+
+    def _box(self, lifted: Lifted) -> Marker:
+        marker = self._marker(lifted, 'box', Marker.LINE_LIST)
+        marker.scale.x = 0.002
+        corners = lifted.shape.size * (_corners() - 0.5)
+        marker.points = Packed(Point, corners[_EDGES.reshape(-1)])
+        return marker
+
+    def _text(self, lifted: Lifted) -> Marker:
+        marker = self._marker(lifted, 'text', Marker.TEXT_VIEW_FACING)
+        marker.pose.position.z += 0.6 * float(np.linalg.norm(lifted.shape.size))
+        marker.scale.z = 0.02
+        length, width, height = 1000.0 * lifted.shape.size
+        marker.text = (
+            f'{lifted.id}\n{length:.0f} x {width:.0f} x {height:.0f} mm\n'
+            f'confidence {lifted.shape.overall_confidence:.2f}'
+        )
+        return marker
+
+
+def reduced(mesh: Mesh, max_faces: int) -> Mesh:
+    """Return a mesh of at most ``max_faces`` triangles, each vertex with its nearest colour."""
+    if len(mesh.faces) <= max_faces:
+        return mesh
+    import fast_simplification
+    from scipy.spatial import cKDTree
+
+    vertices, faces = fast_simplification.simplify(
+        mesh.vertices, mesh.faces, target_count=max_faces, agg=3.0
+    )
+    # The simplification may stop short of its target; what is left over is not drawn.
+    faces = np.asarray(faces, np.int32)[:max_faces]
+    _, nearest = cKDTree(mesh.vertices).query(vertices)
+    return Mesh(np.asarray(vertices, np.float32), faces, mesh.colors[nearest])
+
+
+def _corners() -> NDArray[np.float64]:
+    return np.array([[k & 1, k >> 1 & 1, k >> 2 & 1] for k in range(8)], np.float64)

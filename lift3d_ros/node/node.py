@@ -1,0 +1,703 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The lifecycle node ``lift3d``.
+
+Callbacks only take messages and put jobs before the worker; decoding, lifting and the filling of
+messages happen in its thread. A request holds a thread of the executor asleep until its job is
+done: rclpy would poll a coroutine that awaits without pause, at the cost of a core.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+import numpy as np
+from rclpy.action import ActionServer
+from rclpy.action import CancelResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.lifecycle import LifecycleNode
+from rclpy.lifecycle import LifecycleState
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy
+from rclpy.qos import qos_profile_sensor_data
+from rclpy.qos import QoSPolicyKind
+from rclpy.qos import QoSProfile
+from rclpy.qos import ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import Image
+from sensor_msgs.msg import PointCloud2
+from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
+
+from lift3d_ros.action import Lift
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.frame import Frame
+from lift3d_ros.geometry import Camera
+from lift3d_ros.lifter import Lifter
+from lift3d_ros.msg import LiftedObjectArray
+from lift3d_ros.msg import ObjectSelector
+from lift3d_ros.node import cdr
+from lift3d_ros.node import diagnostics
+from lift3d_ros.node import parameters
+from lift3d_ros.node import results
+from lift3d_ros.node import transforms
+from lift3d_ros.node.markers import MarkerMaker
+from lift3d_ros.node.pipeline import lift_observation
+from lift3d_ros.node.pipeline import nanoseconds
+from lift3d_ros.node.pipeline import Observation
+from lift3d_ros.node.pipeline import Outcome
+from lift3d_ros.node.pipeline import Query
+from lift3d_ros.node.pipeline import Report
+from lift3d_ros.node.results import Lifted
+from lift3d_ros.node.results import object_message
+from lift3d_ros.node.results import seconds
+from lift3d_ros.node.selection import IdKeeper
+from lift3d_ros.node.synchronizer import Match
+from lift3d_ros.node.synchronizer import Synchronizer
+from lift3d_ros.node.worker import Job
+from lift3d_ros.node.worker import Lifters
+from lift3d_ros.node.worker import Worker
+from lift3d_ros.srv import LiftObject
+from lift3d_ros.srv import SaveObject
+
+#: Results that save_object can still write.
+_KEPT = 32
+
+#: Seconds for which a client may fetch the result of an action; each holds its meshes so long.
+_RESULT_TIMEOUT = 30
+
+#: Seconds between two feedback messages of the same stage.
+_FEEDBACK_PERIOD = 0.1
+
+_LATCHED = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+
+_OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY)
+
+
+class LiftNode(LifecycleNode):
+    """Lifts the objects that a camera sees to whole shapes, on request or continuously."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """
+        Declare the parameters and offer the services; raises ``ValueError`` for bad values.
+
+        ``kwargs`` are those of ``rclpy.node.Node``.
+        """
+        super().__init__('lift3d', **kwargs)
+        self._complaints = parameters.declare(self)
+        for complaint in self._complaints:
+            self.get_logger().warning(complaint)
+        self._settings = parameters.read(self)
+        self._state = 'unconfigured'
+        self._statistics = diagnostics.Statistics()
+        self._worker = Worker(self._settings.queue_size, self._on_job_done)
+        self._ids = IdKeeper()
+        self._markers = MarkerMaker()
+        self._kept: OrderedDict[str, Lifted] = OrderedDict()
+        self._warned: set[str] = set()
+        self._synchronizer: Synchronizer | None = None
+        self._subscriptions_by_topic: dict[str, Subscription] = {}
+        self._transforms: transforms.Transforms | None = None
+        self._last_start = 0.0
+        self.add_on_set_parameters_callback(self._check_parameters)
+
+        # Requests wait in their own threads; topics, diagnostics and transitions never do.
+        self._requests = ReentrantCallbackGroup()
+        self._topics = MutuallyExclusiveCallbackGroup()
+        self._lift_service = self.create_service(
+            LiftObject, '~/lift_object', self._on_lift_object, callback_group=self._requests
+        )
+        self._save_service = self.create_service(
+            SaveObject, '~/save_object', self._on_save_object, callback_group=self._requests
+        )
+        self._lift_action = ActionServer(
+            self,
+            Lift,
+            '~/lift',
+            self._on_goal,
+            cancel_callback=lambda goal: CancelResponse.ACCEPT,
+            callback_group=self._requests,
+            result_timeout=_RESULT_TIMEOUT,
+        )
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._timer = self.create_timer(
+            self._settings.diagnostics_period,
+            self._publish_diagnostics,
+            callback_group=MutuallyExclusiveCallbackGroup(),
+        )
+        self._publishers_made: list[Any] = []
+
+    @property
+    def state(self) -> str:
+        """The state of the lifecycle that was reached last."""
+        return self._state
+
+    @property
+    def threads(self) -> int:
+        """How many threads the executor needs, so that waiting requests never take the last."""
+        return self._settings.queue_size + 1 + 4
+
+    # --- lifecycle ------------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Check the parameters and the method."""
+        return self._transition(self._configure, 'inactive')
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the method, warm it up, and listen."""
+        done = self._transition(self._activate, 'active')
+        if done == TransitionCallbackReturn.SUCCESS:
+            super().on_activate(state)
+        return done
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """End what runs, stop listening and free the memory of the device."""
+        self._deactivate()
+        super().on_deactivate(state)
+        self._state = 'inactive'
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Forget everything that came of the configuration."""
+        self._clean_up()
+        self._state = 'unconfigured'
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """End what runs, from any state."""
+        self._deactivate()
+        self._clean_up()
+        self._state = 'finalized'
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Go back to the unconfigured state, from where the node can be started again."""
+        return self.on_shutdown(state)
+
+    def _transition(self, step: Callable[[], None], reached: str) -> TransitionCallbackReturn:
+        try:
+            step()
+        except LiftError as error:
+            self._statistics.add_error(error)
+            self.get_logger().error(str(error))
+            return TransitionCallbackReturn.FAILURE
+        self._state = reached
+        return TransitionCallbackReturn.SUCCESS
+
+    def _configure(self) -> None:
+        settings = self._settings
+        Lifter(settings.method, settings.max_faces)
+        if settings.target_frame or settings.gravity_frame:
+            if not transforms.is_available():
+                raise LiftError(ErrorCode.NO_TRANSFORM, transforms.MISSING)
+        if settings.mask_source == 'detections':
+            _detection_type()
+            if not settings.use_depth:
+                raise LiftError(
+                    ErrorCode.BAD_REQUEST,
+                    'mask_source "detections" finds the object in its box by depth; set use_depth '
+                    'to true.',
+                )
+        if settings.output_dir and not Path(settings.output_dir).is_dir():
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                f'output_dir is "{settings.output_dir}", which is not a folder; make it first.',
+            )
+        self._objects_publisher = self.create_lifecycle_publisher(
+            LiftedObjectArray, '~/objects', _LATCHED
+        )
+        self._markers_publisher = self.create_lifecycle_publisher(
+            MarkerArray, '~/markers', _LATCHED
+        )
+        self._points_publisher = self.create_lifecycle_publisher(PointCloud2, '~/points', 1)
+        self._publishers_made = [
+            self._objects_publisher, self._markers_publisher, self._points_publisher
+        ]
+
+    def _activate(self) -> None:
+        settings = self._settings
+        lifters = Lifters(settings.max_faces)
+        self._warm_up(lifters.get(settings.method))
+        if settings.target_frame or settings.gravity_frame:
+            self._transforms = transforms.Transforms(self)
+        self._worker.start(lifters)
+        self._subscribe()
+
+    def _deactivate(self) -> None:
+        self._unsubscribe()
+        self._worker.stop(
+            LiftError(ErrorCode.NOT_ACTIVE, 'The node was deactivated during the request.')
+        )
+        if self._transforms is not None:
+            self._transforms.close()
+            self._transforms = None
+
+    def _clean_up(self) -> None:
+        self._kept.clear()
+        self._ids, self._markers = IdKeeper(), MarkerMaker()
+        for publisher in self._publishers_made:
+            self.destroy_lifecycle_publisher(publisher)
+        self._publishers_made = []
+
+    def _warm_up(self, lifter: Lifter) -> None:
+        # The first lift of a process imports and compiles; nobody shall wait for that later.
+        start = time.monotonic()
+        frame, mask = _ball()
+        try:
+            lifter.lift(frame, mask)
+        except LiftError as error:
+            if error.code in (ErrorCode.OUT_OF_MEMORY, ErrorCode.INTERNAL):
+                raise
+            self.get_logger().warning(f'the warm-up found no shape: {error}')
+        self.get_logger().info(
+            f'method "{lifter.name}" is ready after {time.monotonic() - start:.1f} s'
+        )
+
+    # --- parameters -----------------------------------------------------------------------------
+
+    def _check_parameters(self, changes: list[Parameter]) -> Any:
+        answer = parameters.check(changes, self._state == 'active')
+        if answer.successful:
+            # The only callback of this kind here: what it accepts will be set.
+            values = {p.name: p.value for p in changes if p.name in parameters.SPECS}
+            self._settings = replace(self._settings, **values)
+        return answer
+
+    # --- topics ---------------------------------------------------------------------------------
+
+    def _subscribe(self) -> None:
+        settings = self._settings
+        kinds: dict[str, tuple[Any, str]] = {}
+        if settings.mask_source == 'detections':
+            kinds['detections'] = (_detection_type(), 'detections')
+        else:
+            kinds['mask'] = _image_topic('mask', settings.mask_transport)
+        kinds['image'] = _image_topic('image', settings.image_transport)
+        if settings.use_depth:
+            kinds['depth'] = _image_topic('depth', settings.depth_transport)
+        reference, *others = kinds
+        self._synchronizer = Synchronizer(
+            reference,
+            others,
+            steady=('camera_info',),
+            tolerance=settings.sync_tolerance,
+            depth=settings.sync_queue_size,
+        )
+        kinds['camera_info'] = (CameraInfo, 'camera_info')
+        for name, (kind, topic) in kinds.items():
+            self._subscriptions_by_topic[name] = self.create_subscription(
+                kind,
+                topic,
+                partial(self._on_message, self._synchronizer, name),
+                # Best effort hears reliable publishers too, the other way round it does not.
+                qos_profile_sensor_data,
+                callback_group=self._topics,
+                qos_overriding_options=QoSOverridingOptions(_OVERRIDABLE),
+            )
+
+    def _unsubscribe(self) -> None:
+        for subscription in self._subscriptions_by_topic.values():
+            self.destroy_subscription(subscription)
+        self._subscriptions_by_topic.clear()
+        self._synchronizer = None
+
+    def _on_message(self, synchronizer: Synchronizer, name: str, message: Any) -> None:
+        match = synchronizer.add(name, nanoseconds(message.header.stamp), message)
+        settings = self._settings
+        if match is None or settings.mode != 'continuous':
+            return
+        now = time.monotonic()
+        if settings.max_rate and now - self._last_start < 1.0 / settings.max_rate:
+            self._statistics.skipped += 1
+            return
+        self._last_start = now
+        query = Query(ObjectSelector(mode=ObjectSelector.ALL), settings.method, settings.seed)
+        try:
+            self._worker.offer(
+                Job(partial(self._lift, _observation(match), query, settings, None))
+            )
+        except LiftError:
+            # Deactivated since the message came.
+            return
+
+    # --- requests -------------------------------------------------------------------------------
+
+    def _on_lift_object(
+        self, request: LiftObject.Request, response: LiftObject.Response
+    ) -> LiftObject.Response:
+        try:
+            if request.selector.mode == ObjectSelector.ALL:
+                raise LiftError(
+                    ErrorCode.BAD_REQUEST,
+                    'The service lifts one object; use the action for all of a frame.',
+                )
+            outcome = self._request(request)
+            if outcome.error is not None:
+                raise outcome.error
+        except LiftError as error:
+            response.error_code, response.message = error.code.value, error.message
+            return response
+        response.success = True
+        response.message = ' '.join(outcome.warnings)
+        response.object = object_message(outcome.lifted[0])
+        return response
+
+    def _on_goal(self, goal: ServerGoalHandle) -> Lift.Result:
+        result = Lift.Result()
+        feedback = _Feedback(goal)
+        feedback('queued', 0.0, '', 0, 0)
+        try:
+            outcome = self._request(goal.request, feedback, lambda: goal.is_cancel_requested)
+            error = outcome.error
+        except LiftError as failure:
+            outcome, error = None, failure
+        if outcome is not None:
+            result.message = ' '.join(outcome.warnings)
+            result.result = self._array(outcome)
+            result.failures = [f'{name}: {failure}' for name, failure in outcome.failures]
+        if error is None:
+            result.success = True
+            goal.succeed()
+            return result
+        result.error_code, result.message = error.code.value, error.message
+        if error.code is ErrorCode.CANCELLED and goal.is_cancel_requested:
+            goal.canceled()
+        else:
+            goal.abort()
+        return result
+
+    def _request(
+        self,
+        request: LiftObject.Request | Lift.Goal,
+        report: Report | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Outcome:
+        """Queue a request and wait for its outcome; raises ``LiftError``."""
+        settings = self._settings
+        # An unknown method shall not wait in the queue to hear so.
+        method = request.method or settings.method
+        Lifter(method, settings.max_faces)
+        limit = seconds(request.timeout) or settings.timeout
+        query = Query(request.selector, method, request.seed or settings.seed)
+        observation = self._observe(request)
+        job = Job(
+            partial(self._lift, observation, query, settings, report),
+            cancelled=cancelled,
+            deadline=time.monotonic() + limit if limit else None,
+        )
+        try:
+            self._worker.submit(job)
+        except LiftError as error:
+            self._statistics.add_error(error)
+            raise
+        return self._worker.wait(job)
+
+    def _observe(self, request: LiftObject.Request | Lift.Goal) -> Observation:
+        """Return the request's own frame or the newest one; raises ``LiftError``."""
+        mask = request.mask if len(request.mask.data) else None
+        if len(request.image.data):
+            info, depth = request.camera_info, request.depth
+            return Observation(
+                request.image,
+                info if info.width or any(info.k) else None,
+                depth if len(depth.data) else None,
+                mask,
+            )
+        synchronizer = self._synchronizer
+        if synchronizer is None:
+            raise LiftError(
+                ErrorCode.NOT_ACTIVE, 'The node is not active; activate it, then ask again.'
+            )
+        own_mask = mask is not None or (
+            request.selector.mode == ObjectSelector.BOX and not synchronizer.received('mask')
+            if synchronizer.reference == 'mask' else False
+        )
+        without = (synchronizer.reference,) if own_mask else ()
+        stamp = nanoseconds(mask.header.stamp) if mask is not None else 0
+        match = synchronizer.newest(without, stamp or None)
+        if match is None:
+            missing_camera = (
+                synchronizer.received('image') and not synchronizer.received('camera_info')
+            )
+            reason = synchronizer.complaint(without) or (
+                'no frame within sync_tolerance of the stamp of the mask'
+            )
+            raise LiftError(
+                ErrorCode.NO_CAMERA if missing_camera else ErrorCode.BAD_IMAGE,
+                f'There is no frame to lift from: {reason}.',
+            )
+        observation = _observation(match)
+        if mask is None:
+            return observation
+        return Observation(
+            observation.image, observation.camera_info, observation.depth, mask
+        )
+
+    def _on_save_object(
+        self, request: SaveObject.Request, response: SaveObject.Response
+    ) -> SaveObject.Response:
+        try:
+            path = self._save(request)
+        except LiftError as error:
+            response.error_code, response.message = error.code.value, error.message
+            return response
+        response.success, response.path = True, str(path)
+        return response
+
+    def _save(self, request: SaveObject.Request) -> Path:
+        if not self._kept:
+            raise LiftError(ErrorCode.NO_OBJECT, 'No object was lifted yet.')
+        name = request.id or next(reversed(self._kept))
+        lifted = self._kept.get(name)
+        if lifted is None:
+            raise LiftError(
+                ErrorCode.NO_OBJECT,
+                f'There is no object "{name}"; the last ones are: {", ".join(self._kept)}.',
+            )
+        path = output_path(self._settings.output_dir, request.path)
+        if path.exists() and not request.overwrite:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST, f'{path} exists; set overwrite, or choose another path.'
+            )
+        shape = lifted.shape
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shape.mesh.export(
+                path,
+                {
+                    'confidence': shape.confidence,
+                    'observed': shape.observed.astype(np.float32),
+                },
+            )
+        except (OSError, ValueError) as error:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST, f'{path} cannot be written: {error}.'
+            ) from error
+        return path
+
+    # --- in the thread of the worker ------------------------------------------------------------
+
+    def _lift(
+        self,
+        observation: Observation,
+        query: Query,
+        settings: parameters.Settings,
+        report: Report | None,
+        job: Job,
+        lifters: Lifters,
+    ) -> Outcome:
+        """Lift the objects of an observation and publish them."""
+        try:
+            outcome = lift_observation(
+                observation,
+                query,
+                settings,
+                lifters.get,
+                self._ids,
+                self._transforms,
+                report=report or _say_nothing,
+                cancelled=job.is_cancelled,
+                deadline=job.deadline,
+            )
+        except LiftError as error:
+            if report is None or error.code in (ErrorCode.EMPTY_MASK, ErrorCode.NO_OBJECT):
+                # Who follows the topic learns that this image shows nothing.
+                frame_id = settings.target_frame or observation.header.frame_id
+                header = Header(stamp=observation.header.stamp, frame_id=frame_id)
+                self._publish(Outcome(header))
+            raise
+        self._publish(outcome)
+        return outcome
+
+    def _publish(self, outcome: Outcome) -> None:
+        for lifted in outcome.lifted:
+            self._kept[lifted.id] = lifted
+            self._kept.move_to_end(lifted.id)
+            self._statistics.add_object(lifted.shape.seconds)
+        while len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        self._objects_publisher.publish(cdr.serialize(self._array(outcome)))
+
+    def _array(self, outcome: Outcome) -> LiftedObjectArray:
+        return LiftedObjectArray(
+            header=outcome.header, objects=[object_message(lifted) for lifted in outcome.lifted]
+        )
+
+    def _on_job_done(self, job: Job) -> None:
+        """Account for a job and draw its result, after those who wait for it have been woken."""
+        outcome: Outcome | None = job.result
+        if job.error is not None:
+            self._statistics.add_error(job.error)
+            if job.error.code is ErrorCode.INTERNAL:
+                self.get_logger().error(f'{job.error} (caused by {job.error.__cause__!r})')
+        if outcome is None:
+            return
+        for name, error in outcome.failures:
+            self._statistics.add_error(error)
+            self._warn_once(f'{name}: {error}')
+        for warning in outcome.warnings:
+            self._warn_once(warning)
+        settings = self._settings
+        markers = self._markers.show(
+            outcome.lifted, settings.marker_max_faces, settings.marker_details
+        )
+        self._markers_publisher.publish(cdr.serialize(markers))
+        if self._points_publisher.get_subscription_count():
+            rows = [results.points(o.cloud, o.T_frame_object) for o in outcome.lifted]
+            merged = np.concatenate(rows) if rows else np.zeros(0, results.POINT)
+            self._points_publisher.publish(results.cloud_message(outcome.header, merged))
+
+    def _warn_once(self, sentence: str) -> None:
+        if sentence not in self._warned:
+            self._warned.add(sentence)
+            self.get_logger().warning(sentence)
+
+    # --- diagnostics ----------------------------------------------------------------------------
+
+    def _publish_diagnostics(self) -> None:
+        settings, name = self._settings, self.get_name()
+        publishers = {
+            topic: subscription_publishers(self, subscription)
+            for topic, subscription in list(self._subscriptions_by_topic.items())
+        }
+        message = DiagnosticArray(
+            status=[
+                diagnostics.worker_status(
+                    name,
+                    self._state,
+                    settings.method,
+                    self._statistics,
+                    self._worker,
+                    settings.diagnostics_period,
+                ),
+                diagnostics.input_status(name, self._synchronizer, publishers),
+                diagnostics.parameter_status(name, self._complaints),
+            ]
+        )
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+
+class _Feedback:
+    """Publishes the feedback of a goal, a few times a second at most."""
+
+    def __init__(self, goal: ServerGoalHandle) -> None:
+        self._goal = goal
+        self._last: tuple[str, int] | None = None
+        self._time = 0.0
+
+    def __call__(self, stage: str, fraction: float, name: str, index: int, count: int) -> None:
+        now = time.monotonic()
+        if self._last == (stage, index) and now - self._time < _FEEDBACK_PERIOD:
+            return
+        self._last, self._time = (stage, index), now
+        self._goal.publish_feedback(
+            Lift.Feedback(
+                stage=stage,
+                progress=float(fraction),
+                object_id=name,
+                object_index=index,
+                object_count=count,
+            )
+        )
+
+
+def output_path(folder: str, path: str) -> Path:
+    """
+    Return the absolute path of a file below a folder.
+
+    Raises ``LiftError(BAD_REQUEST)`` for a path that leads out of it, also through a link.
+    """
+    if not folder:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            'The parameter output_dir is empty, so nothing may be written; set it to a folder.',
+        )
+    root = Path(folder).resolve()
+    target = (root / path).resolve()
+    if not path or target == root or not target.is_relative_to(root):
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'"{path}" does not lie below output_dir ({root}); give a relative path.',
+        )
+    return target
+
+
+def subscription_publishers(node: LiftNode, subscription: Subscription) -> int:
+    """Return how many publish on the topic of a subscription."""
+    return node.count_publishers(subscription.topic_name)
+
+
+def _image_topic(name: str, transport: str) -> tuple[Any, str]:
+    return (Image, name) if transport == 'raw' else (CompressedImage, f'{name}/{transport}')
+
+
+def _observation(match: Match) -> Observation:
+    return Observation(
+        match.get('image'),
+        match.get('camera_info'),
+        match.get('depth'),
+        match.get('mask'),
+        match.get('detections'),
+    )
+
+
+def _detection_type() -> Any:
+    try:
+        from vision_msgs.msg import Detection2DArray
+    except ImportError as error:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            'mask_source "detections" needs vision_msgs, which is not installed; install '
+            'ros-$ROS_DISTRO-vision-msgs, or use a mask.',
+        ) from error
+    return Detection2DArray
+
+
+def _say_nothing(stage: str, fraction: float, name: str, index: int, count: int) -> None:
+    pass
+
+
+def _ball() -> tuple[Frame, np.ndarray]:
+    """Return the frame and the mask of a grey ball of 10 cm, half a metre before the camera."""
+    camera = Camera.from_fov(160, 120, 45.0)
+    rays = camera.rays()
+    length = np.einsum('ijk,ijk->ij', rays, rays)
+    radius, distance = 0.05, 0.5
+    # |t ray - (0, 0, distance)| = radius, where t is the depth, since the ray's z is 1.
+    root = distance**2 - length * (distance**2 - radius**2)
+    mask = root > 0.0
+    depth = np.where(mask, (distance - np.sqrt(np.maximum(root, 0.0))) / length, 0.7)
+    image = np.full((120, 160, 3), 128, np.uint8)
+    return Frame(image, camera, depth.astype(np.float32), np.array([0.0, 0.6, 0.8])), mask

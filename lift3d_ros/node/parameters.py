@@ -1,0 +1,278 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The parameters of the node: declared in one place, checked, and read as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import difflib
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange
+from rcl_interfaces.msg import IntegerRange
+from rcl_interfaces.msg import ParameterDescriptor
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from lift3d_ros.lifter import DEFAULT_METHOD
+from lift3d_ros.lifter import METHODS
+
+#: Parameters of ROS itself, which any node may be given.
+_FOREIGN = ('use_sim_time', 'qos_overrides.', 'start_type_description_service')
+
+
+@dataclass(frozen=True)
+class Spec:
+    """
+    One parameter: its default and what it may be.
+
+    ``live`` parameters take effect with the next lift, ``read_only`` ones are set when the node
+    starts, and all others are changed while the node is not active.
+    """
+
+    default: Any
+    description: str
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    live: bool = False
+    read_only: bool = False
+
+    def descriptor(self) -> ParameterDescriptor:
+        """Return the descriptor that ROS enforces and ``ros2 param describe`` shows."""
+        descriptor = ParameterDescriptor(
+            description=self.description, read_only=self.read_only
+        )
+        if self.choices:
+            descriptor.additional_constraints = f'one of: {", ".join(self.choices)}'
+        if self.minimum is not None and self.maximum is not None:
+            if isinstance(self.default, int):
+                descriptor.integer_range = [
+                    IntegerRange(from_value=int(self.minimum), to_value=int(self.maximum), step=0)
+                ]
+            else:
+                descriptor.floating_point_range = [
+                    FloatingPointRange(from_value=self.minimum, to_value=self.maximum, step=0.0)
+                ]
+        return descriptor
+
+
+SPECS: dict[str, Spec] = {
+    'mode': Spec(
+        'on_request',
+        'continuous: lift every new synchronised frame, newest wins; on_request: compute nothing '
+        'until a service or action asks.',
+        choices=('continuous', 'on_request'),
+    ),
+    'method': Spec(
+        DEFAULT_METHOD,
+        'How the whole of an object is found; requests may name another.',
+        choices=tuple(METHODS),
+    ),
+    'max_faces': Spec(20_000, 'Triangles of a mesh, at most.', 100, 500_000),
+    'seed': Spec(
+        0,
+        'Seed of the random numbers: the same seed gives the same mesh on the same device.',
+        0,
+        2**32 - 1,
+        live=True,
+    ),
+    'timeout': Spec(
+        60.0,
+        'Seconds that a request may take, the time in the queue included; 0: no limit.',
+        0.0,
+        3600.0,
+        live=True,
+    ),
+    'queue_size': Spec(
+        4,
+        'Requests that may wait while one is worked on; one more is answered with BUSY at once.',
+        1,
+        32,
+        read_only=True,
+    ),
+    'max_rate': Spec(
+        0.0,
+        'Frames per second that the continuous mode lifts, at most; 0: as many as it can.',
+        0.0,
+        120.0,
+        live=True,
+    ),
+    'max_objects': Spec(
+        10, 'Objects of one frame that are lifted, at most, the largest first.', 1, 100, live=True
+    ),
+    'mask_source': Spec(
+        'binary',
+        'What the topic mask carries: binary (not zero = object), label (value = instance); '
+        'detections: no mask but boxes on the topic detections, segmented by depth.',
+        choices=('binary', 'label', 'detections'),
+    ),
+    'split_mask': Spec(
+        True,
+        'Take each connected component of a binary mask as an object; false: the whole mask is '
+        'one object, even where something in front cuts it in two.',
+        live=True,
+    ),
+    'use_depth': Spec(True, 'Wait for a depth image with each frame.'),
+    'depth_unit': Spec(
+        0.001,
+        'Metres that one count of a 16UC1 depth image stands for (REP 118: 0.001).',
+        1e-6,
+        1.0,
+        live=True,
+    ),
+    'rectified': Spec(
+        True,
+        'The image is rectified, its camera matrix is in P. False: it is raw, its matrix is K, '
+        'and the distortion D is taken out here.',
+        live=True,
+    ),
+    'image_transport': Spec(
+        'raw',
+        'raw: subscribe to image; compressed: to image/compressed.',
+        choices=('raw', 'compressed'),
+    ),
+    'mask_transport': Spec(
+        'raw',
+        'raw: subscribe to mask; compressed: to mask/compressed (PNG).',
+        choices=('raw', 'compressed'),
+    ),
+    'depth_transport': Spec(
+        'raw',
+        'raw: subscribe to depth; compressedDepth: to depth/compressedDepth (PNG).',
+        choices=('raw', 'compressedDepth'),
+    ),
+    'sync_tolerance': Spec(
+        0.1,
+        'Seconds by which the stamps of image, mask and depth may differ in one frame.',
+        0.0,
+        10.0,
+    ),
+    'sync_queue_size': Spec(
+        10, 'Messages of each topic kept to find those that belong together.', 1, 200
+    ),
+    'target_frame': Spec(
+        '',
+        'Frame of poses and clouds, by tf2 at the stamp of the image; empty: the optical frame.',
+    ),
+    'gravity_frame': Spec(
+        '', 'Frame whose z axis points up, for the direction of gravity; empty: target_frame.'
+    ),
+    'transform_timeout': Spec(
+        0.2, 'Seconds to wait for a transform at the stamp of the image.', 0.0, 10.0, live=True
+    ),
+    'cloud_points': Spec(
+        10_000, 'Points of the cloud of an object.', 0, 1_000_000, live=True
+    ),
+    'marker_max_faces': Spec(
+        5_000, 'Triangles of the marker of an object, at most.', 100, 100_000, live=True
+    ),
+    'marker_details': Spec(
+        True, 'Add the bounding box and a line of text to each marker.', live=True
+    ),
+    'output_dir': Spec(
+        '', 'Folder below which save_object may write; empty: it may not.', live=True
+    ),
+    'diagnostics_period': Spec(
+        1.0, 'Seconds between two messages on /diagnostics.', 0.1, 60.0, read_only=True
+    ),
+    'autostart': Spec(
+        False, 'Configure and activate at start, without a lifecycle manager.', read_only=True
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The values of all parameters at one instant; the fields are described in ``SPECS``."""
+
+    mode: str
+    method: str
+    max_faces: int
+    seed: int
+    timeout: float
+    queue_size: int
+    max_rate: float
+    max_objects: int
+    mask_source: str
+    split_mask: bool
+    use_depth: bool
+    depth_unit: float
+    rectified: bool
+    image_transport: str
+    mask_transport: str
+    depth_transport: str
+    sync_tolerance: float
+    sync_queue_size: int
+    target_frame: str
+    gravity_frame: str
+    transform_timeout: float
+    cloud_points: int
+    marker_max_faces: int
+    marker_details: bool
+    output_dir: str
+    diagnostics_period: float
+    autostart: bool
+
+
+def declare(node: Node) -> list[str]:
+    """
+    Declare every parameter; return a sentence for each given one that does not exist.
+
+    Raises ``ValueError`` for a given value that is refused.
+    """
+    for name, spec in SPECS.items():
+        value = node.declare_parameter(name, spec.default, spec.descriptor()).value
+        if spec.choices and value not in spec.choices:
+            raise ValueError(_no_choice(name, value, spec))
+    # rclpy keeps overrides that nobody declared to itself and says nothing about them.
+    given = getattr(node, '_parameter_overrides', {})
+    complaints = []
+    for name in given:
+        if name in SPECS or name.startswith(_FOREIGN):
+            continue
+        near = difflib.get_close_matches(name, SPECS, n=1)
+        hint = f'; did you mean "{near[0]}"?' if near else ''
+        complaints.append(f'There is no parameter "{name}"{hint}')
+    return complaints
+
+
+def check(parameters: list[Parameter], active: bool) -> SetParametersResult:
+    """Accept or refuse a change of parameters, with the reason; ranges are ROS's own to check."""
+    for parameter in parameters:
+        spec = SPECS.get(parameter.name)
+        if spec is None:
+            continue
+        if spec.choices and parameter.value not in spec.choices:
+            return SetParametersResult(
+                successful=False, reason=_no_choice(parameter.name, parameter.value, spec)
+            )
+        if active and not spec.live:
+            return SetParametersResult(
+                successful=False,
+                reason=f'"{parameter.name}" cannot change while the node is active; deactivate it '
+                'first.',
+            )
+    return SetParametersResult(successful=True)
+
+
+def read(node: Node) -> Settings:
+    """Return the values that the parameters have now."""
+    return Settings(**{name: node.get_parameter(name).value for name in SPECS})
+
+
+def _no_choice(name: str, value: Any, spec: Spec) -> str:
+    return f'"{name}" is "{value}"; it must be one of {", ".join(spec.choices)}.'

@@ -1,0 +1,271 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+From the messages of one instant to the lifted objects in the target frame.
+
+Observation --build_frame--> Frame --find_instances--> [Instance] --select--> [Instance]
+--Lifter.lift--> [Shape] --in_frame--> [Lifted]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+from typing import Any
+
+from builtin_interfaces.msg import Time
+from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.frame import Frame
+from lift3d_ros.lifter import Lifter
+from lift3d_ros.msg import ObjectSelector
+from lift3d_ros.node import conversions
+from lift3d_ros.node import selection
+from lift3d_ros.node.parameters import Settings
+from lift3d_ros.node.results import in_frame
+from lift3d_ros.node.results import Lifted
+from lift3d_ros.node.selection import Detection
+from lift3d_ros.node.selection import IdKeeper
+from lift3d_ros.node.selection import Instance
+from lift3d_ros.node.transforms import Transforms
+
+#: Called with the stage, the fraction of the whole job, the object's id, its index, their number.
+Report = Callable[[str, float, str, int, int], None]
+
+#: Errors that end a job; any other concerns one object, and the next one is tried.
+_ENDING = (ErrorCode.CANCELLED, ErrorCode.NOT_ACTIVE, ErrorCode.TIMEOUT, ErrorCode.OUT_OF_MEMORY)
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """The messages of one instant, not decoded yet."""
+
+    image: Image | CompressedImage
+    camera_info: CameraInfo | None
+    depth: Image | CompressedImage | None = None
+    mask: Image | CompressedImage | None = None
+    detections: Any = None
+
+    @property
+    def header(self) -> Header:
+        """Stamp and frame of the image."""
+        return self.image.header
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked about an observation."""
+
+    selector: ObjectSelector
+    method: str
+    seed: int
+
+
+@dataclass(eq=False)
+class Outcome:
+    """What came of an observation; ``failures`` are pairs of id and error."""
+
+    header: Header
+    lifted: list[Lifted] = field(default_factory=list)
+    failures: list[tuple[str, LiftError]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def error(self) -> LiftError | None:
+        """The first failure."""
+        return self.failures[0][1] if self.failures else None
+
+
+def lift_observation(
+    observation: Observation,
+    query: Query,
+    settings: Settings,
+    get_lifter: Callable[[str], Lifter],
+    ids: IdKeeper,
+    transforms: Transforms | None = None,
+    *,
+    report: Report,
+    cancelled: Callable[[], bool],
+    deadline: float | None,
+) -> Outcome:
+    """
+    Lift the selected objects of an observation.
+
+    Raises ``LiftError`` where the observation as a whole is of no use; what goes wrong with one
+    object is among the failures of the outcome.
+    """
+    header = observation.header
+    T_frame_camera, gravity = None, None
+    if transforms is not None:
+        source, wait = header.frame_id, settings.transform_timeout
+        level = settings.gravity_frame or settings.target_frame
+        gravity = transforms.gravity(level, source, header.stamp, wait)
+        if settings.target_frame:
+            T_frame_camera = transforms.lookup(settings.target_frame, source, header.stamp, wait)
+            header = Header(stamp=header.stamp, frame_id=settings.target_frame)
+    frame = conversions.build_frame(
+        observation.image,
+        observation.camera_info,
+        observation.depth,
+        rectified=settings.rectified,
+        depth_unit=settings.depth_unit,
+        gravity=gravity,
+    )
+    outcome = Outcome(header)
+    instances = find_instances(observation, frame, query.selector, settings, outcome.warnings)
+    chosen = select(instances, query.selector)[:settings.max_objects]
+    names = ids.assign(chosen, query.selector.mode == ObjectSelector.ALL)
+    lifter = get_lifter(query.method)
+    for index, (name, instance) in enumerate(zip(names, chosen, strict=True)):
+
+        def progress(stage: str, fraction: float, name: str = name, index: int = index) -> None:
+            report(stage, (index + fraction) / len(chosen), name, index, len(chosen))
+
+        if not instance.label and observation.mask is not None and selection.has_neck(instance):
+            outcome.warnings.append(
+                f'The mask of {name} has a narrow neck: two objects that touch? They are lifted '
+                'as one; a label image keeps them apart.'
+            )
+        try:
+            if frame.depth is not None:
+                conversions.check_depth_unit(frame.depth, instance)
+            shape = lifter.lift(
+                frame,
+                instance.mask,
+                seed=query.seed,
+                progress=progress,
+                cancelled=cancelled,
+                deadline=deadline,
+            )
+        except LiftError as error:
+            outcome.failures.append((name, error))
+            if error.code in _ENDING:
+                break
+            continue
+        pose, covariance = in_frame(shape, T_frame_camera)
+        cloud = shape.cloud(settings.cloud_points, query.seed)
+        outcome.lifted.append(Lifted(header, name, instance, shape, pose, covariance, cloud))
+    return outcome
+
+
+def find_instances(
+    observation: Observation,
+    frame: Frame,
+    selector: ObjectSelector,
+    settings: Settings,
+    warnings: list[str],
+) -> list[Instance]:
+    """
+    Return the objects that the mask or the detections show in a frame, at least one.
+
+    Raises ``LiftError``: ``EMPTY_MASK``, ``BAD_IMAGE``, ``SIZE_MISMATCH``, ``BAD_REQUEST``,
+    ``NO_DEPTH_IN_MASK``.
+    """
+    width, height = frame.camera.width, frame.camera.height
+    if observation.mask is not None:
+        pixels = conversions.decode_mask(observation.mask)
+        if pixels.shape != (height, width):
+            warnings.append(
+                f'The mask is {pixels.shape[1]} x {pixels.shape[0]}, the image {width} x '
+                f'{height}; the mask is resized, nearest neighbour.'
+            )
+            pixels = conversions.fit_mask(pixels, width, height)
+        if not settings.rectified and observation.camera_info is not None:
+            pixels = conversions.undistort_mask(pixels, observation.camera_info)
+        if settings.mask_source == 'label' or selector.mode == ObjectSelector.LABEL:
+            found = selection.instances_of_labels(pixels)
+        else:
+            found = selection.instances_of_binary(pixels, settings.split_mask)
+    elif observation.detections is not None:
+        boxes = read_detections(observation.detections)
+        found = selection.instances_of_detections(boxes, frame.depth, width, height)
+    elif selector.mode == ObjectSelector.BOX:
+        boxes = [Detection(box_of(selector), selector.class_id, 1.0)]
+        found = selection.instances_of_detections(boxes, frame.depth, width, height)
+    else:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            'The request carries an image but no mask; add one, or select by BOX with depth.',
+        )
+    if selector.class_id and selector.mode != ObjectSelector.DETECTION:
+        found = [replace(instance, class_id=selector.class_id) for instance in found]
+    return found
+
+
+def select(instances: Sequence[Instance], selector: ObjectSelector) -> list[Instance]:
+    """Return the objects that a selector means; raises ``LiftError``: NO_OBJECT, BAD_REQUEST."""
+    mode = selector.mode
+    if mode == ObjectSelector.ALL:
+        return list(instances)
+    if mode == ObjectSelector.LARGEST:
+        return [selection.select_largest(instances)]
+    if mode == ObjectSelector.LABEL:
+        return [selection.select_label(instances, selector.label)]
+    if mode == ObjectSelector.PIXEL:
+        return [selection.select_pixel(instances, selector.u, selector.v)]
+    if mode == ObjectSelector.BOX:
+        return [selection.select_box(instances, box_of(selector))]
+    if mode == ObjectSelector.DETECTION:
+        return [selection.select_class(instances, selector.class_id)]
+    raise LiftError(
+        ErrorCode.BAD_REQUEST, f'There is no selector mode {mode}; see ObjectSelector.msg.'
+    )
+
+
+def box_of(selector: ObjectSelector) -> selection.Box:
+    """Return the box of a selector as left, top, right, bottom."""
+    box = selector.box
+    return box.x_offset, box.y_offset, box.x_offset + box.width, box.y_offset + box.height
+
+
+def read_detections(message: Any) -> list[Detection]:
+    """Return the boxes of a vision_msgs/Detection2DArray with the best class of each."""
+    found = []
+    for detection in message.detections:
+        centre = detection.bbox.center
+        # vision_msgs 4 (Humble and later) nests the position, 3 (Foxy, Galactic) did not.
+        centre = getattr(centre, 'position', centre)
+        half_width, half_height = 0.5 * detection.bbox.size_x, 0.5 * detection.bbox.size_y
+        best = max(
+            (result.hypothesis for result in detection.results),
+            key=lambda hypothesis: hypothesis.score,
+            default=None,
+        )
+        found.append(
+            Detection(
+                (
+                    round(centre.x - half_width),
+                    round(centre.y - half_height),
+                    round(centre.x + half_width),
+                    round(centre.y + half_height),
+                ),
+                best.class_id if best else '',
+                best.score if best else 1.0,
+            )
+        )
+    return found
+
+
+def nanoseconds(stamp: Time) -> int:
+    """Return a stamp in nanoseconds."""
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)

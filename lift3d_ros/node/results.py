@@ -1,0 +1,241 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Shapes of the library into messages."""
+
+from __future__ import annotations
+
+import array
+from dataclasses import dataclass
+
+from builtin_interfaces.msg import Duration
+from geometry_msgs.msg import Point
+from geometry_msgs.msg import Pose
+from geometry_msgs.msg import Quaternion
+from geometry_msgs.msg import Vector3
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import PointCloud2
+from sensor_msgs.msg import PointField
+from shape_msgs.msg import Mesh as MeshMsg
+from shape_msgs.msg import MeshTriangle
+from std_msgs.msg import ColorRGBA
+from std_msgs.msg import Header
+
+from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import transform
+from lift3d_ros.msg import LiftedObject
+from lift3d_ros.node.cdr import Packed
+from lift3d_ros.node.selection import Instance
+from lift3d_ros.shape import Cloud
+from lift3d_ros.shape import Mesh
+from lift3d_ros.shape import Shape
+
+#: One point of the clouds, packed as PCL and RViz expect it; ``rgb`` is 0x00rrggbb read as float.
+POINT = np.dtype([
+    ('x', '<f4'),
+    ('y', '<f4'),
+    ('z', '<f4'),
+    ('rgb', '<f4'),
+    ('confidence', '<f4'),
+    ('observed', 'u1'),
+])
+
+_FIELDS = [
+    PointField(
+        name=name,
+        offset=POINT.fields[name][1],
+        datatype=PointField.UINT8 if name == 'observed' else PointField.FLOAT32,
+        count=1,
+    )
+    for name in POINT.names
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Lifted:
+    """
+    One lifted object as it goes out.
+
+    - ``header``: stamp of the image, and the frame of the pose.
+    - ``T_frame_object``: pose of the object in that frame; ``covariance``: (6, 6), likewise.
+    - ``cloud``: in the object frame.
+    """
+
+    header: Header
+    id: str
+    instance: Instance
+    shape: Shape
+    T_frame_object: Array
+    covariance: Array
+    cloud: Cloud
+
+
+def in_frame(shape: Shape, T_frame_camera: Array | None) -> tuple[Array, Array]:
+    """Return the pose of a shape and its covariance (6, 6) in another frame than the camera's."""
+    if T_frame_camera is None:
+        return shape.T_camera_object, shape.pose_covariance
+    R = np.kron(np.eye(2), T_frame_camera[:3, :3])
+    return T_frame_camera @ shape.T_camera_object, R @ shape.pose_covariance @ R.T
+
+
+def object_message(lifted: Lifted) -> LiftedObject:
+    """Return the whole of a lifted object; its large sequences are ``Packed``."""
+    shape, mesh = lifted.shape, lifted.shape.mesh
+    message = LiftedObject(
+        header=lifted.header,
+        id=lifted.id,
+        class_id=lifted.instance.class_id,
+        score=float(lifted.instance.score),
+        size=vector_message(shape.size),
+        mesh=mesh_message(mesh),
+        vertex_colors=colors_message(mesh.colors),
+        vertex_confidence=float_array(shape.confidence),
+        vertex_observed=shape.observed.tolist(),
+        cloud=cloud_message(lifted.header, points(lifted.cloud, lifted.T_frame_object)),
+        scale_source=shape.scale_source,
+        scale_stddev=float(shape.scale_stddev),
+        elevation_source=shape.elevation_source,
+        elevation=float(shape.elevation),
+        confidence=shape.overall_confidence,
+        method=shape.method,
+        compute_time=duration_message(shape.seconds.get('total', 0.0)),
+    )
+    message.pose.pose = pose_message(lifted.T_frame_object)
+    message.pose.covariance = lifted.covariance.reshape(36)
+    return message
+
+
+def mesh_message(mesh: Mesh) -> MeshMsg:
+    """Return the triangles of a mesh."""
+    return MeshMsg(
+        triangles=Packed(MeshTriangle, mesh.faces.astype(np.uint32)),
+        vertices=Packed(Point, mesh.vertices.astype(np.float64)),
+    )
+
+
+def colors_message(colors: NDArray[np.uint8]) -> Packed:
+    """Return opaque colours for uint8 RGB (n, 3)."""
+    rgba = np.ones((len(colors), 4), np.float32)
+    rgba[:, :3] = colors * np.float32(1.0 / 255.0)
+    return Packed(ColorRGBA, rgba)
+
+
+def mesh_from_message(message: LiftedObject) -> Mesh:
+    """Return the mesh of a lifted object in its own frame."""
+    vertices = [(v.x, v.y, v.z) for v in message.mesh.vertices]
+    colors = [(c.r, c.g, c.b) for c in message.vertex_colors]
+    return Mesh(
+        np.array(vertices, np.float32).reshape(-1, 3),
+        np.array([t.vertex_indices for t in message.mesh.triangles], np.int32).reshape(-1, 3),
+        np.rint(255.0 * np.array(colors).reshape(-1, 3)).astype(np.uint8),
+    )
+
+
+def points(cloud: Cloud, T_frame_object: Array) -> NDArray[np.void]:
+    """Return a cloud in another frame as rows of ``POINT``."""
+    rows = np.zeros(len(cloud.points), POINT)
+    place = transform(T_frame_object, cloud.points).astype(np.float32)
+    for axis, name in enumerate('xyz'):
+        rows[name] = place[:, axis]
+    red, green, blue = cloud.colors.astype(np.uint32).T
+    rows['rgb'] = (red << 16 | green << 8 | blue).view(np.float32)
+    rows['confidence'] = cloud.confidence
+    rows['observed'] = cloud.observed
+    return rows
+
+
+def cloud_message(header: Header, rows: NDArray[np.void]) -> PointCloud2:
+    """Return rows of ``POINT`` as an unordered cloud."""
+    return PointCloud2(
+        header=header,
+        height=1,
+        width=len(rows),
+        fields=_FIELDS,
+        is_bigendian=False,
+        point_step=POINT.itemsize,
+        row_step=POINT.itemsize * len(rows),
+        data=array.array('B', rows.tobytes()),
+        is_dense=True,
+    )
+
+
+def float_array(values: NDArray[np.float32]) -> array.array[float]:
+    """Return float32 values in the type that rclpy takes without a copy for each."""
+    return array.array('f', np.ascontiguousarray(values, np.float32).tobytes())
+
+
+def pose_message(T: Array) -> Pose:
+    """Return a rigid transform as position and quaternion."""
+    x, y, z = T[:3, 3].tolist()
+    qx, qy, qz, qw = quaternion(T[:3, :3]).tolist()
+    return Pose(
+        position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw)
+    )
+
+
+def pose_matrix(pose: Pose) -> Array:
+    """Return the rigid transform of a pose message."""
+    T = np.eye(4)
+    T[:3, :3] = rotation(pose.orientation)
+    T[:3, 3] = pose.position.x, pose.position.y, pose.position.z
+    return T
+
+
+def quaternion(R: Array) -> Array:
+    """
+    Return x, y, z, w of a 3 x 3 rotation; w is not negative.
+
+    The outer product of the quaternion with itself, times 4, is read off the matrix, and its row
+    with the largest diagonal is normalised, which is well conditioned for every rotation.
+    """
+    K = np.empty((4, 4))
+    trace = np.trace(R)
+    K[:3, :3] = R + R.T + (1.0 - trace) * np.eye(3)
+    K[3, :3] = K[:3, 3] = R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]
+    K[3, 3] = 1.0 + trace
+    q = K[np.argmax(np.diag(K))]
+    q = q / np.linalg.norm(q)
+    return -q if q[3] < 0.0 else q
+
+
+def rotation(message: Quaternion) -> Array:
+    """Return the 3 x 3 rotation of a quaternion message; one of zeros is the identity."""
+    q = np.array([message.x, message.y, message.z, message.w])
+    length = np.linalg.norm(q)
+    if length < 1e-9:
+        return np.eye(3)
+    x, y, z, w = q / length
+    return np.array([
+        [1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - z * w), 2.0 * (x * z + y * w)],
+        [2.0 * (x * y + z * w), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z - x * w)],
+        [2.0 * (x * z - y * w), 2.0 * (y * z + x * w), 1.0 - 2.0 * (x * x + y * y)],
+    ])
+
+
+def vector_message(values: Array) -> Vector3:
+    """Return three numbers as a vector message."""
+    x, y, z = values.tolist()
+    return Vector3(x=x, y=y, z=z)
+
+
+def duration_message(seconds: float) -> Duration:
+    """Return seconds as a duration message."""
+    whole, part = divmod(round(seconds * 1e9), 1_000_000_000)
+    return Duration(sec=whole, nanosec=part)
+
+
+def seconds(message: Duration) -> float:
+    """Return a duration message in seconds."""
+    return float(message.sec + 1e-9 * message.nanosec)

@@ -1,0 +1,331 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Which pixels of a frame are an object, and which object is meant.
+
+A binary mask is split into its connected components, each an object; objects that touch in it are
+one, since nothing in the mask says otherwise (``has_neck`` warns of it). Publish a label image to
+keep them apart. With ``split`` false the whole mask is one object, for objects that something
+thin in front of them cuts in two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+import itertools
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.frame import MIN_MASK_PIXELS
+
+#: left, top, right, bottom in pixels, right and bottom exclusive.
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """
+    The pixels of one object.
+
+    - ``mask``: bool, shape (height, width); ``box`` bounds it; ``pixels`` counts it.
+    - ``label``: its value in a label image, else 0.
+    - ``class_id``, ``score``: of the detection, else empty and 1.
+    """
+
+    mask: NDArray[np.bool_]
+    box: Box
+    pixels: int
+    label: int = 0
+    class_id: str = ''
+    score: float = 1.0
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A box in which a detector saw an object."""
+
+    box: Box
+    class_id: str
+    score: float
+
+
+def instances_of_binary(mask: NDArray[Any], split: bool = True) -> list[Instance]:
+    """
+    Return the objects of a binary mask, not zero = object, the largest first.
+
+    Components of fewer than ``MIN_MASK_PIXELS`` are specks and left out, unless there is nothing
+    else. Raises ``LiftError(EMPTY_MASK)``.
+    """
+    binary = mask > 0
+    if not split:
+        return [_instance(binary)]
+    count, components, stats, _ = cv2.connectedComponentsWithStats(binary.astype(np.uint8))
+    if count < 2:
+        raise _empty()
+    area = stats[1:, cv2.CC_STAT_AREA]
+    order = np.argsort(-area, kind='stable')
+    kept = [k for k in order if area[k] >= MIN_MASK_PIXELS] or [order[0]]
+    found = []
+    for k in kept:
+        left, top, width, height = (int(n) for n in stats[k + 1, :4])
+        box = (left, top, left + width, top + height)
+        found.append(Instance(components == k + 1, box, int(area[k])))
+    return found
+
+
+def instances_of_labels(labels: NDArray[Any]) -> list[Instance]:
+    """
+    Return the objects of a label image, the largest first; 0 is background.
+
+    Raises ``LiftError(EMPTY_MASK)``.
+    """
+    counts = np.bincount(labels.reshape(-1))
+    values = np.flatnonzero(counts[1:]) + 1
+    if not len(values):
+        raise _empty()
+    values = values[np.argsort(-counts[values], kind='stable')]
+    return [_instance(labels == value, label=int(value)) for value in values]
+
+
+def instances_of_detections(
+    detections: Sequence[Detection], depth: NDArray[np.float32] | None, width: int, height: int
+) -> list[Instance]:
+    """
+    Return the objects in the boxes of a detector, the highest score first.
+
+    Boxes in which the depth shows no object are left out. Raises ``LiftError``: ``EMPTY_MASK``
+    where nothing is left, ``NO_DEPTH_IN_MASK`` without depth.
+    """
+    found = []
+    for detection in sorted(detections, key=lambda d: -d.score):
+        box = _clip(detection.box, width, height)
+        if box is None:
+            continue
+        mask = segment_box(depth, box, (height, width))
+        if mask.any():
+            found.append(
+                _instance(mask, class_id=detection.class_id, score=float(detection.score))
+            )
+    if not found:
+        raise _empty()
+    return found
+
+
+def segment_box(
+    depth: NDArray[np.float32] | None, box: Box, shape: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """
+    Return the mask of the object in a box, from its depth.
+
+    What a box holds beside its object lies behind it: the depth along the border of the box is
+    taken as background, fitted by a plane where a support runs through it, and the largest part
+    that rises at least 8 mm and 1.5 % of the distance before it is the object.
+    Raises ``LiftError(NO_DEPTH_IN_MASK)`` where there is no depth to go by.
+    """
+    left, top, right, bottom = box
+    window = None if depth is None else depth[top:bottom, left:right]
+    valid = None if window is None else np.isfinite(window) & (window > 0.0)
+    if window is None or valid is None or np.count_nonzero(valid) < MIN_MASK_PIXELS:
+        raise LiftError(
+            ErrorCode.NO_DEPTH_IN_MASK,
+            'A box alone needs depth to find the object in it, and there is none; give a mask.',
+        )
+    height, width = window.shape
+    border = np.zeros(window.shape, bool)
+    margin = max(1, min(height, width) // 20)
+    border[:margin] = border[-margin:] = True
+    border[:, :margin] = border[:, -margin:] = True
+    v, u = np.nonzero(border & valid)
+    mask = np.zeros(shape, bool)
+    if len(u) < 8:
+        return mask
+    # A plane in space is linear in inverse depth over the image. The object may cross the border
+    # of a tight box: points before the fit are dropped and it is made again.
+    A = np.stack([u, v, np.ones(len(u))], axis=1).astype(np.float64)
+    inverse = 1.0 / window[v, u].astype(np.float64)
+    keep = np.ones(len(u), bool)
+    plane = np.zeros(3)
+    for _ in range(5):
+        plane, *_ = np.linalg.lstsq(A[keep], inverse[keep], rcond=None)
+        residual = inverse - A @ plane
+        spread = 1.4826 * np.median(np.abs(residual[keep])) + 1e-4
+        keep = residual < 2.0 * spread
+    rows, columns = np.mgrid[:height, :width]
+    behind = 1.0 / np.maximum(plane[0] * columns + plane[1] * rows + plane[2], 1e-3)
+    near = valid & (behind - window > np.maximum(0.008, 0.015 * behind))
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(near.astype(np.uint8))
+    if count > 1:
+        largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+        mask[top:bottom, left:right] = parts == largest
+    return mask
+
+
+def select_largest(instances: Sequence[Instance]) -> Instance:
+    """Return the object with the most pixels."""
+    return max(instances, key=lambda instance: instance.pixels)
+
+
+def select_label(instances: Sequence[Instance], label: int) -> Instance:
+    """Return the object with a label; raises ``LiftError(NO_OBJECT)``."""
+    for instance in instances:
+        if instance.label == label:
+            return instance
+    present = ', '.join(str(instance.label) for instance in instances[:20])
+    raise LiftError(
+        ErrorCode.NO_OBJECT, f'The label {label} is not in the mask; there are: {present}.'
+    )
+
+
+def select_pixel(instances: Sequence[Instance], u: int, v: int) -> Instance:
+    """Return the object at column ``u``, row ``v``; raises ``LiftError(NO_OBJECT)``."""
+    height, width = instances[0].mask.shape
+    if not (u < width and v < height):
+        raise LiftError(
+            ErrorCode.NO_OBJECT,
+            f'The pixel ({u}, {v}) is outside the image of {width} x {height}.',
+        )
+    for instance in instances:
+        if instance.mask[v, u]:
+            return instance
+    raise LiftError(
+        ErrorCode.NO_OBJECT, f'The pixel ({u}, {v}) lies on no object of the mask.'
+    )
+
+
+def select_box(instances: Sequence[Instance], box: Box) -> Instance:
+    """Return the object with the most pixels in a box; raises ``LiftError(NO_OBJECT)``."""
+    left, top, right, bottom = box
+    inside = [np.count_nonzero(i.mask[top:bottom, left:right]) for i in instances]
+    if not any(inside):
+        raise LiftError(
+            ErrorCode.NO_OBJECT,
+            f'No object of the mask has pixels in the box ({left}, {top}) to ({right}, {bottom}).',
+        )
+    return instances[int(np.argmax(inside))]
+
+
+def select_class(instances: Sequence[Instance], class_id: str) -> Instance:
+    """
+    Return the detection of a class with the highest score.
+
+    An empty class means any. Raises ``LiftError(NO_OBJECT)``.
+    """
+    matching = [i for i in instances if not class_id or i.class_id == class_id]
+    if not matching:
+        present = ', '.join(sorted({f'"{i.class_id}"' for i in instances}))
+        raise LiftError(
+            ErrorCode.NO_OBJECT, f'No detection has the class "{class_id}"; there are: {present}.'
+        )
+    return max(matching, key=lambda instance: instance.score)
+
+
+def has_neck(instance: Instance) -> bool:
+    """
+    Return whether a mask falls into two large parts when it is made thinner.
+
+    Two objects that touch in a binary mask look so, and so does a dumbbell: worth a warning, not
+    an error.
+    """
+    left, top, right, bottom = instance.box
+    window = np.pad(instance.mask[top:bottom, left:right], 1).astype(np.uint8)
+    # The work is independent of the resolution of the camera.
+    scale = min(1.0, 128.0 / max(window.shape))
+    if scale < 1.0:
+        window = cv2.resize(window, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
+    distance = cv2.distanceTransform(window, cv2.DIST_L2, 3)
+    core = (distance > 0.6 * distance.max()).astype(np.uint8)
+    count, parts = cv2.connectedComponents(core)
+    if count < 3:
+        return False
+    depth = sorted(float(distance[parts == k].max()) for k in range(1, count))
+    return depth[-2] > 0.7 * depth[-1]
+
+
+class IdKeeper:
+    """Gives objects names that stay while they keep their label or their place in the image."""
+
+    def __init__(self, overlap: float = 0.3) -> None:
+        """Take boxes as the same object where their intersection over union is ``overlap``."""
+        self._overlap = overlap
+        self._boxes: dict[str, Box] = {}
+        self._numbers = itertools.count()
+
+    def assign(self, instances: Sequence[Instance], all_of_frame: bool) -> list[str]:
+        """
+        Return an id for each instance.
+
+        ``all_of_frame`` says that these are all objects of their frame, so that the others are
+        forgotten.
+        """
+        free = dict(self._boxes)
+        ids: list[str] = []
+        for instance in instances:
+            if instance.label:
+                ids.append(f'label_{instance.label}')
+                continue
+            prefix = instance.class_id or 'object'
+            candidates = {
+                name: _overlap(instance.box, box)
+                for name, box in free.items()
+                if name.rpartition('_')[0] == prefix
+            }
+            best = max(candidates, key=lambda name: candidates[name], default=None)
+            if best is None or candidates[best] < self._overlap:
+                best = f'{prefix}_{next(self._numbers)}'
+            free.pop(best, None)
+            self._boxes[best] = instance.box
+            ids.append(best)
+        if all_of_frame:
+            self._boxes = {name: box for name, box in self._boxes.items() if name in ids}
+        return ids
+
+
+def _instance(
+    mask: NDArray[np.bool_], label: int = 0, class_id: str = '', score: float = 1.0
+) -> Instance:
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    if not len(columns):
+        raise _empty()
+    box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+    return Instance(mask, box, int(np.count_nonzero(mask)), label, class_id, score)
+
+
+def _empty() -> LiftError:
+    return LiftError(
+        ErrorCode.EMPTY_MASK, 'The mask has no pixels; is the object in the image?'
+    )
+
+
+def _clip(box: Box, width: int, height: int) -> Box | None:
+    left, top, right, bottom = box
+    left, right = max(0, left), min(width, right)
+    top, bottom = max(0, top), min(height, bottom)
+    return (left, top, right, bottom) if right > left and bottom > top else None
+
+
+def _overlap(a: Box, b: Box) -> float:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    both = width * height
+    area = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    return both / (area - both)

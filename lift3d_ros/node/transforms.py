@@ -1,0 +1,98 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Transforms of the robot's tree, by tf2 where it is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from builtin_interfaces.msg import Time as TimeMsg
+import numpy as np
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.time import Time
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import invert
+from lift3d_ros.geometry import rigid
+from lift3d_ros.geometry import rotate
+from lift3d_ros.node.results import rotation
+
+MISSING = (
+    'target_frame and gravity_frame need tf2_ros, which is not installed; install '
+    'ros-$ROS_DISTRO-tf2-ros, or leave both empty to get results in the optical frame.'
+)
+
+
+def is_available() -> bool:
+    """Return whether tf2_ros is installed."""
+    return importlib.util.find_spec('tf2_ros') is not None
+
+
+class Transforms:
+    """Listens to the tree from its making until ``close``."""
+
+    def __init__(self, node: Node) -> None:
+        """Subscribe to /tf and /tf_static; raises ``LiftError(NO_TRANSFORM)`` without tf2_ros."""
+        try:
+            import tf2_ros
+        except ImportError as error:
+            raise LiftError(ErrorCode.NO_TRANSFORM, MISSING) from error
+        self._tf2_ros = tf2_ros
+        self._buffer = tf2_ros.Buffer(node=node)
+        self._listener: Any = tf2_ros.TransformListener(self._buffer, node, spin_thread=False)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._listener.unregister()
+        self._listener = None
+
+    def lookup(self, target: str, source: str, stamp: TimeMsg, timeout: float) -> Array:
+        """
+        Return ``T_target_source`` at a stamp; waits up to ``timeout`` seconds for it.
+
+        Raises ``LiftError(NO_TRANSFORM)``, which names the frames that the tree has.
+        """
+        if not source:
+            raise LiftError(
+                ErrorCode.NO_TRANSFORM,
+                f'The image has an empty frame_id, so it cannot be transformed to "{target}"; set '
+                'the frame_id of the camera driver.',
+            )
+        try:
+            found = self._buffer.lookup_transform(
+                target, source, Time.from_msg(stamp), Duration(seconds=timeout)
+            )
+        except self._tf2_ros.TransformException as error:
+            raise LiftError(
+                ErrorCode.NO_TRANSFORM,
+                f'There is no transform from "{source}" to "{target}" at '
+                f'{stamp.sec}.{stamp.nanosec:09d}: {error}. The tree has: {self._frames()}.',
+            ) from error
+        move = found.transform
+        translation = move.translation.x, move.translation.y, move.translation.z
+        return rigid(rotation(move.rotation), translation)
+
+    def gravity(self, frame: str, source: str, stamp: TimeMsg, timeout: float) -> Array:
+        """Return the unit vector that points down in ``source``, for a frame whose z is up."""
+        T = self.lookup(frame, source, stamp, timeout)
+        return rotate(invert(T), np.array([0.0, 0.0, -1.0]))
+
+    def _frames(self) -> str:
+        lines = self._buffer.all_frames_as_string().strip().splitlines()
+        return '; '.join(line.strip().rstrip('.') for line in lines) or 'no frames at all'

@@ -1,0 +1,258 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""One thread that lifts, and the bounded queue before it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+import threading
+import time
+from typing import Any
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.lifter import Lifter
+
+#: Seconds between two looks of a waiting request at whether it was cancelled.
+_POLL = 0.02
+
+
+class Lifters:
+    """The lifters of a worker, by method, made when first needed."""
+
+    def __init__(self, max_faces: int) -> None:
+        """Bound every mesh to ``max_faces``."""
+        self._max_faces = max_faces
+        self._lifters: dict[str, Lifter] = {}
+
+    def get(self, method: str) -> Lifter:
+        """Return the lifter of a method, loaded; raises ``LiftError``."""
+        if method not in self._lifters:
+            lifter = Lifter(method, self._max_faces)
+            lifter.load()
+            self._lifters[method] = lifter
+        return self._lifters[method]
+
+    def unload(self) -> None:
+        """Free what all of them took."""
+        for lifter in self._lifters.values():
+            lifter.unload()
+        self._lifters.clear()
+
+
+class Job:
+    """
+    Something for the worker to do, and the wait for it.
+
+    ``work`` gets the job and the lifters and returns the result; it asks ``is_cancelled`` between
+    steps and obeys ``deadline``, a value of ``time.monotonic()``, or raises ``LiftError``.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Job, Lifters], Any],
+        *,
+        cancelled: Callable[[], bool] | None = None,
+        deadline: float | None = None,
+    ) -> None:
+        """Make a job that ``cancelled`` may end."""
+        self.work = work
+        self.deadline = deadline
+        self.result: Any = None
+        self.error: LiftError | None = None
+        #: Seconds from the submission to the start of the work, and of the work.
+        self.waited = 0.0
+        self.worked = 0.0
+        self.submitted = time.monotonic()
+        self._cancelled = cancelled
+        self._end: LiftError | None = None
+        self._done = threading.Event()
+
+    def is_cancelled(self) -> bool:
+        """Return whether the work shall stop."""
+        return self._end is not None or (self._cancelled is not None and self._cancelled())
+
+    def end(self, error: LiftError) -> None:
+        """Make the work stop at its next look, with this error."""
+        self._end = error
+
+    def finish(self, result: Any = None, error: LiftError | None = None) -> None:
+        """Wake who waits for the job."""
+        # The work only knows that it was ended; the reason is kept here.
+        if error is not None and error.code is ErrorCode.CANCELLED and self._end is not None:
+            error = self._end
+        self.result, self.error = result, error
+        self._done.set()
+
+    @property
+    def done(self) -> bool:
+        """Whether the job has ended."""
+        return self._done.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the end of the job; return whether it came within ``timeout`` seconds."""
+        return self._done.wait(timeout)
+
+
+class Worker:
+    """
+    Owns the lifters and the one thread that uses them.
+
+    Requests go first, in their order. A stream has one place beside the queue, which a newer
+    frame takes over.
+    """
+
+    def __init__(self, capacity: int, on_done: Callable[[Job], None]) -> None:
+        """Let ``capacity`` requests wait; ``on_done`` is called in the thread after each job."""
+        self._capacity = capacity
+        self._on_done = on_done
+        self._queue: deque[Job] = deque()
+        self._stream: Job | None = None
+        self._running: Job | None = None
+        self._condition = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._lifters: Lifters | None = None
+        #: Frames of the stream that a newer one replaced, and requests turned away.
+        self.dropped = 0
+        self.refused = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait."""
+        return len(self._queue)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a job is worked on."""
+        return self._running is not None
+
+    def start(self, lifters: Lifters) -> None:
+        """Accept jobs from now on."""
+        self._lifters = lifters
+        self._thread = threading.Thread(target=self._run, args=(lifters,), name='lift3d-worker')
+        self._thread.start()
+
+    def stop(self, reason: LiftError) -> None:
+        """End all jobs with ``reason``, wait for the thread and free what the lifters took."""
+        with self._condition:
+            lifters, self._lifters = self._lifters, None
+            thread, self._thread = self._thread, None
+            ended = [*self._queue, *([self._stream] if self._stream else [])]
+            self._queue.clear()
+            self._stream = None
+            if self._running is not None:
+                self._running.end(reason)
+            self._condition.notify_all()
+        for job in ended:
+            job.finish(error=reason)
+        if thread is not None:
+            thread.join()
+        if lifters is not None:
+            lifters.unload()
+
+    def submit(self, job: Job) -> None:
+        """Queue a request; raises ``LiftError``: ``NOT_ACTIVE``, or ``BUSY`` for a full queue."""
+        with self._condition:
+            self._check_active()
+            # A request that is taken at once does not wait.
+            room = self._capacity + (0 if self._running else 1)
+            if len(self._queue) >= room:
+                self.refused += 1
+                raise LiftError(
+                    ErrorCode.BUSY,
+                    f'{len(self._queue)} requests wait already; ask again later, or raise the '
+                    'parameter queue_size.',
+                )
+            self._queue.append(job)
+            self._condition.notify_all()
+
+    def offer(self, job: Job) -> None:
+        """Put the newest frame of the stream in the place of the one that waits there."""
+        with self._condition:
+            self._check_active()
+            if self._stream is not None:
+                self.dropped += 1
+            self._stream = job
+            self._condition.notify_all()
+
+    def wait(self, job: Job) -> Any:
+        """
+        Wait for a request and return its result.
+
+        One that is cancelled or late while it still waits in the queue leaves it at once. Raises
+        the ``LiftError`` that ended the job.
+        """
+        while not job.wait(_POLL):
+            if job.is_cancelled():
+                self._withdraw(job, ErrorCode.CANCELLED, 'The request was cancelled.')
+            elif job.deadline is not None and time.monotonic() > job.deadline:
+                self._withdraw(
+                    job,
+                    ErrorCode.TIMEOUT,
+                    f'The deadline passed after {time.monotonic() - job.submitted:.2f} s in the '
+                    'queue; allow more time or ask less often.',
+                )
+        if job.error is not None:
+            raise job.error
+        return job.result
+
+    def _withdraw(self, job: Job, code: ErrorCode, message: str) -> None:
+        with self._condition:
+            if job not in self._queue:
+                return
+            self._queue.remove(job)
+        job.finish(error=LiftError(code, message))
+
+    def _check_active(self) -> None:
+        if self._thread is None:
+            raise LiftError(
+                ErrorCode.NOT_ACTIVE, 'The node is not active; activate it, then ask again.'
+            )
+
+    def _next(self) -> Job | None:
+        with self._condition:
+            self._running = None
+            while True:
+                if self._thread is not threading.current_thread():
+                    return None
+                if self._queue:
+                    self._running = self._queue.popleft()
+                elif self._stream is not None:
+                    self._running, self._stream = self._stream, None
+                if self._running is not None:
+                    return self._running
+                self._condition.wait()
+
+    def _run(self, lifters: Lifters) -> None:
+        while (job := self._next()) is not None:
+            start = time.monotonic()
+            job.waited = start - job.submitted
+            result, failure = None, None
+            try:
+                result = job.work(job, lifters)
+            except LiftError as error:
+                failure = error
+            except MemoryError:
+                failure = LiftError(
+                    ErrorCode.OUT_OF_MEMORY, 'The memory ran out; lower the resolution.'
+                )
+            except Exception as error:
+                # Whatever it was, the next request shall find the worker alive.
+                failure = LiftError(ErrorCode.INTERNAL, f'{type(error).__name__}: {error}')
+                failure.__cause__ = error
+            job.worked = time.monotonic() - start
+            job.finish(result, failure)
+            self._on_done(job)
