@@ -100,7 +100,8 @@ fi
 
 requirements=(requirements/{runtime,build,test,lint,ros}.txt)
 python_key="$python $("$python" -VV | tr '\n' ' ')$ros"
-wheels_key=$(digest "${requirements[@]}" requirements/constraints.txt setup.py tools/mend_wheels.py)
+wheels_key=$(digest "${requirements[@]}" requirements/constraints.txt setup.py \
+  tools/mend_wheels.py)
 
 if [[ -d $venv ]] && ! is_stamped "$state/python" "$python_key"; then
   say 'the venv is incomplete or was made for another Python or ROS: making it anew'
