@@ -56,6 +56,7 @@ _BORDER = 6.0
 class TableSettings:
     """From what ranges a scene is drawn.
 
+    - ``azimuth``: degrees of the camera about the object's z axis.
     - ``elevation``: degrees of the camera over the object's horizon.
     - ``fill``: share of the image's height that the object's bounding box takes.
     - ``distance``: metres between camera and object; the nearest a depth camera measures, and the
@@ -64,6 +65,7 @@ class TableSettings:
     - ``sensor``: how depth is measured.
     """
 
+    azimuth: tuple[float, float] = (-180.0, 180.0)
     elevation: tuple[float, float] = (10.0, 70.0)
     fill: tuple[float, float] = (0.15, 0.60)
     distance: tuple[float, float] = (0.22, 3.0)
@@ -117,7 +119,7 @@ def make_scene(
     settings = settings or TableSettings()
     rng = np.random.default_rng([seed, 0x7AB1E])
     camera = settings.camera or _draw_camera(rng)
-    azimuth = float(rng.uniform(-180.0, 180.0))
+    azimuth = float(rng.uniform(*settings.azimuth))
     elevation = float(rng.uniform(*settings.elevation))
     fill = float(rng.uniform(*settings.fill))
 

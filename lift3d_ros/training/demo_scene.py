@@ -1,0 +1,61 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The packaged demo scene: a mug on a table, as an RGB-D camera sees it.
+
+    python -m lift3d_ros.training.demo_scene [--out FOLDER]
+
+makes it again, by default in its place in the source tree.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lift3d_ros.geometry import Camera
+from lift3d_ros.scene import write_scene
+from lift3d_ros.tabletop import TableScene, TableSettings, make_scene
+from lift3d_ros.training.procedural import procedural_object
+
+#: Where the package keeps it.
+DEMO_SCENE = Path(__file__).parent.parent / 'data' / 'demo_scene'
+
+_MUG_SEED = 5038
+_SCENE_SEED = 3
+
+
+def make_demo_scene() -> TableScene:
+    """Return the demo scene: handle in sight, colour stream of a RealSense D435, 640 x 480."""
+    settings = TableSettings(
+        azimuth=(-75.0, -75.0),
+        elevation=(32.0, 32.0),
+        fill=(0.34, 0.34),
+        camera=Camera(640, 480, 611.2, 611.2, 321.4, 238.7),
+    )
+    return make_scene(procedural_object(_MUG_SEED, 'mug'), _SCENE_SEED, settings)
+
+
+def main() -> None:
+    """Write the demo scene."""
+    parser = argparse.ArgumentParser(description='Make the packaged demo scene again.')
+    parser.add_argument('--out', type=Path, default=DEMO_SCENE, help='folder to write to')
+    folder = parser.parse_args().out
+    scene = make_demo_scene()
+    write_scene(folder, scene.frame, scene.mask)
+    print(f'wrote {folder}')
+
+
+if __name__ == '__main__':
+    main()
