@@ -12,14 +12,15 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A client of the node for programs: lift, is_done, feedback, cancel, result.
+"""
+A client of the node for programs: lift, is_done, feedback, cancel, result.
 
-    with LiftClient() as client:
-        client.lift()
-        while not client.is_done():
-            time.sleep(0.1)
-        for lifted in client.result().result.objects:
-            print(lifted.id, lifted.size)
+with LiftClient() as client:
+client.lift()
+while not client.is_done():
+time.sleep(0.1)
+for lifted in client.result().result.objects:
+print(lifted.id, lifted.size)
 """
 
 from __future__ import annotations
@@ -31,19 +32,21 @@ from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.task import Future
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import Image
 
 from lift3d_ros.action import Lift
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.msg import ObjectSelector
+from lift3d_ros.node.background import BackgroundNode
 from lift3d_ros.node.results import duration_message
 
 
 class LiftClient:
-    """One request at a time to the action of a node ``lift3d``.
+    """
+    One request at a time to the action of a node ``lift3d``.
 
     No method spins. With a ``node`` of yours, your executor must be spinning it, and ``result``
     must not be called from a callback unless that executor has another thread. Without one the
@@ -54,13 +57,10 @@ class LiftClient:
         self, node: Node | None = None, server: str = 'lift3d', context: Context | None = None
     ) -> None:
         """Look for the node ``server``; ``context`` is for the client's own node."""
-        self._own: Node | None = None
+        self._own: BackgroundNode | None = None
         if node is None:
-            node = self._own = Node('lift3d_client', context=context)
-            self._executor = SingleThreadedExecutor(context=context)
-            self._executor.add_node(node)
-            self._thread = threading.Thread(target=self._executor.spin, daemon=True)
-            self._thread.start()
+            self._own = BackgroundNode('lift3d_client', context)
+            node = self._own.node
         self._client = ActionClient(
             node, Lift, f'{server}/lift', callback_group=ReentrantCallbackGroup()
         )
@@ -89,9 +89,7 @@ class LiftClient:
         """Leave the graph; a request that still runs is not cancelled."""
         self._client.destroy()
         if self._own is not None:
-            self._executor.shutdown()
-            self._thread.join(2.0)
-            self._own.destroy_node()
+            self._own.close()
             self._own = None
 
     def wait_for_server(self, timeout: float | None = None) -> bool:
@@ -110,7 +108,8 @@ class LiftClient:
         seed: int = 0,
         timeout: float = 0.0,
     ) -> None:
-        """Ask for the objects that ``selector`` means, all of the frame by default.
+        """
+        Ask for the objects that ``selector`` means, all of the frame by default.
 
         Without an ``image`` the newest frame of the node's topics is lifted. An empty method and
         a seed and timeout (seconds) of 0 leave them to the node's parameters. Raises
@@ -151,7 +150,8 @@ class LiftClient:
             handle.cancel_goal_async()
 
     def result(self, timeout: float | None = None) -> Lift.Result:
-        """Wait for the result; ``success`` and ``error_code`` say what became of the request.
+        """
+        Wait for the result; ``success`` and ``error_code`` say what became of the request.
 
         Raises ``TimeoutError`` where it does not come within ``timeout`` seconds, as when the
         node was killed; the client is then free for the next request.

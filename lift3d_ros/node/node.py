@@ -58,8 +58,6 @@ from visualization_msgs.msg import MarkerArray
 from lift3d_ros.action import Lift
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import Frame
-from lift3d_ros.geometry import Camera
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.msg import LiftedObjectArray
 from lift3d_ros.msg import ObjectSelector
@@ -68,6 +66,7 @@ from lift3d_ros.node import diagnostics
 from lift3d_ros.node import parameters
 from lift3d_ros.node import results
 from lift3d_ros.node import transforms
+from lift3d_ros.node.camera import ball_frame
 from lift3d_ros.node.markers import MarkerMaker
 from lift3d_ros.node.pipeline import lift_observation
 from lift3d_ros.node.pipeline import nanoseconds
@@ -273,7 +272,7 @@ class LiftNode(LifecycleNode):
     def _warm_up(self, lifter: Lifter) -> None:
         # The first lift of a process imports and compiles; nobody shall wait for that later.
         start = time.monotonic()
-        frame, mask = _ball()
+        frame, mask = ball_frame(160, 120)
         try:
             lifter.lift(frame, mask)
         except LiftError as error:
@@ -687,17 +686,3 @@ def _detection_type() -> Any:
 
 def _say_nothing(stage: str, fraction: float, name: str, index: int, count: int) -> None:
     pass
-
-
-def _ball() -> tuple[Frame, np.ndarray]:
-    """Return the frame and the mask of a grey ball of 10 cm, half a metre before the camera."""
-    camera = Camera.from_fov(160, 120, 45.0)
-    rays = camera.rays()
-    length = np.einsum('ijk,ijk->ij', rays, rays)
-    radius, distance = 0.05, 0.5
-    # |t ray - (0, 0, distance)| = radius, where t is the depth, since the ray's z is 1.
-    root = distance**2 - length * (distance**2 - radius**2)
-    mask = root > 0.0
-    depth = np.where(mask, (distance - np.sqrt(np.maximum(root, 0.0))) / length, 0.7)
-    image = np.full((120, 160, 3), 128, np.uint8)
-    return Frame(image, camera, depth.astype(np.float32), np.array([0.0, 0.6, 0.8])), mask

@@ -182,6 +182,12 @@ def find_instances(
     ``NO_DEPTH_IN_MASK``.
     """
     width, height = frame.camera.width, frame.camera.height
+    if selector.mode == ObjectSelector.DETECTION and observation.detections is None:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            'There are no detections to select from; set the parameter mask_source to '
+            '"detections", or select by another mode.',
+        )
     if observation.mask is not None:
         pixels = conversions.decode_mask(observation.mask)
         if pixels.shape != (height, width):

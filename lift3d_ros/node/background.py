@@ -1,0 +1,110 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Nodes of programs that do not spin: they are spun in a thread, and calls wait in another."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Any
+
+from lifecycle_msgs.srv import ChangeState
+from lifecycle_msgs.srv import GetState
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException
+from rclpy.executors import MultiThreadedExecutor
+from rclpy.node import Node
+from rclpy.task import Future
+
+
+class BackgroundNode:
+    """A node and the thread that spins it until ``close``."""
+
+    def __init__(self, name: str, context: Context | None = None, threads: int = 2) -> None:
+        """Join the graph under ``name``, with so many threads for callbacks."""
+        self.node = Node(name, context=context)
+        self._executor = MultiThreadedExecutor(threads, context=context)
+        self._executor.add_node(self.node)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._spin, name=f'{name}-spin', daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> BackgroundNode:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the graph."""
+        self.close()
+
+    def close(self) -> None:
+        """Stop spinning and leave the graph."""
+        if self._stop.is_set():
+            return
+        self._stop.set()
+        self._executor.wake()
+        self._thread.join()
+        self._executor.shutdown()
+        self.node.destroy_node()
+
+    def call(self, kind: Any, name: str, request: Any, timeout: float = 10.0) -> Any:
+        """
+        Call a service and return its answer.
+
+        Raises ``TimeoutError`` where the service is not there or silent for ``timeout`` seconds.
+        """
+        client = self.node.create_client(kind, name)
+        try:
+            if not client.wait_for_service(timeout):
+                raise TimeoutError(f'there is no service {name}')
+            return wait_for(client.call_async(request), timeout)
+        finally:
+            self.node.destroy_client(client)
+
+    def lifecycle_state(self, server: str, timeout: float = 10.0) -> str:
+        """Return the name of a lifecycle node's state; raises ``TimeoutError``."""
+        answer = self.call(GetState, f'{server}/get_state', GetState.Request(), timeout)
+        return answer.current_state.label
+
+    def change_state(self, server: str, transition: int, timeout: float = 60.0) -> bool:
+        """
+        Ask a lifecycle node for a transition, return whether it came about.
+
+        ``transition`` is one of ``lifecycle_msgs/msg/Transition``. Raises ``TimeoutError``.
+        """
+        request = ChangeState.Request()
+        request.transition.id = transition
+        return self.call(ChangeState, f'{server}/change_state', request, timeout).success
+
+    def _spin(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._executor.spin_once()
+            except ExternalShutdownException:
+                return
+
+
+def wait_for(future: Future, timeout: float) -> Any:
+    """Return the result of a future that another thread completes; raises ``TimeoutError``."""
+    done = threading.Event()
+    future.add_done_callback(lambda _: done.set())
+    if not done.wait(timeout):
+        raise TimeoutError(f'no answer came within {timeout} s')
+    return future.result()

@@ -1,0 +1,203 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Show a scene folder to a running node and keep what it answers.
+
+    python -m lift3d_ros.node.demo --scene SCENE --out DIR
+
+Publishes the scene's image, depth, mask and camera_info at 10 Hz as a camera would, waits until
+the node is active, asks by the action, and writes NAME.ply, NAME.glb and NAME.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+import json
+from pathlib import Path
+import sys
+import threading
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+import numpy as np
+import rclpy
+from rclpy.executors import ExternalShutdownException
+
+from lift3d_ros.action import Lift
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.msg import LiftedObject
+from lift3d_ros.msg import ObjectSelector
+from lift3d_ros.node.background import BackgroundNode
+from lift3d_ros.node.camera import FrameCamera
+from lift3d_ros.node.client import LiftClient
+from lift3d_ros.node.results import mesh_from_message
+from lift3d_ros.node.results import pose_matrix
+from lift3d_ros.node.results import seconds
+from lift3d_ros.scene import read_scene
+from lift3d_ros.shape import Mesh
+
+_RATE = 10.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; return the exit status, 0 where the object was lifted."""
+    parser = argparse.ArgumentParser(prog='lift3d_ros.node.demo', description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument('--scene', type=Path, required=True, help='scene folder')
+    parser.add_argument('--out', type=Path, required=True, help='folder for the results')
+    parser.add_argument('--server', default='lift3d', help='name of the node')
+    parser.add_argument('--method', default='', help="method, the node's own by default")
+    parser.add_argument('--seed', type=int, default=0, help="seed, the node's own by default")
+    parser.add_argument(
+        '--timeout', type=float, default=120.0, help='seconds for everything together'
+    )
+    options = parser.parse_args(arguments)
+    rclpy.init(args=[])
+    try:
+        return _show(options)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        print('demo: interrupted', file=sys.stderr)
+        return 130
+    finally:
+        rclpy.try_shutdown()
+
+
+def _show(options: argparse.Namespace) -> int:
+    name = options.scene.resolve().name
+    options.out.mkdir(parents=True, exist_ok=True)
+    report = options.out / f'{name}.json'
+    try:
+        frame, mask = read_scene(options.scene)
+        with BackgroundNode('lift3d_demo') as background:
+            memory = _PeakMemory(background, options.server)
+            camera = FrameCamera(background.node, frame, mask)
+            background.node.create_timer(1.0 / _RATE, camera.publish)
+            result = _ask(background, options)
+            peak = memory.megabytes()
+        if not result.success:
+            raise LiftError(ErrorCode(result.error_code), result.message)
+        lifted = result.result.objects[0]
+        mesh = mesh_from_message(lifted).transformed(pose_matrix(lifted.pose.pose))
+        attributes = {
+            'confidence': np.array(lifted.vertex_confidence, np.float32),
+            'observed': np.array(lifted.vertex_observed, np.float32),
+        }
+        for suffix in ('ply', 'glb'):
+            mesh.export(options.out / f'{name}.{suffix}', attributes)
+    except (LiftError, TimeoutError) as error:
+        if not isinstance(error, LiftError):
+            error = LiftError(ErrorCode.TIMEOUT, str(error))
+        report.write_text(json.dumps(_failed(error), indent=1) + '\n')
+        print(f'demo: {error}', file=sys.stderr)
+        return 1
+    report.write_text(json.dumps(_succeeded(lifted, mesh, peak), indent=1) + '\n')
+    length, width, height = (1000.0 * v for v in (lifted.size.x, lifted.size.y, lifted.size.z))
+    print(
+        f'{lifted.id}: {length:.0f} x {width:.0f} x {height:.0f} mm, {len(mesh.faces)} triangles, '
+        f'confidence {lifted.confidence:.2f}, {seconds(lifted.compute_time):.2f} s'
+    )
+    print(f'written: {options.out / name}.ply, .glb, .json')
+    return 0
+
+
+def _ask(background: BackgroundNode, options: argparse.Namespace) -> Lift.Result:
+    """Ask for the largest object as soon as the node has seen a frame; raises TimeoutError."""
+    end = time.monotonic() + options.timeout
+    print(f'waiting for the node {options.server} to be active ...', flush=True)
+    while background.lifecycle_state(options.server, end - time.monotonic()) != 'active':
+        if time.monotonic() > end:
+            raise TimeoutError(f'the node {options.server} did not become active')
+        time.sleep(0.1)
+    client = LiftClient(background.node, options.server)
+    if not client.wait_for_server(end - time.monotonic()):
+        raise TimeoutError(f'the node {options.server} offers no action')
+    while True:
+        client.lift(
+            ObjectSelector(mode=ObjectSelector.LARGEST),
+            method=options.method,
+            seed=options.seed,
+            timeout=max(1.0, end - time.monotonic()),
+        )
+        _follow(client)
+        result = client.result(max(1.0, end - time.monotonic()))
+        # The first frame may still be under way.
+        waiting = result.error_code in (ErrorCode.BAD_IMAGE.value, ErrorCode.NO_CAMERA.value)
+        if not waiting or 'no frame to lift' not in result.message or time.monotonic() > end:
+            return result
+        time.sleep(0.2)
+
+
+def _follow(client: LiftClient) -> None:
+    last = None
+    while not client.is_done():
+        feedback = client.feedback()
+        if feedback is not None and feedback.object_count:
+            line = f'{100.0 * feedback.progress:3.0f} % {feedback.object_id}: {feedback.stage}'
+            if line != last:
+                print(line, flush=True)
+                last = line
+        time.sleep(0.02)
+
+
+class _PeakMemory:
+    """Hears from the diagnostics how much memory the node has taken at most."""
+
+    def __init__(self, background: BackgroundNode, server: str) -> None:
+        self._name = f'{server.rpartition("/")[2]}: lifting'
+        self._value: float | None = None
+        self._heard = threading.Event()
+        background.node.create_subscription(
+            DiagnosticArray, '/diagnostics', self._on_diagnostics, 10
+        )
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name == self._name:
+                values = {pair.key: pair.value for pair in status.values}
+                self._value = float(values['peak memory MB'])
+                self._heard.set()
+
+    def megabytes(self) -> float | None:
+        """Return the newest value, after one that was published from now on."""
+        self._heard.clear()
+        self._heard.wait(3.0)
+        return self._value
+
+
+def _succeeded(lifted: LiftedObject, mesh: Mesh, peak: float | None) -> dict[str, Any]:
+    return {
+        'ok': True,
+        'error': None,
+        'method': lifted.method,
+        'scale_source': lifted.scale_source,
+        'scale_stddev': round(lifted.scale_stddev, 4),
+        'elevation_deg': round(lifted.elevation, 2),
+        'elevation_source': lifted.elevation_source,
+        'confidence': round(lifted.confidence, 4),
+        'watertight': mesh.is_watertight(),
+        'seconds': {'total': round(seconds(lifted.compute_time), 4)},
+        'peak_memory_mb': peak,
+    }
+
+
+def _failed(error: LiftError) -> dict[str, Any]:
+    return {'ok': False, 'error': {'code': error.code.value, 'message': error.message}}
+
+
+if __name__ == '__main__':
+    sys.exit(main())
