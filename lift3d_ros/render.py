@@ -12,7 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Ray-cast pictures of meshes: colour, depth, instance and normal at every pixel.
+"""
+Ray-cast pictures of meshes: colour, depth, instance and normal at every pixel.
 
 Open3D's ``RaycastingScene`` (Embree) does the casting, so that no display and no GPU is needed.
 """
@@ -25,9 +26,15 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
-from lift3d_ros.geometry import Array, Camera, look_at, rotate, spherical, unit
+from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import Camera
+from lift3d_ros.geometry import look_at
+from lift3d_ros.geometry import rotate
+from lift3d_ros.geometry import spherical
+from lift3d_ros.geometry import unit
 from lift3d_ros.shape import Mesh
 
 #: Normals are smoothed across an edge whose faces differ from the vertex normal by less than this.
@@ -42,7 +49,8 @@ _PENUMBRA = 0.06 * np.array([[1, 0, 0], [-1, 1, 0], [0, -1, 1], [0, 0, -1]], dty
 
 @dataclass(frozen=True)
 class Light:
-    """A directional light over an even one.
+    """
+    A directional light over an even one.
 
     - ``direction``: towards the light, in the frame of the meshes; of any length.
     - ``ambient``, ``diffuse``: what they add to the brightness of a surface, 1 = its own colour.
@@ -57,7 +65,8 @@ class Light:
 
 @dataclass(frozen=True, eq=False)
 class Rendering:
-    """What a camera sees of meshes, each array (height, width, ...).
+    """
+    What a camera sees of meshes, each array (height, width, ...).
 
     - ``image``: uint8 RGB.
     - ``depth``: float32 metres along z of the optical frame, 0 where nothing is hit.
@@ -75,7 +84,8 @@ class Raycaster:
     """Meshes of one frame, made ready once for pictures from any number of cameras."""
 
     def __init__(self, meshes: Sequence[Mesh]) -> None:
-        """Build the search structure.
+        """
+        Build the search structure.
 
         Raises ``ModuleNotFoundError`` where Open3D is not installed and ``ValueError`` for a mesh
         without faces.
@@ -103,7 +113,8 @@ class Raycaster:
         background: ArrayLike = (255, 255, 255),
         supersampling: int = 3,
     ) -> Rendering:
-        """Return the picture of a camera at ``T_mesh_camera``.
+        """
+        Return the picture of a camera at ``T_mesh_camera``.
 
         ``background`` is an RGB colour or a whole image, uint8 (height, width, 3). Pixels at
         edges are the mean of ``supersampling`` squared rays; depth, instance and normal are those
@@ -113,16 +124,19 @@ class Raycaster:
         T = np.asarray(T_mesh_camera, dtype=np.float64)
         shape = (camera.height, camera.width)
         behind = np.broadcast_to(np.asarray(background, np.float32), (*shape, 3)).reshape(-1, 3)
-        rays = camera.rays().reshape(-1, 3).astype(np.float32)
-        color, depth, instance, normals = self._trace(rays, T, light, behind)
+        rays = camera.rays().reshape(-1, 3)
+        color, depth, instance, normals = self._trace(
+            rays.astype(np.float32), T, light, behind
+        )
         if supersampling > 1:
             rough = _rough_pixels(color.reshape(*shape, 3))
             v, u = np.divmod(rough, camera.width)
             step = (np.arange(supersampling) + 0.5) / supersampling - 0.5
             du, dv = (offset.ravel() for offset in np.meshgrid(step, step))
-            finer_rays = camera.unproject(u[:, None] + du, v[:, None] + dv, 1.0)
-            finer_rays = finer_rays.reshape(-1, 3).astype(np.float32)
-            finer = self._trace(finer_rays, T, light, np.repeat(behind[rough], len(du), axis=0))[0]
+            rays = camera.unproject(u[:, None] + du, v[:, None] + dv, 1.0).reshape(-1, 3)
+            finer, *_ = self._trace(
+                rays.astype(np.float32), T, light, np.repeat(behind[rough], len(du), axis=0)
+            )
             color[rough] = finer.reshape(len(rough), len(du), 3).mean(axis=1)
         return Rendering(
             np.rint(color).astype(np.uint8).reshape(*shape, 3),
@@ -138,7 +152,8 @@ class Raycaster:
         light: Light,
         background: NDArray[np.float32],
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
-        """Return colour 0..255, depth, instance and normal (optical frame) along rays.
+        """
+        Return colour 0..255, depth, instance and normal (optical frame) along rays.
 
         ``rays`` (n, 3) are directions of the optical frame with z = 1, so that the distance
         along a ray in units of its direction is the depth.
@@ -197,7 +212,8 @@ class Raycaster:
 def preview(
     mesh: Mesh, azimuth: float, elevation: float, size: int = 256, light: Light | None = None
 ) -> NDArray[np.uint8]:
-    """Return a picture of a z-up mesh that fills it, uint8 RGB (size, size, 3), on white.
+    """
+    Return a picture of a z-up mesh that fills it, uint8 RGB (size, size, 3), on white.
 
     The camera stands at ``azimuth`` and ``elevation`` degrees about the middle of the mesh.
     """
@@ -246,12 +262,14 @@ def outline(
 def sheet(
     rows: Sequence[Sequence[tuple[NDArray[np.uint8], str]]], tile: int = 256, margin: int = 8
 ) -> NDArray[np.uint8]:
-    """Return rows of captioned pictures as one, uint8 RGB.
+    """
+    Return rows of captioned pictures as one, uint8 RGB.
 
     Each picture, uint8 RGB of any size, is fitted into a square of ``tile`` pixels with its
     caption below; a caption may have several lines.
     """
-    from PIL import Image, ImageDraw
+    from PIL import Image
+    from PIL import ImageDraw
 
     font = _font(max(11, tile // 18))
     ruler = ImageDraw.Draw(Image.new('RGB', (1, 1)))
@@ -272,8 +290,8 @@ def sheet(
     )
     draw = ImageDraw.Draw(page)
     top = margin
-    for row, pictures, height, text in zip(rows, fitted, heights, captions):
-        for column, ((_, caption), picture) in enumerate(zip(row, pictures)):
+    for row, pictures, height, text in zip(rows, fitted, heights, captions, strict=True):
+        for column, ((_, caption), picture) in enumerate(zip(row, pictures, strict=True)):
             left = margin + column * (tile + margin)
             inset = ((tile - picture.shape[1]) // 2, (height - picture.shape[0]) // 2)
             page.paste(Image.fromarray(picture), (left + inset[0], top + inset[1]))

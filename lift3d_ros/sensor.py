@@ -22,13 +22,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lift3d_ros.geometry import Camera, unit
+from lift3d_ros.geometry import Camera
+from lift3d_ros.geometry import unit
 from lift3d_ros.render import Rendering
 
 
 @dataclass(frozen=True)
 class DepthSensor:
-    """Errors of an active stereo camera of the RealSense class.
+    """
+    Errors of an active stereo camera of the RealSense class.
 
     The deviation of stereo depth grows with the square of the distance (disparity has a constant
     one; Keselman et al., Intel RealSense Stereoscopic Depth Cameras, 2017).
@@ -54,7 +56,8 @@ class DepthSensor:
     def measure(
         self, picture: Rendering, camera: Camera, rng: np.random.Generator
     ) -> NDArray[np.float32]:
-        """Return the depth that the sensor gives, float32 metres in whole millimetres, 0 = none.
+        """
+        Return the depth that the sensor gives, float32 metres in whole millimetres, 0 = none.
 
         ``picture`` holds the true depth, the normals and the colours of the same camera.
         """
@@ -90,7 +93,8 @@ class DepthSensor:
 
 @dataclass(frozen=True)
 class MaskErrors:
-    """Errors that detectors make at the border of a mask.
+    """
+    Errors that detectors make at the border of a mask.
 
     - ``minimum``, ``maximum``: pixels by which the whole border shrinks or grows.
     - ``raggedness``: deviation in pixels of the border from that.
@@ -104,7 +108,8 @@ class MaskErrors:
     missing_share: float = 0.15
 
     def apply(self, mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
-        """Return the mask, bool (height, width), with the errors of one detection.
+        """
+        Return the mask, bool (height, width), with the errors of one detection.
 
         It is never empty where ``mask`` is not: one too thin to shrink grows instead.
         """
@@ -149,7 +154,7 @@ def _smooth_noise(
 def _local_range(
     depth: NDArray[np.float32],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the least and the greatest depth in each 3 x 3 neighbourhood, pixels without aside."""
+    """Return the least and the greatest reading in each 3 x 3 neighbourhood."""
     kernel = np.ones((3, 3), np.uint8)
     far = np.float32(depth.max(initial=0.0))
     nearest = cv2.erode(np.where(depth > 0.0, depth, far), kernel)

@@ -23,18 +23,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lift3d_ros.frame import Frame
-from lift3d_ros.geometry import (
-    Array,
-    Camera,
-    invert,
-    look_at,
-    rigid,
-    spherical,
-    transform,
-    unit,
-)
-from lift3d_ros.render import Light, Raycaster, Rendering
-from lift3d_ros.sensor import DepthSensor, noisy_mask
+from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import Camera
+from lift3d_ros.geometry import invert
+from lift3d_ros.geometry import look_at
+from lift3d_ros.geometry import rigid
+from lift3d_ros.geometry import spherical
+from lift3d_ros.geometry import transform
+from lift3d_ros.geometry import unit
+from lift3d_ros.render import Light
+from lift3d_ros.render import Raycaster
+from lift3d_ros.render import Rendering
+from lift3d_ros.sensor import DepthSensor
+from lift3d_ros.sensor import noisy_mask
 from lift3d_ros.shape import Mesh
 
 #: Width, height and range of focal lengths in pixels of cameras that robots carry; the colour
@@ -54,7 +55,8 @@ _BORDER = 6.0
 
 @dataclass(frozen=True)
 class TableSettings:
-    """From what ranges a scene is drawn.
+    """
+    From what ranges a scene is drawn.
 
     - ``azimuth``: degrees of the camera about the object's z axis.
     - ``elevation``: degrees of the camera over the object's horizon.
@@ -75,7 +77,8 @@ class TableSettings:
 
 @dataclass(frozen=True, eq=False)
 class TableScene:
-    """A frame of one object on a table, and what is true of it.
+    """
+    A frame of one object on a table, and what is true of it.
 
     - ``frame``: image, measured depth, camera and gravity.
     - ``mask``: exactly the pixels where the object is seen, bool (height, width).
@@ -108,7 +111,8 @@ def make_scene(
     settings: TableSettings | None = None,
     occluder: Mesh | None = None,
 ) -> TableScene:
-    """Put a z-up mesh on a table and look at it as a robot would.
+    """
+    Put a z-up mesh on a table and look at it as a robot would.
 
     The mesh is metric and stands on its lowest vertex; ``occluder``, a z-up mesh too, is put
     before it so that it hides a part. The same seed and mesh give the same scene. Raises
@@ -166,7 +170,8 @@ def make_scene(
 
 
 def table_top(rng: np.random.Generator, half_side: float = 1.0, cells: int = 160) -> Mesh:
-    """Return a square table in the plane z = 0, metres, with a drawn colour and grain.
+    """
+    Return a square table in the plane z = 0, metres, with a drawn colour and grain.
 
     Wood, cloth, speckled stone, tiles or one plain colour.
     """
@@ -245,7 +250,8 @@ def _place_camera(
     distances: tuple[float, float],
     rng: np.random.Generator,
 ) -> Array:
-    """Return ``T_table_camera`` of a camera that has the object at that size, off centre.
+    """
+    Return ``T_table_camera`` of a camera that has the object at that size, off centre.
 
     Where the object stands in the image is drawn until all of it is inside; an object that fits
     nowhere else stands in the middle, and the camera steps back as far as it must.
@@ -282,7 +288,8 @@ def _place_camera(
 
 
 def _level_camera(eye: Array, target: Array, aim: Array) -> Array:
-    """Return ``T_world_camera`` of a camera at ``eye`` that sees ``target`` along ``aim``.
+    """
+    Return ``T_world_camera`` of a camera at ``eye`` that sees ``target`` along ``aim``.
 
     Its image is level: x is horizontal in the world. ``aim`` is a unit vector of the camera. Near
     the zenith there may be no such camera; the nearest one is taken.
@@ -331,7 +338,8 @@ def _place_occluder(
     T_table_camera: Array,
     rng: np.random.Generator,
 ) -> Mesh:
-    """Return the occluder on the table between camera and object, hiding a part of it.
+    """
+    Return the occluder on the table between camera and object, hiding a part of it.
 
     Of twelve draws the one that hides nearest to a quarter of the object is taken.
     """

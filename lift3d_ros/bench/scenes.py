@@ -26,10 +26,13 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from lift3d_ros.errors import ErrorCode, LiftError
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
 from lift3d_ros.scene import write_scene
 from lift3d_ros.shape import Mesh
-from lift3d_ros.tabletop import TableScene, TableSettings, make_scene
+from lift3d_ros.tabletop import make_scene
+from lift3d_ros.tabletop import TableScene
+from lift3d_ros.tabletop import TableSettings
 
 __all__ = [
     'BenchObject',
@@ -65,7 +68,8 @@ _LAYOUT = (
 
 @dataclass(frozen=True)
 class BenchObject:
-    """An object of the benchmark, not yet read.
+    """
+    An object of the benchmark, not yet read.
 
     - ``path``: its file; ``split``: ``train``, ``eval`` or ``all`` for a folder without splits.
     - ``family``: objects of one family are variants of each other; ``colored``: its colours are
@@ -95,7 +99,8 @@ class BenchScene:
 
 
 def find_objects(data: Path, split: str | None = None) -> list[BenchObject]:
-    """Return the objects of a folder, in the order of their names.
+    """
+    Return the objects of a folder, in the order of their names.
 
     A folder with ``manifest.json``, or one beside it, is read by that; any other is searched for
     meshes. ``split`` chooses a part. Raises ``LiftError(BAD_REQUEST)`` for a folder that is
@@ -130,7 +135,8 @@ def find_objects(data: Path, split: str | None = None) -> list[BenchObject]:
 
 
 def load_mesh(path: Path) -> Mesh:
-    """Return a mesh of the manifest's ``.npz`` format, or of any format that trimesh reads.
+    """
+    Return a mesh of the manifest's ``.npz`` format, or of any format that trimesh reads.
 
     Textures become vertex colours; without colour the mesh is grey. It need not be closed.
     Raises ``LiftError(BAD_REQUEST)`` for a file that cannot be read, has no faces, coordinates
@@ -185,7 +191,8 @@ def make_scenes(
 
 
 def write_bench_scene(folder: Path, scene: TableScene, detected: bool = False) -> None:
-    """Write a scene folder with ``truth.ply``, the true mesh in the optical frame, beside.
+    """
+    Write a scene folder with ``truth.ply``, the true mesh in the optical frame, beside.
 
     With ``detected`` the mask is the one with a detector's errors.
     """
@@ -237,11 +244,12 @@ def _read_any(path: Path) -> Mesh:
         return Mesh(
             np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32), np.zeros((0, 3), np.uint8)
         )
-    first = np.concatenate([[0], np.cumsum([len(mesh.vertices) for mesh in meshes])])
+    first = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes[:-1]])
+    faces = [mesh.faces + at for mesh, at in zip(meshes, first, strict=True)]
     return _weld(
         Mesh(
             np.concatenate([mesh.vertices for mesh in meshes]),
-            np.concatenate([mesh.faces + at for mesh, at in zip(meshes, first)]).astype(np.int32),
+            np.concatenate(faces).astype(np.int32),
             np.concatenate([mesh.colors for mesh in meshes]),
         )
     )

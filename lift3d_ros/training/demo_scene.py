@@ -12,7 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The packaged demo scene: a mug on a table, as an RGB-D camera sees it.
+"""
+The packaged demo scene: a mug on a table, as an RGB-D camera sees it.
 
     python -m lift3d_ros.training.demo_scene [--out FOLDER]
 
@@ -26,7 +27,9 @@ from pathlib import Path
 
 from lift3d_ros.geometry import Camera
 from lift3d_ros.scene import write_scene
-from lift3d_ros.tabletop import TableScene, TableSettings, make_scene
+from lift3d_ros.tabletop import make_scene
+from lift3d_ros.tabletop import TableScene
+from lift3d_ros.tabletop import TableSettings
 from lift3d_ros.training.procedural import procedural_object
 
 #: Where the package keeps it.
