@@ -1,0 +1,84 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The ``lift3d`` command."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+import importlib
+import sys
+
+from lift3d_ros.errors import LiftError
+
+#: Commands, each a module here with ``add_arguments`` and ``run``, and their line in the help.
+_COMMANDS = {
+    'lift': 'lift scene folders: an image and a mask in, a closed mesh out',
+    'methods': 'list the methods',
+    'demo': 'start the ROS 2 node, ask it for an object, leave meshes and a picture',
+}
+
+#: Commands that are programs of the node, which parse their own arguments.
+_NODE_PROGRAMS = {
+    ('node',): 'lift3d_ros.node',
+    ('bench', 'node'): 'lift3d_ros.node.benchmark',
+}
+
+#: The exit status that a shell expects of a command that Ctrl-C ended.
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Run the command; return its exit status.
+
+    0 where all went well, 1 where a lift failed, 2 for a command line that asks for what cannot
+    be, 130 after Ctrl-C.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(given)
+    except LiftError as error:
+        print(f'lift3d: {error.message}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('lift3d: interrupted', file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _run(given: list[str]) -> int:
+    for words, program in _NODE_PROGRAMS.items():
+        if tuple(given[:len(words)]) == words:
+            from lift3d_ros.cli.ros import replace_process
+
+            replace_process(program, given[len(words):])
+    parser = argparse.ArgumentParser(
+        prog='lift3d',
+        description='A masked camera image in, the closed, coloured, metric mesh of the whole '
+        'object out.',
+    )
+    commands = parser.add_subparsers(required=True, metavar='COMMAND')
+    for name, summary in _COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=f'{summary}.')
+        # A module is imported when its command is asked for: the help appears at once.
+        if given[:1] == [name]:
+            module = importlib.import_module(f'lift3d_ros.cli.{name}')
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    commands.add_parser('node', help='run the ROS 2 node (lift3d node --help)')
+    bench = commands.add_parser('bench', help='measure (lift3d bench node: what ROS adds)')
+    bench.add_argument('what', choices=['node'], help='node: what ROS adds to a lift')
+    options = parser.parse_args(given)
+    return int(options.run(options))

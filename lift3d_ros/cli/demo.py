@@ -1,0 +1,131 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""``lift3d demo``: the node in a process of its own, a scene shown to it, and a picture."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import contextmanager
+import json
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+from typing import NoReturn
+
+from lift3d_ros.cli.ros import module_command
+from lift3d_ros.cli.ros import require_ros
+
+#: The scene that comes with the package: a mug on a table.
+DEMO_SCENE = Path(__file__).parent.parent / 'data' / 'demo_scene'
+
+#: Seconds that a process is given to end by itself before it is asked more firmly.
+_PATIENCE = 8.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        '--scene', type=Path, default=DEMO_SCENE, metavar='DIR',
+        help='scene folder (default: the packaged one, a mug on a table)',
+    )
+    parser.add_argument(
+        '--out', type=Path, default=Path('demo/out'), metavar='DIR',
+        help='folder for the meshes, the report and the picture (default: demo/out)',
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """
+    Show the scene to the node and draw what it answers; return the exit status.
+
+    Raises ``LiftError`` where ROS is missing or the scene cannot be read.
+    """
+    require_ros()
+    from lift3d_ros.scene import read_scene
+
+    frame, mask = read_scene(options.scene)
+    options.out.mkdir(parents=True, exist_ok=True)
+    name = options.scene.resolve().name
+    paths = {suffix: options.out / f'{name}.{suffix}' for suffix in ('ply', 'glb', 'json', 'png')}
+    for path in paths.values():
+        path.unlink(missing_ok=True)
+
+    # Other robots on the network shall not answer, nor listen, unless they are asked to.
+    environment = {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST', **os.environ}
+    depth = 'true' if frame.depth is not None else 'false'
+    node_arguments = ['--autostart', '--ros-args', '-p', f'use_depth:={depth}']
+    camera_arguments = ['--scene', str(options.scene), '--out', str(options.out)]
+    previous = signal.signal(signal.SIGTERM, _terminated)
+    try:
+        print('starting the node in its own process', flush=True)
+        with (
+            _process('lift3d_ros.node', node_arguments, environment) as node,
+            _process('lift3d_ros.node.demo', camera_arguments, environment) as camera,
+        ):
+            while camera.poll() is None and node.poll() is None:
+                time.sleep(0.05)
+            if camera.poll() is None:
+                print(f'lift3d: the node ended with status {node.poll()}', file=sys.stderr)
+                return 1
+            status = camera.wait()
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    if status != 0:
+        return status
+
+    from lift3d_ros.cli.sheet import lift_sheet
+    from lift3d_ros.cli.sheet import write_png
+
+    report = json.loads(paths['json'].read_text())
+    write_png(paths['png'], lift_sheet(frame, mask, paths['ply'], report))
+    for path in paths.values():
+        print(path)
+    return 0
+
+
+@contextmanager
+def _process(
+    module: str, arguments: Sequence[str], environment: dict[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a module of the package, and end it by the time the block is left."""
+    # In a session of its own it does not get the terminal's Ctrl-C but what is sent below, once.
+    process = subprocess.Popen(
+        module_command(module, arguments), env=environment, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            return
+        process.send_signal(number)
+        try:
+            process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    # Through the finally clauses above, which end the processes.
+    raise SystemExit(128 + number)

@@ -1,0 +1,53 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The processes that need ROS, which this command starts but never imports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import importlib.util
+import os
+import sys
+from typing import NoReturn
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+
+
+def require_ros() -> None:
+    """Raise ``LiftError(BAD_REQUEST)`` where rclpy or the interfaces cannot be imported."""
+    for module, what in (
+        ('rclpy', 'rclpy is not installed'),
+        ('lift3d_ros.msg', 'The messages of lift3d_ros are not built'),
+    ):
+        if importlib.util.find_spec(module) is None:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                f'{what}; source the ROS 2 workspace that holds lift3d_ros, or in its source tree '
+                'run `make setup` and then `. tools/env.sh`.',
+            )
+
+
+def module_command(module: str, arguments: Sequence[str] = ()) -> list[str]:
+    """Return the command line that runs a module of the package with this interpreter."""
+    return [sys.executable, '-m', module, *arguments]
+
+
+def replace_process(module: str, arguments: Sequence[str]) -> NoReturn:
+    """Become the module: signals and the exit status are its own from here on."""
+    require_ros()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, module_command(module, arguments))
