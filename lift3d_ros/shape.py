@@ -19,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
+from typing import Any
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -106,10 +107,13 @@ class Mesh:
         mesh = self.to_trimesh()
         if kind == 'ply':
             mesh.vertex_attributes.update(vertex_attributes or {})
-        data = mesh.export(file_type=kind)
+        data: Any = mesh.export(file_type=kind)
         partial = path.with_name(f'.{path.name}.part')
-        partial.write_bytes(data.encode() if isinstance(data, str) else data)
-        partial.replace(path)
+        try:
+            partial.write_bytes(data.encode() if isinstance(data, str) else data)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, eq=False)
