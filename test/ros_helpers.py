@@ -66,7 +66,8 @@ PATIENCE = 30.0
 def table_scene(
     *balls: tuple[float, float, float], width: int = 320, height: int = 240
 ) -> tuple[Frame, NDArray[np.uint8]]:
-    """Return a frame of balls (x, y, radius in metres) on a table, and its label image.
+    """
+    Return a frame of balls (x, y, radius in metres) on a table, and its label image.
 
     The camera looks down on the table's origin from 0.6 m; ball k has the label k + 1.
     """

@@ -22,6 +22,7 @@ from typing import Any
 
 from lifecycle_msgs.srv import ChangeState
 from lifecycle_msgs.srv import GetState
+from rclpy.client import Client
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException
 from rclpy.executors import MultiThreadedExecutor
@@ -37,6 +38,7 @@ class BackgroundNode:
         self.node = Node(name, context=context)
         self._executor = MultiThreadedExecutor(threads, context=context)
         self._executor.add_node(self.node)
+        self._clients: dict[str, Client] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._spin, name=f'{name}-spin', daemon=True)
         self._thread.start()
@@ -70,13 +72,13 @@ class BackgroundNode:
 
         Raises ``TimeoutError`` where the service is not there or silent for ``timeout`` seconds.
         """
-        client = self.node.create_client(kind, name)
-        try:
-            if not client.wait_for_service(timeout):
-                raise TimeoutError(f'there is no service {name}')
-            return wait_for(client.call_async(request), timeout)
-        finally:
-            self.node.destroy_client(client)
+        # Kept until the node goes: destroying one upsets the executor that just served it.
+        client = self._clients.get(name)
+        if client is None:
+            client = self._clients[name] = self.node.create_client(kind, name)
+        if not client.wait_for_service(timeout):
+            raise TimeoutError(f'there is no service {name}')
+        return wait_for(client.call_async(request), timeout)
 
     def lifecycle_state(self, server: str, timeout: float = 10.0) -> str:
         """Return the name of a lifecycle node's state; raises ``TimeoutError``."""

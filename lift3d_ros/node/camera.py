@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
-from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -41,7 +40,8 @@ class FrameCamera:
         self._node = node
         self._messages = frame_messages(frame, mask)
         self._publishers = {
-            name: node.create_publisher(type(message), name, qos_profile_sensor_data)
+            # Reliable, as most drivers are: best effort loses large images on their way.
+            name: node.create_publisher(type(message), name, 5)
             for name, message in self._messages.items()
         }
 
@@ -52,6 +52,11 @@ class FrameCamera:
             message.header.stamp = now.to_msg()
             self._publishers[name].publish(message)
         return now.nanoseconds
+
+    def close(self) -> None:
+        """Leave the topics."""
+        for publisher in self._publishers.values():
+            self._node.destroy_publisher(publisher)
 
     def listeners(self) -> int:
         """Return how many subscriptions the least heard of the topics has."""

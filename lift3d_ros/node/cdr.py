@@ -123,7 +123,8 @@ def serialize(message: Any) -> bytes:
     """
     Return the CDR of a message, whose sequences of messages may be ``Packed``.
 
-    It is what ``rclpy.serialization.serialize_message`` returns, to the byte.
+    It is what ``rclpy.serialization.serialize_message`` returns, but for the padding, which is
+    zero here and left to chance there.
     """
     out = bytearray()
     _write_message(out, message)

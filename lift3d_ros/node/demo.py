@@ -18,7 +18,8 @@ Show a scene folder to a running node and keep what it answers.
     python -m lift3d_ros.node.demo --scene SCENE --out DIR
 
 Publishes the scene's image, depth, mask and camera_info at 10 Hz as a camera would, waits until
-the node is active, asks by the action, and writes NAME.ply, NAME.glb and NAME.json.
+the node is active, asks by the action, and writes NAME.ply, NAME.glb and NAME.json. What follows
+--ros-args is for ROS.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ from lift3d_ros.node.results import seconds
 from lift3d_ros.scene import read_scene
 from lift3d_ros.shape import Mesh
 
+#: The packaged scene.
+DEMO_SCENE = Path(__file__).parents[1] / 'data' / 'demo_scene'
+
 _RATE = 10.0
 
 
@@ -58,16 +62,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; return the exit status, 0 where the object was lifted."""
     parser = argparse.ArgumentParser(prog='lift3d_ros.node.demo', description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument('--scene', type=Path, required=True, help='scene folder')
-    parser.add_argument('--out', type=Path, required=True, help='folder for the results')
+    parser.add_argument(
+        '--scene', type=Path, default=DEMO_SCENE, help='scene folder, the packaged one by default'
+    )
+    parser.add_argument(
+        '--out', type=Path, default=Path('demo/out'), help='folder for the results'
+    )
     parser.add_argument('--server', default='lift3d', help='name of the node')
     parser.add_argument('--method', default='', help="method, the node's own by default")
     parser.add_argument('--seed', type=int, default=0, help="seed, the node's own by default")
     parser.add_argument(
         '--timeout', type=float, default=120.0, help='seconds for everything together'
     )
-    options = parser.parse_args(arguments)
-    rclpy.init(args=[])
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    ros = given.index('--ros-args') if '--ros-args' in given else len(given)
+    options = parser.parse_args(given[:ros])
+    rclpy.init(args=given[ros:])
     try:
         return _show(options)
     except (KeyboardInterrupt, ExternalShutdownException):

@@ -34,6 +34,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
+from lift3d_ros.node import memory
 from lift3d_ros.node.node import LiftNode
 
 
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if '--autostart' in given:
         given.remove('--autostart')
         overrides.append(Parameter('autostart', value=True))
+    memory.keep()
     # Our own handlers: running requests get their answer before the context goes.
     stop = threading.Event()
     before = {

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -48,6 +49,7 @@ from rclpy.qos import QoSProfile
 from rclpy.qos import ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
+from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
@@ -63,6 +65,7 @@ from lift3d_ros.msg import LiftedObjectArray
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node import cdr
 from lift3d_ros.node import diagnostics
+from lift3d_ros.node import memory
 from lift3d_ros.node import parameters
 from lift3d_ros.node import results
 from lift3d_ros.node import transforms
@@ -101,7 +104,11 @@ _LATCHED = QoSProfile(
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
 
-_OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY)
+#: By parameters qos_overrides.<topic>.subscription.*; the reliability has its own parameter.
+_OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH)
+
+#: Seconds between two looks at whether the publishers changed their reliability.
+_QOS_PERIOD = 0.5
 
 
 class LiftNode(LifecycleNode):
@@ -126,7 +133,8 @@ class LiftNode(LifecycleNode):
         self._kept: OrderedDict[str, Lifted] = OrderedDict()
         self._warned: set[str] = set()
         self._synchronizer: Synchronizer | None = None
-        self._subscriptions_by_topic: dict[str, Subscription] = {}
+        self._inputs: dict[str, Subscription] = {}
+        self._qos_timer: Timer | None = None
         self._transforms: transforms.Transforms | None = None
         self._last_start = 0.0
         self.add_on_set_parameters_callback(self._check_parameters)
@@ -261,6 +269,7 @@ class LiftNode(LifecycleNode):
         if self._transforms is not None:
             self._transforms.close()
             self._transforms = None
+        memory.give_back()
 
     def _clean_up(self) -> None:
         self._kept.clear()
@@ -315,20 +324,55 @@ class LiftNode(LifecycleNode):
         )
         kinds['camera_info'] = (CameraInfo, 'camera_info')
         for name, (kind, topic) in kinds.items():
-            self._subscriptions_by_topic[name] = self.create_subscription(
-                kind,
-                topic,
-                partial(self._on_message, self._synchronizer, name),
-                # Best effort hears reliable publishers too, the other way round it does not.
-                qos_profile_sensor_data,
-                callback_group=self._topics,
-                qos_overriding_options=QoSOverridingOptions(_OVERRIDABLE),
+            self._listen(name, kind, topic, self._reliability(topic))
+        if settings.reliability == 'auto':
+            self._qos_timer = self.create_timer(
+                _QOS_PERIOD, self._match_publishers, callback_group=self._topics
             )
 
+    def _listen(self, name: str, kind: Any, topic: str, reliability: ReliabilityPolicy) -> None:
+        profile = copy(qos_profile_sensor_data)
+        profile.reliability = reliability
+        self._inputs[name] = self.create_subscription(
+            kind,
+            topic,
+            partial(self._on_message, self._synchronizer, name),
+            profile,
+            callback_group=self._topics,
+            qos_overriding_options=QoSOverridingOptions(_OVERRIDABLE),
+        )
+
+    def _reliability(self, topic: str) -> ReliabilityPolicy:
+        """
+        Return the reliability with which every publisher of a topic is heard best.
+
+        Best effort hears all of them, but loses large images: the fragments of a message that
+        exceeds the buffers of the transport are not sent again.
+        """
+        asked = self._settings.reliability
+        if asked != 'auto':
+            return ReliabilityPolicy[asked.upper()]
+        publishers = self.get_publishers_info_by_topic(self.resolve_topic_name(topic))
+        offered = {info.qos_profile.reliability for info in publishers}
+        if offered == {ReliabilityPolicy.RELIABLE}:
+            return ReliabilityPolicy.RELIABLE
+        return ReliabilityPolicy.BEST_EFFORT
+
+    def _match_publishers(self) -> None:
+        for name, old in list(self._inputs.items()):
+            wanted = self._reliability(old.topic_name)
+            if wanted != old.qos_profile.reliability and self.count_publishers(old.topic_name):
+                kind, topic = old.msg_type, old.topic_name
+                self.destroy_subscription(old)
+                self._listen(name, kind, topic, wanted)
+
     def _unsubscribe(self) -> None:
-        for subscription in self._subscriptions_by_topic.values():
+        if self._qos_timer is not None:
+            self.destroy_timer(self._qos_timer)
+            self._qos_timer = None
+        for subscription in self._inputs.values():
             self.destroy_subscription(subscription)
-        self._subscriptions_by_topic.clear()
+        self._inputs.clear()
         self._synchronizer = None
 
     def _on_message(self, synchronizer: Synchronizer, name: str, message: Any) -> None:
@@ -587,8 +631,8 @@ class LiftNode(LifecycleNode):
     def _publish_diagnostics(self) -> None:
         settings, name = self._settings, self.get_name()
         publishers = {
-            topic: subscription_publishers(self, subscription)
-            for topic, subscription in list(self._subscriptions_by_topic.items())
+            topic: self.count_publishers(subscription.topic_name)
+            for topic, subscription in list(self._inputs.items())
         }
         message = DiagnosticArray(
             status=[
@@ -651,11 +695,6 @@ def output_path(folder: str, path: str) -> Path:
             f'"{path}" does not lie below output_dir ({root}); give a relative path.',
         )
     return target
-
-
-def subscription_publishers(node: LiftNode, subscription: Subscription) -> int:
-    """Return how many publish on the topic of a subscription."""
-    return node.count_publishers(subscription.topic_name)
 
 
 def _image_topic(name: str, transport: str) -> tuple[Any, str]:

@@ -155,6 +155,12 @@ SPECS: dict[str, Spec] = {
         'raw: subscribe to depth; compressedDepth: to depth/compressedDepth (PNG).',
         choices=('raw', 'compressedDepth'),
     ),
+    'reliability': Spec(
+        'auto',
+        'Of the subscriptions; auto: reliable where every publisher of the topic is, else best '
+        'effort.',
+        choices=('auto', 'best_effort', 'reliable'),
+    ),
     'sync_tolerance': Spec(
         0.1,
         'Seconds by which the stamps of image, mask and depth may differ in one frame.',
@@ -215,6 +221,7 @@ class Settings:
     image_transport: str
     mask_transport: str
     depth_transport: str
+    reliability: str
     sync_tolerance: float
     sync_queue_size: int
     target_frame: str

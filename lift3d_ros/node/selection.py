@@ -74,20 +74,25 @@ def instances_of_binary(mask: NDArray[Any], split: bool = True) -> list[Instance
     Components of fewer than ``MIN_MASK_PIXELS`` are specks and left out, unless there is nothing
     else. Raises ``LiftError(EMPTY_MASK)``.
     """
-    binary = mask > 0
-    if not split:
-        return [_instance(binary)]
-    count, components, stats, _ = cv2.connectedComponentsWithStats(binary.astype(np.uint8))
-    if count < 2:
+    box = _bounding_box(mask)
+    if box is None:
         raise _empty()
+    if not split:
+        return [_instance(mask > 0, box)]
+    # Only the box is worked on: a large frame costs no more than a small one.
+    left, top, right, bottom = box
+    window = (mask[top:bottom, left:right] > 0).astype(np.uint8)
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(window)
     area = stats[1:, cv2.CC_STAT_AREA]
     order = np.argsort(-area, kind='stable')
     kept = [k for k in order if area[k] >= MIN_MASK_PIXELS] or [order[0]]
     found = []
     for k in kept:
-        left, top, width, height = (int(n) for n in stats[k + 1, :4])
-        box = (left, top, left + width, top + height)
-        found.append(Instance(components == k + 1, box, int(area[k])))
+        x, y, width, height = (int(n) for n in stats[k + 1, :4])
+        whole = np.zeros(mask.shape, bool)
+        whole[top:bottom, left:right] = parts == k + 1
+        x, y = x + left, y + top
+        found.append(Instance(whole, (x, y, x + width, y + height), int(area[k])))
     return found
 
 
@@ -102,7 +107,12 @@ def instances_of_labels(labels: NDArray[Any]) -> list[Instance]:
     if not len(values):
         raise _empty()
     values = values[np.argsort(-counts[values], kind='stable')]
-    return [_instance(labels == value, label=int(value)) for value in values]
+    found = []
+    for value in values:
+        mask = labels == value
+        if (box := _bounding_box(mask.view(np.uint8))) is not None:
+            found.append(_instance(mask, box, label=int(value)))
+    return found
 
 
 def instances_of_detections(
@@ -120,9 +130,10 @@ def instances_of_detections(
         if box is None:
             continue
         mask = segment_box(depth, box, (height, width))
-        if mask.any():
+        place = _bounding_box(mask.view(np.uint8))
+        if place is not None:
             found.append(
-                _instance(mask, class_id=detection.class_id, score=float(detection.score))
+                _instance(mask, place, class_id=detection.class_id, score=detection.score)
             )
     if not found:
         raise _empty()
@@ -299,13 +310,17 @@ class IdKeeper:
 
 
 def _instance(
-    mask: NDArray[np.bool_], label: int = 0, class_id: str = '', score: float = 1.0
+    mask: NDArray[np.bool_], box: Box, label: int = 0, class_id: str = '', score: float = 1.0
 ) -> Instance:
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    if not len(columns):
-        raise _empty()
-    box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-    return Instance(mask, box, int(np.count_nonzero(mask)), label, class_id, score)
+    return Instance(mask, box, int(np.count_nonzero(mask)), label, class_id, float(score))
+
+
+def _bounding_box(mask: NDArray[Any]) -> Box | None:
+    """Return the box of what is not zero in a picture of integers."""
+    if mask.dtype != np.uint8:
+        mask = (mask > 0).view(np.uint8)
+    left, top, width, height = cv2.boundingRect(mask)
+    return (left, top, left + width, top + height) if width else None
 
 
 def _empty() -> LiftError:

@@ -1,0 +1,163 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Start the node lift3d, optionally with RViz and a camera that is not there.
+
+ros2 launch lift3d_ros lift.launch.py image:=/camera/color/image_raw mask:=/segmenter/mask
+ros2 launch lift3d_ros lift.launch.py --show-args
+"""
+
+import sys
+
+from ament_index_python.packages import get_package_share_directory
+from launch.actions import DeclareLaunchArgument
+from launch.actions import EmitEvent
+from launch.actions import OpaqueFunction
+from launch.actions import RegisterEventHandler
+from launch.conditions import IfCondition
+from launch.event_handlers import OnProcessExit
+from launch.events import Shutdown
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import LifecycleNode
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+from launch import LaunchDescription
+
+SHARE = get_package_share_directory('lift3d_ros')
+
+#: Topics of the node, remapped by an argument of the same name.
+TOPICS = {
+    'image': 'colour image, sensor_msgs/Image (CompressedImage: see image_transport)',
+    'camera_info': 'its sensor_msgs/CameraInfo',
+    'mask': 'mask or label image of the objects, sensor_msgs/Image',
+    'depth': 'depth registered to the image, 16UC1 mm or 32FC1 m',
+    'detections': 'vision_msgs/Detection2DArray, with mask_source:=detections',
+}
+
+#: Parameters that are arguments too: name, type, description. Left empty they keep the value of
+#: params_file.
+PARAMETERS = {
+    'mode': (str, 'continuous or on_request'),
+    'method': (str, 'how the whole of an object is found; `lift3d methods` lists them'),
+    'mask_source': (str, 'binary, label or detections'),
+    'image_transport': (str, 'raw or compressed'),
+    'target_frame': (str, 'frame of the results, by tf2; without it the optical frame'),
+    'output_dir': (str, 'folder below which save_object may write'),
+    'rectified': (bool, 'false for a raw image with distortion'),
+    'use_depth': (bool, 'false where there is no depth'),
+}
+
+
+def make_node(context):
+    """Return the node, with those parameters that were given as arguments."""
+    def value(name):
+        return LaunchConfiguration(name).perform(context)
+
+    given = {
+        name: ParameterValue(LaunchConfiguration(name), value_type=kind)
+        for name, (kind, _) in PARAMETERS.items()
+        if value(name)
+    }
+    given['use_sim_time'] = ParameterValue(LaunchConfiguration('use_sim_time'), value_type=bool)
+    given['autostart'] = ParameterValue(LaunchConfiguration('autostart'), value_type=bool)
+    return [
+        LifecycleNode(
+            package='lift3d_ros',
+            executable='lift3d_node',
+            name=LaunchConfiguration('name'),
+            namespace=LaunchConfiguration('namespace'),
+            parameters=[LaunchConfiguration('params_file'), given],
+            remappings=[
+                remapping
+                for topic in TOPICS
+                for remapping in (
+                    (topic, LaunchConfiguration(topic)),
+                    # Transports are topics below the image's own name.
+                    (f'{topic}/compressed', f'{value(topic)}/compressed'),
+                    (f'{topic}/compressedDepth', f'{value(topic)}/compressedDepth'),
+                )
+            ],
+            ros_arguments=['--log-level', [LaunchConfiguration('name'), ':=', value('log_level')]],
+            output='screen',
+        )
+    ]
+
+
+def generate_launch_description():
+    """Return the arguments and what they start."""
+    demo = Node(
+        executable=sys.executable,
+        arguments=['-m', 'lift3d_ros.node.demo', '--server', LaunchConfiguration('name')],
+        namespace=LaunchConfiguration('namespace'),
+        remappings=[(topic, LaunchConfiguration(topic)) for topic in TOPICS],
+        condition=IfCondition(LaunchConfiguration('demo')),
+        output='screen',
+    )
+    return LaunchDescription([
+        DeclareLaunchArgument('name', default_value='lift3d', description='name of the node'),
+        DeclareLaunchArgument('namespace', default_value='', description='namespace of the node'),
+        *(
+            DeclareLaunchArgument(topic, default_value=topic, description=description)
+            for topic, description in TOPICS.items()
+        ),
+        DeclareLaunchArgument(
+            'params_file',
+            default_value=f'{SHARE}/config/lift.yaml',
+            description='YAML file with the parameters of the node',
+        ),
+        *(
+            DeclareLaunchArgument(name, default_value='', description=description)
+            for name, (_, description) in PARAMETERS.items()
+        ),
+        DeclareLaunchArgument(
+            'use_sim_time', default_value='false', description='take the time from /clock'
+        ),
+        DeclareLaunchArgument(
+            'autostart',
+            default_value='true',
+            description='configure and activate at once; false: leave it to a lifecycle manager',
+        ),
+        DeclareLaunchArgument(
+            'log_level',
+            default_value='info',
+            choices=['debug', 'info', 'warn', 'error', 'fatal'],
+            description='of the node',
+        ),
+        DeclareLaunchArgument('rviz', default_value='false', description='start RViz as well'),
+        DeclareLaunchArgument(
+            'demo',
+            default_value='false',
+            description='publish the packaged scene, ask for its object, write demo/out, and end',
+        ),
+        OpaqueFunction(function=make_node),
+        Node(
+            package='rviz2',
+            executable='rviz2',
+            arguments=['-d', f'{SHARE}/config/lift.rviz'],
+            parameters=[{
+                'use_sim_time': ParameterValue(
+                    LaunchConfiguration('use_sim_time'), value_type=bool
+                )
+            }],
+            condition=IfCondition(LaunchConfiguration('rviz')),
+            output='log',
+        ),
+        demo,
+        RegisterEventHandler(
+            OnProcessExit(target_action=demo, on_exit=[EmitEvent(event=Shutdown())]),
+            condition=IfCondition(LaunchConfiguration('demo')),
+        ),
+    ])

@@ -1,0 +1,252 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+What ROS adds to a lift, and what the node takes: ``lift3d bench node``.
+
+    python -m lift3d_ros.node.benchmark [--continuous SECONDS]
+
+Starts the node in a process of its own, publishes frames of 1920 x 1080 with depth and mask, and
+measures the time from the first byte published to the arrival of the result, less the library's
+own time. The arrival is that of the serialized message, as a program in C++ would see it: what
+Python then takes to make objects of it is not the node's.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import contextmanager
+import json
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+import numpy as np
+import psutil
+import rclpy
+from rclpy.qos import DurabilityPolicy
+from rclpy.qos import QoSProfile
+from rclpy.serialization import deserialize_message
+
+from lift3d_ros.msg import LiftedObjectArray
+from lift3d_ros.node import memory
+from lift3d_ros.node.background import BackgroundNode
+from lift3d_ros.node.camera import ball_frame
+from lift3d_ros.node.camera import FrameCamera
+from lift3d_ros.node.pipeline import nanoseconds
+from lift3d_ros.node.results import seconds
+
+_SERVER = 'lift3d_benchmark'
+_PATIENCE = 60.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark, print what it measured; return the exit status."""
+    parser = argparse.ArgumentParser(prog='lift3d_ros.node.benchmark', description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument('--frames', type=int, default=20, help='single frames to measure')
+    parser.add_argument('--width', type=int, default=1920, help='of the single frames, pixels')
+    parser.add_argument('--height', type=int, default=1080, help='of the single frames, pixels')
+    parser.add_argument('--method', default='geometric', help='method to lift with')
+    parser.add_argument(
+        '--continuous', type=float, default=0.0, metavar='SECONDS',
+        help='then publish 640 x 480 at 30 Hz for so long',
+    )
+    parser.add_argument('--out', type=Path, help='folder for node.json')
+    options = parser.parse_args(arguments)
+    # The publisher shall not be what is measured.
+    memory.keep()
+    rclpy.init(args=[])
+    try:
+        figures = measure(options)
+    finally:
+        rclpy.try_shutdown()
+    for name, value in figures.items():
+        print(f'{name:<44}{value:>12.2f}')
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / 'node.json').write_text(json.dumps(figures, indent=1) + '\n')
+    return 0
+
+
+def measure(options: argparse.Namespace) -> dict[str, float]:
+    """Return every figure by its name; the unit is part of the name."""
+    with _node(options.method) as process, BackgroundNode('lift3d_bench', threads=4) as background:
+        background.lifecycle_state(_SERVER, _PATIENCE)
+        figures = {'node before activation, MB': _megabytes(process)}
+        for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+            if not background.change_state(_SERVER, transition, _PATIENCE):
+                raise RuntimeError('the node did not become active; see its output above')
+        figures['node after activation, MB'] = _megabytes(process)
+        arrivals = _Arrivals(background)
+        figures |= _single_frames(background, arrivals, options)
+        if options.continuous:
+            figures |= _stream(background, arrivals, process, options.continuous)
+        figures['node at its peak, MB'] = _peak_megabytes(process)
+        return figures
+
+
+class _Arrivals:
+    """The results as they come, not made into objects, and the counts of the diagnostics."""
+
+    def __init__(self, background: BackgroundNode) -> None:
+        self.results: list[tuple[float, bytes]] = []
+        self.counts: dict[str, str] = {}
+        self._came = threading.Event()
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        background.node.create_subscription(
+            LiftedObjectArray, f'{_SERVER}/objects', self._on_result, latched, raw=True
+        )
+        background.node.create_subscription(
+            DiagnosticArray, '/diagnostics', self._on_diagnostics, 10
+        )
+
+    def _on_result(self, data: bytes) -> None:
+        self.results.append((time.monotonic(), data))
+        self._came.set()
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name == f'{_SERVER}: lifting':
+                self.counts = {pair.key: pair.value for pair in status.values}
+
+    def next(self) -> tuple[float, bytes]:
+        """Wait for the next result; raises ``TimeoutError``."""
+        if not self._came.wait(_PATIENCE):
+            raise TimeoutError(f'no result came within {_PATIENCE} s')
+        self._came.clear()
+        return self.results[-1]
+
+
+def _single_frames(
+    background: BackgroundNode, arrivals: _Arrivals, options: argparse.Namespace
+) -> dict[str, float]:
+    camera = FrameCamera(background.node, *ball_frame(options.width, options.height))
+    _wait_for_listeners(camera)
+    whole, added = [], []
+    # The first frames find caches cold on both sides.
+    for k in range(-2, options.frames):
+        start = time.monotonic()
+        camera.publish()
+        arrival, data = arrivals.next()
+        lifted = deserialize_message(data, LiftedObjectArray).objects[0]
+        if k >= 0:
+            whole.append(arrival - start)
+            added.append(whole[-1] - seconds(lifted.compute_time))
+        # Markers are drawn after the result has gone out; the next frame shall not pay for it.
+        time.sleep(0.2)
+    camera.close()
+    return {
+        'frame to result, median ms': 1e3 * float(np.median(whole)),
+        'frame to result, 95th percentile ms': 1e3 * float(np.percentile(whole, 95)),
+        'added by ROS, median ms': 1e3 * float(np.median(added)),
+        'added by ROS, 95th percentile ms': 1e3 * float(np.percentile(added, 95)),
+        'added by ROS, median percent': 100.0 * float(np.median(np.divide(added, whole))),
+    }
+
+
+def _stream(
+    background: BackgroundNode, arrivals: _Arrivals, process: psutil.Process, duration: float
+) -> dict[str, float]:
+    rate = 30.0
+    camera = FrameCamera(background.node, *ball_frame(640, 480))
+    _wait_for_listeners(camera)
+    arrivals.results.clear()
+    stamps: list[int] = []
+    memory: list[float] = []
+    dropped = _count(arrivals)
+    start = time.monotonic()
+    while (now := time.monotonic()) - start < duration:
+        stamps.append(camera.publish())
+        if len(stamps) % 30 == 0:
+            memory.append(_megabytes(process))
+        time.sleep(max(0.0, start + len(stamps) / rate - time.monotonic()))
+    sent = len(stamps)
+    time.sleep(3.0)
+    camera.close()
+    behind = []
+    ages = []
+    offset = time.time_ns() - time.monotonic_ns()
+    for arrival, data in arrivals.results:
+        result = deserialize_message(data, LiftedObjectArray)
+        stamp = nanoseconds(result.header.stamp)
+        begun = round(1e9 * (arrival - seconds(result.objects[0].compute_time))) + offset
+        behind.append(sum(stamp < other <= begun for other in stamps))
+        ages.append(1e-6 * (begun - stamp))
+    quarter = max(1, len(memory) // 4)
+    return {
+        'stream, frames published': float(sent),
+        'stream, frames per second published': sent / (now - start),
+        'stream, frames lifted': float(len(arrivals.results)),
+        'stream, frames dropped (newer came)': _count(arrivals) - dropped,
+        'stream, age of a frame when lifted, median ms': float(np.median(ages)),
+        'stream, newer frames by then, median': float(np.median(behind)),
+        'stream, newer frames by then, worst': float(np.max(behind)),
+        'stream, memory in the first quarter, MB': float(np.median(memory[:quarter])),
+        'stream, memory in the last quarter, MB': float(np.median(memory[-quarter:])),
+    }
+
+
+def _count(arrivals: _Arrivals) -> float:
+    return float(arrivals.counts.get('frames dropped (newer came)', 0))
+
+
+def _wait_for_listeners(camera: FrameCamera) -> None:
+    end = time.monotonic() + _PATIENCE
+    while camera.listeners() < 1:
+        if time.monotonic() > end:
+            raise TimeoutError('the node does not listen to the camera')
+        time.sleep(0.05)
+    time.sleep(0.5)
+
+
+@contextmanager
+def _node(method: str) -> Iterator[psutil.Process]:
+    command = [
+        sys.executable, '-m', 'lift3d_ros.node', '--ros-args', '-r', f'__node:={_SERVER}',
+        '-p', 'mode:=continuous', '-p', f'method:={method}',
+    ]
+    child: subprocess.Popen[Any] = subprocess.Popen(command)
+    try:
+        yield psutil.Process(child.pid)
+    finally:
+        child.send_signal(signal.SIGINT)
+        try:
+            child.wait(15.0)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _megabytes(process: psutil.Process) -> float:
+    return process.memory_info().rss / 1e6
+
+
+def _peak_megabytes(process: psutil.Process) -> float:
+    for line in Path(f'/proc/{process.pid}/status').read_text().splitlines():
+        if line.startswith('VmHWM:'):
+            return int(line.split()[1]) * 1.024e-3
+    return float('nan')
+
+
+if __name__ == '__main__':
+    sys.exit(main())
