@@ -160,7 +160,7 @@ class Raycaster:
         """
         lines = np.empty((len(rays), 6), np.float32)
         lines[:, :3] = T[:3, 3]
-        lines[:, 3:] = cv2.transform(rays[:, None], T[:3, :3].astype(np.float32))[:, 0]
+        lines[:, 3:] = _turn(rays, T[:3, :3])
         answer = self._scene.cast_rays(self._o3d.core.Tensor(lines))
         distance = answer['t_hit'].numpy()
         hit = np.flatnonzero(np.isfinite(distance))
@@ -192,8 +192,7 @@ class Raycaster:
         instance = np.full(len(rays), -1, np.int32)
         instance[hit] = mesh
         normals = np.zeros((len(rays), 3), np.float32)
-        if len(hit):
-            normals[hit] = cv2.transform(normal[:, None], T[:3, :3].T.astype(np.float32))[:, 0]
+        normals[hit] = _turn(normal, T[:3, :3].T)
         return color, depth, instance, normals
 
     def _visibility(
@@ -299,6 +298,13 @@ def sheet(
             draw.multiline_text(below, caption, (30, 30, 30), font=font)
         top += height + text + 2 * margin
     return np.asarray(page)
+
+
+def _turn(vectors: NDArray[np.float32], rotation: Array) -> NDArray[np.float32]:
+    """Return vectors (n, 3) rotated; many times faster than a product of numpy's."""
+    if not len(vectors):
+        return vectors
+    return np.asarray(cv2.transform(vectors[:, None], rotation.astype(np.float32))[:, 0])
 
 
 def _dot(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
