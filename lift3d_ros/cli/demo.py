@@ -35,6 +35,13 @@ from lift3d_ros.cli.ros import require_ros
 #: The scene that comes with the package: a mug on a table.
 DEMO_SCENE = Path(__file__).parent.parent / 'data' / 'demo_scene'
 
+#: Other robots on the network shall not answer, nor listen, unless the user has set otherwise.
+_ON_THIS_MACHINE = (
+    {'ROS_LOCALHOST_ONLY': '1'}
+    if os.environ.get('ROS_DISTRO') == 'humble'
+    else {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+)
+
 #: Seconds that a process is given to end by itself before it is asked more firmly.
 _PATIENCE = 8.0
 
@@ -67,8 +74,7 @@ def run(options: argparse.Namespace) -> int:
     for path in paths.values():
         path.unlink(missing_ok=True)
 
-    # Other robots on the network shall not answer, nor listen, unless they are asked to.
-    environment = {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST', **os.environ}
+    environment = {**_ON_THIS_MACHINE, **os.environ}
     depth = 'true' if frame.depth is not None else 'false'
     node_arguments = ['--autostart', '--ros-args', '-p', f'use_depth:={depth}']
     camera_arguments = ['--scene', str(options.scene), '--out', str(options.out)]
