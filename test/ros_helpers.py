@@ -29,35 +29,34 @@
 
 from __future__ import annotations
 
-import array
+from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
+import json
 import os
 from pathlib import Path
 import signal
 import subprocess
 import sys
-import threading
 import time
 from typing import Any
 
-from lifecycle_msgs.msg import State
-from lifecycle_msgs.srv import ChangeState
-from lifecycle_msgs.srv import GetState
 import numpy as np
 from numpy.typing import NDArray
+from rcl_interfaces.msg import SetParametersResult
+from rcl_interfaces.srv import SetParameters
 import rclpy
-from rclpy.executors import MultiThreadedExecutor
-from rclpy.node import Node
-from sensor_msgs.msg import CameraInfo
-from sensor_msgs.msg import Image
+from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 
 from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import look_at
-
-FRAME_ID = 'camera_color_optical_frame'
+from lift3d_ros.node.background import BackgroundNode
+from lift3d_ros.node.camera import FRAME_ID
+from lift3d_ros.node.camera import image_message
+from lift3d_ros.node.camera import info_message
+from lift3d_ros.srv import LiftObject
 
 #: Longer than anything here takes, so that a test that hangs says where.
 PATIENCE = 30.0
@@ -92,87 +91,42 @@ def table_scene(
     return Frame(image, camera, depth.astype(np.float32), gravity), labels
 
 
-def header(stamp: int = 0) -> Header:
+def stamped(stamp: int) -> Header:
     """Return the header of the camera at a stamp in nanoseconds."""
     message = Header(frame_id=FRAME_ID)
     message.stamp.sec, message.stamp.nanosec = divmod(stamp, 1_000_000_000)
     return message
 
 
-def image_message(pixels: NDArray[Any], encoding: str, stamp: int = 0) -> Image:
-    """Return an image message."""
-    pixels = np.ascontiguousarray(pixels)
-    return Image(
-        header=header(stamp),
-        height=pixels.shape[0],
-        width=pixels.shape[1],
-        encoding=encoding,
-        step=pixels.strides[0],
-        data=array.array('B', pixels.tobytes()),
-    )
-
-
-def camera_info(camera: Camera, stamp: int = 0) -> CameraInfo:
-    """Return the message of a rectified camera."""
-    P = np.hstack([camera.K, np.zeros((3, 1))])
-    return CameraInfo(
-        header=header(stamp),
-        width=camera.width,
-        height=camera.height,
-        distortion_model='plumb_bob',
-        d=[0.0] * 5,
-        k=camera.K.reshape(-1),
-        r=np.eye(3).reshape(-1),
-        p=P.reshape(-1),
-    )
-
-
 def messages(
-    frame: Frame, mask: NDArray[np.uint8], stamp: int = 0, mask_encoding: str = 'mono8'
+    frame: Frame, labels: NDArray[np.uint8], encoding: str = 'mono8', stamp: int = 0
 ) -> dict[str, Any]:
-    """Return image, camera_info, depth and mask as a camera and a segmenter publish them."""
-    return {
-        'image': image_message(frame.image, 'rgb8', stamp),
-        'camera_info': camera_info(frame.camera, stamp),
-        'depth': image_message(frame.depth, '32FC1', stamp),
-        'mask': image_message(mask, mask_encoding, stamp),
+    """Return image, camera_info, depth (32FC1) and mask as a camera and a segmenter give them."""
+    assert frame.depth is not None
+    made = {
+        'image': image_message(frame.image, 'rgb8'),
+        'camera_info': info_message(frame.camera),
+        'depth': image_message(frame.depth, '32FC1'),
+        'mask': image_message(labels, encoding),
     }
+    for message in made.values():
+        message.header = stamped(stamp)
+    return made
 
 
-class Graph:
-    """The tests' own node, spun in the background."""
+class Graph(BackgroundNode):
+    """The tests' own node, in a context of its own."""
 
-    def __init__(self, name: str = 'tester') -> None:
+    def __init__(self) -> None:
         """Join the graph."""
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
-        self.node = Node(name, context=self.context)
-        self._executor = MultiThreadedExecutor(4, context=self.context)
-        self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._spin, daemon=True)
-        self._thread.start()
-
-    def _spin(self) -> None:
-        while self.context.ok():
-            try:
-                self._executor.spin_once(timeout_sec=0.2)
-            except Exception:
-                if self.context.ok():
-                    raise
+        super().__init__('tester', self.context, threads=4)
 
     def close(self) -> None:
         """Leave the graph."""
+        super().close()
         self.context.try_shutdown()
-        self._thread.join(5.0)
-
-    def call(self, kind: Any, name: str, request: Any, timeout: float = PATIENCE) -> Any:
-        """Call a service and return its answer."""
-        client = self.node.create_client(kind, name)
-        try:
-            assert client.wait_for_service(timeout), f'no service {name}'
-            return wait_for(client.call_async(request), timeout)
-        finally:
-            self.node.destroy_client(client)
 
     @contextmanager
     def listen(self, kind: Any, topic: str, qos: Any = 10) -> Iterator[list[Any]]:
@@ -185,13 +139,7 @@ class Graph:
             self.node.destroy_subscription(subscription)
 
 
-def wait_for(future: Any, timeout: float = PATIENCE) -> Any:
-    """Return the result of a future that an executor elsewhere completes."""
-    wait_until(future.done, timeout)
-    return future.result()
-
-
-def wait_until(condition: Any, timeout: float = PATIENCE) -> None:
+def wait_until(condition: Callable[[], Any], timeout: float = PATIENCE) -> None:
     """Wait for a condition; fails the test where it does not come true."""
     end = time.monotonic() + timeout
     while not condition():
@@ -211,8 +159,7 @@ class NodeProcess:
             '--ros-args', '-r', f'__ns:=/{namespace}',
         ]
         for name, value in values.items():
-            text = str(value).lower() if isinstance(value, bool) else str(value)
-            self._command += ['-p', f'{name}:={text or chr(39) * 2}']
+            self._command += ['-p', f'{name}:={json.dumps(value)}']
         self.log = ''
         self.start()
 
@@ -234,25 +181,26 @@ class NodeProcess:
 
     def state(self) -> str:
         """Return the state of the lifecycle."""
-        answer = self.graph.call(GetState, self.name('get_state'), GetState.Request())
-        return answer.current_state.label
+        return self.graph.lifecycle_state(f'/{self.namespace}/lift3d', PATIENCE)
 
     def change(self, transition: int) -> bool:
         """Ask for a transition; return whether it succeeded."""
-        request = ChangeState.Request()
-        request.transition.id = transition
-        return self.graph.call(ChangeState, self.name('change_state'), request).success
+        return self.graph.change_state(f'/{self.namespace}/lift3d', transition, PATIENCE)
 
     def wait_until_active(self) -> None:
         """Wait until the node accepts requests."""
-        end = time.monotonic() + PATIENCE
-        while True:
-            assert self.process.poll() is None, self.process.stdout.read()
-            answer = self.graph.call(GetState, self.name('get_state'), GetState.Request())
-            if answer.current_state.id == State.PRIMARY_STATE_ACTIVE:
-                return
-            assert time.monotonic() < end, 'the node does not become active'
-            time.sleep(0.05)
+        wait_until(lambda: self.process.poll() is not None or self.state() == 'active')
+        assert self.process.poll() is None, self.process.stdout.read()
+
+    def lift(self, request: LiftObject.Request) -> LiftObject.Response:
+        """Call the service and return its answer."""
+        return self.graph.call(LiftObject, self.name('lift_object'), request, PATIENCE)
+
+    def set_parameter(self, name: str, value: Any) -> SetParametersResult:
+        """Set a parameter over the graph; return the node's answer."""
+        parameter = Parameter(name, value=value).to_parameter_msg()
+        request = SetParameters.Request(parameters=[parameter])
+        return self.graph.call(SetParameters, self.name('set_parameters'), request).results[0]
 
     def kill(self) -> None:
         """End the process at once, as kill -9 does."""

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 import threading
 from types import TracebackType
 from typing import Any
@@ -39,7 +40,7 @@ class BackgroundNode:
         self._executor = MultiThreadedExecutor(threads, context=context)
         self._executor.add_node(self.node)
         self._clients: dict[str, Client] = {}
-        self._stop = threading.Event()
+        self._stop = Future()
         self._thread = threading.Thread(target=self._spin, name=f'{name}-spin', daemon=True)
         self._thread.start()
 
@@ -58,10 +59,9 @@ class BackgroundNode:
 
     def close(self) -> None:
         """Stop spinning and leave the graph."""
-        if self._stop.is_set():
+        if self._stop.done():
             return
-        self._stop.set()
-        self._executor.wake()
+        self._stop.set_result(None)
         self._thread.join()
         self._executor.shutdown()
         self.node.destroy_node()
@@ -96,11 +96,9 @@ class BackgroundNode:
         return self.call(ChangeState, f'{server}/change_state', request, timeout).success
 
     def _spin(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self._executor.spin_once()
-            except ExternalShutdownException:
-                return
+        # Not spin() with a wake(): it would go on waiting, since a wake is no work.
+        with suppress(ExternalShutdownException):
+            self._executor.spin_until_future_complete(self._stop)
 
 
 def wait_for(future: Future, timeout: float) -> Any:

@@ -33,6 +33,7 @@ from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
 
 from lift3d_ros.node import memory
 from lift3d_ros.node.node import LiftNode
@@ -79,7 +80,8 @@ def _run(overrides: list[Parameter], stop: threading.Event) -> int:
         return 2
     executor = MultiThreadedExecutor(node.threads)
     executor.add_node(node)
-    spinner = threading.Thread(target=_spin, args=(executor, node, stop), name='lift3d-spin')
+    end = Future()
+    spinner = threading.Thread(target=_spin, args=(executor, node, end), name='lift3d-spin')
     spinner.start()
     status = 0
     try:
@@ -90,8 +92,7 @@ def _run(overrides: list[Parameter], stop: threading.Event) -> int:
     finally:
         if node.state != 'finalized':
             node.trigger_shutdown()
-        stop.set()
-        executor.wake()
+        end.set_result(None)
         spinner.join()
         executor.shutdown()
         node.destroy_node()
@@ -106,12 +107,12 @@ def _autostart(node: LiftNode) -> int:
     return 0
 
 
-def _spin(executor: MultiThreadedExecutor, node: LiftNode, stop: threading.Event) -> None:
-    while not stop.is_set():
+def _spin(executor: MultiThreadedExecutor, node: LiftNode, end: Future) -> None:
+    while not end.done():
         try:
-            executor.spin_once()
+            executor.spin_until_future_complete(end)
         except ExternalShutdownException:
-            stop.set()
+            return
         except Exception as error:
             # One bad callback shall not silence the node.
             node.get_logger().error(f'{type(error).__name__} in a callback: {error}')

@@ -580,6 +580,7 @@ class LiftNode(LifecycleNode):
                 header = Header(stamp=observation.header.stamp, frame_id=frame_id)
                 self._publish(Outcome(header))
             raise
+        outcome.failures = [(name, job.reason(error)) for name, error in outcome.failures]
         self._publish(outcome)
         return outcome
 

@@ -91,11 +91,15 @@ class Job:
 
     def finish(self, result: Any = None, error: LiftError | None = None) -> None:
         """Wake who waits for the job."""
-        # The work only knows that it was ended; the reason is kept here.
-        if error is not None and error.code is ErrorCode.CANCELLED and self._end is not None:
-            error = self._end
-        self.result, self.error = result, error
+        self.result = result
+        self.error = None if error is None else self.reason(error)
         self._done.set()
+
+    def reason(self, error: LiftError) -> LiftError:
+        """Return why the work stopped, of which the work itself only knows that it was told to."""
+        if error.code is ErrorCode.CANCELLED and self._end is not None:
+            return self._end
+        return error
 
     @property
     def done(self) -> bool:
