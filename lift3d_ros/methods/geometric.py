@@ -17,13 +17,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from dataclasses import field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lift3d_ros.frame import ObjectView
-from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
@@ -35,15 +33,16 @@ from lift3d_ros.shape import Shape
 from lift3d_ros.surface.carving import carve
 from lift3d_ros.surface.carving import search_box
 from lift3d_ros.surface.carving import SearchBox
+from lift3d_ros.surface.coloring import agreement
 from lift3d_ros.surface.coloring import paint
 from lift3d_ros.surface.meshing import extract_surface
 from lift3d_ros.surface.observation import Observation
 from lift3d_ros.surface.observation import observe
-from lift3d_ros.surface.symmetry import find_symmetry
+from lift3d_ros.surface.symmetry import Hypothesis
+from lift3d_ros.surface.symmetry import Plausibility
 from lift3d_ros.surface.symmetry import REVOLUTION
 from lift3d_ros.surface.symmetry import rotations
-from lift3d_ros.surface.symmetry import Symmetry
-from lift3d_ros.surface.symmetry import SymmetrySearch
+from lift3d_ros.surface.symmetry import weigh
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,13 @@ class Geometric:
 
     - ``resolution``: voxels along the longest side of the volume that is searched.
     - ``max_faces``: bound of the mesh.
+    - ``hypotheses``: how many of the most plausible symmetries vote on the far side.
     """
 
     max_faces: int = 20_000
     resolution: int = 80
-    search: SymmetrySearch = field(default_factory=SymmetrySearch)
+    hypotheses: int = 24
+    plausibility: Plausibility = Plausibility()
 
     def load(self) -> None:
         """Nothing to load."""
@@ -77,28 +78,42 @@ class Geometric:
             support = find_support(seen, view.frame.gravity, rng)
         with progress.stage('symmetry', 0.5):
             box = search_box(seen, support)
-            if seen.depth is None:
-                # An outline alone tells no symmetry; a solid of revolution is the guess that
-                # neither exaggerates nor forgets a side.
-                symmetry = Symmetry('revolution', _about_axis(box), 0.5)
-            else:
-                symmetry = find_symmetry(
-                    seen, box.T_camera_up, box.area, box.cells, box.cell_volume, rng, self.search
-                )
+            hypotheses = self._hypotheses(seen, box, rng)
         with progress.stage('volume', 0.8):
-            solid, corner, voxel = carve(seen, support, symmetry, box, self.resolution)
+            solid, corner, voxel = carve(
+                seen, support, hypotheses, box, self.resolution, progress
+            )
         with progress.stage('mesh', 0.9):
             vertices, faces = extract_surface(solid, corner, voxel, self.max_faces)
-        with progress.stage('colour', 1.0):
             in_camera = transform(box.T_camera_up, vertices).astype(np.float32)
-            colors, confidence, observed = paint(seen, support, symmetry, in_camera, 1.5 * voxel)
+        with progress.stage('colour', 1.0):
+            diagonal = float(np.linalg.norm(np.ptp(vertices, axis=0)))
+            colors, observed = paint(seen, hypotheses, in_camera, 1.5 * voxel)
+            confidence = agreement(
+                seen, support, hypotheses, in_camera, observed, 0.02 * diagonal
+            )
         mesh = Mesh(in_camera, faces, colors)
         return _place(view, seen, support, box, mesh, confidence, observed, voxel)
 
-
-def _about_axis(box: SearchBox) -> Array:
-    """Return the turns about the vertical through the middle of the box, optical frame."""
-    return box.T_camera_up @ rotations(0.0, 0.0, REVOLUTION) @ invert(box.T_camera_up)
+    def _hypotheses(
+        self, seen: Observation, box: SearchBox, rng: np.random.Generator
+    ) -> list[Hypothesis]:
+        """Return what the far side may be like, with weights."""
+        if seen.depth is not None:
+            return weigh(
+                seen,
+                box.T_camera_up,
+                box.area,
+                box.cells,
+                box.cell_volume,
+                rng,
+                self.plausibility,
+                self.hypotheses,
+            )
+        # An outline alone tells no symmetry; a solid of revolution is the guess that neither
+        # exaggerates nor forgets a side.
+        turns = box.T_camera_up @ rotations(0.0, 0.0, REVOLUTION) @ invert(box.T_camera_up)
+        return [Hypothesis('revolution', turns, np.inf, 0.5)]
 
 
 def _place(

@@ -29,15 +29,22 @@ from lift3d_ros.geometry import frame_from_up
 from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
 from lift3d_ros.placement.support import Support
+from lift3d_ros.progress import Progress
 from lift3d_ros.surface.observation import Observation
-from lift3d_ros.surface.symmetry import combine
-from lift3d_ros.surface.symmetry import Symmetry
+from lift3d_ros.surface.symmetry import Hypothesis
 
 #: How deep the object may reach behind what is seen of it, against its largest visible side.
 MAX_DEPTH = 1.4
 
-#: Cells along the longest side of the first, coarse lattice.
-COARSE = 28
+#: What is kept behind the measured surface in any case, as a share of the longest side.
+SKIN = 0.06
+
+#: Share of the votes that makes a point solid. Below one half, because a missing part of the object
+#: costs a gripper more than a part too much.
+MAJORITY = 0.45
+
+#: Cells along each side of the first, coarse lattice.
+COARSE = 26
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +55,7 @@ class SearchBox:
     - ``T_camera_up``: a frame with z up, x towards the camera, its origin amid the observed part.
     - ``low``, ``high``: corners (3,) in that frame, metres.
     - ``cells``: (n, 3) points of a coarse lattice in the optical frame that the view allows to be
-      solid; each stands for ``cell_volume`` cubic metres.
+      solid; of edges ``step`` (3,) metres.
     - ``area``: of the silhouette at the object's distance, square metres.
     """
 
@@ -56,8 +63,13 @@ class SearchBox:
     low: Array
     high: Array
     cells: Array
-    cell_volume: float
+    step: Array
     area: float
+
+    @property
+    def cell_volume(self) -> float:
+        """Return the volume that each cell stands for, cubic metres."""
+        return float(np.prod(self.step))
 
 
 def search_box(observation: Observation, support: Support) -> SearchBox:
@@ -84,8 +96,9 @@ def search_box(observation: Observation, support: Support) -> SearchBox:
         low[2] = min(low[2], support.offset - float(support.up @ middle))
     margin = 0.03 * size
     low, high = low - margin, high + margin
-    step = float((high - low).max()) / COARSE
-    axes = [np.arange(a + 0.5 * step, b, step) for a, b in zip(low, high, strict=True)]
+    # As many cells along each axis, so that flat objects have inner cells too.
+    step = (high - low) / COARSE
+    axes = [a + s * (np.arange(COARSE) + 0.5) for a, s in zip(low, step, strict=True)]
     lattice = np.stack(np.meshgrid(*axes, indexing='ij'), axis=-1).reshape(-1, 3)
     cells = transform(T_camera_up, lattice)
     cells = cells[(observation.solid(cells) > 0.0) & (support.height(cells) > 0.0)]
@@ -97,7 +110,7 @@ def search_box(observation: Observation, support: Support) -> SearchBox:
     distance = float(np.median(points[:, 2]))
     area = np.count_nonzero(observation.mask) * distance**2
     area /= observation.camera.fx * observation.camera.fy
-    return SearchBox(T_camera_up, low, high, cells, step**3, float(area))
+    return SearchBox(T_camera_up, low, high, cells, step, float(area))
 
 
 def outline_points(observation: Observation) -> Array:
@@ -116,9 +129,10 @@ def outline_points(observation: Observation) -> Array:
 def carve(
     observation: Observation,
     support: Support,
-    symmetry: Symmetry,
+    hypotheses: list[Hypothesis],
     box: SearchBox,
     resolution: int,
+    progress: Progress,
 ) -> tuple[NDArray[np.float32], Array, float]:
     """
     Return the field of the solid, (nx, ny, nz) metres and positive inside.
@@ -126,33 +140,70 @@ def carve(
     With it come the position of its first sample in ``box.T_camera_up`` and the voxel's edge in
     metres. The longest side of the solid spans about ``resolution`` voxels.
     """
-    # First pass: the coarse cells that stay, to fit the fine grid to the object.
-    stays = combine(observation, symmetry.motions, box.cells) > 0.0
-    kept = np.concatenate([box.cells[stays], observation.points()])
-    if not len(kept):
-        raise LiftError(ErrorCode.NO_SURFACE, 'No part of the object agrees with its symmetry.')
-    local = (kept - box.T_camera_up[:3, 3]) @ box.T_camera_up[:3, :3]
-    edge = box.cell_volume ** (1.0 / 3.0)
-    low = np.maximum(local.min(axis=0) - edge, box.low)
-    high = np.minimum(local.max(axis=0) + edge, box.high)
-    voxel = float((high - low).max()) / resolution
-    shape = [int(np.ceil(n)) + 1 for n in (high - low) / voxel]
-    grid = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing='ij'), axis=-1)
-    points = transform(box.T_camera_up, low + voxel * grid.reshape(-1, 3))
-    band = 3.0 * voxel
+    low, high = _fit(observation, hypotheses, box)
+    # What the hypotheses vote on varies slowly: a grid of half the resolution will do.
+    coarse = float((high - low).max()) / (0.5 * resolution)
+    points, shape = _grid(box.T_camera_up, low, high, coarse)
+    votes = np.full(len(points), -1.0, np.float32)
+    near = observation.solid(points) > -2.0 * coarse
+    votes[near] = vote(observation, hypotheses, points[near], 1.5 * coarse, progress)
+    votes = votes.reshape(shape) + np.float32(1.0 - 2.0 * MAJORITY)
+
+    voxel = 0.5 * coarse
+    points, shape = _grid(box.T_camera_up, low, high, voxel)
+    index = np.stack(np.meshgrid(*(0.5 * np.arange(n) for n in shape), indexing='ij'))
+    others = ndimage.map_coordinates(votes, index.reshape(3, -1), order=1, mode='nearest')
+    others = np.minimum(1.5 * coarse * others, support.height(points)).astype(np.float32)
     own = observation.solid(points)
-    value = np.minimum(own, support.height(points).astype(np.float32))
-    near = value > -band
-    others = combine(observation, symmetry.motions, points[near])
-    # The measured surface stands, whatever the symmetry says: a skin behind it is kept.
-    skin = skin_depth(box)
-    others = np.maximum(others, np.where(own[near] > -band, skin - own[near], -band))
-    value[near] = np.minimum(value[near], others)
-    field = np.clip(value, -band, band).reshape(shape)
+    if observation.depth is not None:
+        # The measured surface stands, whatever is voted: a skin behind it is kept.
+        behind, _ = observation.thickness_at(points)
+        np.maximum(others, SKIN * float((high - low).max()) - behind, out=others)
+    value = np.minimum(own, others)
+    field = np.clip(value, -3.0 * voxel, 3.0 * voxel).reshape(shape)
     # Less than a voxel of blur takes the steps out of the intersections' edges.
     return ndimage.gaussian_filter(field, 0.7, mode='nearest'), low, voxel
 
 
-def skin_depth(box: SearchBox) -> float:
-    """Return how thick a measured surface is kept where the symmetry contradicts it, metres."""
-    return 0.06 * float(np.sqrt(box.area))
+def vote(
+    observation: Observation,
+    hypotheses: list[Hypothesis],
+    points: Array,
+    band: float,
+    progress: Progress,
+) -> NDArray[np.float32]:
+    """
+    Return the weighted votes on points (n, 3) of the optical frame, (n,) from -1 to 1.
+
+    A hypothesis votes with its signed distance, which counts in full beyond ``band`` metres.
+    """
+    total = np.zeros(len(points), np.float32)
+    for hypothesis in hypotheses:
+        progress.check()
+        value = hypothesis.solid(observation, points)
+        total += np.float32(hypothesis.weight) * np.clip(value / band, -1.0, 1.0)
+    return total
+
+
+def _fit(
+    observation: Observation, hypotheses: list[Hypothesis], box: SearchBox
+) -> tuple[Array, Array]:
+    """Return the corners in ``box.T_camera_up`` of the box that the solid needs."""
+    stays = vote(observation, hypotheses, box.cells, 1e-6, Progress()) > -0.4
+    kept = np.concatenate([box.cells[stays], observation.points()])
+    if not len(kept):
+        raise LiftError(ErrorCode.NO_SURFACE, 'No part of the object agrees with its symmetry.')
+    local = (kept - box.T_camera_up[:3, 3]) @ box.T_camera_up[:3, :3]
+    return (
+        np.maximum(local.min(axis=0) - box.step, box.low),
+        np.minimum(local.max(axis=0) + box.step, box.high),
+    )
+
+
+def _grid(
+    T_camera_up: Array, low: Array, high: Array, step: float
+) -> tuple[Array, tuple[int, ...]]:
+    """Return the points (n, 3) of a grid in the optical frame, and its shape."""
+    shape = tuple(int(np.ceil(n)) + 1 for n in (high - low) / step)
+    grid = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing='ij'), axis=-1)
+    return transform(T_camera_up, low + step * grid.reshape(-1, 3)), shape

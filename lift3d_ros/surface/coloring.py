@@ -26,18 +26,17 @@ from lift3d_ros.geometry import transform
 from lift3d_ros.placement.support import Support
 from lift3d_ros.surface.observation import Observation
 from lift3d_ros.surface.observation import sample
-from lift3d_ros.surface.symmetry import Symmetry
+from lift3d_ros.surface.symmetry import Hypothesis
 
 
 def paint(
     observation: Observation,
-    support: Support,
-    symmetry: Symmetry,
+    hypotheses: list[Hypothesis],
     vertices: NDArray[np.float32],
     tolerance: float,
-) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """
-    Return colours (n, 3), confidence (n,) and observed (n,) of vertices (n, 3).
+    Return colours (n, 3) and observed (n,) of vertices (n, 3).
 
     The vertices are in the optical frame, metres. A vertex within ``tolerance`` of the measured
     surface is observed and takes the image's colour; one that a symmetry maps to such a place
@@ -61,14 +60,13 @@ def paint(
     observed, inside = looked_up(vertices)
     painted = observed & inside
     colors[painted] = observation.colors(vertices[painted])
-    mirrored = np.zeros(len(vertices), bool)
-    for motion in symmetry.motions:
-        moved = transform(motion, vertices)
-        on_surface, inside = looked_up(moved)
-        mirrored |= on_surface
-        fresh = on_surface & inside & ~painted
-        colors[fresh] = observation.colors(moved[fresh])
-        painted |= fresh
+    for hypothesis in hypotheses[:3]:
+        for motion in hypothesis.motions:
+            moved = transform(motion, vertices)
+            on_surface, inside = looked_up(moved)
+            fresh = on_surface & inside & ~painted
+            colors[fresh] = observation.colors(moved[fresh])
+            painted |= fresh
     if observation.depth is None:
         # Nothing measured: what faces the camera is painted through the mask.
         painted = looked_up(vertices)[1]
@@ -80,10 +78,28 @@ def paint(
         colors[~painted] = (near * weight[..., None]).sum(axis=1) / weight.sum(
             axis=1, keepdims=True
         )
-    confidence = np.full(len(vertices), 0.3 if observation.depth is not None else 0.15)
-    confidence[mirrored] = 0.65 * (1.0 - symmetry.violation)
-    confidence[np.abs(support.height(vertices)) < tolerance] = 0.75
-    confidence[observed] = 0.95
-    return np.clip(np.rint(colors), 0, 255).astype(np.uint8), confidence.astype(
-        np.float32
-    ), observed
+    return np.clip(np.rint(colors), 0, 255).astype(np.uint8), observed
+
+
+def agreement(
+    observation: Observation,
+    support: Support,
+    hypotheses: list[Hypothesis],
+    vertices: NDArray[np.float32],
+    observed: NDArray[np.bool_],
+    tolerance: float,
+) -> NDArray[np.float32]:
+    """
+    Return the share of the hypotheses' votes that put the surface at each vertex, (n,), 0 to 1.
+
+    A hypothesis agrees where its own surface runs within ``tolerance`` metres of the vertex; what
+    the camera or the support plane shows, all agree on.
+    """
+    own = observation.solid(vertices)
+    floor = support.height(vertices).astype(np.float32)
+    bounds = np.minimum(own, floor)
+    total = np.zeros(len(vertices), np.float32)
+    for hypothesis in hypotheses:
+        surface = np.minimum(hypothesis.solid(observation, vertices), bounds)
+        total += np.float32(hypothesis.weight) * (np.abs(surface) < tolerance)
+    return np.where(observed, np.float32(0.95), np.float32(0.9) * total)

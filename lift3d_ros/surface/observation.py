@@ -63,6 +63,8 @@ class Observation:
     - ``surroundings``: float32 metres, readings off the object, 0 where there is none.
     - ``outline``: float32 pixels, distance to the outline of the mask, positive inside. Occluders
       count as inside.
+    - ``thickness``: float32 metres, how thick the object would be at a pixel if its cross-section
+      were as deep as it is wide.
     - ``image``: uint8 RGB (height, width, 3).
     """
 
@@ -74,6 +76,7 @@ class Observation:
     measured: NDArray[np.bool_]
     surroundings: NDArray[np.float32]
     outline: NDArray[np.float32]
+    thickness: NDArray[np.float32]
 
     def points(self) -> Array:
         """Return the measured points of the object, (n, 3) metres, optical frame."""
@@ -118,6 +121,22 @@ class Observation:
             return np.full(len(z), np.nan, np.float32)
         seen = sample(self.measured.astype(np.float32), u, v) > 0.5
         return np.where(seen, z - sample(self.depth, u, v), np.float32(np.nan))
+
+    def thickness_at(
+        self, points: NDArray[np.floating]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """
+        Return how far points (n, 3) lie behind the surface, and the thickness there, metres.
+
+        The surface is the continued one: there is a value for every point. Raises ``ValueError``
+        for an observation without depth.
+        """
+        if self.depth is None:
+            raise ValueError('thickness is told behind a measured surface; there is no depth')
+        u, v, z = (a.astype(np.float32) for a in self.camera.project(points))
+        np.nan_to_num(u, copy=False, nan=-1e6)
+        np.nan_to_num(v, copy=False, nan=-1e6)
+        return z - sample(self.depth, u, v), sample(self.thickness, u, v)
 
     def colors(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return the image's colours at points (n, 3) of the optical frame, float32 (n, 3)."""
@@ -190,6 +209,7 @@ def observe(view: ObjectView) -> Observation:
             nothing,
             np.zeros(mask.shape, np.float32),
             _outline(mask),
+            np.zeros(mask.shape, np.float32),
         )
     raw = np.nan_to_num(view.frame.depth[cut], posinf=0.0, neginf=0.0)
     _check_readings(raw[mask])
@@ -215,6 +235,7 @@ def observe(view: ObjectView) -> Observation:
         measured,
         surroundings,
         _outline(mask | occluder),
+        _thickness(mask, filled, camera),
     )
 
 
@@ -349,3 +370,29 @@ def _outline(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     # The outline runs between the pixels, half a pixel from the centres on both sides.
     return np.where(mask, inside - 0.5, 0.5 - outside).astype(np.float32)
+
+
+def _thickness(
+    mask: NDArray[np.bool_], depth: NDArray[np.float32], camera: Camera
+) -> NDArray[np.float32]:
+    """
+    Return the chord at each pixel of round cross-sections that fill the outline, metres.
+
+    Every pixel belongs to the largest disc inside the outline that covers it; steps in the depth
+    are outlines too, so that a handle before a body has the handle's thickness.
+    """
+    step = cv2.dilate(depth, np.ones((3, 3), np.uint8)) - depth > DEPTH_STEP * depth
+    inner = (mask & ~step).astype(np.uint8)
+    distance = cv2.distanceTransform(inner, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    ridge = (distance > 0.0) & (distance >= cv2.dilate(distance, np.ones((3, 3), np.uint8)))
+    rows, columns = np.nonzero(ridge)
+    # Painted from the smallest disc to the largest; a few hundred cover the rest.
+    order = np.argsort(distance[rows, columns], kind='stable')
+    order = order[:: -(-len(order) // 2000)] if len(order) else order
+    radius = np.zeros_like(distance)
+    for v, u in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
+        r = float(distance[v, u])
+        cv2.circle(radius, (u, v), int(np.ceil(r)), r, -1)
+    radius = np.maximum(radius, distance)
+    chord = 2.0 * np.sqrt(np.maximum(radius**2 - (radius - distance) ** 2, 0.0))
+    return (chord * depth / np.float32(camera.fx)).astype(np.float32)
