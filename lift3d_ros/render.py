@@ -270,33 +270,31 @@ def sheet(
     from PIL import Image
     from PIL import ImageDraw
 
-    font = _font(max(11, tile // 18))
-    ruler = ImageDraw.Draw(Image.new('RGB', (1, 1)))
-    fitted = [[_fit(picture, tile) for picture, _ in row] for row in rows]
-    heights = [max((picture.shape[0] for picture in row), default=0) for row in fitted]
-    captions = []
-    for row in rows:
-        boxes = [ruler.multiline_textbbox((0, 0), caption, font=font) for _, caption in row]
-        captions.append(max((int(np.ceil(box[3])) for box in boxes), default=0))
+    size = max(11, tile // 18)
+    font, line = _font(size), int(1.35 * size)
+    pictures = [[_fit(picture, tile) for picture, _ in row] for row in rows]
+    heights = [max((picture.shape[0] for picture in row), default=0) for row in pictures]
+    lines = [max((caption.count('\n') + 1 for _, caption in row), default=0) for row in rows]
     columns = max((len(row) for row in rows), default=0)
     page = Image.new(
         'RGB',
         (
             margin + columns * (tile + margin),
-            margin + sum(heights) + sum(captions) + 2 * margin * len(rows),
+            margin + sum(heights) + line * sum(lines) + 2 * margin * len(rows),
         ),
         (255, 255, 255),
     )
     draw = ImageDraw.Draw(page)
     top = margin
-    for row, pictures, height, text in zip(rows, fitted, heights, captions, strict=True):
-        for column, ((_, caption), picture) in enumerate(zip(row, pictures, strict=True)):
+    for row, fitted, height, count in zip(rows, pictures, heights, lines, strict=True):
+        for column, ((_, caption), picture) in enumerate(zip(row, fitted, strict=True)):
             left = margin + column * (tile + margin)
             inset = ((tile - picture.shape[1]) // 2, (height - picture.shape[0]) // 2)
             page.paste(Image.fromarray(picture), (left + inset[0], top + inset[1]))
-            below = (left, top + height + margin // 2)
-            draw.multiline_text(below, caption, (30, 30, 30), font=font)
-        top += height + text + 2 * margin
+            for number, text in enumerate(caption.splitlines()):
+                below = (left, top + height + margin // 2 + number * line)
+                draw.text(below, text, (30, 30, 30), font=font)
+        top += height + count * line + 2 * margin
     return np.asarray(page)
 
 
