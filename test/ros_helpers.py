@@ -122,9 +122,14 @@ class Graph(BackgroundNode):
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
         super().__init__('tester', self.context, threads=4)
+        self.processes: list[subprocess.Popen[str]] = []
 
     def close(self) -> None:
-        """Leave the graph."""
+        """Leave the graph; a node that a failed test left behind ends."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
         super().close()
         self.context.try_shutdown()
 
@@ -174,6 +179,7 @@ class NodeProcess:
             stderr=subprocess.STDOUT,
             text=True,
         )
+        self.graph.processes.append(self.process)
 
     def name(self, relative: str) -> str:
         """Return the full name of one of the node's own topics or services."""
@@ -189,8 +195,15 @@ class NodeProcess:
 
     def wait_until_active(self) -> None:
         """Wait until the node accepts requests."""
-        wait_until(lambda: self.process.poll() is not None or self.state() == 'active')
+        wait_until(lambda: self.process.poll() is not None or self._is_active())
         assert self.process.poll() is None, self.process.stdout.read()
+
+    def _is_active(self) -> bool:
+        # Short, since the question may go to a process of the same name that was killed.
+        try:
+            return self.graph.lifecycle_state(f'/{self.namespace}/lift3d', 2.0) == 'active'
+        except TimeoutError:
+            return False
 
     def lift(self, request: LiftObject.Request) -> LiftObject.Response:
         """Call the service and return its answer."""

@@ -129,7 +129,7 @@ def _ask(background: BackgroundNode, options: argparse.Namespace) -> Lift.Result
     """Ask for the largest object as soon as the node has seen a frame; raises TimeoutError."""
     end = time.monotonic() + options.timeout
     print(f'waiting for the node {options.server} to be active ...', flush=True)
-    while background.lifecycle_state(options.server, end - time.monotonic()) != 'active':
+    while not _is_active(background, options.server):
         if time.monotonic() > end:
             raise TimeoutError(f'the node {options.server} did not become active')
         time.sleep(0.1)
@@ -152,6 +152,13 @@ def _ask(background: BackgroundNode, options: argparse.Namespace) -> Lift.Result
         time.sleep(0.2)
 
 
+def _is_active(background: BackgroundNode, server: str) -> bool:
+    try:
+        return background.lifecycle_state(server, 2.0) == 'active'
+    except TimeoutError:
+        return False
+
+
 def _follow(client: LiftClient) -> None:
     last = None
     while not client.is_done():
@@ -168,7 +175,8 @@ class _PeakMemory:
     """Hears from the diagnostics how much memory the node has taken at most."""
 
     def __init__(self, background: BackgroundNode, server: str) -> None:
-        self._name = f'{server.rpartition("/")[2]}: lifting'
+        full = background.node.resolve_service_name(server).lstrip('/')
+        self._name = f'{full}: lifting'
         self._value: float | None = None
         self._heard = threading.Event()
         background.node.create_subscription(

@@ -630,7 +630,7 @@ class LiftNode(LifecycleNode):
     # --- diagnostics ----------------------------------------------------------------------------
 
     def _publish_diagnostics(self) -> None:
-        settings, name = self._settings, self.get_name()
+        settings, name = self._settings, self.get_fully_qualified_name().lstrip('/')
         publishers = {
             topic: self.count_publishers(subscription.topic_name)
             for topic, subscription in list(self._inputs.items())
