@@ -24,12 +24,16 @@ inside; azimuth = atan2(y, x), elevation is measured up from the horizon.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+
+#: What functions take where the precision is the caller's choice.
+Floats = NDArray[np.floating[Any]]
 
 #: Horizontal field of view of the views that the Zero-1-to-3 family makes: a 35 mm lens before a
 #: 32 mm sensor, 2 atan(16 / 35) (its rendering script).
@@ -192,7 +196,7 @@ def look_at(eye: ArrayLike, target: ArrayLike, up: ArrayLike = (0.0, 0.0, 1.0)) 
     along world +y, which is the limit of a camera that rises or sinks at azimuth 0.
     """
     forward = unit(np.asarray(target, np.float64) - np.asarray(eye, np.float64))
-    right = np.cross(forward, up)
+    right = np.cross(forward, np.asarray(up, np.float64))
     if np.linalg.norm(right) < 1e-9:
         right = np.cross(forward, (-1.0, 0.0, 0.0) if forward[2] < 0.0 else (1.0, 0.0, 0.0))
     right = unit(right)

@@ -45,8 +45,6 @@ from lift3d_ros.shape import Shape
 class Method(Protocol):
     """How the whole of an object is found: a dataclass of settings and the function over it."""
 
-    max_faces: int
-
     def load(self) -> None:
         """Bring what the method needs, such as weights, to its device."""
 

@@ -95,7 +95,9 @@ def _read_image(path: Path, flags: int) -> NDArray[Any]:
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise LiftError(ErrorCode.BAD_IMAGE, f'{path} cannot be read: {error.strerror}.') from error
+        raise LiftError(
+            ErrorCode.BAD_IMAGE, f'{path} cannot be read: {error.strerror}.'
+        ) from error
     image = cv2.imdecode(data, flags) if len(data) else None
     if image is None:
         raise LiftError(ErrorCode.BAD_IMAGE, f'{path} is not a complete image file.')

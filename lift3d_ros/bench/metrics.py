@@ -114,7 +114,7 @@ def occupancy(mesh: Mesh, points: NDArray[np.float32]) -> NDArray[np.bool_]:
 
     scene = o3d.t.geometry.RaycastingScene()
     scene.add_triangles(
-        o3d.core.Tensor(np.ascontiguousarray(mesh.vertices, np.float32)),
-        o3d.core.Tensor(np.ascontiguousarray(mesh.faces, np.uint32)),
+        o3d.core.Tensor.from_numpy(np.ascontiguousarray(mesh.vertices, np.float32)),
+        o3d.core.Tensor.from_numpy(np.ascontiguousarray(mesh.faces, np.uint32)),
     )
-    return scene.compute_occupancy(o3d.core.Tensor(points), nsamples=3).numpy() > 0.5
+    return scene.compute_occupancy(o3d.core.Tensor.from_numpy(points), nsamples=3).numpy() > 0.5

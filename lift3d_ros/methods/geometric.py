@@ -25,19 +25,20 @@ from lift3d_ros.frame import ObjectView
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
-from lift3d_ros.placement.support import find_support
-from lift3d_ros.placement.support import Support
 from lift3d_ros.progress import Progress
 from lift3d_ros.shape import Mesh
 from lift3d_ros.shape import Shape
 from lift3d_ros.surface.carving import carve
 from lift3d_ros.surface.carving import search_box
 from lift3d_ros.surface.carving import SearchBox
+from lift3d_ros.surface.cleaning import observe
+from lift3d_ros.surface.cleaning import reconcile
 from lift3d_ros.surface.coloring import agreement
 from lift3d_ros.surface.coloring import paint
 from lift3d_ros.surface.meshing import extract_surface
 from lift3d_ros.surface.observation import Observation
-from lift3d_ros.surface.observation import observe
+from lift3d_ros.surface.support import find_support
+from lift3d_ros.surface.support import Support
 from lift3d_ros.surface.symmetry import Hypothesis
 from lift3d_ros.surface.symmetry import Plausibility
 from lift3d_ros.surface.symmetry import REVOLUTION
@@ -76,6 +77,7 @@ class Geometric:
             seen = observe(view)
         with progress.stage('support', 0.2):
             support = find_support(seen, view.frame.gravity, rng)
+            seen = reconcile(seen, support)
         with progress.stage('symmetry', 0.5):
             box = search_box(seen, support)
             hypotheses = self._hypotheses(seen, box, rng)

@@ -28,9 +28,9 @@ from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import frame_from_up
 from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
-from lift3d_ros.placement.support import Support
 from lift3d_ros.progress import Progress
 from lift3d_ros.surface.observation import Observation
+from lift3d_ros.surface.support import Support
 from lift3d_ros.surface.symmetry import Hypothesis
 
 #: How deep the object may reach behind what is seen of it, against its largest visible side.
@@ -39,8 +39,8 @@ MAX_DEPTH = 1.4
 #: What is kept behind the measured surface in any case, as a share of the longest side.
 SKIN = 0.06
 
-#: Share of the votes that makes a point solid. Below one half, because a missing part of the object
-#: costs a gripper more than a part too much.
+#: Share of the votes that makes a point solid. Below one half, because a part of the object that
+#: is missing costs a gripper more than one too much.
 MAJORITY = 0.45
 
 #: Cells along each side of the first, coarse lattice.
@@ -108,9 +108,9 @@ def search_box(observation: Observation, support: Support) -> SearchBox:
             'The observation leaves no room for a solid; is the depth registered to the image?',
         )
     distance = float(np.median(points[:, 2]))
-    area = np.count_nonzero(observation.mask) * distance**2
-    area /= observation.camera.fx * observation.camera.fy
-    return SearchBox(T_camera_up, low, high, cells, step, float(area))
+    pixel = distance**2 / (observation.camera.fx * observation.camera.fy)
+    area = np.count_nonzero(observation.mask) * pixel
+    return SearchBox(T_camera_up, low, high, cells, step, area)
 
 
 def outline_points(observation: Observation) -> Array:
@@ -122,7 +122,7 @@ def outline_points(observation: Observation) -> Array:
     if observation.depth is not None:
         return observation.points()
     v, u = np.nonzero(observation.mask)
-    side = max(np.ptp(u) / observation.camera.fx, np.ptp(v) / observation.camera.fy)
+    side = float(max(np.ptp(u) / observation.camera.fx, np.ptp(v) / observation.camera.fy))
     return observation.camera.unproject(u, v, 1.0 / max(side, 1e-6))
 
 
@@ -144,10 +144,10 @@ def carve(
     # What the hypotheses vote on varies slowly: a grid of half the resolution will do.
     coarse = float((high - low).max()) / (0.5 * resolution)
     points, shape = _grid(box.T_camera_up, low, high, coarse)
-    votes = np.full(len(points), -1.0, np.float32)
+    balance = np.full(len(points), -1.0, np.float32)
     near = observation.solid(points) > -2.0 * coarse
-    votes[near] = vote(observation, hypotheses, points[near], 1.5 * coarse, progress)
-    votes = votes.reshape(shape) + np.float32(1.0 - 2.0 * MAJORITY)
+    balance[near] = vote(observation, hypotheses, points[near], 1.5 * coarse, progress)
+    votes = balance.reshape(shape) + np.float32(1.0 - 2.0 * MAJORITY)
 
     voxel = 0.5 * coarse
     points, shape = _grid(box.T_camera_up, low, high, voxel)
@@ -202,8 +202,9 @@ def _fit(
 
 def _grid(
     T_camera_up: Array, low: Array, high: Array, step: float
-) -> tuple[Array, tuple[int, ...]]:
+) -> tuple[Array, tuple[int, int, int]]:
     """Return the points (n, 3) of a grid in the optical frame, and its shape."""
-    shape = tuple(int(np.ceil(n)) + 1 for n in (high - low) / step)
+    nx, ny, nz = (int(n) + 1 for n in np.ceil((high - low) / step))
+    shape = (nx, ny, nz)
     grid = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing='ij'), axis=-1)
     return transform(T_camera_up, low + step * grid.reshape(-1, 3)), shape

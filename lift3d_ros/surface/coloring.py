@@ -16,16 +16,15 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry import transform
-from lift3d_ros.placement.support import Support
 from lift3d_ros.surface.observation import Observation
 from lift3d_ros.surface.observation import sample
+from lift3d_ros.surface.support import Support
 from lift3d_ros.surface.symmetry import Hypothesis
 
 
@@ -42,13 +41,13 @@ def paint(
     surface is observed and takes the image's colour; one that a symmetry maps to such a place
     takes the colour from there; the others take that of their nearest neighbours.
     """
-    # Two pixels from the outline the colour is still mixed with the background's.
-    inner = cv2.erode(observation.mask.astype(np.uint8), np.ones((5, 5), np.uint8))
+    # Near the outline the colour is mixed with the background's, and masks are some pixels off.
+    reach = 2 + int(0.03 * np.sqrt(np.count_nonzero(observation.mask)))
+    inner = (observation.outline > reach).astype(np.float32)
     if np.count_nonzero(inner) < 0.3 * np.count_nonzero(observation.mask):
-        inner = observation.mask.astype(np.uint8)
-    inner = inner.astype(np.float32)
+        inner = observation.mask.astype(np.float32)
 
-    def looked_up(points: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    def looked_up(points: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         behind = observation.behind(points)
         with np.errstate(invalid='ignore'):
             on_surface = np.abs(behind) < tolerance

@@ -21,31 +21,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.spatial import cKDTree
 
-from lift3d_ros.errors import ErrorCode
-from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import bounding_box
-from lift3d_ros.frame import ObjectView
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
-
-#: Readings outside this range, metres, are no readings of an object that a robot can reach.
-DEPTH_RANGE = (0.05, 10.0)
-
-#: The longer side of the object in the window that is worked on, pixels at the most.
-WINDOW_SIDE = 400
-
-#: How far the window reaches over the object's bounding box, as a share of its longer side. The
-#: support plane is looked for there.
-WINDOW_MARGIN = 0.5
-
-#: Neighbouring readings further apart than this share of their depth are on two surfaces.
-DEPTH_STEP = 0.02
-
-#: Readings of the object that a surface can be told from.
-MIN_READINGS = 30
+from lift3d_ros.geometry import Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +69,7 @@ class Observation:
         v, u = np.nonzero(self.surroundings)
         return self.camera.unproject(u, v, self.surroundings[v, u])
 
-    def solid(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
+    def solid(self, points: Floats) -> NDArray[np.float32]:
         """
         Return how deep points lie in what the view allows to be solid, (n,) metres.
 
@@ -108,7 +87,7 @@ class Observation:
             np.minimum(value, z - sample(self.depth, u, v), out=value)
         return np.where(behind, value, np.float32(-1.0))
 
-    def behind(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
+    def behind(self, points: Floats) -> NDArray[np.float32]:
         """
         Return how far points (n, 3) lie behind the measured surface along z, (n,) metres.
 
@@ -123,7 +102,7 @@ class Observation:
         return np.where(seen, z - sample(self.depth, u, v), np.float32(np.nan))
 
     def thickness_at(
-        self, points: NDArray[np.floating]
+        self, points: Floats
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """
         Return how far points (n, 3) lie behind the surface, and the thickness there, metres.
@@ -138,7 +117,7 @@ class Observation:
         np.nan_to_num(v, copy=False, nan=-1e6)
         return z - sample(self.depth, u, v), sample(self.thickness, u, v)
 
-    def colors(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
+    def colors(self, points: Floats) -> NDArray[np.float32]:
         """Return the image's colours at points (n, 3) of the optical frame, float32 (n, 3)."""
         u, v, _ = (a.astype(np.float32) for a in self.camera.project(points))
         return sample(self.image.astype(np.float32), u, v)
@@ -169,230 +148,3 @@ def sample(
         borderMode=cv2.BORDER_REPLICATE,
     )
     return out.reshape(rows * row, *image.shape[2:])[:count]
-
-
-def observe(view: ObjectView) -> Observation:
-    """
-    Return the cleaned observation of a view.
-
-    Raises ``LiftError(NO_DEPTH_IN_MASK)`` where the frame has a depth image that says nothing of
-    the object.
-    """
-    left, top, right, bottom = bounding_box(view.mask)
-    side = max(right - left, bottom - top)
-    margin = int(np.ceil(WINDOW_MARGIN * side)) + 4
-    height, width = view.mask.shape
-    left, right = max(left - margin, 0), min(right + margin, width)
-    top, bottom = max(top - margin, 0), min(bottom + margin, height)
-    # Depth must not be averaged over an edge, so a large object is thinned out, not shrunk.
-    stride = -(-side // WINDOW_SIDE)
-    cut = np.s_[top:bottom:stride, left:right:stride]
-    mask = np.ascontiguousarray(view.mask[cut])
-    image = np.ascontiguousarray(view.frame.image[cut])
-    full = view.frame.camera
-    camera = Camera(
-        mask.shape[1],
-        mask.shape[0],
-        full.fx / stride,
-        full.fy / stride,
-        (full.cx - left) / stride,
-        (full.cy - top) / stride,
-    )
-    if view.frame.depth is None:
-        nothing = np.zeros(mask.shape, bool)
-        return Observation(
-            camera,
-            image,
-            mask,
-            nothing,
-            None,
-            nothing,
-            np.zeros(mask.shape, np.float32),
-            _outline(mask),
-            np.zeros(mask.shape, np.float32),
-        )
-    raw = np.nan_to_num(view.frame.depth[cut], posinf=0.0, neginf=0.0)
-    _check_readings(raw[mask])
-    depth = np.where((raw > DEPTH_RANGE[0]) & (raw < DEPTH_RANGE[1]), raw, np.float32(0.0))
-    steady = _drop_flying_pixels(depth)
-    measured = _object_segments(steady * mask, camera)
-    if np.count_nonzero(measured) < MIN_READINGS:
-        raise LiftError(
-            ErrorCode.NO_DEPTH_IN_MASK,
-            f'Only {np.count_nonzero(measured)} depth readings in the mask belong to one surface; '
-            f'{MIN_READINGS} are needed. Is the depth registered to the image, and the object '
-            'neither transparent nor mirror-like?',
-        )
-    filled = _fill(_smooth(steady, measured), measured)
-    surroundings = np.where(mask, np.float32(0.0), steady)
-    occluder = _occluders(mask, filled, surroundings)
-    return Observation(
-        camera,
-        image,
-        mask,
-        occluder,
-        filled,
-        measured,
-        surroundings,
-        _outline(mask | occluder),
-        _thickness(mask, filled, camera),
-    )
-
-
-def _check_readings(readings: NDArray[np.float32]) -> None:
-    """Raise ``NO_DEPTH_IN_MASK`` for readings (n,) in metres that are none, or of another unit."""
-    present = readings[readings > 0.0]
-    if len(present) < MIN_READINGS:
-        raise LiftError(
-            ErrorCode.NO_DEPTH_IN_MASK,
-            f'The depth image has {len(present)} readings inside the mask; {MIN_READINGS} are '
-            'needed. Is it registered to the image? Leave the depth out to lift from the image '
-            'alone, without scale.',
-        )
-    middle = float(np.median(present))
-    if not DEPTH_RANGE[0] < middle < DEPTH_RANGE[1]:
-        raise LiftError(
-            ErrorCode.NO_DEPTH_IN_MASK,
-            f'The depth inside the mask is {middle:g} m in the median, outside '
-            f'{DEPTH_RANGE[0]} m to {DEPTH_RANGE[1]} m: the unit looks wrong. 32-bit float depth '
-            'is in metres, 16-bit depth in millimetres.',
-        )
-
-
-def _drop_flying_pixels(depth: NDArray[np.float32]) -> NDArray[np.float32]:
-    """
-    Zero the readings that few of their neighbours share a surface with.
-
-    Depth cameras blend the two surfaces at an edge into points that hang in the air between.
-    """
-    padded = np.pad(depth, 1)
-    near = np.zeros(depth.shape, np.uint8)
-    for dv in range(3):
-        for du in range(3):
-            other = padded[dv : dv + depth.shape[0], du : du + depth.shape[1]]
-            near += np.abs(other - depth) < 0.6 * DEPTH_STEP * depth
-    # The pixel itself is one of the nine; the straight edge of a surface has five more.
-    return np.where(near >= 5, depth, np.float32(0.0))
-
-
-def _object_segments(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.bool_]:
-    """
-    Return which readings inside the mask are the object's and not what is seen past it.
-
-    ``depth`` is 0 outside the mask. The readings are cut into segments where the depth steps;
-    those that lie within the size of the object around the largest one are kept.
-    """
-    valid = depth > 0.0
-    labels, count = _segments(depth)
-    if count == 0:
-        return valid
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    sizes[0] = 0
-    main = int(np.argmax(sizes))
-    middle = float(np.median(depth[labels == main]))
-    v, u = np.nonzero(valid)
-    extent = max(np.ptp(u) / camera.fx, np.ptp(v) / camera.fy) * middle
-    near, far = np.percentile(depth[labels == main], (1.0, 99.0))
-    order = np.arange(count + 1)
-    means = ndimage.mean(depth, labels, order)
-    keep = (sizes >= max(8, 0.004 * sizes.sum())) & (means > near - extent)
-    keep &= means < far + 0.7 * extent
-    kept = keep[labels] & valid
-    # A last sieve for what hangs loose: distance to the neighbours in space.
-    v, u = np.nonzero(kept)
-    if len(u) > 50:
-        points = camera.unproject(u, v, depth[v, u])
-        step = max(1, len(points) // 4000)
-        tree = cKDTree(points[::step])
-        distance = tree.query(points, k=8)[0].mean(axis=1)
-        bound = np.median(distance) * 4.0
-        kept[v[distance > bound], u[distance > bound]] = False
-    return kept
-
-
-def _segments(depth: NDArray[np.float32]) -> tuple[NDArray[np.int32], int]:
-    """Label the connected pieces of a depth map (0 = none) that no step runs through."""
-    valid = depth > 0.0
-    high = cv2.dilate(depth, np.ones((3, 3), np.uint8))
-    low = cv2.erode(np.where(valid, depth, np.float32(np.inf)), np.ones((3, 3), np.uint8))
-    with np.errstate(invalid='ignore'):
-        flat = valid & (high - low < DEPTH_STEP * depth)
-    count, labels = cv2.connectedComponents(flat.astype(np.uint8), connectivity=4)
-    # Readings on a step join the flat piece whose depth is nearest among their neighbours.
-    result = labels.astype(np.int32)
-    for _ in range(2):
-        padded_label, padded_depth = np.pad(result, 1), np.pad(depth, 1)
-        best = np.full(depth.shape, np.inf, np.float32)
-        choice = np.zeros(depth.shape, np.int32)
-        for dv, du in ((0, 1), (1, 0), (1, 2), (2, 1)):
-            label = padded_label[dv : dv + depth.shape[0], du : du + depth.shape[1]]
-            other = padded_depth[dv : dv + depth.shape[0], du : du + depth.shape[1]]
-            gap = np.where(label > 0, np.abs(other - depth), np.float32(np.inf))
-            better = gap < best
-            best[better], choice[better] = gap[better], label[better]
-        joins = valid & (result == 0) & (best < DEPTH_STEP * depth)
-        result[joins] = choice[joins]
-    return result, count - 1
-
-
-def _smooth(depth: NDArray[np.float32], measured: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Filter the sensor's noise without blurring the steps (Tomasi and Manduchi, 1998)."""
-    filled = _fill(depth, measured)
-    middle = float(np.median(depth[measured]))
-    return cv2.bilateralFilter(filled, 7, 0.3 * DEPTH_STEP * middle, 2.0)
-
-
-def _fill(depth: NDArray[np.float32], measured: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Continue the measured depth to every pixel from the nearest reading."""
-    rows, columns = ndimage.distance_transform_edt(
-        ~measured, return_distances=False, return_indices=True
-    )
-    return np.ascontiguousarray(depth[rows, columns])
-
-
-def _occluders(
-    mask: NDArray[np.bool_], depth: NDArray[np.float32], surroundings: NDArray[np.float32]
-) -> NDArray[np.bool_]:
-    """Return the pixels off the mask, but within its hull, that are nearer than the object."""
-    nearer = (surroundings > 0.0) & (surroundings < (1.0 - DEPTH_STEP) * depth)
-    nearer &= ~mask
-    if not nearer.any():
-        return nearer
-    v, u = np.nonzero(mask)
-    hull = cv2.convexHull(np.stack([u, v], axis=1).astype(np.int32))
-    inside = cv2.fillConvexPoly(np.zeros(mask.shape, np.uint8), hull, 1).astype(bool)
-    return nearer & inside
-
-
-def _outline(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the distance to the outline in pixels, positive inside the mask."""
-    inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    # The outline runs between the pixels, half a pixel from the centres on both sides.
-    return np.where(mask, inside - 0.5, 0.5 - outside).astype(np.float32)
-
-
-def _thickness(
-    mask: NDArray[np.bool_], depth: NDArray[np.float32], camera: Camera
-) -> NDArray[np.float32]:
-    """
-    Return the chord at each pixel of round cross-sections that fill the outline, metres.
-
-    Every pixel belongs to the largest disc inside the outline that covers it; steps in the depth
-    are outlines too, so that a handle before a body has the handle's thickness.
-    """
-    step = cv2.dilate(depth, np.ones((3, 3), np.uint8)) - depth > DEPTH_STEP * depth
-    inner = (mask & ~step).astype(np.uint8)
-    distance = cv2.distanceTransform(inner, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    ridge = (distance > 0.0) & (distance >= cv2.dilate(distance, np.ones((3, 3), np.uint8)))
-    rows, columns = np.nonzero(ridge)
-    # Painted from the smallest disc to the largest; a few hundred cover the rest.
-    order = np.argsort(distance[rows, columns], kind='stable')
-    order = order[:: -(-len(order) // 2000)] if len(order) else order
-    radius = np.zeros_like(distance)
-    for v, u in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
-        r = float(distance[v, u])
-        cv2.circle(radius, (u, v), int(np.ceil(r)), r, -1)
-    radius = np.maximum(radius, distance)
-    chord = 2.0 * np.sqrt(np.maximum(radius**2 - (radius - distance) ** 2, 0.0))
-    return (chord * depth / np.float32(camera.fx)).astype(np.float32)

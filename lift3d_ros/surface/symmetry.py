@@ -23,12 +23,12 @@ symmetry is certain, so many are weighed, and the solid is what their weighted v
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
@@ -60,7 +60,7 @@ class Hypothesis:
     weight: float
 
     def solid(
-        self, observation: Observation, points: NDArray[np.floating[Any]]
+        self, observation: Observation, points: Floats
     ) -> NDArray[np.float32]:
         """Return how deep points (n, 3) lie in the solid by the virtual views, (n,) metres."""
         value = virtual_views(observation, self.motions, points)
@@ -141,7 +141,7 @@ def two_mirrors(angle: float, x: float, y: float) -> Array:
 
 
 def virtual_views(
-    observation: Observation, motions: Array, points: NDArray[np.floating[Any]]
+    observation: Observation, motions: Array, points: Floats
 ) -> NDArray[np.float32]:
     """Return the least of what the views under ``motions`` say of points (n, 3), (n,) metres."""
     value = np.full(len(points), np.inf, np.float32)
@@ -151,7 +151,7 @@ def virtual_views(
 
 
 def thickness_left(
-    observation: Observation, points: NDArray[np.floating[Any]], factor: float
+    observation: Observation, points: Floats, factor: float
 ) -> NDArray[np.float32]:
     """Return how far points (n, 3) are from the back of a solid of local thickness, metres."""
     behind, thickness = observation.thickness_at(points)
@@ -223,9 +223,11 @@ def weigh(
     best = np.argsort(energy, kind='stable')[:count]
     weight = np.exp((energy[best[0]] - energy[best]) / plausibility.temperature)
     weight /= weight.sum()
-    return [
-        Hypothesis(*trials[k], weight=float(w)) for k, w in zip(best, weight, strict=True)
-    ]
+    hypotheses = []
+    for index, share_of_votes in zip(best, weight, strict=True):
+        kind, motions, thickness = trials[index]
+        hypotheses.append(Hypothesis(kind, motions, thickness, float(share_of_votes)))
+    return hypotheses
 
 
 def describe(
@@ -251,7 +253,7 @@ def describe(
         # Trials that differ in thickness alone follow each other and share their views.
         if previous is None or previous[0] != id(motions):
             v = s = 0.0
-            stays = np.ones(len(cells), bool)
+            stays: NDArray[np.bool_] = np.ones(len(cells), bool)
             if len(motions):
                 views = np.stack([observation.solid(transform(m, points)) for m in motions])
                 free = -views.min(axis=0) - tolerance

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry import unit
 from lift3d_ros.surface.observation import Observation
 
@@ -48,7 +49,7 @@ class Support:
     stddev: float
     source: str
 
-    def height(self, points: Array) -> Array:
+    def height(self, points: Floats) -> Array:
         """Return the height of points (..., 3) over the plane, metres; inf without a plane."""
         if self.offset is None:
             return np.full(np.shape(points)[:-1], np.inf)

@@ -1,0 +1,326 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""From a masked frame to an observation: what the sensor and the detector got wrong is mended."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.frame import bounding_box
+from lift3d_ros.frame import ObjectView
+from lift3d_ros.geometry import Camera
+from lift3d_ros.surface.observation import Observation
+from lift3d_ros.surface.support import Support
+
+#: Readings outside this range, metres, are no readings of an object that a robot can reach.
+DEPTH_RANGE = (0.05, 10.0)
+
+#: The longer side of the object in the window that is worked on, pixels at the most.
+WINDOW_SIDE = 400
+
+#: How far the window reaches over the object's bounding box, as a share of its longer side. The
+#: support plane is looked for there.
+WINDOW_MARGIN = 0.5
+
+#: Neighbouring readings further apart than this share of their depth are on two surfaces.
+DEPTH_STEP = 0.02
+
+#: How far the outline of a detector's mask may be off, as a share of the root of its area.
+MASK_ERROR = 0.08
+
+#: Readings of the object that a surface can be told from.
+MIN_READINGS = 30
+
+
+def observe(view: ObjectView) -> Observation:
+    """
+    Return the cleaned observation of a view.
+
+    Raises ``LiftError(NO_DEPTH_IN_MASK)`` where the frame has a depth image that says nothing of
+    the object.
+    """
+    left, top, right, bottom = bounding_box(view.mask)
+    side = max(right - left, bottom - top)
+    margin = int(np.ceil(WINDOW_MARGIN * side)) + 4
+    height, width = view.mask.shape
+    left, right = max(left - margin, 0), min(right + margin, width)
+    top, bottom = max(top - margin, 0), min(bottom + margin, height)
+    # Depth must not be averaged over an edge, so a large object is thinned out, not shrunk.
+    stride = -(-side // WINDOW_SIDE)
+    cut = np.s_[top:bottom:stride, left:right:stride]
+    mask = np.ascontiguousarray(view.mask[cut])
+    image = np.ascontiguousarray(view.frame.image[cut])
+    full = view.frame.camera
+    camera = Camera(
+        mask.shape[1],
+        mask.shape[0],
+        full.fx / stride,
+        full.fy / stride,
+        (full.cx - left) / stride,
+        (full.cy - top) / stride,
+    )
+    if view.frame.depth is None:
+        nothing = np.zeros(mask.shape, bool)
+        return Observation(
+            camera=camera,
+            image=image,
+            mask=mask,
+            occluder=nothing,
+            depth=None,
+            measured=nothing,
+            surroundings=np.zeros(mask.shape, np.float32),
+            outline=_outline(mask),
+            thickness=np.zeros(mask.shape, np.float32),
+        )
+    raw = np.nan_to_num(view.frame.depth[cut], posinf=0.0, neginf=0.0)
+    _check_readings(raw[mask])
+    depth = np.where((raw > DEPTH_RANGE[0]) & (raw < DEPTH_RANGE[1]), raw, np.float32(0.0))
+    steady = _drop_flying_pixels(depth)
+    measured = _object_segments(steady * mask, camera)
+    if np.count_nonzero(measured) < MIN_READINGS:
+        raise LiftError(
+            ErrorCode.NO_DEPTH_IN_MASK,
+            f'Only {np.count_nonzero(measured)} depth readings in the mask belong to one surface; '
+            f'{MIN_READINGS} are needed. Is the depth registered to the image, and the object '
+            'neither transparent nor mirror-like?',
+        )
+    # A reading well behind the object was taken past it: the mask reaches too far there.
+    filled = _fill(steady, measured)
+    mask = mask & ~((steady > (1.0 + DEPTH_STEP) * filled) & ~measured)
+    return _assemble(camera, image, mask, steady, measured)
+
+
+def reconcile(observation: Observation, support: Support) -> Observation:
+    """
+    Mend the outline of the mask, within a narrow band, by the depth around it.
+
+    Masks of detectors are some pixels off, or miss a part. What rises from the support plane and
+    continues the object's surface without a step is added, what lies in the plane is taken away.
+    Without depth or without a plane the observation is returned as it is.
+    """
+    if observation.depth is None or support.offset is None:
+        return observation
+    mask, measured = observation.mask, observation.measured
+    readings = np.where(measured, observation.depth, observation.surroundings)
+    v, u = np.nonzero(readings)
+    height = np.full(mask.shape, np.inf)
+    height[v, u] = support.height(observation.camera.unproject(u, v, readings[v, u]))
+    tolerance = max(4.0 * support.stddev, 0.005)
+    reach = MASK_ERROR * float(np.sqrt(np.count_nonzero(mask)))
+    labels, _ = _segments(np.where(height > tolerance, readings, np.float32(0.0)))
+    own = np.isin(labels, np.unique(labels[measured & mask])) & (labels > 0)
+    outline = _outline(mask)
+    added = ~mask & own & (outline > -reach)
+    flat = mask & (height < tolerance) & (outline < reach)
+    if np.count_nonzero(flat) > 0.2 * np.count_nonzero(mask):
+        # An object as flat as the noise: the mask knows better than the depth.
+        flat[:] = False
+    mended = (mask | added) & ~flat
+    return _assemble(
+        observation.camera,
+        observation.image,
+        mended,
+        readings,
+        (measured | added) & mended,
+    )
+
+
+def _assemble(
+    camera: Camera,
+    image: NDArray[np.uint8],
+    mask: NDArray[np.bool_],
+    readings: NDArray[np.float32],
+    measured: NDArray[np.bool_],
+) -> Observation:
+    """Return the observation of readings (height, width) in metres, 0 = none, by a mask."""
+    filled = _fill(_smooth(readings, measured), measured)
+    surroundings = np.where(mask, np.float32(0.0), readings)
+    occluder = _occluders(mask, filled, surroundings)
+    return Observation(
+        camera=camera,
+        image=image,
+        mask=mask,
+        occluder=occluder,
+        depth=filled,
+        measured=measured,
+        surroundings=surroundings,
+        outline=_outline(mask | occluder),
+        thickness=_thickness(mask, filled, camera),
+    )
+
+
+def _check_readings(readings: NDArray[np.float32]) -> None:
+    """Raise ``NO_DEPTH_IN_MASK`` for readings (n,) in metres that are none, or of another unit."""
+    present = readings[readings > 0.0]
+    if len(present) < MIN_READINGS:
+        raise LiftError(
+            ErrorCode.NO_DEPTH_IN_MASK,
+            f'The depth image has {len(present)} readings inside the mask; {MIN_READINGS} are '
+            'needed. Is it registered to the image? Leave the depth out to lift from the image '
+            'alone, without scale.',
+        )
+    middle = float(np.median(present))
+    if not DEPTH_RANGE[0] < middle < DEPTH_RANGE[1]:
+        raise LiftError(
+            ErrorCode.NO_DEPTH_IN_MASK,
+            f'The depth inside the mask is {middle:g} m in the median, outside '
+            f'{DEPTH_RANGE[0]} m to {DEPTH_RANGE[1]} m: the unit looks wrong. 32-bit float depth '
+            'is in metres, 16-bit depth in millimetres.',
+        )
+
+
+def _drop_flying_pixels(depth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """
+    Zero the readings that few of their neighbours share a surface with.
+
+    Depth cameras blend the two surfaces at an edge into points that hang in the air between.
+    """
+    padded = np.pad(depth, 1)
+    near = np.zeros(depth.shape, np.uint8)
+    for dv in range(3):
+        for du in range(3):
+            other = padded[dv : dv + depth.shape[0], du : du + depth.shape[1]]
+            near += np.abs(other - depth) < 0.6 * DEPTH_STEP * depth
+    # The pixel itself is one of the nine; the straight edge of a surface has five more.
+    return np.where(near >= 5, depth, np.float32(0.0))
+
+
+def _object_segments(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.bool_]:
+    """
+    Return which readings inside the mask are the object's and not what is seen past it.
+
+    ``depth`` is 0 outside the mask. The readings are cut into segments where the depth steps;
+    those that lie within the size of the object around the largest one are kept.
+    """
+    valid = depth > 0.0
+    labels, count = _segments(depth)
+    if count == 0:
+        return valid
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    main = int(np.argmax(sizes))
+    middle = float(np.median(depth[labels == main]))
+    v, u = np.nonzero(valid)
+    extent = max(np.ptp(u) / camera.fx, np.ptp(v) / camera.fy) * middle
+    near, far = np.percentile(depth[labels == main], (1.0, 99.0))
+    order = np.arange(count + 1)
+    means = ndimage.mean(depth, labels, order)
+    keep = (sizes >= max(8, 0.004 * sizes.sum())) & (means > near - extent)
+    keep &= means < far + 0.7 * extent
+    kept = keep[labels] & valid
+    # A last sieve for what hangs loose: distance to the neighbours in space.
+    v, u = np.nonzero(kept)
+    if len(u) > 50:
+        points = camera.unproject(u, v, depth[v, u])
+        step = max(1, len(points) // 4000)
+        tree = cKDTree(points[::step])
+        distance = tree.query(points, k=8)[0].mean(axis=1)
+        bound = np.median(distance) * 4.0
+        kept[v[distance > bound], u[distance > bound]] = False
+    return kept
+
+
+def _segments(depth: NDArray[np.float32]) -> tuple[NDArray[np.int32], int]:
+    """Label the connected pieces of a depth map (0 = none) that no step runs through."""
+    valid = depth > 0.0
+    high = cv2.dilate(depth, np.ones((3, 3), np.uint8))
+    low = cv2.erode(np.where(valid, depth, np.float32(np.inf)), np.ones((3, 3), np.uint8))
+    with np.errstate(invalid='ignore'):
+        flat = valid & (high - low < DEPTH_STEP * depth)
+    count, labels = cv2.connectedComponents(flat.astype(np.uint8), connectivity=4)
+    # Readings on a step join the flat piece whose depth is nearest among their neighbours.
+    result = labels.astype(np.int32)
+    for _ in range(2):
+        padded_label, padded_depth = np.pad(result, 1), np.pad(depth, 1)
+        best = np.full(depth.shape, np.inf, np.float32)
+        choice = np.zeros(depth.shape, np.int32)
+        for dv, du in ((0, 1), (1, 0), (1, 2), (2, 1)):
+            label = padded_label[dv : dv + depth.shape[0], du : du + depth.shape[1]]
+            other = padded_depth[dv : dv + depth.shape[0], du : du + depth.shape[1]]
+            gap = np.where(label > 0, np.abs(other - depth), np.float32(np.inf))
+            better = gap < best
+            best[better], choice[better] = gap[better], label[better]
+        joins = valid & (result == 0) & (best < DEPTH_STEP * depth)
+        result[joins] = choice[joins]
+    return result, count - 1
+
+
+def _smooth(depth: NDArray[np.float32], measured: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Filter the sensor's noise without blurring the steps (Tomasi and Manduchi, 1998)."""
+    filled = _fill(depth, measured)
+    middle = float(np.median(depth[measured]))
+    return cv2.bilateralFilter(filled, 7, 0.3 * DEPTH_STEP * middle, 2.0)
+
+
+def _fill(depth: NDArray[np.float32], measured: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Continue the measured depth to every pixel from the nearest reading."""
+    rows, columns = ndimage.distance_transform_edt(
+        ~measured, return_distances=False, return_indices=True
+    )
+    return np.ascontiguousarray(depth[rows, columns])
+
+
+def _occluders(
+    mask: NDArray[np.bool_], depth: NDArray[np.float32], surroundings: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    """Return the pixels off the mask, but within its hull, that are nearer than the object."""
+    nearer = (surroundings > 0.0) & (surroundings < (1.0 - DEPTH_STEP) * depth)
+    nearer &= ~mask
+    if not nearer.any():
+        return nearer
+    v, u = np.nonzero(mask)
+    hull = cv2.convexHull(np.stack([u, v], axis=1).astype(np.int32))
+    inside = cv2.fillConvexPoly(np.zeros(mask.shape, np.uint8), hull, 1).astype(bool)
+    return nearer & inside
+
+
+def _outline(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the distance to the outline in pixels, positive inside the mask."""
+    inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # The outline runs between the pixels, half a pixel from the centres on both sides.
+    return np.where(mask, inside - 0.5, 0.5 - outside).astype(np.float32)
+
+
+def _thickness(
+    mask: NDArray[np.bool_], depth: NDArray[np.float32], camera: Camera
+) -> NDArray[np.float32]:
+    """
+    Return the chord at each pixel of round cross-sections that fill the outline, metres.
+
+    Every pixel belongs to the largest disc inside the outline that covers it; steps in the depth
+    are outlines too, so that a handle before a body has the handle's thickness.
+    """
+    step = cv2.dilate(depth, np.ones((3, 3), np.uint8)) - depth > DEPTH_STEP * depth
+    inner = (mask & ~step).astype(np.uint8)
+    distance = cv2.distanceTransform(inner, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    ridge = (distance > 0.0) & (distance >= cv2.dilate(distance, np.ones((3, 3), np.uint8)))
+    rows, columns = np.nonzero(ridge)
+    # Painted from the smallest disc to the largest; a few hundred cover the rest.
+    order = np.argsort(distance[rows, columns], kind='stable')
+    order = order[:: -(-len(order) // 2000)] if len(order) else order
+    radius = np.zeros_like(distance)
+    for v, u in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
+        r = float(distance[v, u])
+        cv2.circle(radius, (u, v), int(np.ceil(r)), r, -1)
+    radius = np.maximum(radius, distance)
+    chord = 2.0 * np.sqrt(np.maximum(radius**2 - (radius - distance) ** 2, 0.0))
+    return (chord * depth / np.float32(camera.fx)).astype(np.float32)
