@@ -1,0 +1,304 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The parts of the node by themselves: selection, synchronisation, the worker, parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import threading
+import time
+
+from hypothesis import given
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+import yaml
+
+pytest.importorskip('rclpy')
+pytest.importorskip('lift3d_ros.msg')
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.node import selection
+from lift3d_ros.node.node import output_path
+from lift3d_ros.node.parameters import Settings
+from lift3d_ros.node.parameters import SPECS
+from lift3d_ros.node.selection import Detection
+from lift3d_ros.node.selection import IdKeeper
+from lift3d_ros.node.synchronizer import Synchronizer
+from lift3d_ros.node.worker import Job
+from lift3d_ros.node.worker import Lifters
+from lift3d_ros.node.worker import Worker
+
+pytestmark = pytest.mark.ros
+
+ROOT = Path(__file__).parents[1]
+
+
+def squares(*boxes: tuple[int, int, int, int]) -> np.ndarray:
+    """Return a mask of 100 x 120 with squares left, top, right, bottom, numbered from 1."""
+    mask = np.zeros((100, 120), np.uint8)
+    for k, (left, top, right, bottom) in enumerate(boxes):
+        mask[top:bottom, left:right] = k + 1
+    return mask
+
+
+# --- selection ---
+
+def test_components_are_objects_and_specks_are_not():
+    mask = squares((10, 10, 30, 30), (50, 50, 90, 80), (100, 5, 103, 8))
+    found = selection.instances_of_binary(mask)
+    assert [instance.box for instance in found] == [(50, 50, 90, 80), (10, 10, 30, 30)]
+    assert [instance.pixels for instance in found] == [1200, 400]
+    np.testing.assert_array_equal(found[0].mask, mask == 2)
+    whole, = selection.instances_of_binary(mask, split=False)
+    assert (whole.box, whole.pixels) == ((10, 5, 103, 80), 1609)
+
+
+def test_a_lone_speck_is_left_for_the_library_to_refuse():
+    found, = selection.instances_of_binary(squares((100, 5, 103, 8)))
+    assert found.pixels == 9
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 100)] * 4), max_size=4))
+def test_components_part_the_mask(boxes):
+    mask = squares(*((min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in boxes))
+    if not mask.any():
+        with pytest.raises(LiftError, match='EMPTY_MASK'):
+            selection.instances_of_binary(mask)
+        return
+    total = np.zeros(mask.shape, int)
+    for instance in selection.instances_of_labels(mask):
+        left, top, right, bottom = instance.box
+        assert instance.pixels == np.count_nonzero(instance.mask)
+        assert instance.pixels == np.count_nonzero(instance.mask[top:bottom, left:right])
+        total += instance.mask
+    np.testing.assert_array_equal(total, mask > 0)
+
+
+def test_two_touching_discs_have_a_neck_and_a_mug_has_none():
+    y, x = np.mgrid[:100, :120]
+    def disc(u, v, r):
+        return (x - u) ** 2 + (y - v) ** 2 < r * r
+
+    def neck(mask):
+        return selection.has_neck(selection.instances_of_binary(mask.astype(np.uint8))[0])
+
+    assert neck(disc(40, 50, 21) | disc(80, 50, 21))
+    handle = disc(85, 50, 18) & ~disc(85, 50, 13)
+    mug = (abs(x - 55) < 25) & (abs(y - 50) < 30)
+    assert not neck(mug | handle)
+    assert not neck(disc(50, 50, 30))
+
+
+def test_a_box_finds_what_stands_before_a_tilted_support():
+    v, u = np.mgrid[:100, :120]
+    depth = (1.0 / (1.0 + 0.004 * v)).astype(np.float32)
+    thing = (abs(u - 60) < 15) & (abs(v - 50) < 20)
+    depth[thing] -= 0.06
+    depth[::7, ::5] = 0.0
+    mask = selection.segment_box(depth, (35, 20, 85, 80), depth.shape)
+    seen = thing & (depth > 0.0)
+    assert np.count_nonzero(mask & seen) > 0.9 * np.count_nonzero(seen)
+    assert not (mask & ~thing).any()
+    assert not selection.segment_box(depth, (90, 60, 119, 99), depth.shape).any()
+    boxes = [Detection((35, 20, 85, 80), 'mug', 0.4), Detection((34, 19, 86, 81), 'cup', 0.9)]
+    found = selection.instances_of_detections(boxes, depth, 120, 100)
+    assert [instance.class_id for instance in found] == ['cup', 'mug']
+    assert selection.select_class(found, '').class_id == 'cup'
+    assert selection.select_class(found, 'mug').score == pytest.approx(0.4)
+    with pytest.raises(LiftError, match='NO_OBJECT'):
+        selection.select_class(found, 'pan')
+
+
+def test_ids_follow_a_moving_object_and_are_not_given_twice():
+    keeper = IdKeeper()
+    first = selection.instances_of_binary(squares((10, 10, 40, 40), (60, 60, 80, 80)))
+    moved = selection.instances_of_binary(squares((15, 12, 45, 42), (10, 70, 40, 95)))
+    a, b = keeper.assign(first, True)
+    ids = keeper.assign(moved, True)
+    assert ids[0] == a
+    assert ids[1] not in (a, b)
+    labelled = selection.instances_of_labels(squares((0, 0, 20, 20), (50, 0, 60, 20)))
+    assert keeper.assign(labelled, True) == ['label_1', 'label_2']
+
+
+# --- synchronisation ---
+
+SECOND = 1_000_000_000
+
+
+def synchronizer(**values) -> Synchronizer:
+    return Synchronizer('mask', ('image', 'depth'), ('camera_info',), **values)
+
+
+def test_a_late_mask_finds_its_image():
+    topics = synchronizer(tolerance=0.02)
+    topics.add('camera_info', 0, 'info')
+    for k in range(5):
+        assert topics.add('image', k * SECOND // 30, f'image {k}') is None
+        assert topics.add('depth', k * SECOND // 30 + 1, f'depth {k}') is None
+    match = topics.add('mask', 2 * SECOND // 30, 'mask')
+    assert match is not None
+    assert dict(match.messages) == {
+        'mask': 'mask', 'image': 'image 2', 'depth': 'depth 2', 'camera_info': 'info'
+    }
+    # The same instant is not given twice, but it can be asked for.
+    assert topics.add('depth', 2 * SECOND // 30 + 2, 'depth again') is None
+    assert topics.newest().get('mask') == 'mask'
+    assert topics.newest(without=('mask',)).get('image') == 'image 4'
+    assert topics.newest(without=('mask',), stamp=SECOND // 30).get('image') == 'image 1'
+
+
+def test_an_older_match_does_not_come_after_a_newer_one():
+    topics = Synchronizer('mask', ('image',), tolerance=0.01)
+    topics.add('mask', SECOND, 'old')
+    topics.add('mask', SECOND + SECOND // 10, 'new')
+    assert topics.add('image', SECOND + SECOND // 10, 'image').get('mask') == 'new'
+    assert topics.add('image', SECOND, 'image') is None
+
+
+def test_a_bag_that_starts_again_is_followed():
+    topics = Synchronizer('mask', ('image',), tolerance=0.01)
+    topics.add('image', 100 * SECOND, 'image')
+    assert topics.add('mask', 100 * SECOND, 'mask') is not None
+    topics.add('image', 5 * SECOND, 'image')
+    assert topics.add('mask', 5 * SECOND, 'mask').stamp == 5 * SECOND
+    assert topics.jumps == 1
+
+
+def test_complaints_name_what_is_missing():
+    topics = synchronizer()
+    assert 'nothing received' in topics.complaint()
+    topics.add('mask', 10 * SECOND, 'mask')
+    assert topics.complaint() == 'mask received, no image, no depth, no camera_info yet'
+    topics.add('depth', 10 * SECOND, 'depth')
+    topics.add('camera_info', 0, 'info')
+    topics.add('image', 10 * SECOND + 9 * SECOND // 10, 'image')
+    assert topics.complaint().startswith('mask received, no image within 0.1 s of it: the nearest')
+    assert '0.900 s later' in topics.complaint()
+    topics.add('image', 10 * SECOND, 'image')
+    assert topics.complaint() is None
+
+
+# --- worker ---
+
+@pytest.fixture()
+def worker():
+    worker = Worker(2, lambda job: None)
+    worker.start(Lifters(1000))
+    yield worker
+    worker.stop(LiftError(ErrorCode.NOT_ACTIVE, 'over'))
+
+
+def hold(worker: Worker) -> threading.Event:
+    """Keep the worker busy until the event is set."""
+    go, begun = threading.Event(), threading.Event()
+    worker.submit(Job(lambda job, lifters: begun.set() or go.wait(10.0)))
+    assert begun.wait(5.0)
+    return go
+
+
+def test_requests_go_before_the_stream_and_the_newest_frame_wins(worker):
+    order = []
+    go = hold(worker)
+    jobs = [Job(lambda job, lifters, k=k: order.append(k)) for k in range(4)]
+    for job in jobs[:2]:
+        worker.offer(job)
+    for job in jobs[2:]:
+        worker.submit(job)
+    go.set()
+    assert jobs[1].wait(5.0)
+    assert order == [2, 3, 1]
+    assert worker.dropped == 1
+
+
+def test_a_full_queue_refuses_at_once(worker):
+    go = hold(worker)
+    for _ in range(2):
+        worker.submit(Job(lambda job, lifters: None))
+    with pytest.raises(LiftError, match='BUSY'):
+        worker.submit(Job(lambda job, lifters: None))
+    assert (worker.waiting, worker.refused) == (2, 1)
+    go.set()
+
+
+def test_a_queued_request_leaves_at_its_deadline_or_when_cancelled(worker):
+    go = hold(worker)
+    late = Job(lambda job, lifters: None, deadline=time.monotonic() + 0.1)
+    gone = Job(lambda job, lifters: None, cancelled=lambda: True)
+    worker.submit(late)
+    worker.submit(gone)
+    with pytest.raises(LiftError, match='CANCELLED'):
+        worker.wait(gone)
+    with pytest.raises(LiftError, match='TIMEOUT'):
+        worker.wait(late)
+    assert worker.waiting == 0
+    go.set()
+
+
+def test_an_unforeseen_error_does_not_end_the_worker(worker):
+    def fail(job, lifters):
+        raise ZeroDivisionError('one over nothing')
+
+    for _ in range(2):
+        job = Job(fail)
+        worker.submit(job)
+        with pytest.raises(LiftError, match='INTERNAL: ZeroDivisionError'):
+            worker.wait(job)
+
+
+def test_stopping_ends_what_runs_and_what_waits():
+    worker = Worker(2, lambda job: None)
+    worker.start(Lifters(1000))
+
+    def until_cancelled(job, lifters):
+        while not job.is_cancelled():
+            time.sleep(0.005)
+        raise LiftError(ErrorCode.CANCELLED, 'told to')
+
+    jobs = [Job(until_cancelled) for _ in range(2)]
+    for job in jobs:
+        worker.submit(job)
+    worker.stop(LiftError(ErrorCode.NOT_ACTIVE, 'over'))
+    for job in jobs:
+        with pytest.raises(LiftError, match='NOT_ACTIVE: over'):
+            worker.wait(job)
+    with pytest.raises(LiftError, match='NOT_ACTIVE'):
+        worker.submit(Job(until_cancelled))
+
+
+# --- parameters and files ---
+
+def test_every_parameter_is_described_bounded_and_in_the_file():
+    given = yaml.safe_load((ROOT / 'config' / 'lift.yaml').read_text())['/**']['ros__parameters']
+    assert given == {name: spec.default for name, spec in SPECS.items()}
+    assert set(Settings.__dataclass_fields__) == set(SPECS)
+    for name, spec in SPECS.items():
+        assert spec.description.endswith('.'), name
+        if isinstance(spec.default, (int, float)) and not isinstance(spec.default, bool):
+            assert spec.minimum <= spec.default <= spec.maximum, name
+        elif spec.choices:
+            assert spec.default in spec.choices, name
+
+
+def test_nothing_is_written_outside_of_the_output_dir(tmp_path):
+    inside = output_path(str(tmp_path), 'a/b.ply')
+    assert inside == tmp_path / 'a' / 'b.ply'
+    for path in ('..', '../b.ply', '/etc/b.ply', '.', ''):
+        with pytest.raises(LiftError, match='BAD_REQUEST'):
+            output_path(str(tmp_path), path)
+    with pytest.raises(LiftError, match='output_dir is empty'):
+        output_path('', 'b.ply')
