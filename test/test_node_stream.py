@@ -311,3 +311,42 @@ def test_compressed_topics_of_either_reliability_are_heard(graph, reliable):
     np.testing.assert_allclose(heights, [0.08, 0.1], atol=0.015)
     assert node.stop() == 0, node.log
     assert 'Traceback' not in node.log, node.log
+
+
+def test_boxes_of_a_detector_are_objects(graph):
+    vision_msgs = pytest.importorskip('vision_msgs.msg')
+    node = ros.NodeProcess(graph, 'detected', '--autostart', mask_source='detections')
+    node.wait_until_active()
+    messages = ros.messages(*TWO)
+    del messages['mask']
+    messages['detections'] = detections = vision_msgs.Detection2DArray()
+    for label, name, score in ((1, 'ball', 0.5), (2, 'marble', 0.9)):
+        rows, columns = np.nonzero(TWO[1] == label)
+        detection = vision_msgs.Detection2D()
+        detection.bbox.center.position.x = float(columns.mean())
+        detection.bbox.center.position.y = float(rows.mean())
+        detection.bbox.size_x = float(np.ptp(columns)) + 20.0
+        detection.bbox.size_y = float(np.ptp(rows)) + 20.0
+        result = vision_msgs.ObjectHypothesisWithPose()
+        result.hypothesis.class_id, result.hypothesis.score = name, score
+        detection.results.append(result)
+        detections.detections.append(detection)
+    camera = Camera(graph, 'detected', raw_kinds(messages))
+    camera.wait_for_listeners()
+    selector = ObjectSelector(mode=ObjectSelector.DETECTION, class_id='marble')
+    answers = []
+
+    def succeeds() -> bool:
+        camera.publish(messages)
+        time.sleep(0.1)
+        answers.append(node.lift(LiftObject.Request(selector=selector)))
+        return answers[-1].success
+
+    ros.wait_until(succeeds)
+    marble = answers[-1].object
+    assert (marble.class_id, round(marble.score, 3)) == ('marble', 0.9)
+    assert marble.id.startswith('marble_')
+    np.testing.assert_allclose(marble.size.z, 0.08, atol=0.03)
+    selector.class_id = 'mug'
+    assert node.lift(LiftObject.Request(selector=selector)).error_code == 'NO_OBJECT'
+    assert node.stop() == 0, node.log
