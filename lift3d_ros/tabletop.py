@@ -133,8 +133,13 @@ def make_scene(
     T_table_object = rigid(np.eye(3), [-middle[0], -middle[1], -float(low[2])])
     standing = mesh.transformed(T_table_object)
     centre = transform(T_table_object, middle)
+    nearest, farthest = settings.distance
+    if occluder is not None:
+        # Room for it between the camera and the object.
+        room = 0.15 + 1.2 * float(np.linalg.norm(np.ptp(occluder.vertices, axis=0)))
+        nearest, farthest = max(nearest, room), max(farthest, room)
     T_table_camera = _place_camera(
-        camera, standing, centre, azimuth, elevation, fill, settings.distance, rng
+        camera, standing, centre, azimuth, elevation, fill, (nearest, farthest), rng
     )
     distance = float(np.linalg.norm(T_table_camera[:3, 3] - centre))
 
@@ -335,31 +340,47 @@ def _place_occluder(
     rng: np.random.Generator,
 ) -> Mesh:
     """
-    Return the occluder on the table between camera and object, hiding a part of it.
+    Return the occluder between camera and object, hiding a part of it.
 
-    Of twelve draws the one that hides nearest to a quarter of the object is taken.
+    Of 24 draws the one that hides nearest to a quarter of the object is taken. In half of
+    them it stands on the table; a low one before a camera high up hides nothing there, and is held
+    in the line of sight instead.
     """
     low, high = occluder.vertices.min(axis=0), occluder.vertices.max(axis=0)
-    middle = (low + high) / 2.0
-    towards = T_table_camera[:2, 3] / max(float(np.linalg.norm(T_table_camera[:2, 3])), 1e-9)
-    aside = np.array([-towards[1], towards[0]])
+    middle = (low + high).astype(np.float64) / 2.0
+    radius = float(np.linalg.norm(high - low)) / 2.0
+    eye = T_table_camera[:3, 3]
+    towards = unit([eye[0], eye[1], 1e-9])
     reach = float(np.linalg.norm(standing.vertices[:, :2], axis=1).max())
-    radius = float(np.linalg.norm((high - low)[:2])) / 2.0
+    target = (standing.vertices.min(axis=0) + standing.vertices.max(axis=0)) / 2.0
     # A share of the area is known well enough from every fourth pixel.
     rough = camera.crop(-0.5, -0.5, camera.width // 4, camera.height // 4, 0.25, 0.25)
     silhouette = _silhouette(standing, rough, T_table_camera)
-    area = max(int(np.count_nonzero(silhouette)), 1)
+    seen = np.argwhere(silhouette)
+    if not len(seen):
+        raise ValueError('the object is too small in the image to be hidden in part')
     best, best_error = None, np.inf
-    for _ in range(12):
-        forth = reach + radius + rng.uniform(0.0, 0.08)
-        place = towards * forth + aside * rng.uniform(-1.0, 1.0) * (reach + radius)
+    for draw in range(24):
         rotation = _turn_about_z(rng.uniform(0.0, 2.0 * np.pi))
-        pose = rigid(rotation, [*place, 0.0] - rotation @ [middle[0], middle[1], low[2]])
-        candidate = occluder.transformed(pose)
-        if (transform(invert(T_table_camera), candidate.vertices)[:, 2] < 0.1).any():
+        if draw % 2:
+            # Beside the line to some pixel of the object, by no more than its own size.
+            row, column = seen[rng.integers(len(seen))]
+            line = T_table_camera[:3, :3] @ rough.unproject(column, row, 1.0)
+            angle = rng.uniform(0.0, 2.0 * np.pi)
+            aside = T_table_camera[:3, :2] @ [np.cos(angle), np.sin(angle)]
+            away = rng.uniform(0.3, 0.7) * float(np.linalg.norm(target - eye))
+            place = eye + away * unit(line) + rng.uniform(0.1, 0.8) * radius * aside
+            place[2] = max(place[2], middle[2] - low[2])
+        else:
+            forth = reach + radius + rng.uniform(0.0, 0.08)
+            side = rng.uniform(-1.0, 1.0) * (reach + radius)
+            place = forth * towards + side * np.array([-towards[1], towards[0], 0.0])
+            place[2] = middle[2] - low[2]
+        candidate = occluder.transformed(rigid(rotation, place - rotation @ middle))
+        if (transform(invert(T_table_camera), candidate.vertices)[:, 2] < 0.05).any():
             continue
         hidden = np.count_nonzero(_silhouette(candidate, rough, T_table_camera) & silhouette)
-        error = abs(hidden / area - 0.25)
+        error = abs(hidden / len(seen) - 0.25)
         if error < best_error:
             best, best_error = candidate, error
     if best is None:
