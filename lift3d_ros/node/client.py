@@ -25,12 +25,16 @@ print(lifted.id, lifted.size)
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
+from functools import partial
 import threading
 from types import TracebackType
+from typing import Any
 
 from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
-from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.task import Future
@@ -61,9 +65,13 @@ class LiftClient:
         if node is None:
             self._own = BackgroundNode('lift3d_client', context)
             node = self._own.node
-        self._client = ActionClient(
-            node, Lift, f'{server}/lift', callback_group=ReentrantCallbackGroup()
-        )
+        # rclpy drops an answer that another thread takes before the question is on its list. So
+        # questions are asked in the callback group in which answers are taken.
+        group = MutuallyExclusiveCallbackGroup()
+        self._client = ActionClient(node, Lift, f'{server}/lift', callback_group=group)
+        self._node = node
+        self._outbox: deque[Callable[[], None]] = deque()
+        self._guard = node.create_guard_condition(self._send_outbox, callback_group=group)
         self._handle = None
         self._feedback: Lift.Feedback | None = None
         self._result: Lift.Result | None = None
@@ -87,6 +95,7 @@ class LiftClient:
 
     def close(self) -> None:
         """Leave the graph; a request that still runs is not cancelled."""
+        self._node.destroy_guard_condition(self._guard)
         self._client.destroy()
         if self._own is not None:
             self._own.close()
@@ -130,8 +139,7 @@ class LiftClient:
         self._handle = self._feedback = self._result = None
         self._cancel_asked = False
         self._done.clear()
-        sent = self._client.send_goal_async(goal, feedback_callback=self._on_feedback)
-        sent.add_done_callback(self._on_answer)
+        self._send(partial(self._send_goal, goal))
 
     def is_done(self) -> bool:
         """Return whether the result is there."""
@@ -147,7 +155,7 @@ class LiftClient:
             self._cancel_asked = True
             handle = self._handle
         if handle is not None and not self._done.is_set():
-            handle.cancel_goal_async()
+            self._send(handle.cancel_goal_async)
 
     def result(self, timeout: float | None = None) -> Lift.Result:
         """
@@ -162,6 +170,18 @@ class LiftClient:
         if self._result is None:
             raise RuntimeError('there was no request; call lift() first')
         return self._result
+
+    def _send(self, question: Callable[[], Any]) -> None:
+        self._outbox.append(question)
+        self._guard.trigger()
+
+    def _send_outbox(self) -> None:
+        while self._outbox:
+            self._outbox.popleft()()
+
+    def _send_goal(self, goal: Lift.Goal) -> None:
+        sent = self._client.send_goal_async(goal, feedback_callback=self._on_feedback)
+        sent.add_done_callback(self._on_answer)
 
     def _on_feedback(self, message: Lift.Impl.FeedbackMessage) -> None:
         self._feedback = message.feedback
@@ -178,9 +198,9 @@ class LiftClient:
         with self._lock:
             self._handle = handle
             cancel = self._cancel_asked
-        handle.get_result_async().add_done_callback(self._on_result)
+        self._send(lambda: handle.get_result_async().add_done_callback(self._on_result))
         if cancel:
-            handle.cancel_goal_async()
+            self._send(handle.cancel_goal_async)
 
     def _on_result(self, future: Future) -> None:
         answer = future.result()
