@@ -94,8 +94,14 @@ class Geometric:
             confidence = agreement(
                 seen, support, hypotheses, in_camera, observed, 0.02 * diagonal
             )
+            if seen.depth is None:
+                # One guess agrees with itself; an outline alone bears out little of it.
+                confidence = np.float32(0.3) * confidence
+            if view.truncated:
+                # What lies beyond the border of the image, no hypothesis has accounted for.
+                confidence = np.where(observed, confidence, np.float32(0.6) * confidence)
         mesh = Mesh(in_camera, faces, colors)
-        return _place(view, seen, support, box, mesh, confidence, observed, voxel)
+        return _place(seen, support, box, mesh, confidence, observed, voxel)
 
     def _hypotheses(
         self, seen: Observation, box: SearchBox, rng: np.random.Generator
@@ -115,11 +121,10 @@ class Geometric:
         # An outline alone tells no symmetry; a solid of revolution is the guess that neither
         # exaggerates nor forgets a side.
         turns = box.T_camera_up @ rotations(0.0, 0.0, REVOLUTION) @ invert(box.T_camera_up)
-        return [Hypothesis('revolution', turns, np.inf, 0.5)]
+        return [Hypothesis('revolution', turns, np.inf, 1.0)]
 
 
 def _place(
-    view: ObjectView,
     seen: Observation,
     support: Support,
     box: SearchBox,

@@ -94,7 +94,7 @@ def observe(view: ObjectView) -> Observation:
     _check_readings(raw[mask])
     depth = np.where((raw > DEPTH_RANGE[0]) & (raw < DEPTH_RANGE[1]), raw, np.float32(0.0))
     steady = _drop_flying_pixels(depth)
-    measured = _object_segments(steady * mask, camera)
+    measured, past = _object_segments(steady * mask, camera)
     if np.count_nonzero(measured) < MIN_READINGS:
         raise LiftError(
             ErrorCode.NO_DEPTH_IN_MASK,
@@ -102,10 +102,7 @@ def observe(view: ObjectView) -> Observation:
             f'{MIN_READINGS} are needed. Is the depth registered to the image, and the object '
             'neither transparent nor mirror-like?',
         )
-    # A reading well behind the object was taken past it: the mask reaches too far there.
-    filled = _fill(steady, measured)
-    mask = mask & ~((steady > (1.0 + DEPTH_STEP) * filled) & ~measured)
-    return _assemble(camera, image, mask, steady, measured)
+    return _assemble(camera, image, mask & ~past, steady, measured)
 
 
 def reconcile(observation: Observation, support: Support) -> Observation:
@@ -203,17 +200,20 @@ def _drop_flying_pixels(depth: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(near >= 5, depth, np.float32(0.0))
 
 
-def _object_segments(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.bool_]:
+def _object_segments(
+    depth: NDArray[np.float32], camera: Camera
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """
-    Return which readings inside the mask are the object's and not what is seen past it.
+    Return which readings inside the mask are the object's, and which were taken past it.
 
     ``depth`` is 0 outside the mask. The readings are cut into segments where the depth steps;
-    those that lie within the size of the object around the largest one are kept.
+    those that lie within the size of the object around the largest one are kept, those behind it
+    tell that the mask reaches too far.
     """
     valid = depth > 0.0
     labels, count = _segments(depth)
     if count == 0:
-        return valid
+        return valid, np.zeros_like(valid)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     sizes[0] = 0
     main = int(np.argmax(sizes))
@@ -221,21 +221,21 @@ def _object_segments(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.b
     v, u = np.nonzero(valid)
     extent = max(np.ptp(u) / camera.fx, np.ptp(v) / camera.fy) * middle
     near, far = np.percentile(depth[labels == main], (1.0, 99.0))
-    order = np.arange(count + 1)
-    means = ndimage.mean(depth, labels, order)
-    keep = (sizes >= max(8, 0.004 * sizes.sum())) & (means > near - extent)
-    keep &= means < far + 0.7 * extent
+    means = ndimage.mean(depth, labels, np.arange(count + 1))
+    behind = means > far + 0.7 * extent
+    keep = (sizes >= max(8, 0.004 * sizes.sum())) & (means > near - extent) & ~behind
+    behind[0] = keep[0] = False
     kept = keep[labels] & valid
-    # A last sieve for what hangs loose: distance to the neighbours in space.
+    # A last sieve for what hangs loose: distance to the neighbours in space. A surface seen at
+    # 80 degrees is six times sparser than one seen from the front.
     v, u = np.nonzero(kept)
     if len(u) > 50:
         points = camera.unproject(u, v, depth[v, u])
         step = max(1, len(points) // 4000)
-        tree = cKDTree(points[::step])
-        distance = tree.query(points, k=8)[0].mean(axis=1)
-        bound = np.median(distance) * 4.0
-        kept[v[distance > bound], u[distance > bound]] = False
-    return kept
+        distance = cKDTree(points[::step]).query(points, k=8)[0].mean(axis=1)
+        loose = distance > 8.0 * np.median(distance)
+        kept[v[loose], u[loose]] = False
+    return kept, behind[labels] & valid
 
 
 def _segments(depth: NDArray[np.float32]) -> tuple[NDArray[np.int32], int]:

@@ -24,6 +24,7 @@ from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry import unit
 from lift3d_ros.surface.observation import Observation
+from lift3d_ros.surface.observation import sample
 
 #: Camera elevation that is assumed where nothing tells the vertical: robots look down at tables.
 ASSUMED_ELEVATION = 30.0
@@ -95,7 +96,7 @@ def find_support(
         return fallback
     normal, offset, stddev = found
     low = float(np.percentile(points @ normal - offset, 1.0))
-    if low > max(0.02, 0.15 * size):
+    if low > max(0.02, 0.15 * size) and not _hides_its_foot(observation, points, normal, offset):
         # The object hangs over the plane or stands on something else: the plane still tells the
         # vertical where gravity does not.
         if vertical is None:
@@ -144,3 +145,28 @@ def _best_plane(
     if vertical is not None and normal @ vertical < np.cos(np.radians(MAX_TILT)):
         return None
     return normal, offset, float(residual.std())
+
+
+def _hides_its_foot(
+    observation: Observation, points: Array, normal: Array, offset: float
+) -> bool:
+    """
+    Return whether what is seen of the object can hide its contact with a plane further below.
+
+    From above, the foot of a ball or of a bowl is hidden behind its own bulge. The visible points
+    (n, 3) are dropped onto the plane, there and somewhat further from the camera: where none of
+    these places is behind the mask, the camera would see the foot, and the object hangs.
+    """
+    dropped = points - (points @ normal - offset)[:, None] * normal
+    away = points.mean(axis=0)
+    away = away - (away @ normal) * normal
+    length = float(np.linalg.norm(away))
+    if length < 1e-6:
+        return True
+    size = float(np.ptp(points, axis=0).max())
+    for share in (0.0, 0.25, 0.5):
+        u, v, _ = observation.camera.project(dropped + share * size / length * away)
+        u, v = (np.nan_to_num(a, nan=-1e6).astype(np.float32) for a in (u, v))
+        if (sample(observation.outline, u, v) > 0.0).mean() > 0.4:
+            return True
+    return False
