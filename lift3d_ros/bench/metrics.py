@@ -12,40 +12,103 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""
-How far a prediction is from the truth: each measure in one function.
 
-Points and meshes are metres in one common frame. ``diagonal`` is that of the true mesh's bounding
-box.
+"""
+How far a prediction is from the truth, in place: each measure in one function.
+
+Points and meshes are metres in one common frame and are compared as they lie, without alignment.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import Floats
 from lift3d_ros.shape import Mesh
 
 #: Points on each surface. At 10,000 the chamfer distance of a mesh to itself, sampled twice, is
 #: 0.4 % of its diagonal: the floor of what the point measures can tell.
 SAMPLES = 10_000
 
+#: Points of the lattice for volumes, along each side of the box around both meshes. A thin side
+#: has as many as a long one, so that a plate is measured as finely as a ball.
+LATTICE = 48
 
-def sample_surface(mesh: Mesh, count: int = SAMPLES, seed: int = 0) -> NDArray[np.float64]:
+
+class Solid:
+    """A mesh made ready for questions about points: how far, and inside or not."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        """Build the search structure (Open3D's ``RaycastingScene``)."""
+        import open3d as o3d
+
+        self._o3d = o3d
+        self._scene = o3d.t.geometry.RaycastingScene()
+        self._scene.add_triangles(
+            o3d.core.Tensor.from_numpy(np.ascontiguousarray(mesh.vertices, np.float32)),
+            o3d.core.Tensor.from_numpy(np.ascontiguousarray(mesh.faces, np.uint32)),
+        )
+        self.low = mesh.vertices.min(axis=0).astype(np.float64)
+        self.high = mesh.vertices.max(axis=0).astype(np.float64)
+
+    def distance(self, points: Floats) -> NDArray[np.float32]:
+        """Return the distance in metres of points (n, 3) to the nearest place of the surface."""
+        return np.asarray(self._scene.compute_distance(self._tensor(points)).numpy())
+
+    def contains(self, points: Floats) -> NDArray[np.bool_]:
+        """
+        Return which points (..., 3) lie inside.
+
+        Scans have small holes, so that a single ray may count wrongly: the majority of three rays
+        decides (Open3D's ``compute_occupancy``).
+        """
+        return np.asarray(
+            self._scene.compute_occupancy(self._tensor(points), nsamples=3).numpy() > 0.5
+        )
+
+    def cast(self, origins: Floats, directions: Floats) -> tuple[Array, Array]:
+        """
+        Return where rays first meet the surface, and its normal there.
+
+        ``origins`` and ``directions`` are (n, 3); distances (n,) count lengths of the direction
+        and are inf for a miss; normals (n, 3) are unit and those of the faces.
+        """
+        rays = np.concatenate([origins, directions], axis=1).astype(np.float32)
+        answer = self._scene.cast_rays(self._o3d.core.Tensor.from_numpy(rays))
+        return (
+            answer['t_hit'].numpy().astype(np.float64),
+            answer['primitive_normals'].numpy().astype(np.float64),
+        )
+
+    def _tensor(self, points: Floats) -> Any:
+        return self._o3d.core.Tensor.from_numpy(np.ascontiguousarray(points, np.float32))
+
+
+def sample_surface(mesh: Mesh, count: int = SAMPLES, seed: int = 0) -> Array:
     """Return ``count`` points (n, 3) spread evenly by area over a mesh."""
+    return sample_with_normals(mesh, count, seed)[0]
+
+
+def sample_with_normals(mesh: Mesh, count: int, seed: int = 0) -> tuple[Array, Array]:
+    """Return points as ``sample_surface`` does, and the unit normals (n, 3) of their faces."""
     rng = np.random.default_rng(seed)
     corners = mesh.vertices[mesh.faces].astype(np.float64)
-    area = np.linalg.norm(
-        np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
-    )
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = np.linalg.norm(normals, axis=1)
+    # Stratified along the cumulated area, so that no patch is left bare by chance.
     steps = (np.arange(count) + rng.random(count)) / count * area.sum()
     chosen = np.minimum(np.searchsorted(np.cumsum(area), steps), len(area) - 1)
+    # Uniform on a triangle: Osada et al., Shape Distributions, 2002, equation 1.
     root, other = np.sqrt(rng.random((count, 1))), rng.random((count, 1))
     a, b, c = corners[chosen].transpose(1, 0, 2)
-    return (1.0 - root) * a + root * (1.0 - other) * b + root * other * c
+    points = (1.0 - root) * a + root * (1.0 - other) * b + root * other * c
+    return points, normals[chosen] / np.maximum(area[chosen, None], 1e-20)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +120,8 @@ class Distances:
     from each true point to the nearest predicted one.
     """
 
-    accuracy: NDArray[np.float64]
-    completeness: NDArray[np.float64]
+    accuracy: Array
+    completeness: Array
 
     def chamfer(self) -> float:
         """Return the mean of both directions' mean distances (Fan et al., 2017, unsquared)."""
@@ -76,45 +139,59 @@ class Distances:
         return 2.0 * precision * recall / max(precision + recall, 1e-12)
 
 
-def distances(predicted: NDArray[np.floating], true: NDArray[np.floating]) -> Distances:
+def distances(predicted: Floats, true: Floats, true_tree: cKDTree | None = None) -> Distances:
     """
     Return the distances between predicted (n, 3) and true (m, 3) surface points.
 
-    An empty prediction is infinitely far.
+    ``true_tree`` saves building one of the true points. An empty prediction is infinitely far.
     """
     if not len(predicted):
         return Distances(np.array([np.inf]), np.full(len(true), np.inf))
-    return Distances(
-        cKDTree(true).query(predicted)[0], cKDTree(predicted).query(true)[0]
-    )
+    tree = cKDTree(true) if true_tree is None else true_tree
+    return Distances(tree.query(predicted)[0], cKDTree(predicted).query(true)[0])
 
 
-def volume_iou(predicted: Mesh, true: Mesh, resolution: int = 48) -> float:
+def diagonal(mesh: Mesh) -> float:
+    """Return the diagonal of the mesh's bounding box along its frame's axes, metres."""
+    return float(np.linalg.norm(np.ptp(mesh.vertices, axis=0)))
+
+
+def volume_iou(predicted: Mesh | Solid, true: Mesh | Solid, lattice: int = LATTICE) -> float:
     """
     Return intersection over union of the enclosed volumes, 0 to 1.
 
-    Counted on a lattice of ``resolution`` points along the longest side of the box around both.
+    Both are probed at ``lattice`` points along each side of the box around both (the volumetric
+    IoU of Mescheder et al., Occupancy Networks, 2019). A scan that is not closed has no inside;
+    there the majority of three rays decides, see ``Solid.contains``.
     """
-    low = np.minimum(predicted.vertices.min(axis=0), true.vertices.min(axis=0))
-    high = np.maximum(predicted.vertices.max(axis=0), true.vertices.max(axis=0))
-    step = float((high - low).max()) / resolution
-    axes = [np.arange(a + 0.5 * step, b, step) for a, b in zip(low, high, strict=True)]
-    points = np.stack(np.meshgrid(*axes, indexing='ij'), axis=-1).astype(np.float32)
-    a, b = occupancy(predicted, points), occupancy(true, points)
-    return float(np.count_nonzero(a & b) / max(np.count_nonzero(a | b), 1))
+    a = predicted if isinstance(predicted, Solid) else Solid(predicted)
+    b = true if isinstance(true, Solid) else Solid(true)
+    if (a.low > b.high).any() or (b.low > a.high).any():
+        return 0.0
+    low, high = np.minimum(a.low, b.low), np.maximum(a.high, b.high)
+    middles = (np.arange(lattice) + 0.5) / lattice
+    axes = [start + middles * side for start, side in zip(low, high - low, strict=True)]
+    points = np.stack(np.meshgrid(*axes, indexing='ij'), axis=-1)
+    inside, truth = a.contains(points), b.contains(points)
+    return float(np.count_nonzero(inside & truth) / max(np.count_nonzero(inside | truth), 1))
 
 
-def occupancy(mesh: Mesh, points: NDArray[np.float32]) -> NDArray[np.bool_]:
+def centre_error(predicted: Floats, true: Floats) -> float:
     """
-    Return which points (..., 3) lie inside a mesh.
+    Return the distance in metres between the middles of two bounding boxes.
 
-    Scans have small holes: the majority of three rays decides (Open3D's ``compute_occupancy``).
+    The middle of the box is the origin of ``Shape``'s object frame, hence the position that a
+    planner is given. Points are (n, 3) in the true object's frame, whose axes the boxes follow.
     """
-    import open3d as o3d
+    middles = [0.5 * (points.min(axis=0) + points.max(axis=0)) for points in (predicted, true)]
+    return float(np.linalg.norm(middles[0] - middles[1]))
 
-    scene = o3d.t.geometry.RaycastingScene()
-    scene.add_triangles(
-        o3d.core.Tensor.from_numpy(np.ascontiguousarray(mesh.vertices, np.float32)),
-        o3d.core.Tensor.from_numpy(np.ascontiguousarray(mesh.faces, np.uint32)),
-    )
-    return scene.compute_occupancy(o3d.core.Tensor.from_numpy(points), nsamples=3).numpy() > 0.5
+
+def scale_error(predicted: Floats, true: Floats) -> float:
+    """
+    Return by which share the predicted diagonal is off, 0 = right, 1 = twice as long.
+
+    Diagonals of the bounding boxes along the true object's axes; ``|predicted / true - 1|``.
+    """
+    sides = [np.linalg.norm(np.ptp(points, axis=0)) for points in (predicted, true)]
+    return float(abs(sides[0] / sides[1] - 1.0))

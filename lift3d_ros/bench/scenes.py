@@ -16,7 +16,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 import json
 from pathlib import Path
@@ -38,8 +40,10 @@ __all__ = [
     'BenchObject',
     'BenchScene',
     'TableSettings',
+    'draw_occluders',
     'find_objects',
     'load_mesh',
+    'make_bench_scene',
     'make_scene',
     'make_scenes',
     'write_bench_scene',
@@ -54,6 +58,10 @@ MAX_FACES = 200_000
 
 #: Longest side of an object in metres beyond which its unit is surely another one.
 _SIZES = (0.005, 3.0)
+
+#: How many objects are tried as occluders, and how long they may be in metres.
+_OCCLUDERS = 6
+_OCCLUDER_SIZES = (0.06, 0.30)
 
 #: A texture is sampled at the vertices, so that a mesh is divided until it has this many faces.
 _TEXTURED_FACES = 20_000
@@ -180,14 +188,64 @@ def make_scenes(
 ) -> Iterator[BenchScene]:
     """Yield ``views`` scenes of an object, which depend on its name, ``seed`` and nothing else."""
     mesh = entry.load()
+    occluders = None if occluder is None else [occluder]
     for view in range(views):
-        number = zlib.crc32(f'{entry.name}/{view}/{seed}'.encode())
-        yield BenchScene(
-            f'{entry.name}_{view}',
-            entry.name,
-            number,
-            make_scene(mesh, number, settings, occluder),
-        )
+        yield make_bench_scene(entry, mesh, view, seed, settings, occluders)
+
+
+def make_bench_scene(
+    entry: BenchObject,
+    mesh: Mesh,
+    view: int,
+    seed: int = 0,
+    settings: TableSettings | None = None,
+    occluders: Iterable[Mesh] | None = None,
+) -> BenchScene:
+    """
+    Return one scene of an object whose mesh has been read.
+
+    Of ``occluders`` the first that fits between the camera and the object is put there. Raises
+    ``ValueError`` where none does.
+    """
+    number = scene_seed(entry, view, seed)
+    failure: ValueError | None = None
+    for occluder in [None] if occluders is None else occluders:
+        try:
+            scene = make_scene(mesh, number, settings, occluder)
+        except ValueError as error:
+            failure = error
+        else:
+            return BenchScene(f'{entry.name}_{view}', entry.name, number, scene)
+    raise failure or ValueError('there is no other object to put in front of this one')
+
+
+def scene_seed(entry: BenchObject, view: int, seed: int) -> int:
+    """Return the seed of a view of an object in the run of that seed."""
+    return zlib.crc32(f'{entry.name}/{view}/{seed}'.encode())
+
+
+def draw_occluders(
+    objects: Sequence[BenchObject], entry: BenchObject, view: int, seed: int = 0
+) -> Iterator[Mesh]:
+    """
+    Yield up to six other objects that may stand in front of one, in an order drawn by the seed.
+
+    They are 6 to 30 cm long; what cannot be read or is of another size is passed over.
+    """
+    others = [other for other in objects if other.family != entry.family or not other.family]
+    others = [other for other in others if other.name != entry.name]
+    rng = np.random.default_rng([scene_seed(entry, view, seed), 0x0CC1])
+    found = 0
+    for index in rng.permutation(len(others)):
+        if found == _OCCLUDERS:
+            return
+        try:
+            mesh = others[index].load()
+        except LiftError:
+            continue
+        if _OCCLUDER_SIZES[0] <= float(np.ptp(mesh.vertices, axis=0).max()) <= _OCCLUDER_SIZES[1]:
+            found += 1
+            yield mesh
 
 
 def write_bench_scene(folder: Path, scene: TableScene, detected: bool = False) -> None:

@@ -27,6 +27,7 @@ from lift3d_ros.errors import LiftError
 _COMMANDS = {
     'lift': 'lift scene folders: an image and a mask in, a closed mesh out',
     'methods': 'list the methods',
+    'bench': 'measure methods and baselines on scanned objects (bench node: what ROS adds)',
     'demo': 'start the ROS 2 node, ask it for an object, leave meshes and a picture',
 }
 
@@ -78,7 +79,5 @@ def _run(given: list[str]) -> int:
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     commands.add_parser('node', help='run the ROS 2 node (lift3d node --help)')
-    bench = commands.add_parser('bench', help='measure (lift3d bench node: what ROS adds)')
-    bench.add_argument('what', choices=['node'], help='node: what ROS adds to a lift')
     options = parser.parse_args(given)
     return int(options.run(options))

@@ -1,0 +1,91 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""Who takes part: the methods of the package and the baselines, under one face."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lift3d_ros.bench.baselines import BASELINES
+from lift3d_ros.bench.mean_shape import MeanShape
+from lift3d_ros.bench.prediction import Contender
+from lift3d_ros.bench.prediction import Prediction
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.frame import Frame
+from lift3d_ros.lifter import Lifter
+from lift3d_ros.lifter import METHODS
+
+
+class MethodContender:
+    """A method of the package, as ``Lifter`` runs it."""
+
+    needs_depth = False
+
+    def __init__(self, name: str, timeout: float) -> None:
+        """Choose the method and the seconds after which a lift is given up."""
+        self._lifter = Lifter(name)
+        self._timeout = timeout
+
+    def predict(self, frame: Frame, mask: NDArray[np.bool_], seed: int) -> Prediction:
+        """Return the lifted shape."""
+        deadline = time.monotonic() + self._timeout
+        shape = self._lifter.lift(frame, mask, seed=seed, deadline=deadline)
+        return Prediction(
+            mesh=shape.mesh_in_camera(),
+            confidence=shape.confidence,
+            seconds=shape.seconds,
+            notes={
+                'scale_source': shape.scale_source,
+                'elevation_deg': shape.elevation,
+                'elevation_source': shape.elevation_source,
+                'confidence': shape.overall_confidence,
+            },
+        )
+
+
+def names() -> list[str]:
+    """Return all contenders, baselines first."""
+    return [*BASELINES, MeanShape.name, *METHODS]
+
+
+def check_names(chosen: Sequence[str]) -> None:
+    """Raise ``LiftError(BAD_REQUEST)`` for a contender that does not exist."""
+    for name in chosen:
+        if name not in names():
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                f'There is no method or baseline "{name}"; choose from {", ".join(names())}.',
+            )
+
+
+def make_contender(name: str, mean_shape: Path, timeout: float) -> Contender:
+    """
+    Return the contender of a name.
+
+    ``mean_shape`` is the file that the baseline ``mean`` reads, ``timeout`` the seconds after
+    which a lift is given up. Raises ``LiftError`` where what the contender needs is not there.
+    """
+    if name == MeanShape.name:
+        return MeanShape.read(mean_shape)
+    if name in BASELINES:
+        return BASELINES[name]()
+    return MethodContender(name, timeout)

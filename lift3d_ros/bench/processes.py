@@ -1,0 +1,121 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""Tasks spread over processes, of which any may die without ending the run."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED
+from concurrent.futures import Future
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import wait
+from concurrent.futures.process import BrokenProcessPool
+import multiprocessing
+import os
+import signal
+import threading
+
+from lift3d_ros.bench.results import Row
+from lift3d_ros.bench.settings import Task
+from lift3d_ros.bench.worker import failure
+from lift3d_ros.bench.worker import Worker
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+
+#: Libraries that would each take all cores in each process.
+_THREAD_LIMITS = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
+
+_worker: Worker | None = None
+
+
+def run_tasks(
+    tasks: Sequence[Task], make_worker: Callable[[], Worker], jobs: int
+) -> Iterator[list[Row]]:
+    """
+    Yield the rows of each task as they come, in any order.
+
+    ``make_worker``, which can be pickled, is called once in each of ``jobs`` processes; with one
+    job all is done in this process. A task whose process dies is given one more chance alone, and
+    is then a failure.
+    """
+    if jobs == 1:
+        worker = make_worker()
+        for task in tasks:
+            yield worker.run(task)
+        return
+    waiting = deque(tasks)
+    while waiting:
+        running: dict[Future[list[Row]], Task] = {}
+        with _pool(make_worker, jobs) as pool:
+            try:
+                while waiting or running:
+                    while waiting and len(running) < jobs:
+                        task = waiting.popleft()
+                        running[pool.submit(_run, task)] = task
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        rows = future.result()
+                        del running[future]
+                        yield rows
+            except BrokenProcessPool:
+                # Which of them was at fault cannot be told from here.
+                pass
+        for task in running.values():
+            yield _run_alone(task, make_worker)
+
+
+def _pool(make_worker: Callable[[], Worker], jobs: int) -> ProcessPoolExecutor:
+    for name in _THREAD_LIMITS:
+        os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // jobs)))
+    # Started afresh, not forked: forking after libraries have started threads may hang.
+    return ProcessPoolExecutor(
+        jobs, multiprocessing.get_context('spawn'), _initialise, (make_worker,)
+    )
+
+
+def _run_alone(task: Task, make_worker: Callable[[], Worker]) -> list[Row]:
+    try:
+        with _pool(make_worker, 1) as pool:
+            return pool.submit(_run, task).result()
+    except BrokenProcessPool:
+        death = LiftError(
+            ErrorCode.INTERNAL, 'The process died: out of memory, or a fault in native code.'
+        )
+        place = {'scene': task.scene, 'object': task.object, 'contender': task.contender}
+        return [{**place, 'track': track, **failure(death)} for track in task.tracks]
+
+
+def _initialise(make_worker: Callable[[], Worker]) -> None:
+    global _worker
+    # Ctrl-C reaches every process of the terminal; only the first has something to say.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _worker = make_worker()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _run(task: Task) -> list[Row]:
+    assert _worker is not None
+    return _worker.run(task)

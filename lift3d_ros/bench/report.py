@@ -1,0 +1,194 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""What a run leaves: a table on the terminal, report.json, report.md and the sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from lift3d_ros.bench.machine import describe_machine
+from lift3d_ros.bench.results import Row
+from lift3d_ros.bench.settings import REAL
+from lift3d_ros.bench.sheet import compose
+from lift3d_ros.bench.summary import calibration_curve
+from lift3d_ros.bench.summary import summarise
+from lift3d_ros.bench.summary import tables
+from lift3d_ros.bench.worker import strip_path
+from lift3d_ros.lifter import METHODS
+
+#: How many failures a report names; all of them are in report.json.
+_NAMED = 20
+
+
+def text_tables(rows: Sequence[Row], contenders: Sequence[str]) -> str:
+    """Return all tables of all tracks in Markdown, aligned to be read as they are."""
+    parts = []
+    for track in summarise(rows):
+        chosen = [row for row in rows if row['track'] == track]
+        scored = [row for row in chosen if 'chamfer_mm' in row or not row['ok']]
+        scenes, objects = ({row[name] for row in scored} for name in ('scene', 'object'))
+        if scored:
+            parts.append(f'### {track}: {len(objects)} objects, {len(scenes)} scenes')
+            for heading, body in tables(scored, contenders, track):
+                parts += [f'{heading}', _markdown(body)]
+        if track == REAL:
+            parts += ['### real: sizes of what was made of each frame', _sizes(chosen, contenders)]
+        curves = _curves(chosen, contenders)
+        if curves:
+            parts += ['Share of vertices within 1 % of the diagonal, by confidence', curves]
+    failures = [row for row in rows if not row['ok']]
+    if failures:
+        parts.append(f'### Failures: {len(failures)}, counted as IoU 0 and F 0')
+        lines = [
+            f'- {row["contender"]} on {row["scene"]} ({row["track"]}): '
+            f'{row["error"]["code"]}: {row["error"]["message"]}'
+            for row in failures[:_NAMED]
+        ]
+        if len(failures) > _NAMED:
+            lines.append(f'- and {len(failures) - _NAMED} more, in report.json')
+        parts.append('\n'.join(lines))
+    return '\n\n'.join(parts) + '\n'
+
+
+def write_reports(
+    folder: Path,
+    rows: Sequence[Row],
+    contenders: Sequence[str],
+    run: dict[str, Any],
+    command: str,
+) -> list[Path]:
+    """
+    Write report.json, report.md and a sheet for each method and track; return their paths.
+
+    ``run`` is what the run was asked for. ``sheet.png`` is that of the first method in the first
+    track. Raises ``OSError`` where the folder cannot be written.
+    """
+    machine = describe_machine()
+    report = {
+        'command': command,
+        'run': run,
+        'machine': machine,
+        'means': {
+            track: {name: {figure: asdict(mean) for figure, mean in figures.items()}
+                    for name, figures in by_name.items()}
+            for track, by_name in summarise(rows).items()
+        },
+        'failures': [row for row in rows if not row['ok']],
+        'rows': list(rows),
+    }
+    paths = [folder / 'report.json', folder / 'report.md']
+    _write(paths[0], (json.dumps(report, indent=1) + '\n').encode())
+    cores = f'{machine["processor"]}, {machine["cores"]} cores, {machine["memory_gb"]} GB'
+    heading = f'# lift3d bench\n\n    {command}\n\n{cores}; Python {machine["python"]}, '
+    heading += f'lift3d_ros {machine["lift3d_ros"]} ({machine["revision"]})\n\n'
+    _write(paths[1], (heading + text_tables(rows, contenders)).encode())
+    return paths + _write_sheets(folder, rows, contenders)
+
+
+def _write_sheets(folder: Path, rows: Sequence[Row], contenders: Sequence[str]) -> list[Path]:
+    paths: list[Path] = []
+    for track in summarise(rows):
+        for name in [name for name in contenders if name in METHODS]:
+            chosen = [
+                row for row in rows
+                if row['track'] == track and row['contender'] == name
+                and strip_path(folder, track, name, row['scene']).is_file() and row['ok']
+            ]
+            if not chosen:
+                continue
+            path = folder / (f'sheet_{track}_{name}.png' if paths else 'sheet.png')
+            page = compose(
+                _captions(folder, sorted(chosen, key=lambda row: -row.get('iou', 0.0))),
+                f'{name}, {track}: error from blue = 0 to red = 5 % of the diagonal',
+            )
+            _, data = cv2.imencode('.png', page[..., ::-1])
+            _write(path, data.tobytes())
+            paths.append(path)
+    return paths
+
+
+def _captions(folder: Path, rows: Sequence[Row]) -> list[tuple[Path, str]]:
+    """Return the strip of each row, best first, with what is to be read below it."""
+    labels = {len(rows) - 1: 'WORST: ', len(rows) // 2: 'MEDIAN: ', 0: 'BEST: '}
+    entries = []
+    for index, row in enumerate(rows):
+        path = strip_path(folder, row['track'], row['contender'], row['scene'])
+        if 'iou' in row:
+            text = (
+                f'{labels.get(index, "")}{row["object"]}: IoU {row["iou"]:.2f}, F@2% '
+                f'{row["f_2pct"]:.2f}, chamfer {row["chamfer_mm"]:.1f} mm, FS@0.1 '
+                f'{row["aligned_fs_0.1"]:.2f}'
+            )
+        else:
+            text = f'{row["object"]}: {_size(row)} mm'
+        entries.append((path, text))
+    return entries
+
+
+def _curves(rows: Sequence[Row], contenders: Sequence[str]) -> str:
+    body = []
+    for name in contenders:
+        curve = calibration_curve([row for row in rows if row['contender'] == name])
+        if any(entry[0] for entry in curve):
+            body.append([name, *(f'{right:.2f}' if n else '-' for n, _, right in curve)])
+    if not body:
+        return ''
+    steps = [f'{low / 10:.1f} to {(low + 1) / 10:.1f}' for low in range(10)]
+    return _markdown([['', *steps], *body])
+
+
+def _sizes(rows: Sequence[Row], contenders: Sequence[str]) -> str:
+    body = [['', 'frame', 'box in the camera frame, mm', 'IoU', 'chamfer mm']]
+    for row in sorted(rows, key=lambda row: (row['scene'], contenders.index(row['contender']))):
+        size = _size(row) if row['ok'] else row['error']['code']
+        scores = [f'{row[name]:.{digits}f}' if name in row and row['ok'] else '-'
+                  for name, digits in (('iou', 3), ('chamfer_mm', 2))]
+        body.append([row['contender'], row['scene'], size, *scores])
+    return _markdown(body)
+
+
+def _size(row: Row) -> str:
+    return ' x '.join(f'{side:.0f}' for side in row['notes']['box_mm'])
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table whose columns are aligned."""
+    widths = np.max([[max(len(text), 3) for text in row] for row in rows], axis=0)
+    lines = []
+    for row in rows:
+        cells = [text.ljust(w) if k == 0 else text.rjust(w)
+                 for k, (text, w) in enumerate(zip(row, widths, strict=True))]
+        lines.append(f'| {" | ".join(cells)} |')
+    rule = ['-' * w if k == 0 else '-' * (w - 1) + ':' for k, w in enumerate(widths)]
+    lines.insert(1, f'| {" | ".join(rule)} |')
+    return '\n'.join(lines)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file that appears under its name only when it is complete."""
+    partial = path.with_name(f'.{path.name}.part')
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

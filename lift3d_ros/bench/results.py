@@ -1,0 +1,133 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""Rows of results on disk, appended as they come, so that an interrupted run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+
+#: One row: the figures of a contender on a scene in a track.
+Row = dict[str, Any]
+
+#: Scene, track, contender.
+Key = tuple[str, str, str]
+
+
+def key(row: Row) -> Key:
+    """Return what a row is the result of."""
+    return row['scene'], row['track'], row['contender']
+
+
+class Results:
+    """
+    A folder with ``rows.jsonl``, one row a line, and ``run.json``, what all rows share.
+
+    The folder is made if need be. Raises ``LiftError`` where it cannot be written
+    (``INTERNAL``), or holds the rows of another kind of run (``BAD_REQUEST``).
+    """
+
+    def __init__(self, folder: Path, identity: dict[str, Any], fresh: bool = False) -> None:
+        """Read what is there; with ``fresh`` begin anew."""
+        self.folder = folder
+        self._path = folder / 'rows.jsonl'
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if fresh:
+                for path in (self._path, folder / 'run.json'):
+                    path.unlink(missing_ok=True)
+            self._check_identity(identity)
+            self._rows = {key(row): row for row in self._read()}
+        except OSError as error:
+            raise _cannot_write(folder, error) from error
+
+    def __len__(self) -> int:
+        """Return how many rows there are."""
+        return len(self._rows)
+
+    def __contains__(self, wanted: Key) -> bool:
+        """Return whether there is a row of that scene, track and contender."""
+        return wanted in self._rows
+
+    def rows(self) -> list[Row]:
+        """Return all rows in the order of their keys, whatever the order they came in."""
+        return [self._rows[k] for k in sorted(self._rows)]
+
+    def append(self, rows: Iterable[Row]) -> None:
+        """Write rows through to the disk; raises ``LiftError(INTERNAL)`` where it is full."""
+        new = list(rows)
+        text = ''.join(json.dumps(row) + '\n' for row in new)
+        try:
+            with self._path.open('a') as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise _cannot_write(self._path, error) from error
+        self._rows.update({key(row): row for row in new})
+
+    def _check_identity(self, identity: dict[str, Any]) -> None:
+        path = self.folder / 'run.json'
+        if not path.exists():
+            path.write_text(json.dumps(identity, indent=1) + '\n')
+            return
+        try:
+            other = json.loads(path.read_text())
+        except ValueError:
+            other = None
+        if other != identity:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                f'{self.folder} holds results of another run ({path.name}: {json.dumps(other)}); '
+                'choose another --out, or --fresh to begin anew.',
+            )
+
+    def _read(self) -> list[Row]:
+        """Return the rows of the file; a last line that was cut off is taken away from it."""
+        if not self._path.exists():
+            return []
+        data = self._path.read_bytes()
+        whole = data[: data.rfind(b'\n') + 1]
+        if len(whole) < len(data):
+            with self._path.open('r+b') as file:
+                file.truncate(len(whole))
+        rows = []
+        for number, line in enumerate(whole.splitlines(), 1):
+            try:
+                row = json.loads(line)
+                key(row)
+            except (ValueError, KeyError, TypeError) as error:
+                raise LiftError(
+                    ErrorCode.BAD_REQUEST,
+                    f'Line {number} of {self._path} is not a row of results; delete the line, '
+                    'or give --fresh to begin anew.',
+                ) from error
+            rows.append(row)
+        return rows
+
+
+def _cannot_write(path: Path, error: OSError) -> LiftError:
+    return LiftError(
+        ErrorCode.INTERNAL,
+        f'{path} cannot be written: {error.strerror or error}. What was written before is kept; '
+        'the same command goes on from there once there is room and permission.',
+    )

@@ -1,0 +1,159 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""One prediction against one scan: every figure of a row of results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from lift3d_ros.bench import calibration
+from lift3d_ros.bench import metrics
+from lift3d_ros.bench.alignment import align
+from lift3d_ros.bench.grasps import GraspTrial
+from lift3d_ros.bench.grasps import Jaw
+from lift3d_ros.bench.grasps import plan
+from lift3d_ros.bench.prediction import Prediction
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import invert
+from lift3d_ros.geometry import transform
+from lift3d_ros.shape import Mesh
+
+#: F-scores: the figure's name and its threshold, as a share of the diagonal in place, and as a
+#: distance in the cube [-1, 1]^3 after alignment.
+F_IN_PLACE = {'f_2pct': 0.02, 'f_5pct': 0.05}
+F_ALIGNED = {'aligned_fs_0.1': 0.1, 'aligned_fs_0.2': 0.2, 'aligned_fs_0.5': 0.5,
+             'aligned_f_0.05': 0.05}
+
+#: What a contender has where it gave nothing.
+FAILED = {'iou': 0.0, **dict.fromkeys([*F_IN_PLACE, *F_ALIGNED], 0.0)}
+
+_JAW = Jaw()
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """
+    The scan and its place, made ready for any number of predictions.
+
+    ``mesh`` is in its own frame, z up; ``T_camera_object`` is where that frame is.
+    """
+
+    mesh: Mesh
+    T_camera_object: Array
+
+    @cached_property
+    def points(self) -> Array:
+        """Points (n, 3) on the surface, object frame."""
+        return metrics.sample_surface(self.mesh, seed=1)
+
+    @cached_property
+    def tree(self) -> cKDTree:
+        """Search tree of ``points``."""
+        return cKDTree(self.points)
+
+    @cached_property
+    def solid(self) -> metrics.Solid:
+        """The mesh for questions about distance and inside."""
+        return metrics.Solid(self.mesh)
+
+    @cached_property
+    def trial(self) -> GraspTrial:
+        """The object on its table."""
+        return GraspTrial(self.mesh, _JAW)
+
+    @cached_property
+    def diagonal(self) -> float:
+        """Diagonal of the bounding box, metres."""
+        return metrics.diagonal(self.mesh)
+
+    @property
+    def towards_camera(self) -> Array:
+        """Direction from the object to the camera, object frame."""
+        return invert(self.T_camera_object)[:3, 3]
+
+
+def score(prediction: Prediction, truth: Truth, grasp: bool = False) -> dict[str, Any]:
+    """
+    Return the figures of a prediction.
+
+    Lengths in millimetres where the name ends in ``_mm``, the rest are shares. A figure that the
+    prediction does not allow, such as the IoU of a cloud, is left out. With ``grasp`` grasps are
+    planned on its mesh and tried on the scan. Raises ``LiftError(NO_SURFACE)`` for an empty one.
+    """
+    # Both in the object's frame: distances are the same there, boxes fit the object.
+    T_object_camera = invert(truth.T_camera_object)
+    mesh = None if prediction.mesh is None else prediction.mesh.transformed(T_object_camera)
+    if mesh is not None:
+        points = metrics.sample_surface(mesh)
+    elif prediction.points is not None:
+        points = _thinned(transform(T_object_camera, prediction.points))
+    else:
+        raise LiftError(ErrorCode.NO_SURFACE, 'The prediction has neither a mesh nor points.')
+    apart = metrics.distances(points, truth.points, truth.tree)
+    box = points if mesh is None else mesh.vertices
+    figures: dict[str, Any] = {
+        'chamfer_mm': 1000.0 * apart.chamfer(),
+        'chamfer_share': apart.chamfer() / truth.diagonal,
+        **{name: apart.f_score(share * truth.diagonal) for name, share in F_IN_PLACE.items()},
+        'centre_mm': 1000.0 * metrics.centre_error(box, truth.mesh.vertices),
+        'scale_error': metrics.scale_error(box, truth.mesh.vertices),
+    }
+    aligned = align(points, truth.points, truth.towards_camera).distances
+    figures['aligned_cd'] = aligned.chamfer()
+    figures.update({name: aligned.f_score(limit) for name, limit in F_ALIGNED.items()})
+    if mesh is not None:
+        figures['iou'] = metrics.volume_iou(mesh, truth.solid)
+        figures['watertight'] = float(mesh.is_watertight())
+        if prediction.confidence is not None:
+            figures.update(_calibration(prediction.confidence, mesh, truth))
+        if grasp:
+            figures.update(_grasps(mesh, truth))
+    return figures
+
+
+def _calibration(confidence: Any, mesh: Mesh, truth: Truth) -> dict[str, Any]:
+    error = truth.solid.distance(mesh.vertices)
+    bins = calibration.curve(confidence, error, calibration.RIGHT * truth.diagonal)
+    return {
+        'ause': calibration.ause(confidence, error),
+        'rank_correlation': calibration.rank_correlation(confidence, error),
+        'calibration_error': calibration.calibration_error(bins),
+        'calibration_bins': bins,
+    }
+
+
+def _grasps(mesh: Mesh, truth: Truth) -> dict[str, Any]:
+    held = [truth.trial.holds(grasp) for grasp in plan(mesh, _JAW)]
+    return {
+        'grasps': len(held),
+        'grasp_top_1': float(held[0]) if held else 0.0,
+        'grasp_top_10': float(np.mean(held)) if held else 0.0,
+    }
+
+
+def _thinned(points: Array) -> Array:
+    """Return as many of the points (n, 3) as a surface is sampled with, at the most."""
+    if len(points) <= metrics.SAMPLES:
+        return points
+    chosen = np.random.default_rng(0).choice(len(points), metrics.SAMPLES, replace=False)
+    return points[np.sort(chosen)]

@@ -1,0 +1,59 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""What a contender is given of a scene: the tracks of the benchmark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lift3d_ros.frame import Frame
+
+
+@dataclass(frozen=True)
+class Track:
+    """Which parts of a frame a contender may use beside the image and the mask."""
+
+    depth: bool
+    gravity: bool
+
+    def strip(self, frame: Frame) -> Frame:
+        """Return the frame without what the track withholds."""
+        return replace(
+            frame,
+            depth=frame.depth if self.depth else None,
+            gravity=frame.gravity if self.gravity else None,
+        )
+
+
+TRACKS = {
+    'rgbd': Track(depth=True, gravity=True),
+    'rgb': Track(depth=False, gravity=True),
+    'rgb-blind': Track(depth=False, gravity=False),
+}
+
+#: ``exact``: the pixels where the object is seen; ``noisy``: with the errors of a detector.
+MASKS = ('exact', 'noisy')
+
+
+def choose_mask(
+    exact: NDArray[np.bool_], detection: NDArray[np.bool_], kind: str
+) -> NDArray[np.bool_]:
+    """Return the mask, bool (height, width), of the kind that a run asks for."""
+    return detection if kind == 'noisy' else exact

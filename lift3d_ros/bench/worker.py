@@ -1,0 +1,199 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""Where scenes are made, lifted and scored: one process of a run, or the only one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace
+import functools
+from pathlib import Path
+import resource
+import time
+import traceback
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lift3d_ros.bench.contenders import make_contender
+from lift3d_ros.bench.prediction import Contender
+from lift3d_ros.bench.prediction import Prediction
+from lift3d_ros.bench.real import read_real
+from lift3d_ros.bench.results import Row
+from lift3d_ros.bench.scenes import BenchObject
+from lift3d_ros.bench.scenes import draw_occluders
+from lift3d_ros.bench.scenes import make_bench_scene
+from lift3d_ros.bench.score import FAILED
+from lift3d_ros.bench.score import score
+from lift3d_ros.bench.score import Truth
+from lift3d_ros.bench.settings import REAL
+from lift3d_ros.bench.settings import SCAN
+from lift3d_ros.bench.settings import Settings
+from lift3d_ros.bench.settings import Task
+from lift3d_ros.bench.sheet import write_strip
+from lift3d_ros.bench.tracks import choose_mask
+from lift3d_ros.bench.tracks import TRACKS
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.frame import Frame
+from lift3d_ros.lifter import METHODS
+from lift3d_ros.shape import Mesh
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A frame and a mask to lift, what is true of it, and what a row shall tell of the scene."""
+
+    frame: Frame
+    mask: NDArray[np.bool_]
+    truth: Truth | None
+    notes: dict[str, Any]
+
+
+class Worker:
+    """Scenes, contenders and results of one process."""
+
+    def __init__(
+        self, settings: Settings, objects: Sequence[BenchObject], out: Path, data: Path
+    ) -> None:
+        """
+        Take what a run is.
+
+        ``objects`` are those that may stand in front of another, ``out`` the folder of results
+        with the mean shape, ``data`` that of the meshes which real frames name.
+        """
+        self._settings, self._objects = settings, objects
+        self._out, self._data = out, data
+        self._contenders: dict[str, Contender] = {}
+        self._used: set[str] = set()
+        # Neighbouring tasks are of one scene, and of one object.
+        self._mesh = functools.lru_cache(maxsize=2)(_load)
+        self._view = functools.lru_cache(maxsize=2)(self._make_view)
+
+    def run(self, task: Task) -> list[Row]:
+        """Return a row for each track of the task; whatever fails is a row with its error."""
+        rows = []
+        for track in task.tracks:
+            start = time.monotonic()
+            row: Row = {
+                'scene': task.scene,
+                'object': task.object,
+                'track': track,
+                'contender': task.contender,
+            }
+            try:
+                row.update(self._measure(task, track))
+            except Exception as error:
+                row.update(failure(error))
+            row['wall_seconds'] = round(time.monotonic() - start, 3)
+            row['peak_memory_mb'] = round(
+                resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0, 1
+            )
+            rows.append(row)
+        return rows
+
+    def _measure(self, task: Task, track: str) -> Row:
+        view = self._view(task.subject, task.view)
+        frame = view.frame if track == REAL else TRACKS[track].strip(view.frame)
+        cold = task.contender not in self._used
+        prediction = self._predict(task.contender, frame, view)
+        self._used.add(task.contender)
+        figures: dict[str, Any] = {}
+        if view.truth is not None:
+            figures = score(prediction, view.truth, self._settings.grasp)
+        if task.view == 0 and task.contender in METHODS:
+            strip = strip_path(self._out, track, task.contender, task.scene)
+            write_strip(strip, frame, view.mask, prediction, view.truth)
+        return {
+            'ok': True,
+            'error': None,
+            **view.notes,
+            **figures,
+            'cold': cold,
+            'seconds': {name: round(s, 4) for name, s in prediction.seconds.items()},
+            'notes': prediction.notes,
+        }
+
+    def _predict(self, name: str, frame: Frame, view: View) -> Prediction:
+        if name == SCAN:
+            assert view.truth is not None
+            return Prediction(mesh=view.truth.mesh.transformed(view.truth.T_camera_object))
+        if name not in self._contenders:
+            self._contenders[name] = make_contender(
+                name, self._out / MEAN_SHAPE, self._settings.timeout
+            )
+        start = time.monotonic()
+        prediction = self._contenders[name].predict(frame, view.mask, self._settings.seed)
+        seconds = prediction.seconds or {'total': time.monotonic() - start}
+        points = prediction.points if prediction.mesh is None else prediction.mesh.vertices
+        if points is None or not len(points) or not np.isfinite(points).all():
+            raise LiftError(ErrorCode.NO_SURFACE, 'The prediction is empty or not finite.')
+        size = np.ptp(points, axis=0)
+        notes = {**prediction.notes, 'box_mm': [round(1000.0 * float(side), 1) for side in size]}
+        return replace(prediction, seconds=seconds, notes=notes)
+
+    def _make_view(self, subject: BenchObject | Path, number: int) -> View:
+        if isinstance(subject, Path):
+            frame, mask, truth = read_real(subject, self._data)
+            return View(frame, mask, truth, {})
+        settings = self._settings
+        mesh = self._mesh(subject)
+        occluders = None
+        if settings.occluded:
+            occluders = draw_occluders(self._objects, subject, number, settings.seed)
+        made = make_bench_scene(subject, mesh, number, settings.seed, occluders=occluders)
+        scene = made.scene
+        return View(
+            scene.frame,
+            choose_mask(scene.mask, scene.detection, settings.mask),
+            Truth(scene.mesh, scene.T_camera_object),
+            {
+                'scene_seed': made.seed,
+                'azimuth_deg': round(scene.azimuth, 2),
+                'elevation_deg': round(scene.elevation, 2),
+                'distance_m': round(scene.distance, 4),
+                'occlusion': round(scene.occlusion, 4),
+            },
+        )
+
+
+#: Where a run keeps the mean shape of the training split, in its folder of results.
+MEAN_SHAPE = 'mean_shape.npz'
+
+
+def strip_path(out: Path, track: str, contender: str, scene: str) -> Path:
+    """Return where the pictures of a prediction are kept for the sheet."""
+    return out / 'strips' / f'{track}_{contender}' / f'{scene}.jpg'
+
+
+def failure(error: Exception) -> Row:
+    """Return the part of a row that tells an error; its shares count as 0."""
+    if isinstance(error, LiftError):
+        code, message = error.code, error.message
+    elif isinstance(error, MemoryError):
+        code, message = ErrorCode.OUT_OF_MEMORY, 'The memory ran out.'
+    else:
+        code, message = ErrorCode.INTERNAL, f'{type(error).__name__}: {error}'
+    row: Row = {'ok': False, 'error': {'code': code.value, 'message': message}, **FAILED}
+    if code is ErrorCode.INTERNAL:
+        row['error']['trace'] = ''.join(traceback.format_exception(error)[-3:])
+    return row
+
+
+def _load(entry: BenchObject) -> Mesh:
+    return entry.load()

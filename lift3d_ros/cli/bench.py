@@ -1,0 +1,151 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""``lift3d bench``: methods and baselines on scenes of scanned objects, in one table."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+import shlex
+import sys
+
+#: What --quick sets.
+_QUICK_OBJECTS = 20
+_QUICK_VIEWS = 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.epilog = (
+        'Results are kept as they come: the same command goes on where an interrupted run '
+        'stopped. `lift3d bench node` measures what ROS adds to a lift.'
+    )
+    what = parser.add_argument_group('what is measured')
+    what.add_argument(
+        '--data', type=Path, metavar='DIR',
+        help='objects: a folder with manifest.json, or with .glb, .obj, .ply or .stl, metric, z up'
+    )
+    what.add_argument(
+        '--split', metavar='NAME',
+        help='part of the data (default: eval where there is one, else everything)')
+    what.add_argument(
+        '--real', type=Path, metavar='DIR',
+        help='scene folders of real frames instead; meta.json may name mesh (below --data) and '
+        'pose, others are lifted for their size'
+    )
+    what.add_argument(
+        '--methods', nargs='+', metavar='NAME',
+        help='methods, or single baselines (default: geometric and the default method)')
+    what.add_argument('--no-baselines', action='store_true', help='the named methods alone')
+    scenes = parser.add_argument_group('scenes')
+    scenes.add_argument(
+        '--track', nargs='+', default=['rgbd'], metavar='TRACK',
+        help='rgbd: depth and gravity are given, rgb: gravity alone, rgb-blind: neither '
+        '(default: rgbd)'
+    )
+    scenes.add_argument(
+        '--mask', default='exact', metavar='KIND',
+        help='exact, or noisy: with the errors of a detector (default: exact)'
+    )
+    scenes.add_argument(
+        '--occluded', action='store_true', help='with another object standing in front')
+    scenes.add_argument(
+        '--views', type=_positive, metavar='N', help='scenes of each object (default: 2)')
+    scenes.add_argument(
+        '--objects', type=_positive, metavar='N', help='only N objects, evenly spread')
+    scenes.add_argument(
+        '--quick', action='store_true',
+        help=f'{_QUICK_OBJECTS} objects, {_QUICK_VIEWS} views, geometric and baselines')
+    scenes.add_argument(
+        '--seed', type=_seed, default=0, metavar='N',
+        help='same seed, same scenes and meshes (default: 0)'
+    )
+    parser.add_argument(
+        '--grasp', action='store_true',
+        help='plan grasps of an 80 mm jaw on the predictions and try them on the scans')
+    parser.add_argument(
+        '--out', type=Path, default=Path('bench_out'), metavar='DIR',
+        help='results, report.md, report.json and sheet.png (default: bench_out)'
+    )
+    parser.add_argument(
+        '--fresh', action='store_true', help='drop the results that --out holds and begin anew')
+    parser.add_argument(
+        '--jobs', type=_positive, metavar='N', default=_cores(),
+        help='processes (default: one for each core, %(default)s here)')
+    parser.add_argument(
+        '--timeout', type=float, default=600.0, metavar='S',
+        help='seconds after which a lift is given up as failed (default: 600)'
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """
+    Run or resume the benchmark; return 0 if every lift succeeded, else 1.
+
+    Raises ``LiftError`` for data, methods, tracks or splits that do not exist, and for a folder
+    of results that cannot be written.
+    """
+    from lift3d_ros.bench.baselines import BASELINES
+    from lift3d_ros.bench.mean_shape import MeanShape
+    from lift3d_ros.bench.run import run_bench
+    from lift3d_ros.bench.settings import Settings
+    from lift3d_ros.lifter import DEFAULT_METHOD
+
+    methods = options.methods or ['geometric', *([] if options.quick else [DEFAULT_METHOD])]
+    baselines = [] if options.no_baselines else [*BASELINES, MeanShape.name]
+    settings = Settings(
+        contenders=tuple(dict.fromkeys([*baselines, *methods])),
+        tracks=tuple(dict.fromkeys(options.track)),
+        mask=options.mask,
+        occluded=options.occluded,
+        views=options.views or _QUICK_VIEWS,
+        grasp=options.grasp,
+        seed=options.seed,
+        timeout=options.timeout,
+    )
+    failed = run_bench(
+        settings,
+        options.out,
+        data=options.data,
+        split=options.split,
+        count=options.objects or (_QUICK_OBJECTS if options.quick else None),
+        real=options.real,
+        jobs=options.jobs,
+        fresh=options.fresh,
+        command=shlex.join(['lift3d', *sys.argv[1:]]),
+    )
+    return 1 if failed else 0
+
+
+def _cores() -> int:
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError('must be 1 or more')
+    return number
+
+
+def _seed(text: str) -> int:
+    seed = int(text)
+    if seed < 0:
+        raise argparse.ArgumentTypeError('a seed is not negative')
+    return seed
