@@ -26,6 +26,8 @@ from concurrent.futures import Future
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+import itertools
 import multiprocessing
 import os
 import signal
@@ -51,54 +53,62 @@ def run_tasks(
     Yield the rows of each task as they come, in any order.
 
     ``make_worker``, which can be pickled, is called once in each of ``jobs`` processes; with one
-    job all is done in this process. A task whose process dies is given one more chance alone, and
-    is then a failure.
+    job all is done in this process. Neighbouring tasks of one scene go to one process, which makes
+    the scene once. A task whose process dies is a failure, and the process is replaced.
     """
     if jobs == 1:
         worker = make_worker()
         for task in tasks:
             yield worker.run(task)
         return
-    waiting = deque(tasks)
-    while waiting:
-        running: dict[Future[list[Row]], Task] = {}
-        with _pool(make_worker, jobs) as pool:
-            try:
-                while waiting or running:
-                    while waiting and len(running) < jobs:
-                        task = waiting.popleft()
-                        running[pool.submit(_run, task)] = task
-                    done, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        rows = future.result()
-                        del running[future]
-                        yield rows
-            except BrokenProcessPool:
-                # Which of them was at fault cannot be told from here.
-                pass
-        for task in running.values():
-            yield _run_alone(task, make_worker)
+    scenes = deque(deque(group) for _, group in itertools.groupby(tasks, lambda task: task.scene))
+    own: list[deque[Task]] = [deque() for _ in range(jobs)]
+    running: dict[Future[list[Row]], tuple[int, Task]] = {}
+    with ExitStack() as stack:
+        # One pool for each process: when it breaks, it is known which task was at fault.
+        pools = [stack.enter_context(_process(make_worker, jobs)) for _ in range(jobs)]
+        idle = list(range(jobs))
+        while idle or running:
+            for lane in idle:
+                following = _next(own, scenes, lane)
+                if following is not None:
+                    running[pools[lane].submit(_run, following)] = (lane, following)
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            idle = []
+            for future in done:
+                lane, task = running.pop(future)
+                idle.append(lane)
+                try:
+                    rows = future.result()
+                except BrokenProcessPool:
+                    rows = _died(task)
+                    pools[lane] = stack.enter_context(_process(make_worker, jobs))
+                yield rows
 
 
-def _pool(make_worker: Callable[[], Worker], jobs: int) -> ProcessPoolExecutor:
+def _next(own: list[deque[Task]], scenes: deque[deque[Task]], lane: int) -> Task | None:
+    """Return what a process shall do next: its scene, a new one, or a part of another's."""
+    if not own[lane] and scenes:
+        own[lane] = scenes.popleft()
+    source = own[lane] or max(own, key=len)
+    return source.popleft() if source else None
+
+
+def _process(make_worker: Callable[[], Worker], jobs: int) -> ProcessPoolExecutor:
     for name in _THREAD_LIMITS:
         os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // jobs)))
     # Started afresh, not forked: forking after libraries have started threads may hang.
     return ProcessPoolExecutor(
-        jobs, multiprocessing.get_context('spawn'), _initialise, (make_worker,)
+        1, multiprocessing.get_context('spawn'), _initialise, (make_worker,)
     )
 
 
-def _run_alone(task: Task, make_worker: Callable[[], Worker]) -> list[Row]:
-    try:
-        with _pool(make_worker, 1) as pool:
-            return pool.submit(_run, task).result()
-    except BrokenProcessPool:
-        death = LiftError(
-            ErrorCode.INTERNAL, 'The process died: out of memory, or a fault in native code.'
-        )
-        place = {'scene': task.scene, 'object': task.object, 'contender': task.contender}
-        return [{**place, 'track': track, **failure(death)} for track in task.tracks]
+def _died(task: Task) -> list[Row]:
+    death = LiftError(
+        ErrorCode.INTERNAL, 'The process died: out of memory, or a fault in native code.'
+    )
+    place = {'scene': task.scene, 'object': task.object, 'contender': task.contender}
+    return [{**place, 'track': track, **failure(death)} for track in task.tracks]
 
 
 def _initialise(make_worker: Callable[[], Worker]) -> None:

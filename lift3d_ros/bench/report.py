@@ -36,6 +36,9 @@ from lift3d_ros.bench.summary import tables
 from lift3d_ros.bench.worker import strip_path
 from lift3d_ros.lifter import METHODS
 
+#: Letters of a name that fit below a picture.
+_NAME = 26
+
 #: How many failures a report names; all of them are in report.json.
 _NAMED = 20
 
@@ -118,8 +121,7 @@ def _write_sheets(folder: Path, rows: Sequence[Row], contenders: Sequence[str]) 
                 continue
             path = folder / (f'sheet_{track}_{name}.png' if paths else 'sheet.png')
             page = compose(
-                _captions(folder, sorted(chosen, key=lambda row: -row.get('iou', 0.0))),
-                f'{name}, {track}: error from blue = 0 to red = 5 % of the diagonal',
+                _captions(folder, sorted(chosen, key=lambda row: -row.get('iou', 0.0)))
             )
             _, data = cv2.imencode('.png', page[..., ::-1])
             _write(path, data.tobytes())
@@ -127,21 +129,24 @@ def _write_sheets(folder: Path, rows: Sequence[Row], contenders: Sequence[str]) 
     return paths
 
 
-def _captions(folder: Path, rows: Sequence[Row]) -> list[tuple[Path, str]]:
-    """Return the strip of each row, best first, with what is to be read below it."""
-    labels = {len(rows) - 1: 'WORST: ', len(rows) // 2: 'MEDIAN: ', 0: 'BEST: '}
+def _captions(folder: Path, rows: Sequence[Row]) -> list[tuple[Path, list[str]]]:
+    """Return the strip of each row, best first, with what is to be read below its pictures."""
+    labels = {len(rows) - 1: 'WORST', len(rows) // 2: 'MEDIAN', 0: 'BEST'}
     entries = []
     for index, row in enumerate(rows):
         path = strip_path(folder, row['track'], row['contender'], row['scene'])
+        texts = [row['object'][:_NAME]]
         if 'iou' in row:
-            text = (
-                f'{labels.get(index, "")}{row["object"]}: IoU {row["iou"]:.2f}, F@2% '
-                f'{row["f_2pct"]:.2f}, chamfer {row["chamfer_mm"]:.1f} mm, FS@0.1 '
-                f'{row["aligned_fs_0.1"]:.2f}'
-            )
+            texts += [
+                f'{labels.get(index, "")}',
+                f'IoU {row["iou"]:.2f}',
+                f'F@2% {row["f_2pct"]:.2f}',
+                f'chamfer {row["chamfer_mm"]:.1f} mm',
+                f'FS@0.1 {row["aligned_fs_0.1"]:.2f} aligned',
+            ]
         else:
-            text = f'{row["object"]}: {_size(row)} mm'
-        entries.append((path, text))
+            texts.append(f'{_size(row)} mm')
+        entries.append((path, texts))
     return entries
 
 

@@ -127,8 +127,18 @@ def score(prediction: Prediction, truth: Truth, grasp: bool = False) -> dict[str
         if prediction.confidence is not None:
             figures.update(_calibration(prediction.confidence, mesh, truth))
         if grasp:
-            figures.update(_grasps(mesh, truth))
+            figures.update(score_grasps(mesh, truth))
     return figures
+
+
+def score_grasps(mesh: Mesh, truth: Truth) -> dict[str, Any]:
+    """Return how many grasps were planned on a mesh of the object frame, and which hold."""
+    held = [truth.trial.holds(grasp) for grasp in plan(mesh, _JAW)]
+    return {
+        'grasps': len(held),
+        'grasp_top_1': float(held[0]) if held else 0.0,
+        'grasp_top_10': float(np.mean(held)) if held else 0.0,
+    }
 
 
 def _calibration(confidence: Any, mesh: Mesh, truth: Truth) -> dict[str, Any]:
@@ -139,15 +149,6 @@ def _calibration(confidence: Any, mesh: Mesh, truth: Truth) -> dict[str, Any]:
         'rank_correlation': calibration.rank_correlation(confidence, error),
         'calibration_error': calibration.calibration_error(bins),
         'calibration_bins': bins,
-    }
-
-
-def _grasps(mesh: Mesh, truth: Truth) -> dict[str, Any]:
-    held = [truth.trial.holds(grasp) for grasp in plan(mesh, _JAW)]
-    return {
-        'grasps': len(held),
-        'grasp_top_1': float(held[0]) if held else 0.0,
-        'grasp_top_10': float(np.mean(held)) if held else 0.0,
     }
 
 

@@ -50,7 +50,7 @@ TILE = 180
 
 #: What each picture of a strip shows, from left to right.
 COLUMNS = (
-    'input and mask', 'prediction', 'from behind', 'scan', 'from behind', 'error', 'from behind',
+    'input, mask', 'prediction', 'its back', 'scan', 'its back', 'error, red = 5 %', 'on the back',
 )
 
 #: Error at which the colour is at its end, as a share of the true diagonal.
@@ -107,20 +107,26 @@ def strip(
     return np.concatenate(tiles, axis=1)
 
 
-def compose(rows: Sequence[tuple[Path, str]], heading: str) -> NDArray[np.uint8]:
+def compose(rows: Sequence[tuple[Path, Sequence[str]]]) -> NDArray[np.uint8]:
     """
-    Return strips below each other, each with its caption, uint8 RGB.
+    Return strips below each other, uint8 RGB.
 
-    A strip that cannot be read is left out with its caption.
+    With each comes the text below its pictures, from left to right. A strip that cannot be read
+    is left out.
     """
-    titles: NDArray[np.uint8] = np.full((1, TILE * len(COLUMNS), 3), 255, np.uint8)
-    pages: list[tuple[NDArray[np.uint8], str]] = [(titles, f'{heading}\n{" | ".join(COLUMNS)}')]
-    for path, caption in rows:
-        picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if (
-            path.is_file() and path.stat().st_size) else None
-        if picture is not None:
-            pages.append((np.asarray(picture[..., ::-1], np.uint8), caption))
-    return sheet([[page] for page in pages], tile=TILE * len(COLUMNS))
+    page = []
+    for path, texts in rows:
+        data = np.fromfile(path, np.uint8) if path.is_file() else np.zeros(0, np.uint8)
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+        if picture is None or picture.shape != (TILE, TILE * len(COLUMNS), 3):
+            continue
+        tiles = np.split(np.asarray(picture[..., ::-1], np.uint8), len(COLUMNS), axis=1)
+        below = [*texts, *[''] * len(COLUMNS)]
+        page.append(
+            [(tile, f'{title}\n{text}')
+             for tile, title, text in zip(tiles, COLUMNS, below, strict=False)]
+        )
+    return sheet(page, tile=TILE)
 
 
 def _up(frame: Frame, truth: Truth | None) -> Array:
