@@ -48,7 +48,9 @@ def text_tables(rows: Sequence[Row], contenders: Sequence[str]) -> str:
     parts = []
     for track in summarise(rows):
         chosen = [row for row in rows if row['track'] == track]
-        scored = [row for row in chosen if 'chamfer_mm' in row or not row['ok']]
+        # Of real frames only some have a known mesh.
+        known = {row['scene'] for row in chosen if 'chamfer_mm' in row}
+        scored = [row for row in chosen if track != REAL or row['scene'] in known]
         scenes, objects = ({row[name] for row in scored} for name in ('scene', 'object'))
         if scored:
             parts.append(f'### {track}: {len(objects)} objects, {len(scenes)} scenes')

@@ -148,7 +148,7 @@ def _sides(mesh: Mesh, T_camera_up: Array, radius: float) -> list[NDArray[np.uin
     upright = mesh.transformed(invert(T_camera_up))
     caster = Raycaster([upright])
     camera = Camera.from_fov(TILE, TILE, _FOV)
-    distance = 1.1 * radius / np.sin(np.radians(_FOV / 2.0))
+    distance = 1.2 * radius / np.sin(np.radians(_FOV / 2.0))
     pictures = []
     for azimuth in _SIDES:
         pose = look_at(spherical(azimuth, _ELEVATION, distance), np.zeros(3))

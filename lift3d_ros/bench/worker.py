@@ -119,7 +119,9 @@ class Worker:
         self._used.add(task.contender)
         figures: dict[str, Any] = {}
         if view.truth is not None:
-            figures = score(prediction, view.truth, self._settings.grasp)
+            # Without depth the size is unknown, and a jaw of 80 mm has nothing to be tried on.
+            grasp = self._settings.grasp and frame.depth is not None
+            figures = score(prediction, view.truth, grasp)
         if task.view == 0 and task.contender in METHODS:
             strip = strip_path(self._out, track, task.contender, task.scene)
             write_strip(strip, frame, view.mask, prediction, view.truth)
