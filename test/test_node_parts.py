@@ -162,6 +162,24 @@ def test_a_late_mask_finds_its_image():
     assert topics.newest(without=('mask',), stamp=SECOND // 30).get('image') == 'image 1'
 
 
+def test_a_mask_that_outruns_its_image_waits_for_it():
+    topics = Synchronizer('mask', ('image',), tolerance=0.05)
+    topics.add('image', 10 * SECOND, 'image 0')
+    assert topics.add('mask', 10 * SECOND, 'mask 0').get('image') == 'image 0'
+    # 30 ms later, well within the tolerance of the last image.
+    assert topics.add('mask', 10 * SECOND + 30_000_000, 'mask 1') is None
+    assert topics.add('image', 10 * SECOND + 30_000_000, 'image 1').get('image') == 'image 1'
+
+
+def test_stamps_that_differ_meet_when_nothing_nearer_comes():
+    topics = Synchronizer('mask', ('image',), tolerance=0.05)
+    topics.add('image', 10 * SECOND, 'image')
+    assert topics.add('mask', 10 * SECOND + 20_000_000, 'mask') is None
+    assert topics.newest() is None
+    time.sleep(0.06)
+    assert topics.newest().get('image') == 'image'
+
+
 def test_an_older_match_does_not_come_after_a_newer_one():
     topics = Synchronizer('mask', ('image',), tolerance=0.01)
     topics.add('mask', SECOND, 'old')

@@ -16,7 +16,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 import threading
 from types import TracebackType
 from typing import Any
@@ -25,8 +24,11 @@ from lifecycle_msgs.srv import ChangeState
 from lifecycle_msgs.srv import GetState
 from rclpy.client import Client
 from rclpy.context import Context
+from rclpy.exceptions import InvalidHandle
+from rclpy.executors import Executor
 from rclpy.executors import ExternalShutdownException
 from rclpy.executors import MultiThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.task import Future
 
@@ -34,10 +36,17 @@ from rclpy.task import Future
 class BackgroundNode:
     """A node and the thread that spins it until ``close``."""
 
-    def __init__(self, name: str, context: Context | None = None, threads: int = 2) -> None:
-        """Join the graph under ``name``, with so many threads for callbacks."""
-        self.node = Node(name, context=context)
-        self._executor = MultiThreadedExecutor(threads, context=context)
+    def __init__(
+        self, node: str | Node, context: Context | None = None, threads: int = 2
+    ) -> None:
+        """Spin a node, or a new one of that name, with so many threads for callbacks."""
+        self.node = Node(node, context=context) if isinstance(node, str) else node
+        name = self.node.get_name()
+        self._executor: Executor
+        if threads == 1:
+            self._executor = SingleThreadedExecutor(context=context)
+        else:
+            self._executor = MultiThreadedExecutor(threads, context=context)
         self._executor.add_node(self.node)
         self._clients: dict[str, Client] = {}
         self._stop = Future()
@@ -97,8 +106,14 @@ class BackgroundNode:
 
     def _spin(self) -> None:
         # Not spin() with a wake(): it would go on waiting, since a wake is no work.
-        with suppress(ExternalShutdownException):
-            self._executor.spin_until_future_complete(self._stop)
+        while not self._stop.done():
+            try:
+                self._executor.spin_until_future_complete(self._stop)
+            except ExternalShutdownException:
+                return
+            except InvalidHandle:
+                # Another thread destroyed a subscription while it was being waited for.
+                continue
 
 
 def wait_for(future: Future, timeout: float) -> Any:

@@ -183,11 +183,15 @@ def _stream(
     sent = len(stamps)
     time.sleep(3.0)
     camera.close()
-    behind = []
-    ages = []
+    behind: list[int] = []
+    ages: list[float] = []
+    failed = 0
     offset = time.time_ns() - time.monotonic_ns()
     for arrival, data in arrivals.results:
         result = deserialize_message(data, LiftedObjectArray)
+        if not result.objects:
+            failed += 1
+            continue
         stamp = nanoseconds(result.header.stamp)
         begun = round(1e9 * (arrival - seconds(result.objects[0].compute_time))) + offset
         behind.append(sum(stamp < other <= begun for other in stamps))
@@ -197,6 +201,7 @@ def _stream(
         'stream, frames published': float(sent),
         'stream, frames per second published': sent / (now - start),
         'stream, frames lifted': float(len(arrivals.results)),
+        'stream, frames that gave no object': float(failed),
         'stream, frames dropped (newer came)': _count(arrivals) - dropped,
         'stream, age of a frame when lifted, median ms': float(np.median(ages)),
         'stream, newer frames by then, median': float(np.median(behind)),

@@ -41,6 +41,7 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode
 from rclpy.lifecycle import LifecycleState
 from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy
 from rclpy.qos import qos_profile_sensor_data
@@ -49,7 +50,6 @@ from rclpy.qos import QoSProfile
 from rclpy.qos import ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
-from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
@@ -69,6 +69,7 @@ from lift3d_ros.node import memory
 from lift3d_ros.node import parameters
 from lift3d_ros.node import results
 from lift3d_ros.node import transforms
+from lift3d_ros.node.background import BackgroundNode
 from lift3d_ros.node.camera import ball_frame
 from lift3d_ros.node.markers import MarkerMaker
 from lift3d_ros.node.pipeline import lift_observation
@@ -133,15 +134,14 @@ class LiftNode(LifecycleNode):
         self._kept: OrderedDict[str, Lifted] = OrderedDict()
         self._warned: set[str] = set()
         self._synchronizer: Synchronizer | None = None
+        self._listener: BackgroundNode | None = None
         self._inputs: dict[str, Subscription] = {}
-        self._qos_timer: Timer | None = None
         self._transforms: transforms.Transforms | None = None
         self._last_start = 0.0
         self.add_on_set_parameters_callback(self._check_parameters)
 
-        # Requests wait in their own threads; topics, diagnostics and transitions never do.
+        # Requests wait in their own threads; diagnostics and transitions never do.
         self._requests = ReentrantCallbackGroup()
-        self._topics = MutuallyExclusiveCallbackGroup()
         self._lift_service = self.create_service(
             LiftObject, '~/lift_object', self._on_lift_object, callback_group=self._requests
         )
@@ -215,7 +215,11 @@ class LiftNode(LifecycleNode):
     def _transition(self, step: Callable[[], None], reached: str) -> TransitionCallbackReturn:
         try:
             step()
-        except LiftError as error:
+        except Exception as error:
+            # rclpy would swallow it without a word.
+            if not isinstance(error, LiftError):
+                failure = LiftError(ErrorCode.INTERNAL, f'{type(error).__name__}: {error}')
+                failure.__cause__, error = error, failure
             self._statistics.add_error(error)
             self.get_logger().error(str(error))
             return TransitionCallbackReturn.FAILURE
@@ -256,19 +260,21 @@ class LiftNode(LifecycleNode):
         settings = self._settings
         lifters = Lifters(settings.max_faces)
         self._warm_up(lifters.get(settings.method))
+        self._listener = self._make_listener()
         if settings.target_frame or settings.gravity_frame:
-            self._transforms = transforms.Transforms(self)
+            self._transforms = transforms.Transforms(self._listener.node)
         self._worker.start(lifters)
-        self._subscribe()
+        self._subscribe(self._listener.node)
 
     def _deactivate(self) -> None:
-        self._unsubscribe()
         self._worker.stop(
             LiftError(ErrorCode.NOT_ACTIVE, 'The node was deactivated during the request.')
         )
-        if self._transforms is not None:
-            self._transforms.close()
-            self._transforms = None
+        if self._listener is not None:
+            # All subscriptions go with it, those to the transforms too.
+            self._listener.close()
+        self._listener = self._transforms = self._synchronizer = None
+        self._inputs.clear()
         memory.give_back()
 
     def _clean_up(self) -> None:
@@ -284,8 +290,8 @@ class LiftNode(LifecycleNode):
         frame, mask = ball_frame(160, 120)
         try:
             lifter.lift(frame, mask)
-        except LiftError as error:
-            if error.code in (ErrorCode.OUT_OF_MEMORY, ErrorCode.INTERNAL):
+        except Exception as error:
+            if isinstance(error, LiftError) and error.code is ErrorCode.OUT_OF_MEMORY:
                 raise
             self.get_logger().warning(f'the warm-up found no shape: {error}')
         self.get_logger().info(
@@ -304,7 +310,31 @@ class LiftNode(LifecycleNode):
 
     # --- topics ---------------------------------------------------------------------------------
 
-    def _subscribe(self) -> None:
+    def _make_listener(self) -> BackgroundNode:
+        """
+        Return the node that takes the topics, in a thread of its own.
+
+        rclpy looks at every service, timer and event of an executor for each message; with those
+        of this node 30 frames a second cost most of a core and slowed the worker to a quarter.
+        """
+        overrides = [
+            parameter
+            for name, parameter in self._parameter_overrides.items()
+            if name.startswith('qos_overrides.')
+        ]
+        node = Node(
+            f'{self.get_name()}_listener',
+            namespace=self.get_namespace(),
+            context=self.context,
+            # Names come resolved from this node, its arguments are not meant for the other.
+            use_global_arguments=False,
+            parameter_overrides=overrides,
+            start_parameter_services=False,
+            enable_rosout=False,
+        )
+        return BackgroundNode(node, self.context, threads=1)
+
+    def _subscribe(self, listener: Node) -> None:
         settings = self._settings
         kinds: dict[str, tuple[Any, str]] = {}
         if settings.mask_source == 'detections':
@@ -324,21 +354,21 @@ class LiftNode(LifecycleNode):
         )
         kinds['camera_info'] = (CameraInfo, 'camera_info')
         for name, (kind, topic) in kinds.items():
-            self._listen(name, kind, topic, self._reliability(topic))
+            full = self.resolve_topic_name(topic)
+            self._listen(listener, name, kind, full, self._reliability(full))
         if settings.reliability == 'auto':
-            self._qos_timer = self.create_timer(
-                _QOS_PERIOD, self._match_publishers, callback_group=self._topics
-            )
+            listener.create_timer(_QOS_PERIOD, partial(self._match_publishers, listener))
 
-    def _listen(self, name: str, kind: Any, topic: str, reliability: ReliabilityPolicy) -> None:
+    def _listen(
+        self, listener: Node, name: str, kind: Any, topic: str, reliability: ReliabilityPolicy
+    ) -> None:
         profile = copy(qos_profile_sensor_data)
         profile.reliability = reliability
-        self._inputs[name] = self.create_subscription(
+        self._inputs[name] = listener.create_subscription(
             kind,
             topic,
             partial(self._on_message, self._synchronizer, name),
             profile,
-            callback_group=self._topics,
             qos_overriding_options=QoSOverridingOptions(_OVERRIDABLE),
         )
 
@@ -352,28 +382,19 @@ class LiftNode(LifecycleNode):
         asked = self._settings.reliability
         if asked != 'auto':
             return ReliabilityPolicy[asked.upper()]
-        publishers = self.get_publishers_info_by_topic(self.resolve_topic_name(topic))
+        publishers = self.get_publishers_info_by_topic(topic)
         offered = {info.qos_profile.reliability for info in publishers}
         if offered == {ReliabilityPolicy.RELIABLE}:
             return ReliabilityPolicy.RELIABLE
         return ReliabilityPolicy.BEST_EFFORT
 
-    def _match_publishers(self) -> None:
+    def _match_publishers(self, listener: Node) -> None:
         for name, old in list(self._inputs.items()):
             wanted = self._reliability(old.topic_name)
             if wanted != old.qos_profile.reliability and self.count_publishers(old.topic_name):
                 kind, topic = old.msg_type, old.topic_name
-                self.destroy_subscription(old)
-                self._listen(name, kind, topic, wanted)
-
-    def _unsubscribe(self) -> None:
-        if self._qos_timer is not None:
-            self.destroy_timer(self._qos_timer)
-            self._qos_timer = None
-        for subscription in self._inputs.values():
-            self.destroy_subscription(subscription)
-        self._inputs.clear()
-        self._synchronizer = None
+                listener.destroy_subscription(old)
+                self._listen(listener, name, kind, topic, wanted)
 
     def _on_message(self, synchronizer: Synchronizer, name: str, message: Any) -> None:
         match = synchronizer.add(name, nanoseconds(message.header.stamp), message)

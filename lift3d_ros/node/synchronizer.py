@@ -24,6 +24,7 @@ from dataclasses import field
 import threading
 import time
 from typing import Any
+from typing import NamedTuple
 
 #: A stamp that falls back by more than this means another clock or a bag that starts again.
 _JUMP = 1_000_000_000
@@ -41,9 +42,15 @@ class Match:
         return self.messages.get(topic)
 
 
+class _Stamped(NamedTuple):
+    stamp: int
+    message: Any
+    arrival: float
+
+
 @dataclass
 class _Topic:
-    buffer: deque[tuple[int, Any]]
+    buffer: deque[_Stamped]
     received: int = 0
     times: deque[float] = field(default_factory=lambda: deque(maxlen=20))
 
@@ -56,6 +63,10 @@ class Synchronizer:
     often. ``others`` must have a message within ``tolerance`` seconds of its stamp. ``steady``
     topics change so rarely that their nearest message is right whatever its stamp, as with a
     camera_info that a driver latches. Safe to use from several threads.
+
+    A message that is near but older than the reference is not taken before a newer one of its
+    topic has come or ``tolerance`` seconds have passed: the one of the very instant may still be
+    under way.
     """
 
     def __init__(
@@ -82,15 +93,16 @@ class Synchronizer:
         """Take a message; return the match that it completes, if that is newer than the last."""
         with self._lock:
             entry = self._topics[topic]
+            now = time.monotonic()
             entry.received += 1
-            entry.times.append(time.monotonic())
+            entry.times.append(now)
             buffer = entry.buffer
-            if buffer and topic not in self.steady and stamp < buffer[-1][0] - _JUMP:
+            if buffer and topic not in self.steady and stamp < buffer[-1].stamp - _JUMP:
                 for other in self._topics.values():
                     other.buffer.clear()
                 self._last = None
                 self.jumps += 1
-            buffer.append((stamp, message))
+            buffer.append(_Stamped(stamp, message, now))
             match = self._newest()
             if match is None or (self._last is not None and match.stamp <= self._last):
                 return None
@@ -112,34 +124,38 @@ class Synchronizer:
     ) -> Match | None:
         needed = [name for name in (self.reference, *self.others) if name not in without]
         if stamp is not None:
-            return self._at(stamp, needed)
+            return self._at(stamp, needed, True)
         if not needed:
             return None
-        stamps = sorted({entry[0] for entry in self._topics[needed[0]].buffer}, reverse=True)
-        for candidate in stamps:
-            match = self._at(candidate, needed)
+        now = time.monotonic()
+        references = self._topics[needed[0]].buffer
+        for reference in sorted(references, key=lambda entry: entry.stamp, reverse=True):
+            settled = now - reference.arrival > self.tolerance
+            match = self._at(reference.stamp, needed, settled)
             if match is not None:
                 return match
         return None
 
-    def _at(self, stamp: int, needed: Iterable[str]) -> Match | None:
+    def _at(self, stamp: int, needed: Iterable[str], settled: bool) -> Match | None:
         messages = {}
         for name in needed:
             nearest = self._nearest(name, stamp)
-            if nearest is None or abs(nearest[0] - stamp) > self.tolerance * 1e9:
+            if nearest is None or abs(nearest.stamp - stamp) > self.tolerance * 1e9:
                 return None
-            messages[name] = nearest[1]
+            if not settled and max(e.stamp for e in self._topics[name].buffer) < stamp:
+                return None
+            messages[name] = nearest.message
         for name in self.steady:
             nearest = self._nearest(name, stamp)
             if nearest is None:
                 return None
-            messages[name] = nearest[1]
+            messages[name] = nearest.message
         return Match(stamp, messages)
 
-    def _nearest(self, name: str, stamp: int) -> tuple[int, Any] | None:
+    def _nearest(self, name: str, stamp: int) -> _Stamped | None:
         # Of equally near ones the one that came last.
         buffer = reversed(self._topics[name].buffer)
-        return min(buffer, key=lambda entry: abs(entry[0] - stamp), default=None)
+        return min(buffer, key=lambda entry: abs(entry.stamp - stamp), default=None)
 
     def received(self, topic: str) -> int:
         """Return how many messages of a topic came."""
@@ -167,12 +183,12 @@ class Synchronizer:
             if silent:
                 return f'nothing received: no {", no ".join(silent)} yet'
             reference = next(name for name in names if name not in self.steady)
-            stamp = self._topics[reference].buffer[-1][0]
+            stamp = self._topics[reference].buffer[-1].stamp
             for name in names:
                 nearest = self._nearest(name, stamp)
                 if nearest is None or name == reference or name in self.steady:
                     continue
-                difference = 1e-9 * (nearest[0] - stamp)
+                difference = 1e-9 * (nearest.stamp - stamp)
                 if abs(difference) > self.tolerance:
                     return (
                         f'{reference} received, no {name} within {self.tolerance:g} s of it: the '
@@ -180,4 +196,6 @@ class Synchronizer:
                         f'{"later" if difference > 0.0 else "earlier"}; do both carry the stamp '
                         'of the camera?'
                     )
+            if self._at(stamp, [n for n in names if n not in self.steady], True) is not None:
+                return None
             return f'no instant at which all of {", ".join(names)} were received'

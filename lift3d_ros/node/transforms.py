@@ -45,7 +45,7 @@ def is_available() -> bool:
 
 
 class Transforms:
-    """Listens to the tree from its making until ``close``."""
+    """Listens to the tree as long as its node is spun."""
 
     def __init__(self, node: Node) -> None:
         """Subscribe to /tf and /tf_static; raises ``LiftError(NO_TRANSFORM)`` without tf2_ros."""
@@ -56,11 +56,6 @@ class Transforms:
         self._tf2_ros = tf2_ros
         self._buffer = tf2_ros.Buffer(node=node)
         self._listener: Any = tf2_ros.TransformListener(self._buffer, node, spin_thread=False)
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._listener.unregister()
-        self._listener = None
 
     def lookup(self, target: str, source: str, stamp: TimeMsg, timeout: float) -> Array:
         """
