@@ -20,14 +20,14 @@ What papers on single images report, because their predictions have neither scal
 protocol, after TripoSR (2024, section 4: search over the rotation for the least chamfer distance,
 then ICP) and InstantMesh (2024: cube [-1, 1]^3):
 
-1. Both surfaces, 10,000 points each, are moved and scaled so that their bounding boxes, along the
-   true object's axes (z up), are centred at 0 and the longest side is 2.
+1. Both surfaces, 10,000 points each, are normalised: moved and scaled so that their bounding
+   boxes, along the true object's axes (z up), are centred at 0 and the longest side is 2.
 2. The prediction is turned about z by every multiple of 10 degrees and tipped about the
-   horizontal axis across the camera's view by -30, -15, 0, 15 and 30 degrees; 512 points of each
-   surface give the chamfer distance.
-3. The three best are normalised again and refined by point-to-point ICP (Besl and McKay, 1992),
-   rigid, at most 40 steps, pairs up to 0.4 apart. Of the six, before and after, the one with the
-   least chamfer distance counts.
+   horizontal axis across the camera's view by -30, -15, 0, 15 and 30 degrees, each time
+   normalised anew; 512 points of each surface give the chamfer distance.
+3. The three best are refined by point-to-point ICP (Besl and McKay, 1992), rigid, at most 40
+   steps, pairs up to 0.4 apart, normalised again, since the box of a shape depends on its turn,
+   and refined once more. Of all these the one with the least chamfer distance counts.
 
 CD is the mean of both directions' mean distances, unsquared. FS@t is the F-score at the distance
 t in that cube: t = 0.1 is 5 % of the longest side. In a cube of side 1, as some papers take it,
@@ -88,9 +88,13 @@ def align(
     turns = _turns(towards_camera)
     errors = _search(moving[_spread(len(moving), _SEARCH_POINTS)],
                      fixed[_spread(len(fixed), _SEARCH_POINTS)], turns)
-    starts = [normalise(moving @ turns[k].T) for k in np.argsort(errors, kind='stable')[:_REFINED]]
-    # Where the closest points mislead, ICP makes it worse: its start is a candidate too.
-    candidates = starts + [_icp(start, fixed) for start in starts]
+    # Where the closest points mislead, ICP makes it worse: every stage is a candidate.
+    candidates = []
+    for index in np.argsort(errors, kind='stable')[:_REFINED]:
+        start = normalise(moving @ turns[index].T)
+        refined = _icp(start, fixed)
+        again = normalise(refined)
+        candidates += [start, refined, again, _icp(again, fixed)]
     few = fixed[_spread(len(fixed), _ICP_POINTS)]
     rough = [distances(c[_spread(len(c), _ICP_POINTS)], few).chamfer() for c in candidates]
     best = candidates[int(np.argmin(rough))]
@@ -126,10 +130,13 @@ def _turns(towards_camera: ArrayLike) -> Array:
 
 def _search(moving: Array, fixed: Array, turns: Array) -> Array:
     """Return the chamfer distance at each rotation, (k,)."""
+    turned = moving @ turns.transpose(0, 2, 1)
+    low, high = turned.min(axis=1, keepdims=True), turned.max(axis=1, keepdims=True)
+    middle, scale = 0.5 * (low + high), 2.0 / (high - low).max(axis=2, keepdims=True)
+    forth = cKDTree(fixed).query((turned - middle) * scale)[0].mean(axis=1)
     # Turning one set is turning the other backwards, so that either tree is built once.
-    forth = cKDTree(fixed).query(moving @ turns.transpose(0, 2, 1))[0].mean(axis=1)
-    back = cKDTree(moving).query(fixed @ turns)[0].mean(axis=1)
-    return 0.5 * (forth + back)
+    back = cKDTree(moving).query((fixed / scale + middle) @ turns)[0].mean(axis=1)
+    return 0.5 * (forth + back * scale[:, 0, 0])
 
 
 def _icp(moving: Array, fixed: Array) -> Array:

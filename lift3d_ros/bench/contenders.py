@@ -54,6 +54,7 @@ class MethodContender:
             confidence=shape.confidence,
             seconds=shape.seconds,
             notes={
+                'size_mm': [round(1000.0 * float(side), 1) for side in shape.size],
                 'scale_source': shape.scale_source,
                 'elevation_deg': shape.elevation,
                 'elevation_source': shape.elevation_source,

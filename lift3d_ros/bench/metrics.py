@@ -41,6 +41,18 @@ SAMPLES = 10_000
 LATTICE = 48
 
 
+def _fibonacci_sphere(count: int) -> Array:
+    """Return ``count`` directions (n, 3) spread evenly over the sphere, none along an axis."""
+    z = 1.0 - 2.0 * (np.arange(count) + 0.5) / count
+    turn = np.pi * (1.0 + np.sqrt(5.0)) * (np.arange(count) + 0.37)
+    radius = np.sqrt(1.0 - z**2)
+    return np.stack([radius * np.cos(turn), radius * np.sin(turn), z], axis=1)
+
+
+#: Rays that ask whether a point is inside an open scan.
+_DIRECTIONS = _fibonacci_sphere(7)
+
+
 class Solid:
     """A mesh made ready for questions about points: how far, and inside or not."""
 
@@ -54,6 +66,7 @@ class Solid:
             o3d.core.Tensor.from_numpy(np.ascontiguousarray(mesh.vertices, np.float32)),
             o3d.core.Tensor.from_numpy(np.ascontiguousarray(mesh.faces, np.uint32)),
         )
+        self._closed = mesh.is_watertight()
         self.low = mesh.vertices.min(axis=0).astype(np.float64)
         self.high = mesh.vertices.max(axis=0).astype(np.float64)
 
@@ -65,12 +78,21 @@ class Solid:
         """
         Return which points (..., 3) lie inside.
 
-        Scans have small holes, so that a single ray may count wrongly: the majority of three rays
-        decides (Open3D's ``compute_occupancy``).
+        A ray from inside leaves a closed mesh through an odd number of faces. Scans have holes,
+        through which some rays leave uncounted: there the majority of seven rays, spread over all
+        directions, decides.
         """
-        return np.asarray(
-            self._scene.compute_occupancy(self._tensor(points), nsamples=3).numpy() > 0.5
-        )
+        tensor = self._tensor(points)
+        if self._closed:
+            # Three rays, for one may run along an edge.
+            return np.asarray(self._scene.compute_occupancy(tensor, nsamples=3).numpy() > 0.5)
+        odd = np.zeros(np.shape(points)[:-1], np.int32)
+        rays = np.empty((*np.shape(points)[:-1], 6), np.float32)
+        rays[..., :3] = points
+        for direction in _DIRECTIONS:
+            rays[..., 3:] = direction
+            odd += self._scene.count_intersections(self._tensor(rays)).numpy() % 2
+        return odd > len(_DIRECTIONS) // 2
 
     def cast(self, origins: Floats, directions: Floats) -> tuple[Array, Array]:
         """
@@ -161,8 +183,8 @@ def volume_iou(predicted: Mesh | Solid, true: Mesh | Solid, lattice: int = LATTI
     Return intersection over union of the enclosed volumes, 0 to 1.
 
     Both are probed at ``lattice`` points along each side of the box around both (the volumetric
-    IoU of Mescheder et al., Occupancy Networks, 2019). A scan that is not closed has no inside;
-    there the majority of three rays decides, see ``Solid.contains``.
+    IoU of Mescheder et al., Occupancy Networks, 2019). In a scan that is not closed the majority
+    of rays tells what is inside, see ``Solid.contains``.
     """
     a = predicted if isinstance(predicted, Solid) else Solid(predicted)
     b = true if isinstance(true, Solid) else Solid(true)

@@ -165,17 +165,18 @@ def _curves(rows: Sequence[Row], contenders: Sequence[str]) -> str:
 
 
 def _sizes(rows: Sequence[Row], contenders: Sequence[str]) -> str:
-    body = [['', 'frame', 'box in the camera frame, mm', 'IoU', 'chamfer mm']]
+    body = [['', 'frame', 'length x width x height, mm', 'confidence', 's']]
     for row in sorted(rows, key=lambda row: (row['scene'], contenders.index(row['contender']))):
-        size = _size(row) if row['ok'] else row['error']['code']
-        scores = [f'{row[name]:.{digits}f}' if name in row and row['ok'] else '-'
-                  for name, digits in (('iou', 3), ('chamfer_mm', 2))]
-        body.append([row['contender'], row['scene'], size, *scores])
+        if row['contender'] not in METHODS:
+            continue
+        cells = [row['error']['code'], '-', '-'] if not row['ok'] else [
+            _size(row), f'{row["notes"]["confidence"]:.2f}', f'{row["seconds"]["total"]:.2f}']
+        body.append([row['contender'], row['scene'], *cells])
     return _markdown(body)
 
 
 def _size(row: Row) -> str:
-    return ' x '.join(f'{side:.0f}' for side in row['notes']['box_mm'])
+    return ' x '.join(f'{side:.0f}' for side in row['notes']['size_mm'])
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:

@@ -133,7 +133,8 @@ def cell(value: Mean | None, column: Column) -> str:
         return '-'
     numbers = [f'{column.factor * x:.{column.digits}f}'
                for x in (value.mean, value.low, value.high)]
-    return f'{numbers[0]} [{numbers[1]}, {numbers[2]}]' if column.interval else numbers[0]
+    interval = column.interval and value.objects > 1
+    return f'{numbers[0]} [{numbers[1]}, {numbers[2]}]' if interval else numbers[0]
 
 
 def mean_over_objects(rows: Sequence[Row], figure: str, seed: int = 0) -> Mean | None:

@@ -146,9 +146,7 @@ class Worker:
         points = prediction.points if prediction.mesh is None else prediction.mesh.vertices
         if points is None or not len(points) or not np.isfinite(points).all():
             raise LiftError(ErrorCode.NO_SURFACE, 'The prediction is empty or not finite.')
-        size = np.ptp(points, axis=0)
-        notes = {**prediction.notes, 'box_mm': [round(1000.0 * float(side), 1) for side in size]}
-        return replace(prediction, seconds=seconds, notes=notes)
+        return replace(prediction, seconds=seconds)
 
     def _make_view(self, subject: BenchObject | Path, number: int) -> View:
         if isinstance(subject, Path):
