@@ -171,7 +171,8 @@ build_interfaces() {
   colcon --log-base "$workspace/log" build --base-paths "$root" \
     --build-base "$workspace/build" --install-base "$workspace/install" --symlink-install \
     --event-handlers console_direct+ \
-    --cmake-args "-DPython3_EXECUTABLE=$venv/bin/python" -DBUILD_TESTING=OFF
+    --cmake-args "-DPython3_EXECUTABLE=$venv/bin/python" -DBUILD_TESTING=OFF \
+    -DLIFT3D_INSTALL_LIBRARY=OFF
   python -c 'from lift3d_ros.msg import LiftedObject; LiftedObject()'
 }
 

@@ -166,7 +166,7 @@ def _hides_its_foot(
     size = float(np.ptp(points, axis=0).max())
     for share in (0.0, 0.25, 0.5):
         u, v, _ = observation.camera.project(dropped + share * size / length * away)
-        u, v = (np.nan_to_num(a, nan=-1e6).astype(np.float32) for a in (u, v))
-        if (sample(observation.outline, u, v) > 0.0).mean() > 0.4:
+        column, row = (np.nan_to_num(a, nan=-1e6).astype(np.float32) for a in (u, v))
+        if (sample(observation.outline, column, row) > 0.0).mean() > 0.4:
             return True
     return False
