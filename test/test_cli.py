@@ -98,7 +98,7 @@ def test_the_help_names_every_command_and_loads_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    'arguments', [[], ['fly'], ['lift'], ['lift', 'scene'], ['bench'], ['lift', '--out', 'x']]
+    'arguments', [[], ['fly'], ['lift'], ['lift', 'scene'], ['lift', '--out', 'x']]
 )
 def test_a_command_line_that_says_too_little_is_a_usage_error(arguments):
     done = lift3d(*arguments)
