@@ -137,9 +137,12 @@ def hull(points: Array) -> Mesh:
     except QhullError as error:
         raise LiftError(ErrorCode.NO_SURFACE, 'The points lie in one plane.') from error
     vertices = np.asarray(solid.vertices, np.float32)
-    return Mesh(
+    mesh = Mesh(
         vertices, np.asarray(solid.faces, np.int32), np.full(vertices.shape, _GREY, np.uint8)
     )
+    if mesh.volume() < 1e-6 * float(np.linalg.norm(np.ptp(points, axis=0))) ** 3:
+        raise LiftError(ErrorCode.NO_SURFACE, 'The points lie in one plane.')
+    return mesh
 
 
 def up_direction(frame: Frame) -> Array:

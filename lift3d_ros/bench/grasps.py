@@ -90,8 +90,10 @@ _OBSTACLE_POINTS = 4000
 #: A finger keeps this far from the table, metres.
 _TABLE_GAP = 0.001
 
-#: Grasps whose centres are nearer than this, metres, are one and the same.
-_SAME = 0.01
+#: Grasps whose centres are nearer than this, metres, and whose closing axes differ by less than
+#: that cosine tells, are one and the same.
+_SAME_PLACE = 0.01
+_SAME_AXIS = float(np.cos(np.radians(30.0)))
 
 
 def plan(mesh: Mesh, jaw: Jaw, count: int = 10, seed: int = 0) -> list[Grasp]:
@@ -117,9 +119,10 @@ def plan(mesh: Mesh, jaw: Jaw, count: int = 10, seed: int = 0) -> list[Grasp]:
     for index in np.argsort(-quality, kind='stable'):
         if len(found) >= 3 * count:
             break
-        if any(np.linalg.norm(g.centre - centres[index]) < _SAME for _, g in found):
+        frames = _approaches(second[index] - first[index])
+        if any(_same(grasp, centres[index], frames[0][:, 0]) for _, grasp in found):
             continue
-        for axes in _approaches(second[index] - first[index]):
+        for axes in frames:
             grasp = Grasp(centres[index], axes)
             if is_free(grasp, jaw, obstacles, floor):
                 steepness = -float(axes[2, 2])
@@ -184,6 +187,11 @@ def _pairs(
     good = np.isfinite(distance) & (width < 0.95 * jaw.opening) & (width > 0.002)
     good &= square > _cone(jaw.friction)
     return points[good], (points - width[:, None] * normals)[good], square[good]
+
+
+def _same(grasp: Grasp, centre: Array, closing: Array) -> bool:
+    near = float(np.linalg.norm(grasp.centre - centre)) < _SAME_PLACE
+    return near and abs(float(grasp.axes[:, 0] @ closing)) > _SAME_AXIS
 
 
 def _approaches(closing: Array) -> list[Array]:

@@ -157,7 +157,7 @@ def _surface(field: Array, level: float) -> Mesh:
     padded = np.pad(field, 1)
     vertices, faces, _, _ = marching_cubes(padded, level, gradient_direction='ascent')
     # The middle of cell i, after padding at index i + 1, lies at (i + 0.5) / cells - 0.5.
-    vertices = (vertices - 0.5) / _CELLS - 0.5
+    vertices = np.clip((vertices - 0.5) / _CELLS - 0.5, -0.5, 0.5)
     mesh = Mesh(
         vertices.astype(np.float32),
         faces.astype(np.int32),
