@@ -125,7 +125,7 @@ def test_the_mean_shape_is_kept_and_put_where_the_object_is_seen(training, ball,
     average(training[:1]).write(tmp_path / 'mean.npz')
     shape = make_contender('mean', tmp_path / 'mean.npz', 60.0)
     found = figures(ball, shape.predict(ball.frame, ball.mask, 0))
-    # Smaller than the ball: what grazes the view has no readings, the foot is hidden.
+    # Smaller than the ball: its foot is hidden.
     assert found['iou'] > 0.45
     assert found['centre_mm'] < 15.0
     assert found['scale_error'] < 0.25

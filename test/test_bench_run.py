@@ -22,6 +22,7 @@ from functools import partial
 import json
 import os
 from pathlib import Path
+import re
 import resource
 import subprocess
 import sys
@@ -35,6 +36,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from lift3d_ros.bench import publish
 from lift3d_ros.bench import run as run_module
 from lift3d_ros.bench.prediction import Prediction
 from lift3d_ros.bench.processes import run_tasks
@@ -500,6 +502,33 @@ def test_a_strip_shows_error_where_the_prediction_is_wrong():
     assert wrong[middle][0] > wrong[middle][2]
     without = strip(scene.frame, scene.mask, truth.mesh.transformed(scene.T_camera_object), None)
     assert np.ptp(without[:, 3 * TILE:]) == 0
+
+
+# The page of the documentation
+
+
+def test_reports_and_sheets_are_put_into_a_page(whole, tmp_path):
+    page = tmp_path / 'page.md'
+    page.write_text(f'Before.\n<!-- bench: {whole.name} -->\nold\n<!-- end -->\nAfter.\n')
+    options = ['--runs', str(whole.parent), '--page', str(page)]
+    assert publish.main(options) == 0
+    once = page.read_text()
+    assert publish.main(options) == 0
+    assert page.read_text() == once
+    assert once.startswith('Before.')
+    assert once.endswith('After.\n')
+    assert 'old' not in once.splitlines()
+    for picture in re.findall(r'\((images/.*?)\)', once):
+        assert 10_000 < (tmp_path / picture).stat().st_size < 1_500_000
+    assert once.count('![') == 2
+
+
+def test_a_page_that_names_a_missing_run_is_left_as_it_is(tmp_path, capsys):
+    page = tmp_path / 'page.md'
+    page.write_text('<!-- bench: none -->\n<!-- end -->\n')
+    assert publish.main(['--runs', str(tmp_path), '--page', str(page)]) == 1
+    assert page.read_text() == '<!-- bench: none -->\n<!-- end -->\n'
+    assert 'none' in capsys.readouterr().err
 
 
 # The command

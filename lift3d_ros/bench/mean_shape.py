@@ -89,7 +89,7 @@ class MeanShape:
         if frame.depth is None:
             T, extents = _fit_to_outline(frame, mask, up)
         else:
-            T, extents = _fit_to_points(observed_points(frame, mask), up)
+            T, extents = _fit_to_points(frame, mask, up)
         scaled = Mesh(
             (self.mesh.vertices * extents).astype(np.float32), self.mesh.faces, self.mesh.colors
         )
@@ -166,16 +166,22 @@ def _surface(field: Array, level: float) -> Mesh:
     return mesh if mesh.volume() > 0.0 else Mesh(mesh.vertices, mesh.faces[:, ::-1], mesh.colors)
 
 
-def _fit_to_points(points: Array, up: Array) -> tuple[Array, Array]:
+def _fit_to_points(
+    frame: Frame, mask: NDArray[np.bool_], up: Array
+) -> tuple[Array, Array]:
     """
     Return pose and extents (along the view, across it, up; metres) of the object.
 
-    What is seen across and upwards is taken as it is. Along the view only the near side is seen:
-    the object is as deep as seen, and at least as deep as the lesser of width and height.
+    Across the view it is as wide as the mask, upwards as high as the readings. Along the view only
+    the near side is seen: it is as deep as seen, and at least as the lesser of width and height.
     """
+    points = observed_points(frame, mask)
     axes = frame_from_up(up, points.mean(axis=0))
-    local = points @ axes
-    low, high = np.percentile(local, [0.5, 99.5], axis=0)
+    low, high = np.percentile(points @ axes, [0.5, 99.5], axis=0)
+    # Surface that grazes the view has no readings; the outline is seen all the same.
+    v, u = np.nonzero(mask)
+    outline = frame.camera.unproject(u, v, float(np.median(points[:, 2]))) @ axes[:, 1]
+    low[1], high[1] = np.percentile(outline, [0.1, 99.9])
     extents = np.maximum(high - low, 1e-3)
     extents[0] = max(extents[0], min(extents[1], extents[2]))
     middle = low + 0.5 * extents

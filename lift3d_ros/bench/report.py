@@ -110,29 +110,20 @@ def write_reports(
     return paths + _write_sheets(folder, rows, contenders)
 
 
-def _write_sheets(folder: Path, rows: Sequence[Row], contenders: Sequence[str]) -> list[Path]:
-    paths: list[Path] = []
-    for track in summarise(rows):
-        for name in [name for name in contenders if name in METHODS]:
-            chosen = [
-                row for row in rows
-                if row['track'] == track and row['contender'] == name
-                and strip_path(folder, track, name, row['scene']).is_file() and row['ok']
-            ]
-            if not chosen:
-                continue
-            path = folder / (f'sheet_{track}_{name}.png' if paths else 'sheet.png')
-            page = compose(
-                _captions(folder, sorted(chosen, key=lambda row: -row.get('iou', 0.0)))
-            )
-            _, data = cv2.imencode('.png', page[..., ::-1])
-            _write(path, data.tobytes())
-            paths.append(path)
-    return paths
+def shown_rows(folder: Path, rows: Sequence[Row], track: str, name: str) -> list[Row]:
+    """Return the rows of a method in a track of which there are pictures."""
+    return [
+        row for row in rows
+        if row['track'] == track and row['contender'] == name and row['ok']
+        and strip_path(folder, track, name, row['scene']).is_file()
+    ]
 
 
-def _captions(folder: Path, rows: Sequence[Row]) -> list[tuple[Path, list[str]]]:
+def captions(folder: Path, rows: Sequence[Row]) -> list[tuple[Path, list[str]]]:
     """Return the strip of each row, best first, with what is to be read below its pictures."""
+    # Without depth nothing is at its place, and shape alone tells good from bad.
+    measure = 'iou' if any(row.get('iou', 0.0) > 0.2 for row in rows) else 'aligned_fs_0.1'
+    rows = sorted(rows, key=lambda row: -row.get(measure, 0.0))
     labels = {len(rows) - 1: 'WORST', len(rows) // 2: 'MEDIAN', 0: 'BEST'}
     entries = []
     for index, row in enumerate(rows):
@@ -150,6 +141,21 @@ def _captions(folder: Path, rows: Sequence[Row]) -> list[tuple[Path, list[str]]]
             texts.append(f'{_size(row)} mm')
         entries.append((path, texts))
     return entries
+
+
+def _write_sheets(folder: Path, rows: Sequence[Row], contenders: Sequence[str]) -> list[Path]:
+    paths: list[Path] = []
+    for track in summarise(rows):
+        for name in [name for name in contenders if name in METHODS]:
+            chosen = shown_rows(folder, rows, track, name)
+            if not chosen:
+                continue
+            path = folder / (f'sheet_{track}_{name}.png' if paths else 'sheet.png')
+            page = compose(captions(folder, chosen))
+            _, data = cv2.imencode('.png', page[..., ::-1])
+            _write(path, data.tobytes())
+            paths.append(path)
+    return paths
 
 
 def _curves(rows: Sequence[Row], contenders: Sequence[str]) -> str:

@@ -121,7 +121,11 @@ class Worker:
         if view.truth is not None:
             # Without depth the size is unknown, and a jaw of 80 mm has nothing to be tried on.
             grasp = self._settings.grasp and frame.depth is not None
-            figures = score(prediction, view.truth, grasp)
+            judged = prediction
+            if prediction.notes.get('scale_source') == 'unknown':
+                # Where nothing can be at its place, confidence in the place says nothing.
+                judged = replace(prediction, confidence=None)
+            figures = score(judged, view.truth, grasp)
         if task.view == 0 and task.contender in METHODS:
             strip = strip_path(self._out, track, task.contender, task.scene)
             write_strip(strip, frame, view.mask, prediction, view.truth)
