@@ -43,6 +43,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+import pytest
 from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import SetParameters
 import rclpy
@@ -174,7 +175,7 @@ class NodeProcess:
         self.process = subprocess.Popen(
             self._command,
             cwd=root,
-            env={**os.environ, 'RCUTILS_COLORIZED_OUTPUT': '0'},
+            env={**os.environ, 'RCUTILS_COLORIZED_OUTPUT': '0', 'PYTHONFAULTHANDLER': '1'},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -227,7 +228,8 @@ class NodeProcess:
         try:
             self.log, _ = self.process.communicate(timeout=15.0)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            # Where every thread stands, for whoever reads the failure.
+            self.process.send_signal(signal.SIGABRT)
             self.log, _ = self.process.communicate()
-            raise
+            pytest.fail(f'the node did not end:\n{self.log}')
         return self.process.returncode

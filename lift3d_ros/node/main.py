@@ -24,6 +24,7 @@ from collections.abc import Sequence
 import signal
 import sys
 import threading
+import time
 
 import rclpy
 from rclpy.exceptions import InvalidParameterTypeException
@@ -37,6 +38,9 @@ from rclpy.task import Future
 
 from lift3d_ros.node import memory
 from lift3d_ros.node.node import LiftNode
+
+#: Seconds between two looks at whether a signal came.
+_POLL = 0.1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,22 +59,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.remove('--autostart')
         overrides.append(Parameter('autostart', value=True))
     memory.keep()
-    # Our own handlers: running requests get their answer before the context goes.
-    stop = threading.Event()
+    # Our own handlers: running requests get their answer before the context goes. They only take
+    # a note, since a handler that takes a lock may find it held by what it interrupts.
+    signals: list[int] = []
     before = {
-        number: signal.signal(number, lambda *_: stop.set())
+        number: signal.signal(number, lambda number, _: signals.append(number))
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     rclpy.init(args=['lift3d', *given], signal_handler_options=SignalHandlerOptions.NO)
     try:
-        return _run(overrides, stop)
+        return _run(overrides, signals)
     finally:
         rclpy.try_shutdown()
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _run(overrides: list[Parameter], stop: threading.Event) -> int:
+def _run(overrides: list[Parameter], signals: list[int]) -> int:
     try:
         node = LiftNode(parameter_overrides=overrides)
     except (
@@ -87,8 +92,9 @@ def _run(overrides: list[Parameter], stop: threading.Event) -> int:
     try:
         if node.get_parameter('autostart').value:
             status = _autostart(node)
-        if status == 0:
-            stop.wait()
+        # In steps, since a signal that the kernel gives to another thread interrupts no wait here.
+        while status == 0 and not signals:
+            time.sleep(_POLL)
     finally:
         if node.state != 'finalized':
             node.trigger_shutdown()
