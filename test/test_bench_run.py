@@ -421,6 +421,14 @@ def test_a_cloud_that_fails_does_not_get_a_volume():
     assert means['f_2pct'].mean == pytest.approx(0.25)
 
 
+def test_means_are_told_apart_by_category():
+    rows = [row('a', iou=0.8, chamfer_mm=1.0, f_2pct=0.9, category='box'),
+            row('b', iou=0.2, chamfer_mm=9.0, f_2pct=0.2, category='mug')]
+    text = text_tables(rows, ['hull'])
+    assert '| box (1) | mug (1) |' in text
+    assert 'by category' not in text_tables(rows[:1], ['hull'])
+
+
 def test_the_text_is_a_table_of_even_columns_and_names_failures():
     error = {'code': 'NO_SURFACE', 'message': 'nothing'}
     text = text_tables(

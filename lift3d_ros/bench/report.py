@@ -31,6 +31,7 @@ from lift3d_ros.bench.results import Row
 from lift3d_ros.bench.settings import REAL
 from lift3d_ros.bench.sheet import compose
 from lift3d_ros.bench.summary import calibration_curve
+from lift3d_ros.bench.summary import mean_over_objects
 from lift3d_ros.bench.summary import summarise
 from lift3d_ros.bench.summary import tables
 from lift3d_ros.bench.worker import strip_path
@@ -56,6 +57,10 @@ def text_tables(rows: Sequence[Row], contenders: Sequence[str]) -> str:
             parts.append(f'### {track}: {len(objects)} objects, {len(scenes)} scenes')
             for heading, body in tables(scored, contenders, track):
                 parts += [f'{heading}', _markdown(body)]
+        figure, name = ('iou', 'IoU') if track == 'rgbd' else ('aligned_fs_0.1', 'FS@0.1')
+        by_category = _by_category(chosen, contenders, figure)
+        if by_category:
+            parts += [f'{name} by category, and how many objects it has', by_category]
         if track == REAL:
             parts += ['### real: sizes of what was made of each frame', _sizes(chosen, contenders)]
         curves = _curves(chosen, contenders)
@@ -156,6 +161,28 @@ def _write_sheets(folder: Path, rows: Sequence[Row], contenders: Sequence[str]) 
             _write(path, data.tobytes())
             paths.append(path)
     return paths
+
+
+def _by_category(rows: Sequence[Row], contenders: Sequence[str], figure: str) -> str:
+    """Return the means of a figure by category, where there are several."""
+    categories = sorted({row.get('category', '') for row in rows} - {''})
+    if len(categories) < 2:
+        return ''
+    body = [['']]
+    for category in categories:
+        objects = {row['object'] for row in rows if row.get('category') == category}
+        body[0].append(f'{category} ({len(objects)})')
+    # What never has the figure, such as a cloud a volume, does not get one by failing either.
+    able = {row['contender'] for row in rows if row['ok'] and figure in row}
+    for contender in [name for name in contenders if name in able]:
+        means = [
+            mean_over_objects(
+                [row for row in rows
+                 if row['contender'] == contender and row.get('category') == category], figure)
+            for category in categories
+        ]
+        body.append([contender, *('-' if m is None else f'{m.mean:.2f}' for m in means)])
+    return _markdown(body)
 
 
 def _curves(rows: Sequence[Row], contenders: Sequence[str]) -> str:

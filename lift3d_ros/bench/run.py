@@ -92,7 +92,8 @@ def run_bench(
         partial(Worker, settings, objects, out, data or Path()),
         min(jobs, max(len(tasks), 1)),
     )
-    rows = results.rows()
+    categories = {entry.name: entry.category for entry in objects if entry.category}
+    rows = [{**row, 'category': categories.get(row['object'], '')} for row in results.rows()]
     shown = list(dict.fromkeys([*settings.contenders, *sorted({r['contender'] for r in rows})]))
     print(f'\n{text_tables(rows, shown)}')
     try:
