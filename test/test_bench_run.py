@@ -22,6 +22,7 @@ from functools import partial
 import json
 import os
 from pathlib import Path
+import pickle
 import re
 import resource
 import subprocess
@@ -43,6 +44,7 @@ from lift3d_ros.bench.processes import run_tasks
 from lift3d_ros.bench.real import find_real
 from lift3d_ros.bench.real import read_real
 from lift3d_ros.bench.report import text_tables
+from lift3d_ros.bench.results import CannotWriteError
 from lift3d_ros.bench.results import Results
 from lift3d_ros.bench.run import run_bench
 from lift3d_ros.bench.scenes import find_objects
@@ -88,6 +90,8 @@ def whole(data, tmp_path_factory):
 
 def rows_of(out):
     """Return the rows of a folder of results by their keys."""
+    if not (out / 'rows.jsonl').exists():
+        return {}
     rows = [json.loads(line) for line in (out / 'rows.jsonl').read_text().splitlines()]
     found = {(row['scene'], row['track'], row['contender']): row for row in rows}
     assert len(found) == len(rows)
@@ -341,6 +345,15 @@ def test_a_disk_that_fills_up_ends_the_run_with_what_to_do(data, tmp_path, monke
     message = refusal(run_bench, Settings(('partial',), views=1), tmp_path, data=data, count=1)
     assert 'No space left on device' in message
     assert 'goes on from there' in message
+
+
+def test_a_picture_that_cannot_be_written_is_no_failure_of_the_method(data, tmp_path):
+    (tmp_path / 'strips').write_text('')
+    message = refusal(run_bench, Settings(('geometric',), views=1), tmp_path, data=data, count=1)
+    assert 'strips' in message
+    assert not rows_of(tmp_path)
+    assert str(pickle.loads(pickle.dumps(CannotWriteError(tmp_path, OSError(28, 'full'))))) == (
+        str(CannotWriteError(tmp_path, OSError(28, 'full'))))
 
 
 def test_a_folder_that_cannot_be_made_is_named(data, tmp_path):

@@ -38,6 +38,23 @@ def key(row: Row) -> Key:
     return row['scene'], row['track'], row['contender']
 
 
+class CannotWriteError(LiftError):
+    """``LiftError(INTERNAL)`` for results that do not reach the disk; it ends a run."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        """Say what cannot be written and why."""
+        super().__init__(
+            ErrorCode.INTERNAL,
+            f'{path} cannot be written: {error.strerror or error}. What was written before is '
+            'kept; the same command goes on from there once there is room and permission.',
+        )
+        self._causes = path, error
+
+    def __reduce__(self) -> Any:
+        """Pickle by what it was made of, so that the error crosses process borders whole."""
+        return type(self), self._causes
+
+
 class Results:
     """
     A folder with ``rows.jsonl``, one row a line, and ``run.json``, what all rows share.
@@ -58,7 +75,7 @@ class Results:
             self._check_identity(identity)
             self._rows = {key(row): row for row in self._read()}
         except OSError as error:
-            raise _cannot_write(folder, error) from error
+            raise CannotWriteError(folder, error) from error
 
     def __len__(self) -> int:
         """Return how many rows there are."""
@@ -82,7 +99,7 @@ class Results:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise _cannot_write(self._path, error) from error
+            raise CannotWriteError(self._path, error) from error
         self._rows.update({key(row): row for row in new})
 
     def _check_identity(self, identity: dict[str, Any]) -> None:
@@ -123,11 +140,3 @@ class Results:
                 ) from error
             rows.append(row)
         return rows
-
-
-def _cannot_write(path: Path, error: OSError) -> LiftError:
-    return LiftError(
-        ErrorCode.INTERNAL,
-        f'{path} cannot be written: {error.strerror or error}. What was written before is kept; '
-        'the same command goes on from there once there is room and permission.',
-    )

@@ -35,6 +35,7 @@ from lift3d_ros.bench.processes import run_tasks
 from lift3d_ros.bench.real import find_real
 from lift3d_ros.bench.report import text_tables
 from lift3d_ros.bench.report import write_reports
+from lift3d_ros.bench.results import CannotWriteError
 from lift3d_ros.bench.results import Results
 from lift3d_ros.bench.results import Row
 from lift3d_ros.bench.scenes import BenchObject
@@ -85,7 +86,7 @@ def run_bench(
         )
     tasks = _remaining(plan_tasks(settings, objects, frames), results)
     if len(results):
-        print(f'{len(results)} rows of an earlier run in {out} are kept')
+        print(f'{len(results)} rows of an earlier run in {out} are kept; --fresh measures anew')
     _execute(
         tasks,
         results,
@@ -101,9 +102,7 @@ def run_bench(
         for path in write_reports(out, rows, shown, run, command):
             print(path)
     except OSError as error:
-        raise LiftError(
-            ErrorCode.INTERNAL, f'The report in {out} cannot be written: {error.strerror}.'
-        ) from error
+        raise CannotWriteError(out, error) from error
     return sum(not row['ok'] for row in rows)
 
 
@@ -138,9 +137,7 @@ def _prepare_mean(out: Path, objects: Sequence[BenchObject], split: str | None) 
     try:
         average(train).write(out / MEAN_SHAPE)
     except OSError as error:
-        raise LiftError(
-            ErrorCode.INTERNAL, f'{out / MEAN_SHAPE} cannot be written: {error.strerror}.'
-        ) from error
+        raise CannotWriteError(out / MEAN_SHAPE, error) from error
     return True
 
 

@@ -34,6 +34,7 @@ from lift3d_ros.bench.contenders import make_contender
 from lift3d_ros.bench.prediction import Contender
 from lift3d_ros.bench.prediction import Prediction
 from lift3d_ros.bench.real import read_real
+from lift3d_ros.bench.results import CannotWriteError
 from lift3d_ros.bench.results import Row
 from lift3d_ros.bench.scenes import BenchObject
 from lift3d_ros.bench.scenes import draw_occluders
@@ -54,6 +55,14 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import Frame
 from lift3d_ros.lifter import METHODS
 from lift3d_ros.shape import Mesh
+
+#: Where a run keeps the mean shape of the training split, in its folder of results.
+MEAN_SHAPE = 'mean_shape.npz'
+
+
+def strip_path(out: Path, track: str, contender: str, scene: str) -> Path:
+    """Return where the pictures of a prediction are kept for the sheet."""
+    return out / 'strips' / f'{track}_{contender}' / f'{scene}.jpg'
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +96,12 @@ class Worker:
         self._view = functools.lru_cache(maxsize=2)(self._make_view)
 
     def run(self, task: Task) -> list[Row]:
-        """Return a row for each track of the task; whatever fails is a row with its error."""
+        """
+        Return a row for each track of the task; whatever fails is a row with its error.
+
+        Raises ``LiftError(INTERNAL)`` where the pictures for the sheet cannot be written: a full
+        disk is no failure of a method.
+        """
         rows = []
         for track in task.tracks:
             start = time.monotonic()
@@ -99,6 +113,8 @@ class Worker:
             }
             try:
                 row.update(self._measure(task, track))
+            except CannotWriteError:
+                raise
             except Exception as error:
                 row.update(failure(error))
             row['wall_seconds'] = round(time.monotonic() - start, 3)
@@ -127,8 +143,7 @@ class Worker:
                 judged = replace(prediction, confidence=None)
             figures = score(judged, view.truth, grasp)
         if task.view == 0 and task.contender in METHODS:
-            strip = strip_path(self._out, track, task.contender, task.scene)
-            write_strip(strip, frame, view.mask, prediction, view.truth)
+            self._draw(strip_path(self._out, track, task.contender, task.scene), view, prediction)
         return {
             'ok': True,
             'error': None,
@@ -151,6 +166,12 @@ class Worker:
         if points is None or not len(points) or not np.isfinite(points).all():
             raise LiftError(ErrorCode.NO_SURFACE, 'The prediction is empty or not finite.')
         return replace(prediction, seconds=seconds)
+
+    def _draw(self, path: Path, view: View, prediction: Prediction) -> None:
+        try:
+            write_strip(path, view.frame, view.mask, prediction, view.truth)
+        except OSError as error:
+            raise CannotWriteError(path, error) from error
 
     def _make_view(self, subject: BenchObject | Path, number: int) -> View:
         if isinstance(subject, Path):
@@ -175,15 +196,6 @@ class Worker:
                 'occlusion': round(scene.occlusion, 4),
             },
         )
-
-
-#: Where a run keeps the mean shape of the training split, in its folder of results.
-MEAN_SHAPE = 'mean_shape.npz'
-
-
-def strip_path(out: Path, track: str, contender: str, scene: str) -> Path:
-    """Return where the pictures of a prediction are kept for the sheet."""
-    return out / 'strips' / f'{track}_{contender}' / f'{scene}.jpg'
 
 
 def failure(error: Exception) -> Row:
