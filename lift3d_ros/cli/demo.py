@@ -32,7 +32,7 @@ from typing import NoReturn
 from lift3d_ros.cli.ros import module_command
 from lift3d_ros.cli.ros import require_ros
 
-#: The scene that comes with the package: a mug on a table.
+#: The scene that comes with the package: a bottle on a table.
 DEMO_SCENE = Path(__file__).parent.parent / 'data' / 'demo_scene'
 
 #: Other robots on the network shall not answer, nor listen, unless the user has set otherwise.
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
         '--scene', type=Path, default=DEMO_SCENE, metavar='DIR',
-        help='scene folder (default: the packaged one, a mug on a table)',
+        help='scene folder (default: the packaged one, a bottle on a table)',
     )
     parser.add_argument(
         '--out', type=Path, default=Path('demo/out'), metavar='DIR',
