@@ -15,11 +15,13 @@
 """
 From a frame and a mask to the whole shape of the object.
 
-frame, mask --crop_object--> ObjectView --method--> Shape
+The way is ``frame, mask -> crop_object -> ObjectView -> method -> Shape``::
 
-lifter = Lifter('geometric')
-shape = lifter.lift(frame, mask)
-shape.mesh_in_camera().export(Path('mug.glb'))
+    lifter = Lifter('geometric')
+    shape = lifter.lift(frame, mask)
+    shape.mesh_in_camera().export(Path('mug.glb'))
+
+The methods are in ``lift3d_ros.methods``, one file each, and tell their own story in ``lift``.
 """
 
 from __future__ import annotations

@@ -15,12 +15,16 @@
 """
 A client of the node for programs: lift, is_done, feedback, cancel, result.
 
-with LiftClient() as client:
-client.lift()
-while not client.is_done():
-time.sleep(0.1)
-for lifted in client.result().result.objects:
-print(lifted.id, lifted.size)
+For example::
+
+    with LiftClient() as client:
+        client.lift()
+        while not client.is_done():
+            time.sleep(0.1)
+        for lifted in client.result().result.objects:
+            print(lifted.id, lifted.size)
+
+It makes a node and a thread of its own where it is given none.
 """
 
 from __future__ import annotations
