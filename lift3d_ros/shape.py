@@ -91,6 +91,23 @@ class Mesh:
         length = np.linalg.norm(normals, axis=1, keepdims=True)
         return (normals / np.maximum(length, 1e-20)).astype(np.float32)
 
+    def sample(
+        self, count: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """
+        Spread ``count`` points evenly by area over the surface.
+
+        Returns the face of each (n,) and the weights (n, 3) of that face's corners.
+        """
+        a, b, c = (self.vertices[self.faces[:, k]].astype(np.float64) for k in range(3))
+        area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+        # Stratified along the cumulated area, so that no patch is left bare by chance.
+        steps = (np.arange(count) + rng.random(count)) / count * area.sum()
+        chosen = np.minimum(np.searchsorted(np.cumsum(area), steps), len(area) - 1)
+        # Uniform on a triangle: Osada et al., Shape Distributions, 2002, equation 1.
+        root, other = np.sqrt(rng.random(count)), rng.random(count)
+        return chosen, np.stack([1.0 - root, root * (1.0 - other), root * other], axis=1)
+
     def export(
         self, path: Path, vertex_attributes: dict[str, NDArray[np.float32]] | None = None
     ) -> None:
@@ -191,22 +208,12 @@ class Shape:
 
     def cloud(self, count: int, seed: int = 0) -> Cloud:
         """Return ``count`` points spread evenly by area over the mesh, in the object frame."""
-        rng = np.random.default_rng(seed)
-        faces = self.mesh.faces
-        corners = self.mesh.vertices[faces].astype(np.float64)
-        area = np.linalg.norm(
-            np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
-        )
-        # Stratified along the cumulated area, so that no patch is left bare by chance.
-        steps = (np.arange(count) + rng.random(count)) / count * area.sum()
-        chosen = np.minimum(np.searchsorted(np.cumsum(area), steps), len(faces) - 1)
-        # Uniform on a triangle: Osada et al., Shape Distributions, 2002, equation 1.
-        root, other = np.sqrt(rng.random(count)), rng.random(count)
-        weights = np.stack([1.0 - root, root * (1.0 - other), root * other], axis=1)
-        corner = faces[chosen]
+        chosen, weights = self.mesh.sample(count, np.random.default_rng(seed))
+        corner = self.mesh.faces[chosen]
+        places = self.mesh.vertices[corner].astype(np.float64)
         blend = np.einsum('ijk,ij->ik', self.mesh.colors[corner].astype(np.float64), weights)
         return Cloud(
-            np.einsum('ijk,ij->ik', corners[chosen], weights).astype(np.float32),
+            np.einsum('ijk,ij->ik', places, weights).astype(np.float32),
             np.rint(blend).astype(np.uint8),
             np.einsum('ij,ij->i', self.confidence[corner], weights).astype(np.float32),
             np.einsum('ij,ij->i', self.observed[corner].astype(np.float64), weights) > 0.5,

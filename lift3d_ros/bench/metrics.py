@@ -119,18 +119,12 @@ def sample_surface(mesh: Mesh, count: int = SAMPLES, seed: int = 0) -> Array:
 
 def sample_with_normals(mesh: Mesh, count: int, seed: int = 0) -> tuple[Array, Array]:
     """Return points as ``sample_surface`` does, and the unit normals (n, 3) of their faces."""
-    rng = np.random.default_rng(seed)
-    corners = mesh.vertices[mesh.faces].astype(np.float64)
+    chosen, weights = mesh.sample(count, np.random.default_rng(seed))
+    corners = mesh.vertices[mesh.faces[chosen]].astype(np.float64)
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    area = np.linalg.norm(normals, axis=1)
-    # Stratified along the cumulated area, so that no patch is left bare by chance.
-    steps = (np.arange(count) + rng.random(count)) / count * area.sum()
-    chosen = np.minimum(np.searchsorted(np.cumsum(area), steps), len(area) - 1)
-    # Uniform on a triangle: Osada et al., Shape Distributions, 2002, equation 1.
-    root, other = np.sqrt(rng.random((count, 1))), rng.random((count, 1))
-    a, b, c = corners[chosen].transpose(1, 0, 2)
-    points = (1.0 - root) * a + root * (1.0 - other) * b + root * other * c
-    return points, normals[chosen] / np.maximum(area[chosen, None], 1e-20)
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    points = np.einsum('ijk,ij->ik', corners, weights)
+    return points, normals / np.maximum(length, 1e-20)
 
 
 @dataclass(frozen=True, eq=False)
