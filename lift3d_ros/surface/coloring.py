@@ -27,6 +27,14 @@ from lift3d_ros.surface.observation import sample
 from lift3d_ros.surface.support import Support
 from lift3d_ros.surface.symmetry import Hypothesis
 
+#: Share of the observed vertices within 1 % of the diagonal of the scan, on 110 scenes of scans
+#: of the train split.
+OBSERVED = 0.97
+
+#: Value and slope of the line through the same share of the guessed vertices, over the share of
+#: the votes.
+GUESSED = (0.27, 0.42)
+
 
 def paint(
     observation: Observation,
@@ -89,10 +97,11 @@ def agreement(
     tolerance: float,
 ) -> NDArray[np.float32]:
     """
-    Return the share of the hypotheses' votes that put the surface at each vertex, (n,), 0 to 1.
+    Return how probably each vertex lies within 1 % of the diagonal of the true surface, (n,).
 
-    A hypothesis agrees where its own surface runs within ``tolerance`` metres of the vertex; what
-    the camera or the support plane shows, all agree on.
+    A hypothesis votes for a vertex where its own surface runs within ``tolerance`` metres of it;
+    what the camera or the support plane shows, all agree on. ``OBSERVED`` and ``GUESSED`` turn
+    the share of the votes into the probability.
     """
     own = observation.solid(vertices)
     floor = support.height(vertices).astype(np.float32)
@@ -101,4 +110,5 @@ def agreement(
     for hypothesis in hypotheses:
         surface = np.minimum(hypothesis.solid(observation, vertices), bounds)
         total += np.float32(hypothesis.weight) * (np.abs(surface) < tolerance)
-    return np.where(observed, np.float32(0.95), np.float32(0.9) * total)
+    base, slope = GUESSED
+    return np.where(observed, np.float32(OBSERVED), np.float32(base) + np.float32(slope) * total)
