@@ -16,7 +16,9 @@
 """
 Put the reports of finished runs into a page of the documentation.
 
-python -m lift3d_ros.bench.publish --runs bench_out --page docs/benchmark.md
+For example::
+
+    python -m lift3d_ros.bench.publish --runs bench_out --page docs/benchmark.md
 
 Between ``<!-- bench: NAME -->`` and ``<!-- end -->`` of the page the report of the run in the
 folder NAME is written anew, and a sheet of each of its methods and tracks beside it.
