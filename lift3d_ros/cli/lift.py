@@ -18,17 +18,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
-from collections.abc import Iterator
-from contextlib import contextmanager
 import json
 import math
 from pathlib import Path
 import resource
-import signal
-import threading
+import sys
 import time
 import traceback
-from types import FrameType
 from typing import Any
 from typing import TYPE_CHECKING
 
@@ -102,10 +98,7 @@ def run(options: argparse.Namespace) -> int:
     done = 0
     # On a terminal a bar; elsewhere ``write`` is all that remains, one line for each scene.
     bar_format = '{percentage:3.0f} %|{bar}| {elapsed}<{remaining}{postfix}'
-    with (
-        _interrupts() as interrupted,
-        tqdm(total=len(scenes), disable=None, leave=False, bar_format=bar_format) as bar,
-    ):
+    with tqdm(total=len(scenes), disable=None, leave=False, bar_format=bar_format) as bar:
         for index, (name, folder) in enumerate(scenes.items()):
 
             def show(
@@ -117,31 +110,10 @@ def run(options: argparse.Namespace) -> int:
             report, line = _lift(lifter, name, folder, options, show)
             done += report['ok']
             bar.write(line)
-            if interrupted.is_set():
-                raise KeyboardInterrupt
+            # Into a pipe or a log each line shall come when its scene is done, not at the end.
+            sys.stdout.flush()
     print(f'{done} of {len(scenes)} scenes lifted, results in {options.out}')
     return 0 if done == len(scenes) else 1
-
-
-@contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """
-    Remember Ctrl-C while the block runs; yield the event that tells of it.
-
-    It raises ``KeyboardInterrupt`` at once, as ever; but where that is raised inside a destructor
-    or a callback of a library in C, Python can only print and drop it.
-    """
-    interrupted = threading.Event()
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        interrupted.set()
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGINT, handle)
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def _seed(text: str) -> int:
