@@ -52,6 +52,7 @@ TOPICS = {
 PARAMETERS = {
     'mode': (str, 'continuous or on_request'),
     'method': (str, 'how the whole of an object is found; `lift3d methods` lists them'),
+    'device': (str, 'cpu, or cuda where the method can use it'),
     'mask_source': (str, 'binary, label or detections'),
     'image_transport': (str, 'raw or compressed'),
     'target_frame': (str, 'frame of the results, by tf2; without it the optical frame'),

@@ -64,16 +64,22 @@ METHODS: dict[str, Callable[..., Method]] = {
 
 DEFAULT_METHOD = 'geometric'
 
+#: Where a lift may be computed.
+DEVICES = ('cpu', 'cuda')
+
 
 class Lifter:
     """A method, loaded once, for any number of frames. Not to be shared between threads."""
 
-    def __init__(self, method: str = DEFAULT_METHOD, max_faces: int = 20_000) -> None:
+    def __init__(
+        self, method: str = DEFAULT_METHOD, max_faces: int = 20_000, device: str = 'cpu'
+    ) -> None:
         """
         Choose the method; nothing is loaded yet.
 
-        ``max_faces`` bounds every mesh. Raises ``LiftError(BAD_REQUEST)`` for an unknown method
-        or a bound that no closed mesh can keep.
+        ``max_faces`` bounds every mesh, ``device`` is one of ``DEVICES``. Raises
+        ``LiftError(BAD_REQUEST)`` for an unknown method, a bound that no closed mesh can keep, or
+        a device that the method cannot use.
         """
         if method not in METHODS:
             raise LiftError(
@@ -83,6 +89,12 @@ class Lifter:
         if max_faces < 100:
             raise LiftError(
                 ErrorCode.BAD_REQUEST, f'max_faces is {max_faces}; it must be at least 100.'
+            )
+        if device != 'cpu':
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                f'The method "{method}" runs on the CPU alone, not on "{device}"; choose the '
+                'device cpu.',
             )
         self.name = method
         self._method = METHODS[method](max_faces=max_faces)

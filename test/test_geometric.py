@@ -233,6 +233,12 @@ def test_unknown_method_names_the_known_ones() -> None:
     assert caught.value.code is ErrorCode.BAD_REQUEST
 
 
+def test_a_device_that_the_method_cannot_use_is_refused() -> None:
+    with pytest.raises(LiftError, match='CPU alone') as caught:
+        Lifter('geometric', device='cuda')
+    assert caught.value.code is ErrorCode.BAD_REQUEST
+
+
 def test_empty_mask(can: TableScene) -> None:
     assert code_of(can.frame, np.zeros_like(can.mask)) is ErrorCode.EMPTY_MASK
 

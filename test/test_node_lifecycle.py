@@ -100,6 +100,7 @@ def test_an_unknown_parameter_is_reported(graph, tmp_path):
 @pytest.mark.parametrize(('name', 'value', 'word'), [
     ('max_faces', 7, 'max_faces'),
     ('method', 'magic', 'geometric'),
+    ('device', 'abacus', 'cuda'),
     ('timeout', 'soon', 'timeout'),
 ])
 def test_a_parameter_that_is_refused_ends_the_start_with_a_sentence(graph, name, value, word):

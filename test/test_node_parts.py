@@ -216,7 +216,7 @@ def test_complaints_name_what_is_missing():
 @pytest.fixture()
 def worker():
     worker = Worker(2, lambda job: None)
-    worker.start(Lifters(1000))
+    worker.start(Lifters(1000, 'cpu'))
     yield worker
     worker.stop(LiftError(ErrorCode.NOT_ACTIVE, 'over'))
 
@@ -280,7 +280,7 @@ def test_an_unforeseen_error_does_not_end_the_worker(worker):
 
 def test_stopping_ends_what_runs_and_what_waits():
     worker = Worker(2, lambda job: None)
-    worker.start(Lifters(1000))
+    worker.start(Lifters(1000, 'cpu'))
 
     def until_cancelled(job, lifters):
         while not job.is_cancelled():

@@ -83,12 +83,7 @@ def run(options: argparse.Namespace) -> int:
     from lift3d_ros.lifter import DEFAULT_METHOD
     from lift3d_ros.lifter import Lifter
 
-    lifter = Lifter(options.method or DEFAULT_METHOD)
-    if options.device == 'cuda':
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
-            f'The method "{lifter.name}" runs on the CPU alone; leave out --device cuda.',
-        )
+    lifter = Lifter(options.method or DEFAULT_METHOD, device=options.device)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -228,7 +228,7 @@ class LiftNode(LifecycleNode):
 
     def _configure(self) -> None:
         settings = self._settings
-        Lifter(settings.method, settings.max_faces)
+        Lifter(settings.method, settings.max_faces, settings.device)
         if settings.target_frame or settings.gravity_frame:
             if not transforms.is_available():
                 raise LiftError(ErrorCode.NO_TRANSFORM, transforms.MISSING)
@@ -258,7 +258,7 @@ class LiftNode(LifecycleNode):
 
     def _activate(self) -> None:
         settings = self._settings
-        lifters = Lifters(settings.max_faces)
+        lifters = Lifters(settings.max_faces, settings.device)
         self._warm_up(lifters.get(settings.method))
         self._listener = self._make_listener()
         if settings.target_frame or settings.gravity_frame:
@@ -471,7 +471,7 @@ class LiftNode(LifecycleNode):
         settings = self._settings
         # An unknown method shall not wait in the queue to hear so.
         method = request.method or settings.method
-        Lifter(method, settings.max_faces)
+        Lifter(method, settings.max_faces, settings.device)
         limit = seconds(request.timeout) or settings.timeout
         query = Query(request.selector, method, request.seed or settings.seed)
         observation = self._observe(request)

@@ -28,6 +28,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from lift3d_ros.lifter import DEFAULT_METHOD
+from lift3d_ros.lifter import DEVICES
 from lift3d_ros.lifter import METHODS
 
 #: Parameters of ROS itself, which any node may be given.
@@ -81,6 +82,9 @@ SPECS: dict[str, Spec] = {
         DEFAULT_METHOD,
         'How the whole of an object is found; requests may name another.',
         choices=tuple(METHODS),
+    ),
+    'device': Spec(
+        'cpu', 'Where the method computes; not every method can use cuda.', choices=DEVICES
     ),
     'max_faces': Spec(20_000, 'Triangles of a mesh, at most.', 100, 500_000),
     'seed': Spec(
@@ -207,6 +211,7 @@ class Settings:
 
     mode: str
     method: str
+    device: str
     max_faces: int
     seed: int
     timeout: float

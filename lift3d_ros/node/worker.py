@@ -33,15 +33,16 @@ _POLL = 0.02
 class Lifters:
     """The lifters of a worker, by method, made when first needed."""
 
-    def __init__(self, max_faces: int) -> None:
-        """Bound every mesh to ``max_faces``."""
+    def __init__(self, max_faces: int, device: str) -> None:
+        """Bound every mesh to ``max_faces``, and compute on ``device``."""
         self._max_faces = max_faces
+        self._device = device
         self._lifters: dict[str, Lifter] = {}
 
     def get(self, method: str) -> Lifter:
         """Return the lifter of a method, loaded; raises ``LiftError``."""
         if method not in self._lifters:
-            lifter = Lifter(method, self._max_faces)
+            lifter = Lifter(method, self._max_faces, self._device)
             lifter.load()
             self._lifters[method] = lifter
         return self._lifters[method]
