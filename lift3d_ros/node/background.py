@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import TracebackType
 from typing import Any
 
@@ -31,6 +32,9 @@ from rclpy.executors import MultiThreadedExecutor
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.task import Future
+
+#: Seconds that a server is given to discover a new client.
+_ACQUAINTANCE = 0.3
 
 
 class BackgroundNode:
@@ -83,10 +87,15 @@ class BackgroundNode:
         """
         # Kept until the node goes: destroying one upsets the executor that just served it.
         client = self._clients.get(name)
-        if client is None:
+        fresh = client is None
+        if fresh:
             client = self._clients[name] = self.node.create_client(kind, name)
         if not client.wait_for_service(timeout):
             raise TimeoutError(f'there is no service {name}')
+        if fresh:
+            # This side knows the server before the server knows this side; an answer that is sent
+            # in between is lost, and the middleware waits for it only a tenth of a second.
+            time.sleep(_ACQUAINTANCE)
         return wait_for(client.call_async(request), timeout)
 
     def lifecycle_state(self, server: str, timeout: float = 10.0) -> str:
