@@ -34,7 +34,6 @@ from lift3d_ros.bench.mean_shape import ASSUMED_DISTANCE
 from lift3d_ros.bench.mean_shape import average
 from lift3d_ros.bench.mean_shape import MeanShape
 from lift3d_ros.bench.scenes import draw_occluders
-from lift3d_ros.bench.scenes import find_objects
 from lift3d_ros.bench.scenes import make_bench_scene
 from lift3d_ros.bench.score import score
 from lift3d_ros.bench.score import Truth
@@ -42,6 +41,7 @@ from lift3d_ros.bench.tracks import choose_mask
 from lift3d_ros.bench.tracks import TRACKS
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.objects import find_objects
 from lift3d_ros.tabletop import make_scene
 from lift3d_ros.tabletop import TableSettings
 

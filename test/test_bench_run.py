@@ -47,9 +47,6 @@ from lift3d_ros.bench.report import text_tables
 from lift3d_ros.bench.results import CannotWriteError
 from lift3d_ros.bench.results import Results
 from lift3d_ros.bench.run import run_bench
-from lift3d_ros.bench.scenes import find_objects
-from lift3d_ros.bench.scenes import load_mesh
-from lift3d_ros.bench.scenes import MAX_FACES
 from lift3d_ros.bench.score import FAILED
 from lift3d_ros.bench.settings import plan_tasks
 from lift3d_ros.bench.settings import SCAN
@@ -64,6 +61,9 @@ from lift3d_ros.bench.worker import failure
 from lift3d_ros.bench.worker import Worker
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.objects import find_objects
+from lift3d_ros.objects import load_mesh
+from lift3d_ros.objects import MAX_FACES
 from lift3d_ros.scene import write_scene
 from lift3d_ros.shape import Mesh
 from lift3d_ros.tabletop import make_scene

@@ -24,13 +24,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from lift3d_ros.bench import scenes
-from lift3d_ros.bench.scenes import BenchObject
-from lift3d_ros.bench.scenes import find_objects
-from lift3d_ros.bench.scenes import load_mesh
-from lift3d_ros.bench.scenes import make_scene
+from lift3d_ros import objects as object_sets
 from lift3d_ros.bench.scenes import make_scenes
-from lift3d_ros.bench.scenes import TableSettings
 from lift3d_ros.bench.scenes import write_bench_scene
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
@@ -39,12 +34,17 @@ from lift3d_ros.frame import crop_object
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import transform
+from lift3d_ros.objects import find_objects
+from lift3d_ros.objects import load_mesh
+from lift3d_ros.objects import ObjectEntry
 from lift3d_ros.render import Rendering
 from lift3d_ros.scene import read_scene
 from lift3d_ros.sensor import DepthSensor
 from lift3d_ros.sensor import MaskErrors
 from lift3d_ros.sensor import noisy_mask
 from lift3d_ros.shape import Mesh
+from lift3d_ros.tabletop import make_scene
+from lift3d_ros.tabletop import TableSettings
 
 
 def mesh_of(solid, color=(180, 120, 60)):
@@ -376,7 +376,7 @@ def test_a_mesh_without_colour_is_grey(tmp_path):
 
 
 def test_a_huge_mesh_is_simplified_and_keeps_its_shape_and_colours(tmp_path, monkeypatch):
-    monkeypatch.setattr(scenes, 'MAX_FACES', 5_000)
+    monkeypatch.setattr(object_sets, 'MAX_FACES', 5_000)
     ball = mesh_of(trimesh.creation.icosphere(6, 0.05), (250, 10, 10))
     ball.colors[ball.vertices[:, 2] < 0.0] = (10, 10, 250)
     ball.export(tmp_path / 'ball.ply')
@@ -448,7 +448,7 @@ def test_scenes_of_an_object_depend_on_its_name_and_the_seed(data):
     first = list(make_scenes(entry, 2, seed=1))
     assert [scene.name for scene in first] == ['b_mug_0', 'b_mug_1']
     assert [scene.seed for scene in make_scenes(entry, 2, seed=1)] == [s.seed for s in first]
-    other = BenchObject('other', entry.path)
+    other = ObjectEntry('other', entry.path)
     seeds = {s.seed for s in (*first, *make_scenes(entry, 2, 2), *make_scenes(other, 2, 1))}
     assert len(seeds) == 6
 

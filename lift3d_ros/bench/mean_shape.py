@@ -28,7 +28,6 @@ from lift3d_ros.bench.baselines import observed_points
 from lift3d_ros.bench.baselines import up_direction
 from lift3d_ros.bench.metrics import Solid
 from lift3d_ros.bench.prediction import Prediction
-from lift3d_ros.bench.scenes import BenchObject
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import bounding_box
@@ -36,6 +35,7 @@ from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import frame_from_up
 from lift3d_ros.geometry import rigid
+from lift3d_ros.objects import ObjectEntry
 from lift3d_ros.shape import Mesh
 
 #: Lattice points along each side of an object's bounding box.
@@ -96,7 +96,7 @@ class MeanShape:
         return Prediction(mesh=scaled.transformed(T))
 
 
-def average(objects: Sequence[BenchObject]) -> MeanShape:
+def average(objects: Sequence[ObjectEntry]) -> MeanShape:
     """
     Return the mean shape of objects.
 

@@ -23,11 +23,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lift3d_ros.bench.scenes import load_mesh
 from lift3d_ros.bench.score import Truth
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import Frame
+from lift3d_ros.objects import load_mesh
 from lift3d_ros.scene import read_scene
 
 

@@ -38,8 +38,6 @@ from lift3d_ros.bench.report import write_reports
 from lift3d_ros.bench.results import CannotWriteError
 from lift3d_ros.bench.results import Results
 from lift3d_ros.bench.results import Row
-from lift3d_ros.bench.scenes import BenchObject
-from lift3d_ros.bench.scenes import find_objects
 from lift3d_ros.bench.settings import plan_tasks
 from lift3d_ros.bench.settings import Settings
 from lift3d_ros.bench.settings import Task
@@ -47,6 +45,8 @@ from lift3d_ros.bench.worker import MEAN_SHAPE
 from lift3d_ros.bench.worker import Worker
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.objects import find_objects
+from lift3d_ros.objects import ObjectEntry
 
 #: Off a terminal a line is printed at most this often, seconds; errors are printed at once.
 _LINE_EVERY = 10.0
@@ -108,7 +108,7 @@ def run_bench(
 
 def _choose(
     data: Path | None, split: str | None, count: int | None, scenes: bool
-) -> tuple[list[BenchObject], list[BenchObject]]:
+) -> tuple[list[ObjectEntry], list[ObjectEntry]]:
     """Return the objects to measure, and all that the folder holds."""
     if data is None:
         if scenes:
@@ -126,7 +126,7 @@ def _choose(
     return objects, everything
 
 
-def _prepare_mean(out: Path, objects: Sequence[BenchObject], split: str | None) -> bool:
+def _prepare_mean(out: Path, objects: Sequence[ObjectEntry], split: str | None) -> bool:
     """Return whether there is a mean shape, after making it where it can be."""
     if (out / MEAN_SHAPE).exists():
         return True

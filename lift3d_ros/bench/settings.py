@@ -24,11 +24,11 @@ from typing import Any
 
 from lift3d_ros.bench.baselines import BASELINES
 from lift3d_ros.bench.contenders import check_names
-from lift3d_ros.bench.scenes import BenchObject
 from lift3d_ros.bench.tracks import MASKS
 from lift3d_ros.bench.tracks import TRACKS
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.objects import ObjectEntry
 
 #: The contender that is the scan itself: what the grasp planner can reach at best.
 SCAN = 'scan'
@@ -92,7 +92,7 @@ class Task:
     ``subject`` is an object to make the scene of, or the folder of a real frame.
     """
 
-    subject: BenchObject | Path
+    subject: ObjectEntry | Path
     view: int
     contender: str
     tracks: tuple[str, ...]
@@ -100,7 +100,7 @@ class Task:
     @property
     def scene(self) -> str:
         """The name of the scene, unique in a run."""
-        if isinstance(self.subject, BenchObject):
+        if isinstance(self.subject, ObjectEntry):
             return f'{self.subject.name}_{self.view}'
         return self.subject.name
 
@@ -111,7 +111,7 @@ class Task:
 
 
 def plan_tasks(
-    settings: Settings, objects: Sequence[BenchObject], frames: Sequence[Path]
+    settings: Settings, objects: Sequence[ObjectEntry], frames: Sequence[Path]
 ) -> list[Task]:
     """
     Return all work of a run, scene by scene.

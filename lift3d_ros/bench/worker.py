@@ -36,7 +36,6 @@ from lift3d_ros.bench.prediction import Prediction
 from lift3d_ros.bench.real import read_real
 from lift3d_ros.bench.results import CannotWriteError
 from lift3d_ros.bench.results import Row
-from lift3d_ros.bench.scenes import BenchObject
 from lift3d_ros.bench.scenes import draw_occluders
 from lift3d_ros.bench.scenes import make_bench_scene
 from lift3d_ros.bench.score import FAILED
@@ -54,6 +53,7 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import Frame
 from lift3d_ros.lifter import METHODS
+from lift3d_ros.objects import ObjectEntry
 from lift3d_ros.shape import Mesh
 
 #: Where a run keeps the mean shape of the training split, in its folder of results.
@@ -79,7 +79,7 @@ class Worker:
     """Scenes, contenders and results of one process."""
 
     def __init__(
-        self, settings: Settings, objects: Sequence[BenchObject], out: Path, data: Path
+        self, settings: Settings, objects: Sequence[ObjectEntry], out: Path, data: Path
     ) -> None:
         """
         Take what a run is.
@@ -173,7 +173,7 @@ class Worker:
         except OSError as error:
             raise CannotWriteError(path, error) from error
 
-    def _make_view(self, subject: BenchObject | Path, number: int) -> View:
+    def _make_view(self, subject: ObjectEntry | Path, number: int) -> View:
         if isinstance(subject, Path):
             frame, mask, truth = read_real(subject, self._data)
             return View(frame, mask, truth, {})
@@ -212,5 +212,5 @@ def failure(error: Exception) -> Row:
     return row
 
 
-def _load(entry: BenchObject) -> Mesh:
+def _load(entry: ObjectEntry) -> Mesh:
     return entry.load()
