@@ -267,3 +267,24 @@ def stable_zero123_pose(
     pose = zero123_pose(azimuth, elevation, 0.0, input_elevation)
     pose[..., 3] = np.radians(90.0 - np.asarray(input_elevation, np.float64))
     return pose
+
+
+def zeronvs_pose(
+    T_world_target: ArrayLike, T_world_input: ArrayLike, scale: float, fov: float
+) -> Array:
+    """
+    Return the pose vector of ZeroNVS, shape (..., 19).
+
+    ``T_world_target`` (..., 4, 4) and ``T_world_input`` (4, 4) are optical frames in any world,
+    ``scale`` the size of the scene in the same length, ``fov`` in degrees. The vector is the
+    target's 4 x 4 pose in the input's OpenGL frame, row by row, and [fov in radians, sin, cos].
+    Its translation t is divided by the scale and squashed to 5 tanh(t / 10): half of it for a
+    small motion, never more than 5 (ZeroNVS, ``ldm/data/common.py``). Entries that are not finite
+    stay so, where ZeroNVS makes them 0 and a wrong pose a plausible one.
+    """
+    target = np.asarray(T_world_target, dtype=np.float64)
+    pose = OPENCV_OPENGL @ invert(T_world_input) @ target @ OPENCV_OPENGL
+    pose[..., :3, 3] = 5.0 * np.tanh(pose[..., :3, 3] / max(scale, 0.01) / 10.0)
+    angle = np.radians(fov)
+    lens = np.broadcast_to([angle, np.sin(angle), np.cos(angle)], (*pose.shape[:-2], 3))
+    return np.concatenate([pose.reshape(*pose.shape[:-2], 16), lens], axis=-1)

@@ -35,6 +35,7 @@ from lift3d_ros.geometry import transform
 from lift3d_ros.geometry import unit
 from lift3d_ros.geometry import ZERO123_FOV
 from lift3d_ros.geometry import zero123_pose
+from lift3d_ros.geometry import zeronvs_pose
 
 cameras = st.builds(
     Camera,
@@ -278,3 +279,45 @@ def test_stable_zero123_wants_the_absolute_polar_angle_of_the_input_view():
     pose = stable_zero123_pose([0.0, 90.0], [40.0, 20.0], 30.0)
     np.testing.assert_allclose(pose[:, 3], np.radians(60.0))
     np.testing.assert_allclose(pose[0, :3], [-0.17453293, 0.0, 1.0], atol=1e-8)
+
+
+# The pose vector of ZeroNVS
+
+
+def test_zeronvs_gets_the_identity_and_the_lens_where_the_camera_stays():
+    pose = zeronvs_pose(orbit_pose(30.0, 20.0, 2.0), orbit_pose(30.0, 20.0, 2.0), 1.0, 60.0)
+    assert pose.shape == (19,)
+    np.testing.assert_allclose(pose[:16].reshape(4, 4), np.eye(4), atol=1e-12)
+    np.testing.assert_allclose(pose[16:], [np.pi / 3.0, np.sqrt(3.0) / 2.0, 0.5])
+
+
+def test_zeronvs_sees_right_up_and_back_as_positive_and_squashes_them():
+    camera = orbit_pose(70.0, 35.0, 3.0)
+    # Right 1, down 2, forward 30 in the optical frame, in a scene of the size 2.
+    pose = zeronvs_pose(camera @ rigid(np.eye(3), [1.0, 2.0, 30.0]), camera, 2.0, 50.0)
+    expected = 5.0 * np.tanh(np.array([0.5, -1.0, -15.0]) / 10.0)
+    np.testing.assert_allclose(pose[[3, 7, 11]], expected, rtol=1e-9)
+    assert pose[3] == pytest.approx(0.25, rel=1e-3)
+    np.testing.assert_array_equal(pose[12:16], [0.0, 0.0, 0.0, 1.0])
+
+
+def test_zeronvs_turns_left_as_opengl_does():
+    # About the optical y axis, which points down, a positive turn goes right; about OpenGL's,
+    # which points up, it goes left.
+    turn = np.radians(20.0)
+    c, s = np.cos(turn), np.sin(turn)
+    right = rigid([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]], np.zeros(3))
+    pose = zeronvs_pose(right, np.eye(4), 1.0, 50.0)[:16].reshape(4, 4)
+    np.testing.assert_allclose(pose[:3, :3], right[:3, :3].T, atol=1e-12)
+
+
+def test_zeronvs_takes_many_targets_and_bounds_a_tiny_scale():
+    poses = zeronvs_pose(np.stack([np.eye(4)] * 3), rigid(np.eye(3), [0.0, 0.0, -1.0]), 0.0, 40.0)
+    assert poses.shape == (3, 19)
+    np.testing.assert_allclose(poses[:, 11], 5.0 * np.tanh(-100.0 / 10.0))
+
+
+def test_zeronvs_does_not_hide_a_pose_that_is_not_finite():
+    broken = np.eye(4)
+    broken[0, 3] = np.nan
+    assert np.isnan(zeronvs_pose(broken, np.eye(4), 1.0, 40.0)[3])

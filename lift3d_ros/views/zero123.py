@@ -95,6 +95,7 @@ class Zero123:
         """
         Bring the networks to ``device`` and ``dtype`` (float32, bfloat16 or float16).
 
+        The components are taken over: their weights are moved and converted in place.
         ``max_batch`` bounds the rows that a network sees at once; a guided view is two. With
         ``unconditional_extra`` the unconditional branch keeps the extra channels, else it sees
         zeros there.
@@ -124,7 +125,9 @@ class Zero123:
             components.cc_projection,
         ):
             if isinstance(part, torch.nn.Module):
-                part.to(device=device, dtype=dtype).eval().requires_grad_(False)
+                # The plain method: diffusers' own warns of what does not concern these networks.
+                torch.nn.Module.to(part, device=device, dtype=dtype)
+                part.eval().requires_grad_(False)
         self.family = components.family
         self.device = torch.device(device)
         self.dtype = dtype
