@@ -145,6 +145,16 @@ class Raycaster:
             normals.reshape(*shape, 3),
         )
 
+    def contains(self, points: ArrayLike, samples: int = 1) -> NDArray[np.bool_]:
+        """
+        Return whether points (n, 3) of the meshes' frame lie inside, bool (n,).
+
+        Rays are cast from each in ``samples`` directions, an odd number; three forgive a mesh
+        that is not quite closed.
+        """
+        tensor = self._o3d.core.Tensor(np.ascontiguousarray(points, np.float32))
+        return np.asarray(self._scene.compute_occupancy(tensor, nsamples=samples).numpy() > 0.5)
+
     def _trace(
         self,
         rays: NDArray[np.float32],

@@ -65,6 +65,9 @@ class TableSettings:
       farthest a robot would look from. It wins over ``fill``.
     - ``camera``: used instead of one of ``CAMERAS``.
     - ``sensor``: how depth is measured.
+    - ``window``: render only this much around the object, in units of its box in the image; 0 is
+      the whole image. The frame is that window of the camera's image.
+    - ``table_cells``: how finely the table's colour is drawn; 0 takes the table away.
     """
 
     azimuth: tuple[float, float] = (-180.0, 180.0)
@@ -73,6 +76,8 @@ class TableSettings:
     distance: tuple[float, float] = (0.22, 3.0)
     camera: Camera | None = None
     sensor: DepthSensor = DepthSensor()
+    window: float = 0.0
+    table_cells: int = 160
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +92,7 @@ class TableScene:
     - ``truth``: the rendering behind the frame (true depth, normals, instance 0 = object).
     - ``azimuth``, ``elevation``: of the camera about the object, degrees; ``distance``: metres.
     - ``occlusion``: share of the object's silhouette that something in front hides.
+    - ``light``: in the table's frame, which has the axes of the object's frame.
     """
 
     frame: Frame
@@ -99,6 +105,7 @@ class TableScene:
     elevation: float
     distance: float
     occlusion: float
+    light: Light
 
     def mesh_in_camera(self) -> Mesh:
         """Return the true mesh in the optical frame."""
@@ -143,10 +150,14 @@ def make_scene(
     )
     distance = float(np.linalg.norm(T_table_camera[:3, 3] - centre))
 
+    if settings.window:
+        camera = _window(camera, _box(camera, T_table_camera, standing), settings.window)
+
     light = _draw_light(rng)
     background = _draw_background(camera, rng)
-    table = table_top(rng, half_side=max(0.6, 1.6 * distance))
-    meshes = [standing, table]
+    meshes = [standing]
+    if settings.table_cells:
+        meshes.append(table_top(rng, max(0.6, 1.6 * distance), settings.table_cells))
     if occluder is not None:
         meshes.append(_place_occluder(occluder, standing, camera, T_table_camera, rng))
     truth = Raycaster(meshes).render(camera, T_table_camera, light, background)
@@ -168,6 +179,7 @@ def make_scene(
         elevation=elevation,
         distance=distance,
         occlusion=float(occlusion),
+        light=light,
     )
 
 
@@ -317,6 +329,20 @@ def _box(camera: Camera, T_table_camera: Array, mesh: Mesh) -> tuple[float, floa
     """Return left, top, right, bottom of the projected vertices; NaN where one is behind."""
     u, v, _ = camera.project(transform(invert(T_table_camera), mesh.vertices))
     return float(u.min()), float(v.min()), float(u.max()), float(v.max())
+
+
+def _window(
+    camera: Camera, box: tuple[float, float, float, float], share: float
+) -> Camera:
+    """Return the camera of the part of the image that is ``share`` times the box, square."""
+    left, top, right, bottom = box
+    side = int(np.ceil(share * max(right - left, bottom - top))) + 2
+    return camera.crop(
+        np.floor(0.5 * (left + right - side)) - 0.5,
+        np.floor(0.5 * (top + bottom - side)) - 0.5,
+        side,
+        side,
+    )
 
 
 def _inside(camera: Camera, T_table_camera: Array, mesh: Mesh) -> bool:

@@ -1,0 +1,154 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What the coarse network learns: the solid, its pictures from other sides, the elevation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import nn
+from torch import Tensor
+from torch.nn import functional
+
+from lift3d_ros.geometry import ZERO123_FOV
+from lift3d_ros.views.volume import camera_rays
+from lift3d_ros.views.volume import CoarseVolume
+from lift3d_ros.views.volume import render
+
+#: Every fourth pixel of a target picture, from an offset that is drawn at each step.
+_STRIDE = 4
+
+
+class CoarseTask:
+    """The losses of the coarse network, and its scores on ``samples`` of other objects."""
+
+    def __init__(self, samples: Sequence[dict[str, NDArray[Any]]], seed: int = 0) -> None:
+        """Keep the samples of the evaluation."""
+        self._samples = list(samples)
+        self._random = torch.Generator().manual_seed(seed)
+
+    def losses(self, model: nn.Module, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        """See ``Task``."""
+        del step
+        inputs = model_inputs(batch)
+        device = inputs['picture'].device
+        with torch.autocast(device.type, torch.bfloat16):
+            volume = model(**inputs)
+            mean, deviation = model(inputs['picture'], elevation_only=True)
+        solid = batch['solid'].to(device).float()
+        logit = volume.density[:, 0].float()
+        size = batch['targets'].shape[2]
+        shift = torch.randint(_STRIDE, (2,), generator=self._random)
+        at = torch.arange(0, size, _STRIDE)
+        rows, columns = torch.meshgrid(at + shift[0], at + shift[1], indexing='ij')
+        pixels = torch.stack([columns, rows], dim=-1).reshape(-1, 2).to(device)
+        rays = camera_rays(size, ZERO123_FOV, device, pixels)
+        views = torch.randperm(batch['targets'].shape[1], generator=self._random)[:2]
+        truth = batch['targets'][:, views][:, :, pixels[:, 1], pixels[:, 0]].float() / 255.0
+        truth = truth.permute(0, 1, 3, 2)
+        poses = batch['target_poses'][:, views]
+        jitter = torch.rand(
+            (*poses.shape[:2], len(pixels)), generator=self._random
+        ).to(device)
+        seen = render(volume, poses, rays, 48, jitter)
+        opacity = seen.alpha.clamp(1e-4, 1.0 - 1e-4)
+        error = (batch['elevation'] - mean) / deviation
+        return {
+            'occupancy': 4.0 * functional.binary_cross_entropy_with_logits(logit, solid),
+            'overlap': 1.0 - dice(logit.sigmoid(), solid).mean(),
+            'alpha': functional.binary_cross_entropy(opacity, truth[:, :, 3:]),
+            'color': 8.0 * functional.mse_loss(seen.color, truth[:, :, :3]),
+            'elevation': 0.05 * (0.5 * error**2 + deviation.log()).mean(),
+        }
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """
+        Return the means over the samples, with and without depth.
+
+        ``iou`` of the solids; ``mask`` IoU and ``psnr`` (dB, on white) of pictures more than 45
+        degrees of azimuth away; ``elevation``: median error in degrees.
+        """
+        found: dict[str, list[float]] = {}
+        for start in range(0, len(self._samples), 8):
+            group = self._samples[start:start + 8]
+            batch = {
+                name: torch.from_numpy(np.stack([s[name] for s in group])) for name in group[0]
+            }
+            inputs = model_inputs(batch)
+            with torch.autocast('cpu', torch.bfloat16):
+                volume = model(**inputs)
+                mean, _ = model(inputs['picture'], elevation_only=True)
+            iou = overlap(volume.occupancy > 0.5, batch['solid'].bool())
+            mask, psnr = view_scores(volume, batch)
+            for index in range(len(group)):
+                kind = 'depth' if group[index]['flags'][0] else 'rgb'
+                found.setdefault(f'iou_{kind}', []).append(float(iou[index]))
+                found.setdefault(f'mask_{kind}', []).extend(mask[index])
+                found.setdefault(f'psnr_{kind}', []).extend(psnr[index])
+                error = abs(float(mean[index]) - float(batch['elevation'][index]))
+                found.setdefault('elevation', []).append(error)
+        scores = {
+            name: float(np.median(values) if name == 'elevation' else np.mean(values))
+            for name, values in found.items()
+        }
+        parts = [value for name, value in scores.items() if name.startswith(('iou', 'mask'))]
+        return {'score': float(np.mean(parts)), **scores}
+
+
+def model_inputs(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the arguments of ``CoarseNet`` from the arrays of samples."""
+    return {
+        'picture': batch['picture'].permute(0, 3, 1, 2).float() / 255.0,
+        'depth': batch['depth'].float(),
+        **{name: batch[name].float() for name in ('focal', 'centre', 'pose', 'flags')},
+    }
+
+
+def view_scores(
+    volume: CoarseVolume, batch: dict[str, Tensor]
+) -> tuple[list[list[float]], list[list[float]]]:
+    """Return mask IoU and PSNR of each sample's targets beyond 45 degrees of azimuth."""
+    size = batch['targets'].shape[2] // 2
+    truth = batch['targets'].float().reshape(*batch['targets'].shape[:2], size, 2, size, 2, 4)
+    truth = truth.mean(dim=(3, 5)) / 255.0
+    rays = camera_rays(size, ZERO123_FOV, truth.device)
+    seen = render(volume, batch['target_poses'], rays, 64)
+    color = seen.color.transpose(2, 3).reshape(*truth.shape[:4], 3).clamp(0.0, 1.0)
+    alpha = seen.alpha[:, :, 0].reshape(truth.shape[:4])
+    masks, noise = [], []
+    for index in range(len(truth)):
+        place = batch['target_poses'][index, :, :3, 3]
+        far = torch.atan2(place[:, 1], place[:, 0]).abs() > np.pi / 4.0
+        iou = overlap(alpha[index, far] > 0.5, truth[index, far, ..., 3] > 0.5)
+        error = (color[index, far] - truth[index, far, ..., :3]).square().mean(dim=(1, 2, 3))
+        masks.append(iou.tolist())
+        noise.append((-10.0 * error.clamp_min(1e-6).log10()).tolist())
+    return masks, noise
+
+
+def overlap(a: Tensor, b: Tensor) -> Tensor:
+    """Return the intersection over union of bool tensors (n, ...), shape (n,)."""
+    a, b = a.flatten(1), b.flatten(1)
+    return (a & b).sum(1) / (a | b).sum(1).clamp_min(1)
+
+
+def dice(probability: Tensor, truth: Tensor) -> Tensor:
+    """Return the soft overlap (Dice coefficient) of volumes (n, ...), shape (n,)."""
+    p, t = probability.flatten(1), truth.flatten(1)
+    return (2.0 * (p * t).sum(1) + 1.0) / (p.sum(1) + t.sum(1) + 1.0)

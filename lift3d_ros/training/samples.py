@@ -1,0 +1,270 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+What the small networks learn from: one view of an object, its solid and its other views.
+
+A sample is a function of its number: the object (a scan of the train split or a procedural one),
+how it is varied, the scene, the detector's and the sensor's errors and the target cameras all
+follow from it. Renders go through ``make_scene`` and ``crop_object``, so that a network learns on
+what it will be given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lift3d_ros.errors import LiftError
+from lift3d_ros.frame import crop_object
+from lift3d_ros.frame import ObjectView
+from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import Camera
+from lift3d_ros.geometry import invert
+from lift3d_ros.geometry import orbit_pose
+from lift3d_ros.geometry import transform
+from lift3d_ros.geometry import ZERO123_FOV
+from lift3d_ros.objects import ObjectEntry
+from lift3d_ros.render import Raycaster
+from lift3d_ros.shape import Mesh
+from lift3d_ros.tabletop import make_scene
+from lift3d_ros.tabletop import TableScene
+from lift3d_ros.tabletop import TableSettings
+from lift3d_ros.training.procedural import procedural_object
+from lift3d_ros.views.canonical import canonical_frame
+from lift3d_ros.views.canonical import CanonicalFrame
+from lift3d_ros.views.coarse_inputs import observation
+from lift3d_ros.views.coarse_inputs import voxel_centres
+
+#: Side of the target pictures, pixels, and of the grid of the solid, voxels.
+TARGET_SIZE = 128
+SOLID_SIZE = 64
+
+#: Distance of the target cameras from the origin, canonical units.
+RADIUS = 1.7
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """
+    From what ranges samples are drawn; shares are between 0 and 1.
+
+    - ``scans``: share of samples that show a scan; the others show procedural objects.
+    - ``depth``: share whose view has a depth image.
+    - ``gravity``: share whose gravity is known; else the elevation has an error of
+      ``elevation_error`` degrees.
+    - ``table``: share that stands on a table and is looked at from above; the rest is held in the
+      air and seen from ``elevation_in_air``.
+    - ``noisy_masks``: share with a detector's errors in the mask.
+    - ``occluded``: share with another object in front.
+    - ``targets``: pictures from other sides in each sample.
+    - ``varied``: whether objects are stretched, mirrored, recoloured and laid on their sides.
+    """
+
+    scans: float = 0.5
+    depth: float = 0.55
+    gravity: float = 0.75
+    elevation_error: float = 6.0
+    table: float = 0.85
+    elevation_on_table: tuple[float, float] = (8.0, 72.0)
+    elevation_in_air: tuple[float, float] = (-25.0, 75.0)
+    noisy_masks: float = 0.35
+    occluded: float = 0.12
+    targets: int = 3
+    varied: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """
+    One view and what is true of its object, canonical units.
+
+    - ``picture``: uint8 RGBA (size, size, 4); ``depth``: float16 (size, size), 0 = none;
+      ``focal`` (2,), ``centre`` (2,): of their camera, pixels; ``pose``: (4, 4), that camera's
+      optical frame in canonical coordinates; ``flags``: whether depth and gravity are known.
+    - ``solid``: bool (64, 64, 64), occupancy at the voxel centres, axes x, y, z.
+    - ``targets``: uint8 RGBA (n, 128, 128, 4); ``target_poses``: (n, 4, 4).
+    - ``elevation``: float32 (), the true one, degrees.
+    """
+
+    picture: NDArray[np.uint8]
+    depth: NDArray[np.float16]
+    focal: NDArray[np.float32]
+    centre: NDArray[np.float32]
+    pose: NDArray[np.float32]
+    flags: NDArray[np.float32]
+    solid: NDArray[np.bool_]
+    targets: NDArray[np.uint8]
+    target_poses: NDArray[np.float32]
+    elevation: NDArray[np.float32]
+
+
+def make_sample(
+    number: int, scans: Sequence[ObjectEntry], settings: SampleSettings | None = None
+) -> Sample:
+    """Return the sample of that number; without ``scans`` all objects are procedural."""
+    settings = settings or SampleSettings()
+    rng = np.random.default_rng([number, 0x5A3])
+    while True:
+        try:
+            return _draw(rng, scans, settings)
+        except (LiftError, ValueError):
+            # A draw that no camera sees well, or an occluder that fits nowhere: the next one.
+            continue
+
+
+def _draw(
+    rng: np.random.Generator, scans: Sequence[ObjectEntry], settings: SampleSettings
+) -> Sample:
+    scanned = bool(scans) and rng.random() < settings.scans
+    mesh = _draw_object(rng, scans, scanned)
+    if settings.varied:
+        mesh = _varied(mesh, rng)
+    occluder = None
+    if rng.random() < settings.occluded:
+        occluder = _draw_object(rng, scans, bool(scans))
+    on_table = occluder is not None or rng.random() < settings.table
+    width = int(rng.choice([320, 400, 480]))
+    focal = float(width * rng.uniform(0.6, 1.0))
+    table = TableSettings(
+        elevation=settings.elevation_on_table if on_table else settings.elevation_in_air,
+        fill=(0.22, 0.7),
+        camera=Camera(width, int(0.75 * width), focal, focal, width / 2.0, 0.375 * width),
+        window=1.4,
+        table_cells=10 if on_table else 0,
+    )
+    scene = make_scene(mesh, int(rng.integers(2**31)), table, occluder)
+    mask = scene.detection if rng.random() < settings.noisy_masks else scene.mask
+    frame = scene.frame
+    if rng.random() >= settings.depth:
+        frame = replace(frame, depth=None)
+    error = 0.0
+    gravity = rng.random() < settings.gravity
+    if not gravity:
+        frame = replace(frame, gravity=None)
+        error = float(np.clip(rng.normal(0.0, settings.elevation_error), -20.0, 20.0))
+    view = crop_object(frame, mask)
+    true_elevation = crop_object(scene.frame, mask).elevation()
+    assert true_elevation is not None, 'a scene has gravity'
+    canonical = canonical_frame(view, true_elevation + error)
+    return _observed(
+        view, canonical, scene, true_elevation, gravity, rng, settings.targets, scanned
+    )
+
+
+def _observed(
+    view: ObjectView,
+    canonical: CanonicalFrame,
+    scene: TableScene,
+    elevation: float,
+    gravity: bool,
+    rng: np.random.Generator,
+    targets: int,
+    scanned: bool,
+) -> Sample:
+    T_object_canonical = object_from_canonical(canonical, scene)
+    caster = Raycaster([scene.mesh])
+    points = voxel_centres(SOLID_SIZE).reshape(-1, 3)
+    solid = caster.contains(transform(T_object_canonical, points), 3 if scanned else 1)
+    pictures, poses = [], []
+    for index in range(targets):
+        azimuth = float(rng.uniform(-180.0, 180.0))
+        height = float(rng.uniform(-15.0, 65.0))
+        if index % 2 == 0:
+            height = float(np.clip(canonical.elevation + rng.normal(0.0, 8.0), -40.0, 80.0))
+        pose = orbit_pose(azimuth, height, RADIUS)
+        pictures.append(true_view(caster, T_object_canonical, pose, TARGET_SIZE, scene))
+        poses.append(pose)
+    seen = observation(view, canonical, gravity)
+    return Sample(
+        picture=seen.picture,
+        depth=seen.depth.astype(np.float16),
+        focal=seen.focal,
+        centre=seen.centre,
+        pose=seen.pose,
+        flags=seen.flags,
+        solid=solid.reshape(SOLID_SIZE, SOLID_SIZE, SOLID_SIZE),
+        targets=np.stack(pictures),
+        target_poses=np.stack(poses).astype(np.float32),
+        elevation=np.array(elevation, np.float32),
+    )
+
+
+def object_from_canonical(canonical: CanonicalFrame, scene: TableScene) -> Array:
+    """
+    Return the similarity (4, 4) from canonical coordinates to the true mesh's own frame.
+
+    Without a depth one view does not tell how far away, and so how large, the object is: the
+    canonical frame is then laid so that its origin is as deep as the object's true middle.
+    """
+    S = canonical.camera_from_canonical
+    if not canonical.metric:
+        low, high = scene.mesh.vertices.min(axis=0), scene.mesh.vertices.max(axis=0)
+        middle = transform(scene.T_camera_object, (low + high).astype(np.float64) / 2.0)
+        ratio = middle[2] / S[2, 3]
+        S = np.diag([ratio, ratio, ratio, 1.0]) @ S
+    return invert(scene.T_camera_object) @ S
+
+
+def true_view(
+    caster: Raycaster, T_object_canonical: Array, pose: Array, size: int, scene: TableScene
+) -> NDArray[np.uint8]:
+    """
+    Return what a camera at ``pose`` (canonical coordinates) sees, uint8 RGBA (size, size, 4).
+
+    The lens is Zero-1-to-3's, the light that of the scene, the background white.
+    """
+    scale = float(np.cbrt(np.linalg.det(T_object_canonical[:3, :3])))
+    T = T_object_canonical @ pose
+    T[:3, :3] /= scale
+    fine = Camera.from_fov(2 * size, 2 * size, ZERO123_FOV)
+    light = replace(scene.light, shadows=False)
+    picture = caster.render(fine, T, light, supersampling=1)
+    alpha = np.where(picture.instance >= 0, 255, 0).astype(np.uint8)
+    rgba = np.dstack([picture.image, alpha])
+    return np.asarray(cv2.resize(rgba, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _draw_object(
+    rng: np.random.Generator, scans: Sequence[ObjectEntry], scanned: bool
+) -> Mesh:
+    if scanned:
+        return scans[rng.integers(len(scans))].load()
+    return procedural_object(int(rng.integers(2**40)))
+
+
+def _varied(mesh: Mesh, rng: np.random.Generator) -> Mesh:
+    """Return the object mirrored, stretched, recoloured or laid on its side, as drawn."""
+    stretch = np.exp(rng.normal(0.0, 0.10, 3))
+    if rng.random() < 0.5:
+        stretch[1] = -stretch[1]
+    T = np.diag([*stretch, 1.0])
+    if rng.random() < 0.15:
+        # Things lie on their sides, too.
+        axes = np.eye(3)[rng.permutation(3)] * rng.choice([-1.0, 1.0], (3, 1))
+        T[:3, :3] = axes @ T[:3, :3]
+    faces = mesh.faces if np.linalg.det(T[:3, :3]) > 0.0 else mesh.faces[:, ::-1]
+    colors = mesh.colors
+    if rng.random() < 0.5:
+        mixed = mesh.colors[:, rng.permutation(3)].astype(np.float64)
+        mixed = 255.0 * (mixed / 255.0) ** np.exp(rng.normal(0.0, 0.25)) * rng.uniform(0.8, 1.1)
+        colors = np.clip(np.rint(mixed), 0.0, 255.0).astype(np.uint8)
+    return Mesh(
+        transform(T, mesh.vertices).astype(np.float32), np.ascontiguousarray(faces), colors
+    )

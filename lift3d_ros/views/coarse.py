@@ -1,0 +1,352 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The light 3-D network: one view (with depth where there is one) to a coarse coloured volume.
+
+The picture's features are carried along their rays into a grid of space, together with what mask
+and depth say of each place; a 3-D U-Net with attention between the places of its coarsest level
+completes them. The volume is rendered into any view (``lift3d_ros.views.volume``), which is what
+the denoiser of the small weights goes by: the idea of GeNVS (Chan et al., 2023) and SyncDreamer
+(Liu et al., 2023), with a volume from one view in place of one that all views share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch import Tensor
+from torch.nn import functional
+
+from lift3d_ros.views.coarse_inputs import EXTENT
+from lift3d_ros.views.volume import CoarseVolume
+
+
+@dataclass(frozen=True)
+class CoarseConfig:
+    """
+    Sizes of the network.
+
+    - ``grid``: voxels along a side of the U-Net; the volume that it makes has twice as many.
+    - ``pixels``: channels of the picture's features; ``widths``: channels at each level of the
+      U-Net; ``layers``, ``heads``: of the attention between the places of the coarsest level.
+    - ``features``: channels of the volume beyond density and colour.
+    """
+
+    grid: int = 32
+    pixels: int = 24
+    widths: tuple[int, ...] = (32, 96, 192)
+    layers: int = 3
+    heads: int = 3
+    features: int = 12
+
+
+class CoarseNet(nn.Module):
+    """See the module; about eight million parameters."""
+
+    def __init__(self, config: CoarseConfig | None = None) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.config = config = config or CoarseConfig()
+        widths = config.widths
+        self.picture = PictureEncoder(config.pixels, widths[-1])
+        # Features, colour and alpha along the ray; eight times alpha, distance to the surface at
+        # two scales and whether there is a reading; place, depth, flags.
+        self.stem = nn.Conv3d(config.pixels + 4 + 8 * 4 + 6, widths[0], 3, padding=1)
+        self.down = nn.ModuleList()
+        self.up = nn.ModuleList()
+        for narrow, wide in zip(widths, widths[1:], strict=False):
+            self.down.append(
+                nn.ModuleDict({
+                    'sample': nn.Conv3d(narrow, wide, 2, stride=2),
+                    'block': ResidualBlock(wide),
+                })
+            )
+            self.up.append(
+                nn.ModuleDict({
+                    'sample': nn.ConvTranspose3d(wide, narrow, 2, stride=2),
+                    'block': ResidualBlock(narrow, normed=narrow > widths[0]),
+                })
+            )
+        places = (config.grid >> (len(widths) - 1)) ** 3
+        self.place = nn.Parameter(0.02 * torch.randn(places, widths[-1]))
+        self.pixel = nn.Parameter(0.02 * torch.randn(64, widths[-1]))
+        self.middle = ResidualBlock(widths[-1])
+        self.attention = nn.ModuleList(
+            AttentionLayer(widths[-1], config.heads) for _ in range(config.layers)
+        )
+        self.density = nn.Conv3d(widths[0], 8, 3, padding=1)
+        self.color = nn.Conv3d(widths[0], 24, 3, padding=1)
+        self.feature = nn.Conv3d(widths[0], config.features, 1)
+        self.elevation = nn.Sequential(
+            nn.Linear(widths[-1], 128), nn.SiLU(), nn.Linear(128, 2)
+        )
+        # Most of space is empty.
+        nn.init.constant_(self.density.bias, -3.0)
+        # How hard the border between inside and outside is rendered.
+        self.sharpness = nn.Parameter(torch.tensor([4.0, 1.5]))
+        # Convolutions on CPUs are up to four times as fast with the channels last.
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+                module.to(memory_format=torch.channels_last_3d)
+            elif isinstance(module, nn.Conv2d):
+                module.to(memory_format=torch.channels_last)
+
+    def forward(
+        self,
+        picture: Tensor,
+        depth: Tensor | None = None,
+        focal: Tensor | None = None,
+        centre: Tensor | None = None,
+        pose: Tensor | None = None,
+        flags: Tensor | None = None,
+        elevation_only: bool = False,
+    ) -> Any:
+        """Return ``lift`` of the arguments, or ``estimate_elevation`` of the picture."""
+        if elevation_only:
+            return self.estimate_elevation(picture)
+        return self.lift(picture, depth, focal, centre, pose, flags)
+
+    def lift(
+        self,
+        picture: Tensor,
+        depth: Tensor,
+        focal: Tensor,
+        centre: Tensor,
+        pose: Tensor,
+        flags: Tensor,
+    ) -> CoarseVolume:
+        """
+        Return the volume of each view.
+
+        Shapes: ``picture`` (b, 4, 128, 128) RGBA in [0, 1], ``depth`` (b, 128, 128) in canonical
+        units with 0 for none, ``focal`` and ``centre`` (b, 2) pixels, ``pose`` (b, 4, 4), the
+        optical frame in canonical coordinates, ``flags`` (b, 2): depth known, gravity known.
+        """
+        config = self.config
+        radius = pose[:, :3, 3].norm(dim=1)
+        pixels, tokens = self.picture(picture, depth, radius)
+        places = voxel_grid(2 * config.grid, picture.device)
+        fine = _along_rays(places, picture, depth, focal, centre, pose)
+        size = config.grid
+        x = torch.cat(
+            [
+                _project_features(voxel_grid(size, picture.device), pixels, picture, focal,
+                                  centre, pose, radius, flags),
+                space_to_channels(fine),
+            ],
+            dim=1,
+        )
+        x = x.to(pixels.dtype).contiguous(memory_format=torch.channels_last_3d)
+        x = self.stem(x)
+        skips = []
+        for level in self.down:
+            skips.append(x)
+            x = level['block'](level['sample'](x))
+        x = self.middle(self._attend(x, tokens))
+        for level, skip in zip(reversed(self.up), reversed(skips), strict=True):
+            x = level['block'](level['sample'](x) + skip)
+        x = functional.silu(x)
+        return CoarseVolume(
+            density=channels_to_space(self.density(x)),
+            color=channels_to_space(self.color(x)),
+            features=self.feature(x),
+            sharpness=self.sharpness,
+        )
+
+    def estimate_elevation(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Return elevation and its standard deviation, degrees (b,), from the picture alone.
+
+        ``picture`` is (b, 4, 128, 128) RGBA in [0, 1].
+        """
+        empty = picture.new_zeros(picture.shape[0], *picture.shape[2:])
+        _, tokens = self.picture(picture, empty, picture.new_ones(picture.shape[0]))
+        mean, deviation = self.elevation(tokens.mean(dim=1)).float().unbind(dim=1)
+        return 30.0 + 30.0 * mean, 1.0 + 30.0 * functional.softplus(deviation)
+
+    def _attend(self, x: Tensor, tokens: Tensor) -> Tensor:
+        shape = x.shape
+        places = x.flatten(2).transpose(1, 2) + self.place
+        sequence = torch.cat([places, tokens + self.pixel], dim=1)
+        for layer in self.attention:
+            sequence = layer(sequence)
+        attended = sequence[:, : places.shape[1]].transpose(1, 2).reshape(shape)
+        return attended.contiguous(memory_format=torch.channels_last_3d)
+
+
+class PictureEncoder(nn.Module):
+    """A 2-D pyramid: features at half the picture's size, and an 8 x 8 grid of tokens."""
+
+    def __init__(self, features: int, width: int) -> None:
+        """Make the layers for ``features`` channels of pixels and ``width`` of tokens."""
+        super().__init__()
+        channels = (32, 48, 96, width)
+        self.stem = nn.Conv2d(6, channels[0], 5, stride=2, padding=2)
+        self.down = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride=2, padding=1)
+            for a, b in zip(channels, channels[1:], strict=False)
+        )
+        self.blocks = nn.ModuleList(ResidualBlock(c, flat=True) for c in channels)
+        self.side = nn.ModuleList(nn.Conv2d(c, features, 1) for c in channels)
+        self.out = nn.Conv2d(features, features, 3, padding=1)
+
+    def forward(self, picture: Tensor, depth: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features (b, f, 64, 64) and tokens (b, 64, width); see ``CoarseNet``."""
+        valid = depth > 0.0
+        relative = torch.where(valid, depth - radius[:, None, None], 0.0).clamp(-1.5, 1.5)
+        x = torch.cat([2.0 * picture - 1.0, relative[:, None], valid[:, None].float()], dim=1)
+        x = self.stem(x.contiguous(memory_format=torch.channels_last))
+        levels = []
+        for index, block in enumerate(self.blocks):
+            x = block(x if index == 0 else self.down[index - 1](x))
+            levels.append(x)
+        merged = self.side[-1](levels[-1])
+        for level, side in zip(reversed(levels[:-1]), reversed(self.side[:-1]), strict=True):
+            merged = functional.interpolate(merged, scale_factor=2.0) + side(level)
+        return self.out(functional.silu(merged)), levels[-1].flatten(2).transpose(1, 2)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions beside an identity; in the plane where ``flat``, else in space."""
+
+    def __init__(self, channels: int, flat: bool = False, normed: bool = True) -> None:
+        """Make the layers; without norms, which cost as much as the rest on large grids."""
+        super().__init__()
+        conv = nn.Conv2d if flat else nn.Conv3d
+        self.norm1 = nn.GroupNorm(8, channels) if normed else nn.Identity()
+        self.conv1 = conv(channels, channels, 3, padding=1)
+        self.norm2 = nn.GroupNorm(8, channels) if normed else nn.Identity()
+        self.conv2 = conv(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the features, of the same shape."""
+        y = self.conv1(functional.silu(self.norm1(x)))
+        return x + self.conv2(functional.silu(self.norm2(y)))
+
+
+class AttentionLayer(nn.Module):
+    """A pre-norm transformer layer."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 3 * width), nn.GELU(), nn.Linear(3 * width, width)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the sequence (b, n, width) after attention."""
+        b, n, width = x.shape
+        qkv = self.qkv(self.norm1(x)).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        mixed = functional.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])
+        x = x + self.out(mixed.transpose(1, 2).reshape(b, n, width))
+        return x + self.mlp(self.norm2(x))
+
+
+def voxel_grid(size: int, device: torch.device) -> Tensor:
+    """Return canonical coordinates of voxel centres, (size, size, size, 3), axes x, y, z."""
+    axis = ((torch.arange(size, device=device) + 0.5) / size - 0.5) * EXTENT
+    return torch.stack(torch.meshgrid(axis, axis, axis, indexing='ij'), dim=-1)
+
+
+def space_to_channels(x: Tensor) -> Tensor:
+    """Turn each 2 x 2 x 2 block of (b, c, 2n, 2n, 2n) into channels: (b, 8c, n, n, n)."""
+    b, c, n = x.shape[0], x.shape[1], x.shape[2] // 2
+    x = x.reshape(b, c, n, 2, n, 2, n, 2).permute(0, 1, 3, 5, 7, 2, 4, 6)
+    return x.reshape(b, 8 * c, n, n, n)
+
+
+def channels_to_space(x: Tensor) -> Tensor:
+    """Undo ``space_to_channels``."""
+    b, c, n = x.shape[0], x.shape[1] // 8, x.shape[2]
+    x = x.reshape(b, c, 2, 2, 2, n, n, n).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return x.reshape(b, c, 2 * n, 2 * n, 2 * n)
+
+
+def _to_pixels(
+    places: Tensor, focal: Tensor, centre: Tensor, pose: Tensor, size: int
+) -> tuple[Tensor, Tensor]:
+    """
+    Return where places (n, 3) lie in pictures of ``size`` pixels, and their depths.
+
+    The coordinates (b, n, 2) are those of ``grid_sample`` with ``align_corners=False``; depths
+    have the shape (b, n).
+    """
+    local = (places - pose[:, None, :3, 3]) @ pose[:, :3, :3]
+    z = local[..., 2].clamp_min(1e-3)
+    uv = local[..., :2] / z[..., None] * focal[:, None] + centre[:, None]
+    return (2.0 * uv + 1.0) / size - 1.0, local[..., 2]
+
+
+def _along_rays(
+    places: Tensor, picture: Tensor, depth: Tensor, focal: Tensor, centre: Tensor, pose: Tensor
+) -> Tensor:
+    """
+    Return what mask and depth say of places (s, s, s, 3), shape (b, 4, s, s, s).
+
+    Alpha, the distance behind the surface that is seen at two scales, and whether there is a
+    reading at all.
+    """
+    b, size = picture.shape[0], places.shape[0]
+    grid, z = _to_pixels(places.reshape(-1, 3), focal, centre, pose, picture.shape[-1])
+    alpha = functional.grid_sample(picture[:, 3:4], grid[:, None], align_corners=False)
+    reading = functional.grid_sample(
+        depth[:, None], grid[:, None], mode='nearest', align_corners=False
+    )[:, 0, 0]
+    valid = reading > 0.0
+    behind = torch.where(valid, z - reading, 0.0)
+    told = torch.stack(
+        [
+            alpha[:, 0, 0],
+            (behind / 0.05).clamp(-1.0, 1.0),
+            (behind / 0.4).clamp(-1.0, 1.0),
+            valid.to(alpha.dtype),
+        ],
+        dim=1,
+    )
+    return told.reshape(b, 4, size, size, size)
+
+
+def _project_features(
+    places: Tensor,
+    pixels: Tensor,
+    picture: Tensor,
+    focal: Tensor,
+    centre: Tensor,
+    pose: Tensor,
+    radius: Tensor,
+    flags: Tensor,
+) -> Tensor:
+    """Return the picture's features along their rays, with place, depth and flags."""
+    b, size = picture.shape[0], places.shape[0]
+    flat = places.reshape(-1, 3)
+    grid, z = _to_pixels(flat, focal, centre, pose, picture.shape[-1])
+    seen = [
+        functional.grid_sample(image.float(), grid[:, None], align_corners=False)[:, :, 0]
+        for image in (pixels, picture)
+    ]
+    place = flat.T.expand(b, 3, -1)
+    rest = (z - radius[:, None])[:, None]
+    told = flags[:, :, None].expand(b, 2, flat.shape[0])
+    return torch.cat([*seen, place, rest, told], dim=1).reshape(b, -1, size, size, size)
