@@ -27,6 +27,7 @@ from lift3d_ros.errors import LiftError
 _COMMANDS = {
     'lift': 'lift scene folders: an image and a mask in, a closed mesh out',
     'methods': 'list the methods',
+    'weights': 'list, verify, import and fetch the weights of the networks',
     'bench': 'measure methods and baselines on scanned objects (bench node: what ROS adds)',
     'demo': 'start the ROS 2 node, ask it for an object, leave meshes and a picture',
 }

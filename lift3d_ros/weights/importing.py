@@ -1,0 +1,271 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Bring published weights into the store: recognise, check, convert to safetensors, record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import json
+from pathlib import Path
+import shutil
+import struct
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.views.components import POSE_DIMS
+from lift3d_ros.weights import networks
+from lift3d_ros.weights import store
+from lift3d_ros.weights.catalog import CATALOG
+from lift3d_ros.weights.catalog import Entry
+from lift3d_ros.weights.formats import Checkpoint
+from lift3d_ros.weights.formats import corrupt
+from lift3d_ros.weights.formats import Kind
+from lift3d_ros.weights.formats import read
+from lift3d_ros.weights.loading import check_channels
+from lift3d_ros.weights.loading import checked_family
+from lift3d_ros.weights.loading import zero123_parts
+from lift3d_ros.weights.tables import check_networks
+
+Say = Callable[[str], None]
+
+#: Types that tensors may be converted to, by their names on the command line.
+DTYPES = {'float16': torch.float16, 'float32': torch.float32, 'bfloat16': torch.bfloat16}
+
+_SAFE_NAMES = {
+    torch.float64: 'F64', torch.float32: 'F32', torch.float16: 'F16', torch.bfloat16: 'BF16',
+    torch.int64: 'I64', torch.int32: 'I32', torch.int16: 'I16', torch.int8: 'I8',
+    torch.uint8: 'U8', torch.bool: 'BOOL',
+}
+
+_MODEL_INDEX = {
+    '_class_name': 'Zero1to3StableDiffusionPipeline',
+    'cc_projection': ['pipeline_zero1to3', 'CCProjection'],
+    'image_encoder': ['transformers', 'CLIPVisionModelWithProjection'],
+    'scheduler': ['diffusers', 'DDIMScheduler'],
+    'unet': ['diffusers', 'UNet2DConditionModel'],
+    'vae': ['diffusers', 'AutoencoderKL'],
+    'requires_safety_checker': False,
+}
+
+_KIND_NAMES = {Kind.ONE2345: 'one2345', Kind.LOFTR: 'loftr-indoor'}
+
+
+def import_weights(
+    path: Path,
+    name: str | None = None,
+    *,
+    dtype: str | None = None,
+    ema: bool = True,
+    say: Say = lambda line: None,
+) -> Path:
+    """
+    Check weights and put them into the store as safetensors; return their folder.
+
+    - ``name``: under which they are to be found. Without it the content must tell, or a file
+      name that the authors use.
+    - ``dtype``: a key of ``DTYPES`` for all floating-point tensors; None keeps theirs.
+    - ``say`` is told what was found and done, a line at a time.
+
+    The store changes only when all is written. Raises ``LiftError``.
+    """
+    checkpoint = read(path, ema=ema)
+    say(f'{path} is {checkpoint.kind.value}')
+    name = name or _name_for(checkpoint, path, say)
+    family = _family_for(checkpoint, name)
+    say(f'imported as {name}, family {family}')
+    parts, others, notes = _prepared(checkpoint, family, ema)
+    for note in notes:
+        say(f'note: {note}')
+    target = DTYPES[dtype] if dtype else None
+    details: dict[str, Any] = {
+        'name': name,
+        'family': family,
+        'source': {
+            'format': checkpoint.kind.name.lower(),
+            'ema': ema,
+            'files': _recorded_sources(checkpoint, CATALOG.get(name)),
+        },
+        'dtype': dtype or 'as in the source',
+        'licence': CATALOG[name].licence if name in CATALOG else 'not known',
+    }
+    store.check_space(store.user_root(), _bytes_of(parts, target))
+    with store.writing(name, details) as folder:
+        for file_name, text in others.items():
+            (folder / file_name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file_name).write_text(text, encoding='utf-8')
+        if checkpoint.kind is Kind.ZERO123PLUS:
+            _copy_texts(checkpoint.path, folder)
+        for file_name, tensors in parts.items():
+            (folder / file_name).parent.mkdir(parents=True, exist_ok=True)
+            write_safetensors(folder / file_name, tensors, target)
+            say(f'wrote {file_name}: {len(tensors)} tensors, '
+                f'{store.format_size((folder / file_name).stat().st_size)}')
+    placed = store.user_root() / name
+    say(f'done: {placed}, {store.format_size(store.size_of(placed))}')
+    return placed
+
+
+def write_safetensors(
+    path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None
+) -> None:
+    """
+    Write tensors in the safetensors format, one after the other.
+
+    The library's own writer has all of them in memory at once, and again as bytes; here the
+    largest tensor is all that is needed beside what the source maps. Floating-point tensors become
+    ``dtype``, if given. Raises ``LiftError`` (WEIGHTS_CORRUPT) for a value that is not finite, or
+    is not after the conversion.
+    """
+    types = {name: _type_in_file(tensor, dtype) for name, tensor in tensors.items()}
+    # The widest first keeps each aligned to its own width.
+    order = sorted(tensors, key=lambda name: (-types[name].itemsize, name))
+    header: dict[str, Any] = {'__metadata__': {'format': 'pt'}}
+    offset = 0
+    for name in order:
+        end = offset + tensors[name].numel() * types[name].itemsize
+        header[name] = {
+            'dtype': _SAFE_NAMES[types[name]], 'shape': list(tensors[name].shape),
+            'data_offsets': [offset, end],
+        }
+        offset = end
+    text = json.dumps(header, separators=(',', ':')).encode()
+    text += b' ' * (-len(text) % 8)
+    with path.open('wb') as file:
+        file.write(struct.pack('<Q', len(text)) + text)
+        for name in order:
+            value = tensors[name].to(types[name])
+            if value.is_floating_point() and not torch.isfinite(value).all():
+                corrupt(path, f'cannot be written: {name} has values that are not finite, or too '
+                        f'large for {types[name]}; import with --dtype float32 or bfloat16')
+            file.write(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+
+
+def _prepared(
+    checkpoint: Checkpoint, family: str, ema: bool
+) -> tuple[dict[str, Mapping[str, Tensor]], dict[str, str], list[str]]:
+    """Return tensors by the file that is to hold them, texts by file, and notes."""
+    if checkpoint.kind in _KIND_NAMES:
+        notes = check_networks(checkpoint)
+        flat = checkpoint.parts['loftr'] if checkpoint.kind is Kind.LOFTR else {
+            f'{network}.{name}': tensor for network, tensors in checkpoint.parts.items()
+            for name, tensor in tensors.items()}
+        return {'model.safetensors': flat}, {}, notes
+    if checkpoint.kind is Kind.ZERO123PLUS:
+        for part in ('unet', 'vae'):
+            shapes = networks.expected_shapes(part, checkpoint.configs[part])
+            networks.check_tensors(checkpoint.path, part, checkpoint.parts[part], shapes)
+        return {_file_of(part): tensors for part, tensors in checkpoint.parts.items()}, {}, []
+    model = zero123_parts(checkpoint, ema=ema)
+    check_channels(checkpoint, model, family)
+    texts = {'model_index.json': _json(_MODEL_INDEX)}
+    for part, config in model.configs.items():
+        file_name = 'scheduler_config.json' if part == 'scheduler' else 'config.json'
+        texts[f'{part}/{file_name}'] = _json(config)
+    return {_file_of(part): tensors for part, tensors in model.parts.items()}, texts, model.notes
+
+
+def _file_of(part: str) -> str:
+    encoder = part.endswith('encoder')
+    return f'{part}/{"model" if encoder else "diffusion_pytorch_model"}.safetensors'
+
+
+def _copy_texts(source: Path, folder: Path) -> None:
+    """Copy settings and vocabularies; tensors are written anew, and nothing else is kept."""
+    for path in sorted(source.rglob('*')):
+        inner = path.relative_to(source)
+        hidden = any(part.startswith('.') for part in inner.parts)
+        if path.is_file() and path.suffix in ('.json', '.txt') and not hidden and (
+                inner.as_posix() != store.MANIFEST):
+            (folder / inner).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / inner)
+
+
+def _name_for(checkpoint: Checkpoint, path: Path, say: Say) -> str:
+    if checkpoint.kind in _KIND_NAMES:
+        return _KIND_NAMES[checkpoint.kind]
+    if checkpoint.family == 'zeronvs':
+        return 'zeronvs'
+    for entry in CATALOG.values():
+        if path.name in (entry.file_name, entry.name) and _fits(checkpoint, entry):
+            say(f'by its name these are the weights {entry.name}; --name says otherwise')
+            return entry.name
+    fitting = [entry.name for entry in CATALOG.values() if _fits(checkpoint, entry)]
+    raise LiftError(
+        ErrorCode.BAD_REQUEST,
+        f'{path} is {checkpoint.kind.value}, of which there are several that do not differ in '
+        f'names and shapes. Say which with --name: {", ".join(fitting)}, or a name of your own '
+        'for a model of the Zero-1-to-3 kind.',
+    )
+
+
+def _family_for(checkpoint: Checkpoint, name: str) -> str:
+    entry = CATALOG.get(name)
+    if entry is None:
+        if checkpoint.family not in POSE_DIMS:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                f'{name} is no name for {checkpoint.kind.value}; `lift3d weights list` has them.')
+        return checkpoint.family
+    if entry.packaged:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST, f'{name} comes with the package; import under another name.')
+    if checkpoint.family in POSE_DIMS and entry.family in POSE_DIMS:
+        return checked_family(checkpoint, entry.family)
+    if checkpoint.family != entry.family:
+        corrupt(checkpoint.path, f'is {checkpoint.kind.value}, and {name} is of the family '
+                f'{entry.family}')
+    return entry.family
+
+
+def _fits(checkpoint: Checkpoint, entry: Entry) -> bool:
+    if entry.packaged:
+        return False
+    if checkpoint.family in POSE_DIMS and entry.family in POSE_DIMS:
+        return POSE_DIMS[checkpoint.family] == POSE_DIMS[entry.family]
+    return checkpoint.family == entry.family
+
+
+def _recorded_sources(checkpoint: Checkpoint, entry: Entry | None) -> dict[str, dict[str, Any]]:
+    """Return size and digest of what is imported; raises ``LiftError`` for another digest."""
+    base = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
+    known = entry.remote.sha256 if entry is not None and entry.remote is not None else None
+    sources = {}
+    for file in checkpoint.files:
+        digest = store.sha256_of(file)
+        # The digest of a catalog entry is that of its one file, not of a conversion to a folder.
+        if known and not checkpoint.path.is_dir() and digest != known:
+            corrupt(file, f'is not the published file: its SHA-256 is {digest}, published is '
+                    f'{known}')
+        sources[file.relative_to(base).as_posix()] = {
+            'sha256': digest, 'bytes': file.stat().st_size}
+    return sources
+
+
+def _bytes_of(parts: Mapping[str, Mapping[str, Tensor]], dtype: torch.dtype | None) -> int:
+    return sum(tensor.numel() * _type_in_file(tensor, dtype).itemsize
+               for tensors in parts.values() for tensor in tensors.values())
+
+
+def _type_in_file(tensor: Tensor, dtype: torch.dtype | None) -> torch.dtype:
+    return dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(dict(content), indent=2) + '\n'

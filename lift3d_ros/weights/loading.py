@@ -1,0 +1,192 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Loading models of the Zero-1-to-3 family, and the networks of One-2-3-45, from any format."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.views.components import POSE_DIMS
+from lift3d_ros.views.components import Zero123Components
+from lift3d_ros.weights import networks
+from lift3d_ros.weights import store
+from lift3d_ros.weights.formats import Checkpoint
+from lift3d_ros.weights.formats import corrupt
+from lift3d_ros.weights.formats import Kind
+from lift3d_ros.weights.formats import read
+from lift3d_ros.weights.formats import Tensors
+from lift3d_ros.weights.ldm import convert
+from lift3d_ros.weights.ldm import Converted
+from lift3d_ros.weights.ldm import projection_config
+from lift3d_ros.weights.ldm import SCHEDULER
+from lift3d_ros.weights.tables import check_networks
+
+#: The parts of a model, which are also the folders of layout A.
+PARTS = ('unet', 'vae', 'image_encoder', 'cc_projection')
+
+#: What attention in the autoencoder was called by diffusers before 0.18.
+_OLD_ATTENTION = {
+    '.query.': '.to_q.', '.key.': '.to_k.', '.value.': '.to_v.', '.proj_attn.': '.to_out.0.'}
+
+
+def load_zero123(
+    source: str | os.PathLike[str],
+    *,
+    family: str | None = None,
+    ema: bool = True,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = 'cpu',
+) -> Zero123Components:
+    """
+    Load a model of the Zero-1-to-3 family, ready for inference.
+
+    - ``source``: a name of ``lift3d weights list``, an original LDM checkpoint (torch or
+      safetensors), or a diffusers folder of layout A or B.
+    - ``family``: a key of ``POSE_DIMS``; needed for Stable-Zero123 given by a path, whose tensors
+      do not differ from those of Zero-1-to-3. Otherwise the name or the content tells.
+    - ``ema``: the moving average of the UNet's weights, where the source has both.
+
+    Raises ``LiftError``: WEIGHTS_MISSING where there is nothing, WEIGHTS_CORRUPT for what is
+    damaged, of another family, or holds foreign objects (nothing of which is executed).
+    """
+    path = store.find(source)
+    checkpoint = open_weights(path, ema=ema)
+    model = zero123_parts(checkpoint, ema=ema)
+    recorded = None
+    if path.is_dir():
+        recorded = (store.read_manifest(path) or {}).get('family')
+    chosen = checked_family(checkpoint, family or recorded)
+    check_channels(checkpoint, model, chosen)
+    loaded: dict[str, Any] = {
+        part: networks.network(part, model.configs[part], model.parts[part], dtype, device)
+        for part in PARTS}
+    return Zero123Components(
+        **loaded, scheduler=networks.scheduler(model.configs['scheduler']), family=chosen)
+
+
+def load_state_dicts_one2345(source: str | os.PathLike[str]) -> dict[str, dict[str, Tensor]]:
+    """
+    Return the four networks of One-2-3-45 as checked state dicts, by their published names.
+
+    ``source``: ``one2345``, or a path of ``ckpt_215000.pth`` or of its imported folder. Raises
+    ``LiftError`` as ``load_zero123`` does.
+    """
+    checkpoint = open_weights(store.find(source))
+    if checkpoint.kind is not Kind.ONE2345:
+        corrupt(checkpoint.path, f'holds {checkpoint.kind.value} and not {Kind.ONE2345.value}')
+    check_networks(checkpoint)
+    return {name: {key: tensor.clone() for key, tensor in tensors.items()}
+            for name, tensors in checkpoint.parts.items()}
+
+
+def open_weights(path: Path, *, ema: bool = True) -> Checkpoint:
+    """Compare weights with their record, if there is one, and read them; raises ``LiftError``."""
+    if path.is_dir():
+        store.check(path)
+    return read(path, ema=ema)
+
+
+def zero123_parts(checkpoint: Checkpoint, *, ema: bool = True) -> Converted:
+    """
+    Return the checked parts of a model in layout A, whatever format it came in.
+
+    Raises ``LiftError`` (WEIGHTS_CORRUPT) for another kind of weights, and for tensors that are
+    missing, superfluous or of a wrong shape.
+    """
+    if checkpoint.kind is Kind.LDM:
+        model = convert(checkpoint.path, checkpoint.parts['ldm'], ema=ema)
+    elif checkpoint.kind in (Kind.LAYOUT_A, Kind.LAYOUT_B):
+        model = _from_layout(checkpoint)
+    else:
+        corrupt(checkpoint.path, f'holds {checkpoint.kind.value} and no model of the '
+                'Zero-1-to-3 family')
+    token = model.parts['cc_projection']['projection.bias'].shape[0]
+    for part, setting in (('unet', 'cross_attention_dim'), ('image_encoder', 'projection_dim')):
+        width = model.configs[part].get(setting, token)
+        if width != token:
+            corrupt(checkpoint.path, f'does not fit together: {part} has tokens of {width} '
+                    f'numbers and the pose projection of {token}')
+    return model
+
+
+def checked_family(checkpoint: Checkpoint, named: str | None) -> str:
+    """Return the family; raises ``LiftError`` where the content contradicts the one named."""
+    if named is None:
+        return checkpoint.family
+    if named not in POSE_DIMS:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'There is no family {named!r} of pose vectors; known are {", ".join(POSE_DIMS)}.')
+    there = POSE_DIMS[checkpoint.family]
+    if POSE_DIMS[named] != there:
+        corrupt(checkpoint.path, f'is of the family {checkpoint.family}, whose poses have {there} '
+                f'numbers; those of {named} have {POSE_DIMS[named]}')
+    return named
+
+
+def check_channels(checkpoint: Checkpoint, model: Converted, family: str) -> None:
+    """Raise ``LiftError`` unless the UNet takes a noisy and a conditioning latent."""
+    channels = model.configs['unet'].get('in_channels')
+    latent = model.configs['vae'].get('latent_channels', 4)
+    # The packaged weights may have further conditioning images.
+    if family != 'small' and channels != 2 * latent:
+        corrupt(checkpoint.path, f'has a UNet of {channels} channels; the Zero-1-to-3 family has '
+                f'{2 * latent}: the noisy latent and that of the input image')
+
+
+def _from_layout(checkpoint: Checkpoint) -> Converted:
+    parts: dict[str, dict[str, Tensor]] = {}
+    configs: dict[str, dict[str, Any]] = {}
+    notes = []
+    pose = 'cc_projection' if checkpoint.kind is Kind.LAYOUT_A else 'clip_camera_projection'
+    for part in PARTS:
+        folder = pose if part == 'cc_projection' else part
+        parts[part] = _renewed(part, checkpoint.parts[folder])
+        configs[part] = checkpoint.configs[folder]
+    weight = parts['cc_projection']['projection.weight']
+    # Of its own settings each layout has others; the shape says it all.
+    configs['cc_projection'] = projection_config(weight)
+    for part in PARTS:
+        networks.check_tensors(
+            checkpoint.path, part, parts[part], networks.expected_shapes(part, configs[part]))
+    if 'scheduler' in checkpoint.configs:
+        configs['scheduler'] = checkpoint.configs['scheduler']
+    else:
+        configs['scheduler'] = dict(SCHEDULER)
+        notes.append('The folder has no scheduler/; the published noise schedule is taken.')
+    return Converted(parts, configs, notes)
+
+
+def _renewed(part: str, tensors: Tensors) -> dict[str, Tensor]:
+    """Return tensors under the names of today and of layout A."""
+    renewed = {}
+    for name, tensor in tensors.items():
+        if part == 'cc_projection' and name.startswith('proj.'):
+            name = name.replace('proj.', 'projection.', 1)
+        if part == 'vae' and '.attentions.' in name:
+            for old, new in _OLD_ATTENTION.items():
+                name = name.replace(old, new)
+        # Older versions of transformers stored the numbers of the positions.
+        if part == 'image_encoder' and name.endswith('.position_ids'):
+            continue
+        renewed[name] = tensor
+    return renewed

@@ -1,0 +1,194 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The networks of the Zero-1-to-3 family, made from settings and tensors that came from a file.
+
+A file chooses among the classes named here and gives numbers to them; it names no module to
+import, and brings no code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from functools import lru_cache
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.views.conditioning import PoseProjection
+from lift3d_ros.weights.formats import corrupt
+from lift3d_ros.weights.formats import Tensors
+
+Config = Mapping[str, Any]
+
+_CLIP_SETTINGS = (
+    'hidden_size', 'intermediate_size', 'num_hidden_layers', 'num_attention_heads', 'num_channels',
+    'patch_size', 'image_size', 'projection_dim', 'hidden_act', 'layer_norm_eps',
+    'attention_dropout',
+)
+
+
+def _unet(config: Config) -> nn.Module:
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel.from_config(dict(config))
+
+
+def _autoencoder(config: Config) -> nn.Module:
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL.from_config(dict(config))
+
+
+def _image_encoder(config: Config) -> nn.Module:
+    from transformers import CLIPVisionConfig
+    from transformers import CLIPVisionModelWithProjection
+
+    settings = {name: config[name] for name in _CLIP_SETTINGS if name in config}
+    return CLIPVisionModelWithProjection(CLIPVisionConfig(**settings))
+
+
+def _projection(config: Config) -> nn.Module:
+    width = int(config['out_channel'])
+    return PoseProjection(width, int(config['in_channel']) - width)
+
+
+#: The classes that a folder may name for each of its parts, and what makes them.
+_BUILDERS: dict[str, dict[str, Callable[[Config], nn.Module]]] = {
+    'unet': {'UNet2DConditionModel': _unet},
+    'vae': {'AutoencoderKL': _autoencoder},
+    'image_encoder': {'CLIPVisionModelWithProjection': _image_encoder},
+    'cc_projection': {'CCProjection': _projection},
+}
+
+#: Schedulers whose settings a ``DDIMScheduler`` takes over.
+_SCHEDULERS = (
+    'DDIMScheduler', 'DDPMScheduler', 'PNDMScheduler', 'LMSDiscreteScheduler',
+    'EulerDiscreteScheduler', 'EulerAncestralDiscreteScheduler', 'DPMSolverMultistepScheduler',
+)
+
+
+def class_name(config: Config) -> str:
+    """Return the class that the settings name, in the way of diffusers or of transformers."""
+    name = config.get('_class_name') or (config.get('architectures') or [''])[0]
+    return str(name)
+
+
+def empty_network(part: str, config: Config) -> nn.Module:
+    """
+    Return a network with these settings whose tensors have shapes only (the meta device).
+
+    Raises ``LiftError`` (WEIGHTS_CORRUPT) for a class that is not known for that part, and for
+    settings that the class refuses.
+    """
+    known = _BUILDERS[part]
+    name = class_name(config)
+    if name not in known:
+        raise LiftError(
+            ErrorCode.WEIGHTS_CORRUPT,
+            f'The settings of {part} name the class {name or "(none)"}; known is '
+            f'{" or ".join(known)}. Other classes are not imported.',
+        )
+    try:
+        with torch.device('meta'):
+            return known[name](config)
+    except Exception as error:
+        raise LiftError(
+            ErrorCode.WEIGHTS_CORRUPT,
+            f'{name} refuses the settings of {part}: {type(error).__name__}: {error}.',
+        ) from error
+
+
+def expected_shapes(part: str, config: Config) -> dict[str, tuple[int, ...]]:
+    """Return the name and the shape of each tensor that a network with these settings has."""
+    return dict(_shapes(part, json.dumps(dict(config), sort_keys=True)))
+
+
+@lru_cache(maxsize=16)
+def _shapes(part: str, config: str) -> dict[str, tuple[int, ...]]:
+    network = empty_network(part, json.loads(config))
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+
+
+def check_tensors(
+    path: Path, part: str, tensors: Tensors, shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Raise ``LiftError`` (WEIGHTS_CORRUPT) unless there are just these tensors and shapes."""
+    missing = [name for name in shapes if name not in tensors]
+    extra = [name for name in tensors if name not in shapes]
+    if missing:
+        corrupt(path, f'lacks {listed(missing)} in {part}; it is another model, or damaged')
+    wrong = [
+        f'{name} has the shape {list(tensors[name].shape)} and should have {list(shape)}'
+        for name, shape in shapes.items() if tuple(tensors[name].shape) != shape]
+    if wrong:
+        corrupt(path, f'does not fit its settings in {part}: {listed(wrong)}')
+    if extra:
+        corrupt(path, f'has tensors in {part} that its network has not: {listed(extra)}')
+
+
+def network(
+    part: str, config: Config, tensors: Tensors, dtype: torch.dtype, device: torch.device | str
+) -> nn.Module:
+    """
+    Return a network for inference that holds copies of the tensors; the file may then go away.
+
+    Each tensor is converted and copied once, so that memory holds the network only once.
+    Parameters ask for no gradients. The tensors must have been checked.
+    """
+    module = empty_network(part, config)
+    module.load_state_dict({
+        name: tensor.to(
+            device=device,
+            dtype=dtype if tensor.is_floating_point() else tensor.dtype,
+            copy=True,
+            memory_format=torch.contiguous_format,
+        )
+        for name, tensor in tensors.items()
+    }, strict=True, assign=True)
+    # What is computed and not stored: in CLIP the numbers of the positions.
+    for name, buffer in list(module.named_buffers()):
+        if buffer.is_meta:
+            owner, _, leaf = name.rpartition('.')
+            if leaf != 'position_ids':
+                raise AssertionError(f'{part} computes the buffer {name}')
+            positions = torch.arange(buffer.shape[-1], device=device).expand(buffer.shape)
+            module.get_submodule(owner).register_buffer(leaf, positions, persistent=False)
+    return module.eval().requires_grad_(False)
+
+
+def scheduler(config: Config) -> Any:
+    """Return the ``DDIMScheduler`` with these settings; raises ``LiftError`` as for networks."""
+    from diffusers import DDIMScheduler
+
+    if class_name(config) not in _SCHEDULERS:
+        raise LiftError(
+            ErrorCode.WEIGHTS_CORRUPT,
+            f'The settings of the scheduler name the class {class_name(config)}; known are '
+            f'{", ".join(_SCHEDULERS)}.',
+        )
+    return DDIMScheduler.from_config(dict(config))
+
+
+def listed(items: list[str]) -> str:
+    """Return the first of the items, and how many more there are."""
+    more = f' and {len(items) - 8} more' if len(items) > 8 else ''
+    return ', '.join(items[:8]) + more

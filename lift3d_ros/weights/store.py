@@ -1,0 +1,331 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Where weights lie, how they get there whole, and whether they still are what was put there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+import fcntl
+import hashlib
+import json
+import os
+from pathlib import Path
+from pathlib import PurePosixPath
+import shutil
+from typing import Any
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.weights.catalog import CATALOG
+
+#: The environment variable that names a folder of weights; imported ones go there, too.
+ENVIRONMENT = 'LIFT3D_WEIGHTS'
+
+#: The record beside weights: {"files": {relative path: {"sha256", "bytes"}}, ...}.
+MANIFEST = 'manifest.json'
+
+#: Up to this size digests are checked each time weights are loaded, above it only the sizes.
+_QUICK_BYTES = 64 * 2**20
+
+_BLOCK = 2**22
+
+
+def user_root() -> Path:
+    """Return the folder that imported weights go to."""
+    named = os.environ.get(ENVIRONMENT)
+    if named:
+        return Path(named).expanduser().absolute()
+    return _cache()
+
+
+def roots() -> list[Path]:
+    """
+    Return the folders that are searched, first to last; not all of them need to exist.
+
+    They are $LIFT3D_WEIGHTS, the user's cache, and where the packaged weights are: in the
+    installed Python package, in the share folder of an ament prefix, in a source checkout.
+    """
+    here = Path(__file__).resolve().parent
+    folders = [user_root(), _cache(), here]
+    for prefix in os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep):
+        if prefix:
+            folders.append(Path(prefix) / 'share' / 'lift3d_ros' / 'weights')
+    checkout = here.parent.parent
+    if (checkout / 'package.xml').is_file():
+        folders.append(checkout / 'weights')
+    return list(dict.fromkeys(folders))
+
+
+def locate(name: str) -> Path | None:
+    """Return the folder of the weights of that name, None where there is none."""
+    for root in roots():
+        folder = root / name
+        if (folder / MANIFEST).is_file():
+            return folder
+    return None
+
+
+def find(name_or_path: str | os.PathLike[str]) -> Path:
+    """
+    Return where weights lie: a folder for a name, else the path that was given.
+
+    A name goes before a path of the same spelling. Raises ``LiftError`` (WEIGHTS_MISSING), which
+    says what to run.
+    """
+    text = os.fspath(name_or_path)
+    if _is_name(text):
+        folder = locate(text)
+        if folder is not None:
+            return folder
+    entry = CATALOG.get(text)
+    if entry is None:
+        path = Path(text).expanduser()
+        if path.exists():
+            return path
+        raise LiftError(
+            ErrorCode.WEIGHTS_MISSING,
+            f'There are no weights {text!r}: neither a file or folder, nor a name that '
+            '`lift3d weights list` shows.',
+        )
+    if entry.packaged:
+        advice = (
+            'They come with the package, so it is not wholly installed: install it again, or set '
+            f'{ENVIRONMENT} to a folder that holds {text}/.'
+        )
+    elif entry.remote is None:
+        advice = (
+            f'Bring {entry.file_name} from {entry.page}, then run `lift3d weights import PATH '
+            f'--name {text}`.'
+        )
+    else:
+        advice = (
+            f'Run `lift3d weights fetch {text}`, or `lift3d weights import PATH --name {text}` '
+            'if you have them.'
+        )
+    raise LiftError(ErrorCode.WEIGHTS_MISSING, f'The weights {text} are not here. {advice}')
+
+
+def sha256_of(path: Path, progress: Callable[[int], None] | None = None) -> str:
+    """Return the SHA-256 of a file in hexadecimal; ``progress`` is told of each block's bytes."""
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            if progress is not None:
+                progress(len(block))
+    return digest.hexdigest()
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """
+    Return the record beside weights, None where there is none.
+
+    Raises ``LiftError`` (WEIGHTS_CORRUPT) for one that cannot be read or names files outside.
+    """
+    path = folder / MANIFEST
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+        for name, record in content['files'].items():
+            pure = PurePosixPath(name)
+            if pure.is_absolute() or '..' in pure.parts:
+                raise ValueError(f'{name} lies outside')
+            int(record['bytes'])
+            str(record['sha256'])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LiftError(
+            ErrorCode.WEIGHTS_CORRUPT, f'The record {path} cannot be used: {error}.') from error
+    return dict(content)
+
+
+def problems(folder: Path, *, digests: bool = True) -> list[str]:
+    """
+    Compare the files of a folder with its record; return a line for each that differs.
+
+    Without ``digests`` only presence and size are compared. Raises ``LiftError`` where there is no
+    record, or none that can be read.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise LiftError(
+            ErrorCode.WEIGHTS_CORRUPT,
+            f'{folder} has no {MANIFEST} to compare with; import the weights again.')
+    found = []
+    for name, record in manifest['files'].items():
+        path = folder / name
+        if not path.is_file():
+            found.append(f'{name} is missing')
+        elif path.stat().st_size != record['bytes']:
+            found.append(
+                f'{name} has {path.stat().st_size} bytes instead of {record["bytes"]}')
+        elif digests and sha256_of(path) != record['sha256']:
+            found.append(f'{name} has another content than recorded (SHA-256)')
+    return found
+
+
+def check(folder: Path) -> None:
+    """
+    Refuse weights that differ from their record, as quickly as their size allows.
+
+    Sizes are always compared, digests where all files together are small; the full comparison is
+    ``problems``. Raises ``LiftError`` (WEIGHTS_CORRUPT). A folder without a record passes.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return
+    total = sum(record['bytes'] for record in manifest['files'].values())
+    found = problems(folder, digests=total <= _QUICK_BYTES)
+    if found:
+        raise LiftError(
+            ErrorCode.WEIGHTS_CORRUPT,
+            f'The weights in {folder} were changed or damaged: {"; ".join(found[:5])}. '
+            'Import or install them again.',
+        )
+
+
+def size_of(folder: Path) -> int:
+    """Return the bytes that a folder's record names."""
+    manifest = read_manifest(folder)
+    files = manifest['files'].values() if manifest else ()
+    return sum(record['bytes'] for record in files)
+
+
+@contextmanager
+def writing(name: str, details: dict[str, Any]) -> Iterator[Path]:
+    """
+    Give a temporary folder, and make it the weights of that name when the block ends well.
+
+    The record is written from the files in the folder and ``details``, to which the block may
+    still add. Weights of the same name are replaced only then; after an error, or a process
+    that was killed, they are as they were. Raises ``LiftError`` where another process imports
+    the same name, and where the folder cannot be written.
+    """
+    if not _is_name(name):
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'{name!r} is no name for weights: letters, digits, dots, dashes and underscores.')
+    root = user_root()
+    with _writable(root):
+        root.mkdir(parents=True, exist_ok=True)
+        lock = root.joinpath(f'.{name}.lock').open('w')
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise LiftError(
+                ErrorCode.BUSY, f'Another process is importing {name}; wait for it.') from None
+        partial = root / f'.{name}.partial'
+        with _writable(root):
+            _restore(root, name)
+            # What a killed process left behind.
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            try:
+                yield partial
+                _record(partial, details)
+                _swap(root, name, partial)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+    finally:
+        lock.close()
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Raise ``LiftError`` (BAD_REQUEST) if the disk of a folder has fewer free bytes."""
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'{folder} has {format_size(free)} free and {format_size(needed)} are needed; free '
+            f'some, or set {ENVIRONMENT} to a folder on another disk.',
+        )
+
+
+def format_size(count: float) -> str:
+    """Return a number of bytes for people."""
+    for unit in ('bytes', 'kB', 'MB'):
+        if count < 1000:
+            return f'{count:.0f} {unit}' if unit == 'bytes' else f'{count:.1f} {unit}'
+        count /= 1000
+    return f'{count:.1f} GB'
+
+
+def _cache() -> Path:
+    cache = os.environ.get('XDG_CACHE_HOME', '')
+    # The specification has relative paths ignored.
+    base = Path(cache) if cache.startswith('/') else Path.home() / '.cache'
+    return base / 'lift3d_ros' / 'weights'
+
+
+def _is_name(text: str) -> bool:
+    plain = text.replace('-', '').replace('_', '').replace('.', '')
+    return plain.isascii() and plain.isalnum() and not text.startswith('.')
+
+
+def _record(folder: Path, details: dict[str, Any]) -> None:
+    files = {}
+    for path in sorted(folder.rglob('*')):
+        if path.is_file():
+            files[path.relative_to(folder).as_posix()] = {
+                'sha256': sha256_of(path), 'bytes': path.stat().st_size}
+            _to_disk(path)
+    manifest = folder / MANIFEST
+    manifest.write_text(json.dumps({**details, 'files': files}, indent=1) + '\n')
+    _to_disk(manifest)
+
+
+def _to_disk(path: Path) -> None:
+    with path.open('rb') as file:
+        os.fsync(file.fileno())
+
+
+def _swap(root: Path, name: str, new: Path) -> None:
+    """Put a folder in the place of another, which is kept until the new one is there."""
+    folder, old = root / name, root / f'.{name}.replaced'
+    if folder.exists():
+        folder.rename(old)
+    try:
+        new.rename(folder)
+    except OSError:
+        _restore(root, name)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _restore(root: Path, name: str) -> None:
+    """Bring back what a process that was killed in ``_swap`` had set aside."""
+    folder, old = root / name, root / f'.{name}.replaced'
+    if old.exists():
+        if folder.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(folder)
+
+
+@contextmanager
+def _writable(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'The folder {root} cannot be written: {error.strerror or error}. Set {ENVIRONMENT} '
+            'to one that can.',
+        ) from error
