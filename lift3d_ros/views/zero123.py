@@ -158,9 +158,17 @@ class Zero123:
         one = Batches(1)
         # CLIP's resizing is done in single precision, whatever the networks run in.
         embedding = one.map(self._image_encoder.embed, image[None].to(self.device, torch.float32))
-        return InputCondition(
-            embedding.to(self.dtype), one.map(self.codec.encode_condition, rows).to(self.dtype)
-        )
+        latent = one.map(self.codec.encode_condition, rows)
+        # Each level of the denoiser but the last halves the latent and doubles it again.
+        multiple = 2 ** (len(self._unet.config.block_out_channels) - 1)
+        if any(side % multiple for side in latent.shape[2:]):
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                f'An input image of {image.shape[2]} x {image.shape[1]} pixels has a latent of '
+                f'{latent.shape[3]} x {latent.shape[2]}, whose sides are no multiples of '
+                f'{multiple}; give the size that the model was trained on.',
+            )
+        return InputCondition(embedding.to(self.dtype), latent.to(self.dtype))
 
     @torch.no_grad()
     def conditions(
