@@ -26,6 +26,7 @@ from lift3d_ros.errors import LiftError
 #: Commands, each a module here with ``add_arguments`` and ``run``, and their line in the help.
 _COMMANDS = {
     'lift': 'lift scene folders: an image and a mask in, a closed mesh out',
+    'views': 'show objects from new sides: scenes in, pictures from other directions out',
     'methods': 'list the methods',
     'weights': 'list, verify, import and fetch the weights of the networks',
     'bench': 'measure methods and baselines on scanned objects (bench node: what ROS adds)',

@@ -1,0 +1,196 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What the commands that work through many scenes have in common."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from collections.abc import Iterable
+import json
+import math
+from pathlib import Path
+import resource
+import sys
+import time
+import traceback
+from typing import Any
+from typing import TYPE_CHECKING
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+
+if TYPE_CHECKING:
+    from lift3d_ros.progress import ProgressCallback
+
+#: What a scene's JSON holds, and the line about it for the terminal.
+Told = tuple[dict[str, Any], str]
+
+#: Writes the results of the scene of a name; is told the progress of that scene, 0 to 1.
+Work = Callable[[str, Path, 'ProgressCallback'], Told]
+
+
+def add_seed(parser: argparse.ArgumentParser, same: str) -> None:
+    """Declare ``--seed``; ``same`` is what the same seed gives."""
+    parser.add_argument(
+        '--seed', type=_seed, default=0, help=f'same seed, same {same} (default: 0)')
+
+
+def named(paths: Iterable[Path]) -> dict[str, Path]:
+    """
+    Return scenes by their names: that of the folder, or of the picture without its ``.png``.
+
+    Raises ``LiftError(BAD_REQUEST)`` where two share one.
+    """
+    scenes: dict[str, Path] = {}
+    for path in paths:
+        resolved = path.resolve()
+        is_picture = resolved.suffix.lower() == '.png' and not resolved.is_dir()
+        name = resolved.stem if is_picture else resolved.name
+        other = scenes.setdefault(name, resolved)
+        if other != resolved:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                f'{other} and {resolved} would both be written to {name}.*; rename one or use '
+                'two output folders.',
+            )
+    return scenes
+
+
+def work_through(
+    scenes: dict[str, Path],
+    out: Path,
+    work: Work,
+    failed: Callable[[LiftError], dict[str, Any]],
+    results: Callable[[str], Iterable[Path]],
+    verb: str,
+) -> int:
+    """
+    Work on every scene and write its report to ``NAME.json``; return 0 if all succeeded, else 1.
+
+    The failure of one does not stop the others: its report is that of ``failed``, with the total
+    time added, and its ``results``, which are all files of a name but the report, are removed.
+    ``verb`` says what became of a scene. Raises ``LiftError(BAD_REQUEST)`` where ``out`` cannot be
+    made.
+    """
+    from tqdm import tqdm
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST, f'The folder {out} cannot be made: {error.strerror}.'
+        ) from error
+    done = 0
+    # On a terminal a bar; elsewhere ``write`` is all that remains, one line for each scene.
+    bar_format = '{percentage:3.0f} %|{bar}| {elapsed}<{remaining}{postfix}'
+    with tqdm(total=len(scenes), disable=None, leave=False, bar_format=bar_format) as bar:
+        for index, (name, path) in enumerate(scenes.items()):
+
+            def show(
+                stage: str, fraction: float, name: str = name, index: int = index
+            ) -> None:
+                bar.set_postfix_str(f'{name}: {stage}', refresh=False)
+                bar.update(index + fraction - bar.n)
+
+            report, line = _work_on(name, path, out, work, failed, results, show)
+            done += report['ok']
+            bar.write(line)
+            # Into a pipe or a log each line shall come when its scene is done, not at the end.
+            sys.stdout.flush()
+    print(f'{done} of {len(scenes)} scenes {verb}, results in {out}')
+    return 0 if done == len(scenes) else 1
+
+
+def _work_on(
+    name: str,
+    path: Path,
+    out: Path,
+    work: Work,
+    failed: Callable[[LiftError], dict[str, Any]],
+    results: Callable[[str], Iterable[Path]],
+    progress: ProgressCallback,
+) -> Told:
+    report_path = out / f'{name}.json'
+    start = time.monotonic()
+    try:
+        # Nothing of an earlier run may pass for the result of this one.
+        _remove(results(name))
+        report_path.unlink(missing_ok=True)
+        report, line = work(name, path, progress)
+        write_report(report_path, report)
+    except Exception as error:
+        failure = _as_lift_error(error)
+        _remove(results(name))
+        report = failed(failure)
+        report['seconds'] = {'total': round(time.monotonic() - start, 4)}
+        line = f'{name}: {failure}'
+        try:
+            write_report(report_path, report)
+        except OSError as full:
+            line += f' (nor can {report_path} be written: {full.strerror})'
+    except BaseException:
+        _remove([*results(name), report_path])
+        raise
+    return report, line
+
+
+def error_entry(error: LiftError) -> dict[str, str]:
+    """Return an error as reports hold it."""
+    return {'code': error.code.value, 'message': error.message}
+
+
+def write_report(path: Path, report: dict[str, Any]) -> None:
+    """Write a report as JSON; the file appears under its name only when it is complete."""
+    partial = path.with_name(f'.{path.name}.part')
+    try:
+        partial.write_text(json.dumps(report, indent=1) + '\n')
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def number(value: float) -> float | None:
+    """Return a number that JSON can hold."""
+    return round(float(value), 6) if math.isfinite(value) else None
+
+
+def peak_memory() -> float:
+    """Return the most memory that this process has taken so far, in megabytes."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0, 1)
+
+
+def _seed(text: str) -> int:
+    seed = int(text)
+    if seed < 0:
+        raise argparse.ArgumentTypeError('a seed is not negative')
+    return seed
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in list(paths):
+        path.unlink(missing_ok=True)
+
+
+def _as_lift_error(error: Exception) -> LiftError:
+    if isinstance(error, LiftError):
+        return error
+    if isinstance(error, OSError):
+        return LiftError(ErrorCode.INTERNAL, f'A file could not be written: {error}.')
+    traceback.print_exception(error)
+    return LiftError(
+        ErrorCode.INTERNAL,
+        f'{type(error).__name__}: {error}; please report it with the trace above.',
+    )

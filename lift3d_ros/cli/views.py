@@ -1,0 +1,378 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""``lift3d views``: scenes in, pictures of their objects from new directions out."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+import math
+from pathlib import Path
+import re
+import time
+from typing import Any
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lift3d_ros.cli import scenes
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.frame import crop_object
+from lift3d_ros.frame import Frame
+from lift3d_ros.geometry import Camera
+from lift3d_ros.geometry import ZERO123_FOV
+from lift3d_ros.scene import read_scene
+from lift3d_ros.views import faces
+
+if TYPE_CHECKING:
+    from lift3d_ros.progress import ProgressCallback
+    from lift3d_ros.views.canonical import PosedViews
+    from lift3d_ros.views.sampling import SamplerSettings
+    from lift3d_ros.views.synthesis import ViewSynthesizer
+
+_SAMPLERS = ('fast', 'faithful')
+
+#: Pictures in a row of the sheet, and their side in pixels.
+_COLUMNS = 4
+_TILE = 256
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        'scenes',
+        nargs='+',
+        type=Path,
+        metavar='SCENE',
+        help='folder with rgb.png, mask.png, camera.json and, where there is depth, depth.png; '
+        'or an RGBA picture (.png) whose alpha is the mask, taken by an assumed lens of '
+        f'{ZERO123_FOV:.2f} degrees',
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        required=True,
+        metavar='DIR',
+        help='folder for NAME_000.png ... (RGBA), NAME_sheet.png and NAME.json',
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        '--azimuth',
+        nargs='+',
+        type=_angle,
+        metavar='DEG',
+        help='counter-clockwise seen from above, 0 is the side of the camera',
+    )
+    where.add_argument(
+        '--ring', type=_count, metavar='N',
+        help=f'so many views evenly around the object (default: {faces.RING})')
+    parser.add_argument(
+        '--elevation',
+        nargs='+',
+        type=_angle,
+        default=[],
+        metavar='DEG',
+        help="over the object's horizon, one for each azimuth or one for all (default: that of "
+        'the camera)',
+    )
+    parser.add_argument(
+        '--radius',
+        type=_finite,
+        metavar='R',
+        help="distance from the object's middle, in lengths of the object (default: the one that "
+        'the weights know best)',
+    )
+    parser.add_argument(
+        '--weights',
+        default='small',
+        metavar='NAME|PATH',
+        help='as `lift3d weights list` names them, or a folder (default: small)',
+    )
+    parser.add_argument(
+        '--sampler', choices=_SAMPLERS, default='fast',
+        help='few steps, or as published (default: fast)')
+    parser.add_argument(
+        '--steps', type=_count, metavar='N', help='of the sampler (default: its own)')
+    parser.add_argument(
+        '--size', type=_count, metavar='PX',
+        help='side of the pictures (default: that of the weights)')
+    scenes.add_seed(parser, 'views')
+    parser.add_argument(
+        '--device', choices=('cpu', 'cuda'), default='cpu', help='where to compute (default: cpu)'
+    )
+    parser.add_argument(
+        '--no-depth', action='store_true', help='do as if the scenes had no depth image'
+    )
+    known = parser.add_mutually_exclusive_group()
+    known.add_argument(
+        '--elevation-of-input',
+        type=_angle,
+        metavar='DEG',
+        help="of the camera over the object's horizon, where it is known",
+    )
+    known.add_argument(
+        '--assume-elevation',
+        type=_angle,
+        metavar='DEG',
+        help='taken where it is neither known nor found, which is an error otherwise',
+    )
+    parser.add_argument(
+        '--coarse', action='store_true',
+        help="the coarse volume's own rendering instead of the denoised views (small weights)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """
+    Synthesise the views of every scene; return 0 if all succeeded, else 1.
+
+    Raises ``LiftError`` for angles that do not pair up, weights that are not there or broken, a
+    device that is not there, two scenes of one name and an output folder that cannot be made.
+    """
+    named = scenes.named(options.scenes)
+    from lift3d_ros.views.synthesis import ring
+
+    azimuths = np.asarray(options.azimuth or ring(options.ring or faces.RING), np.float64)
+    elevations = faces.paired(options.elevation, len(azimuths))
+    synthesizer = _synthesizer(options)
+    # Missing weights are the fault of the command line, not of a scene.
+    synthesizer.load()
+
+    def synthesize(name: str, path: Path, progress: ProgressCallback) -> scenes.Told:
+        start = time.monotonic()
+        frame, mask, camera_source = read_input(path, not options.no_depth)
+        make = synthesizer.coarse if options.coarse else synthesizer.synthesize
+        views = make(
+            frame,
+            mask,
+            azimuths,
+            elevations,
+            radius=options.radius,
+            seed=options.seed,
+            progress=progress,
+        )
+        files = [f'{name}_{index:03d}.png' for index in range(len(views.images))]
+        for file, picture in zip(files, faces.rgba(views), strict=True):
+            _write_png(options.out / file, picture)
+        _write_png(options.out / f'{name}_sheet.png', view_sheet(frame, mask, views))
+        report = _succeeded(views, files, camera_source, options, time.monotonic() - start)
+        return report, (
+            f'{name}: {len(files)} views, elevation {views.canonical.elevation:.0f} degrees '
+            f'({views.elevation_source}), {report["seconds"]["total"]:.2f} s'
+        )
+
+    return scenes.work_through(
+        named,
+        options.out,
+        synthesize,
+        lambda error: _failed(error, options),
+        lambda name: _pictures(options.out, name),
+        'synthesised',
+    )
+
+
+def read_input(
+    path: Path, depth: bool = True
+) -> tuple[Frame, NDArray[np.bool_], str]:
+    """
+    Return frame, mask and the source of the camera: ``given``, or ``assumed`` for a lone picture.
+
+    ``path`` is a scene folder, or an RGBA picture whose alpha is the mask: opaque by half or more
+    is object. Its lens is taken as that of the views of Zero-1-to-3, ``ZERO123_FOV`` across the
+    longer side. Raises ``LiftError``, ``BAD_IMAGE`` for a picture without an alpha that says
+    something.
+    """
+    if path.is_dir() or path.suffix.lower() != '.png':
+        return *read_scene(path, depth=depth), 'given'
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise LiftError(
+            ErrorCode.BAD_IMAGE, f'{path} cannot be read: {error.strerror}.'
+        ) from error
+    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
+    if pixels is None:
+        raise LiftError(ErrorCode.BAD_IMAGE, f'{path} is not a complete image file.')
+    if pixels.dtype == np.uint16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    if pixels.ndim != 3 or pixels.shape[2] != 4 or pixels[..., 3].min() == 255:
+        raise LiftError(
+            ErrorCode.BAD_IMAGE,
+            f'{path} has no transparent pixels, so nothing says what the object is; cut it out '
+            '(alpha 0 around it), or give a scene folder with a mask.png.',
+        )
+    height, width = pixels.shape[:2]
+    side = max(width, height)
+    camera = Camera.from_fov(side, side, ZERO123_FOV).crop(
+        (side - width) / 2.0 - 0.5, (side - height) / 2.0 - 0.5, width, height
+    )
+    image = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB)
+    return Frame(image, camera), pixels[..., 3] > 127, 'assumed'
+
+
+def view_sheet(
+    frame: Frame, mask: NDArray[np.bool_], views: PosedViews
+) -> NDArray[np.uint8]:
+    """Return the input and the views with their captions as one picture, uint8 RGB."""
+    from lift3d_ros.render import outline
+    from lift3d_ros.render import sheet
+
+    stddev = views.elevation_stddev
+    doubt = f' +- {stddev:.0f}' if math.isfinite(stddev) else ''
+    found = f'elevation {views.canonical.elevation:.0f}{doubt}, {views.elevation_source}'
+    cells = [
+        (picture, f'azimuth {azimuth:.0f}, elevation {elevation:.0f}')
+        for picture, azimuth, elevation in zip(
+            views.images, views.azimuths, views.elevations, strict=True
+        )
+    ]
+    return sheet(
+        [
+            [
+                (outline(frame.image, mask), 'input and mask'),
+                (crop_object(frame, mask).image, found),
+            ],
+            *(cells[k:k + _COLUMNS] for k in range(0, len(cells), _COLUMNS)),
+        ],
+        tile=_TILE,
+    )
+
+
+def _synthesizer(options: argparse.Namespace) -> ViewSynthesizer:
+    from lift3d_ros.views.elevation import ElevationSettings
+    from lift3d_ros.views.synthesis import ViewSynthesizer
+
+    size = {} if options.size is None else {'size': options.size}
+    return ViewSynthesizer(
+        options.weights,
+        options.device,
+        sampler=_sampler(options),
+        elevation=ElevationSettings(
+            assumed=options.assume_elevation, given=options.elevation_of_input
+        ),
+        **size,
+    )
+
+
+def _sampler(options: argparse.Namespace) -> SamplerSettings | str:
+    if options.steps is None:
+        return str(options.sampler)
+    from dataclasses import replace
+
+    from lift3d_ros.views.sampling import FAITHFUL
+    from lift3d_ros.views.sampling import FAST
+
+    return replace(FAST if options.sampler == 'fast' else FAITHFUL, steps=options.steps)
+
+
+def _succeeded(
+    views: PosedViews,
+    files: Iterable[str],
+    camera_source: str,
+    options: argparse.Namespace,
+    total: float,
+) -> dict[str, Any]:
+    camera = views.camera
+    entries = zip(
+        files, views.azimuths, views.elevations, faces.poses_in_camera(views), strict=True)
+    return {
+        'ok': True,
+        'error': None,
+        'weights': options.weights,
+        'sampler': _sampler_name(options),
+        'elevation_deg': scenes.number(views.canonical.elevation),
+        'elevation_source': views.elevation_source,
+        'elevation_stddev': scenes.number(views.elevation_stddev),
+        'scale_source': faces.scale_source(views),
+        'radius': scenes.number(views.radius),
+        'fov': round(ZERO123_FOV, 4),
+        'views': [
+            {
+                'file': file,
+                'azimuth': scenes.number(azimuth),
+                'elevation': scenes.number(elevation),
+                'T_camera_view': pose.tolist(),
+            }
+            for file, azimuth, elevation, pose in entries
+        ],
+        'camera': {'width': camera.width, 'height': camera.height, 'K': camera.K.tolist()},
+        'camera_source': camera_source,
+        # The total is that of the scene, with the files read and written.
+        'seconds': {
+            **{stage: round(spent, 4) for stage, spent in views.seconds.items()},
+            'total': round(total, 4),
+        },
+        'peak_memory_mb': scenes.peak_memory(),
+    }
+
+
+def _failed(error: LiftError, options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        'ok': False,
+        'error': scenes.error_entry(error),
+        'weights': options.weights,
+        'sampler': _sampler_name(options),
+        'elevation_deg': None,
+        'elevation_source': None,
+        'elevation_stddev': None,
+        'scale_source': None,
+        'radius': None,
+        'fov': None,
+        'views': [],
+        'camera': None,
+        'camera_source': None,
+        'seconds': None,
+        'peak_memory_mb': scenes.peak_memory(),
+    }
+
+
+def _sampler_name(options: argparse.Namespace) -> str | None:
+    return None if options.coarse else str(options.sampler)
+
+
+def _pictures(out: Path, name: str) -> list[Path]:
+    """Return the pictures of a scene that lie in a folder, of whatever run."""
+    pattern = re.compile(re.escape(name) + r'_(\d{3}|sheet)\.png')
+    return [path for path in out.iterdir() if pattern.fullmatch(path.name)]
+
+
+def _write_png(path: Path, picture: NDArray[np.uint8]) -> None:
+    """Write an RGB or RGBA picture; raises ``OSError`` where that is not possible."""
+    order = cv2.COLOR_RGBA2BGRA if picture.shape[2] == 4 else cv2.COLOR_RGB2BGR
+    _, data = cv2.imencode('.png', cv2.cvtColor(picture, order))
+    path.write_bytes(data.tobytes())
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f'{text} is not a finite number')
+    return value
+
+
+def _angle(text: str) -> float:
+    degrees = _finite(text)
+    if not -360.0 <= degrees <= 360.0:
+        raise argparse.ArgumentTypeError(f'{text} is no angle in degrees, -360 to 360')
+    return degrees
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f'{text} is less than 1')
+    return count
