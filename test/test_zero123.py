@@ -22,6 +22,7 @@ from zero123_helpers import LATENT
 from zero123_helpers import make_components
 from zero123_helpers import make_image
 from zero123_helpers import make_unet
+from zero123_helpers import one_thread  # noqa: F401
 from zero123_helpers import WIDTH
 
 from lift3d_ros.errors import ErrorCode
@@ -38,15 +39,6 @@ from lift3d_ros.views.zero123 import Zero123
 QUICK = SamplerSettings('dpm++', steps=3)
 NOISY = SamplerSettings('ddim', steps=3, eta=1.0)
 RING = zero123_pose([0.0, 72.0, 144.0, 216.0, 288.0], [20.0, -10.0, 40.0, 0.0, 60.0], 0.0, 20.0)
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    # Such small networks gain nothing from threads, and lose much where other work runs.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope='module')
