@@ -17,6 +17,7 @@
 import numpy as np
 import pytest
 import torch
+import weights_helpers
 from zero123_helpers import IMAGE
 from zero123_helpers import LATENT
 from zero123_helpers import make_components
@@ -32,9 +33,11 @@ from lift3d_ros.geometry import stable_zero123_pose
 from lift3d_ros.geometry import zero123_pose
 from lift3d_ros.geometry import zeronvs_pose
 from lift3d_ros.progress import Progress
+from lift3d_ros.views.components import Zero123Components
 from lift3d_ros.views.sampling import ddim_timesteps
 from lift3d_ros.views.sampling import SamplerSettings
 from lift3d_ros.views.zero123 import Zero123
+from lift3d_ros.weights.loading import load_zero123
 
 QUICK = SamplerSettings('dpm++', steps=3)
 NOISY = SamplerSettings('ddim', steps=3, eta=1.0)
@@ -494,3 +497,22 @@ def test_numbers_that_run_away_are_an_error_and_no_picture():
     with pytest.raises(LiftError, match='not finite') as error:
         Zero123(parts).synthesize(make_image(), RING[:1], QUICK)
     assert error.value.code is ErrorCode.INTERNAL
+
+
+# From a checkpoint to views
+
+
+@pytest.mark.parametrize('kind', ['ldm', 'A', 'B'])
+def test_a_published_format_gives_the_views_of_the_networks_that_it_was_written_from(
+    kind, tmp_path
+):
+    made = weights_helpers.networks()
+    if kind == 'ldm':
+        state = weights_helpers.ldm_state(made)
+        path = weights_helpers.write_ldm(tmp_path / 'model.ckpt', state)
+    else:
+        path = weights_helpers.write_layout(tmp_path / 'folder', made, kind, suffix='.safetensors')
+    image, poses = torch.rand(3, 64, 64) * 2.0 - 1.0, RING[:2]
+    views = Zero123(load_zero123(path)).synthesize(image, poses, NOISY, seed=2)
+    own = Zero123Components(**made, scheduler=weights_helpers.scheduler(), family='zero123')
+    assert torch.equal(Zero123(own).synthesize(image, poses, NOISY, seed=2), views)

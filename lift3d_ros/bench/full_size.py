@@ -94,6 +94,7 @@ def full_size_components(dtype: torch.dtype, device: str) -> Zero123Components:
     from transformers import CLIPVisionConfig
     from transformers import CLIPVisionModelWithProjection
 
+    scheduler = DDIMScheduler(**SCHEDULE)
     default = torch.get_default_dtype()
     # Made in single precision and converted, the networks would need twice the memory and more.
     torch.set_default_dtype(dtype)
@@ -104,7 +105,7 @@ def full_size_components(dtype: torch.dtype, device: str) -> Zero123Components:
                 vae=AutoencoderKL(**VAE),
                 image_encoder=CLIPVisionModelWithProjection(CLIPVisionConfig(**CLIP)),
                 cc_projection=PoseProjection(),
-                scheduler=DDIMScheduler(**SCHEDULE),
+                scheduler=scheduler,
                 family='zero123',
             )
     finally:

@@ -298,7 +298,9 @@ class Zero123:
         def decode(latents: torch.Tensor) -> torch.Tensor:
             return self.codec.decode(latents.to(self.dtype)).float().clamp(-1.0, 1.0).cpu()
 
-        views = Batches(self._max_batch).map(decode, latents, check=progress.check)
+        # An image takes many times the memory of its latent: the decoder is given few at once.
+        batches = Batches(min(self._max_batch, 4))
+        views = batches.map(decode, latents, check=progress.check)
         if not torch.isfinite(views).all():
             raise LiftError(
                 ErrorCode.INTERNAL,
