@@ -32,22 +32,30 @@ import multiprocessing
 import os
 import signal
 import threading
+from typing import Protocol
 
 from lift3d_ros.bench.results import Row
 from lift3d_ros.bench.settings import Task
 from lift3d_ros.bench.worker import failure
-from lift3d_ros.bench.worker import Worker
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 
 #: Libraries that would each take all cores in each process.
 _THREAD_LIMITS = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
 
-_worker: Worker | None = None
+_worker: Runner | None = None
+
+
+class Runner(Protocol):
+    """What does the tasks of one process."""
+
+    def run(self, task: Task) -> list[Row]:
+        """Return a row for each track of the task."""
+        ...
 
 
 def run_tasks(
-    tasks: Sequence[Task], make_worker: Callable[[], Worker], jobs: int
+    tasks: Sequence[Task], make_worker: Callable[[], Runner], jobs: int
 ) -> Iterator[list[Row]]:
     """
     Yield the rows of each task as they come, in any order.
@@ -94,7 +102,7 @@ def _next(own: list[deque[Task]], scenes: deque[deque[Task]], lane: int) -> Task
     return source.popleft() if source else None
 
 
-def _process(make_worker: Callable[[], Worker], jobs: int) -> ProcessPoolExecutor:
+def _process(make_worker: Callable[[], Runner], jobs: int) -> ProcessPoolExecutor:
     for name in _THREAD_LIMITS:
         os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // jobs)))
     # Started afresh, not forked: forking after libraries have started threads may hang.
@@ -111,7 +119,7 @@ def _died(task: Task) -> list[Row]:
     return [{**place, 'track': track, **failure(death)} for track in task.tracks]
 
 
-def _initialise(make_worker: Callable[[], Worker]) -> None:
+def _initialise(make_worker: Callable[[], Runner]) -> None:
     global _worker
     # Ctrl-C reaches every process of the terminal; only the first has something to say.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

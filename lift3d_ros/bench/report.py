@@ -56,7 +56,7 @@ def text_tables(rows: Sequence[Row], contenders: Sequence[str]) -> str:
         if scored:
             parts.append(f'### {track}: {len(objects)} objects, {len(scenes)} scenes')
             for heading, body in tables(scored, contenders, track):
-                parts += [f'{heading}', _markdown(body)]
+                parts += [f'{heading}', markdown(body)]
         figure, name = ('iou', 'IoU') if track == 'rgbd' else ('aligned_fs_0.1', 'FS@0.1')
         by_category = _by_category(chosen, contenders, figure)
         if by_category:
@@ -107,11 +107,11 @@ def write_reports(
         'rows': list(rows),
     }
     paths = [folder / 'report.json', folder / 'report.md']
-    _write(paths[0], (json.dumps(report, indent=1) + '\n').encode())
+    write_whole(paths[0], (json.dumps(report, indent=1) + '\n').encode())
     cores = f'{machine["processor"]}, {machine["cores"]} cores, {machine["memory_gb"]} GB'
     heading = f'# lift3d bench\n\n    {command}\n\n{cores}; Python {machine["python"]}, '
     heading += f'lift3d_ros {machine["lift3d_ros"]} ({machine["revision"]})\n\n'
-    _write(paths[1], (heading + text_tables(rows, contenders)).encode())
+    write_whole(paths[1], (heading + text_tables(rows, contenders)).encode())
     return paths + _write_sheets(folder, rows, contenders)
 
 
@@ -158,7 +158,7 @@ def _write_sheets(folder: Path, rows: Sequence[Row], contenders: Sequence[str]) 
             path = folder / (f'sheet_{track}_{name}.png' if paths else 'sheet.png')
             page = compose(captions(folder, chosen))
             _, data = cv2.imencode('.png', page[..., ::-1])
-            _write(path, data.tobytes())
+            write_whole(path, data.tobytes())
             paths.append(path)
     return paths
 
@@ -182,7 +182,7 @@ def _by_category(rows: Sequence[Row], contenders: Sequence[str], figure: str) ->
             for category in categories
         ]
         body.append([contender, *('-' if m is None else f'{m.mean:.2f}' for m in means)])
-    return _markdown(body)
+    return markdown(body)
 
 
 def _curves(rows: Sequence[Row], contenders: Sequence[str]) -> str:
@@ -194,7 +194,7 @@ def _curves(rows: Sequence[Row], contenders: Sequence[str]) -> str:
     if not body:
         return ''
     steps = [f'{low / 10:.1f} to {(low + 1) / 10:.1f}' for low in range(10)]
-    return _markdown([['', *steps], *body])
+    return markdown([['', *steps], *body])
 
 
 def _sizes(rows: Sequence[Row], contenders: Sequence[str]) -> str:
@@ -205,14 +205,14 @@ def _sizes(rows: Sequence[Row], contenders: Sequence[str]) -> str:
         cells = [row['error']['code'], '-', '-'] if not row['ok'] else [
             _size(row), f'{row["notes"]["confidence"]:.2f}', f'{row["seconds"]["total"]:.2f}']
         body.append([row['contender'], row['scene'], *cells])
-    return _markdown(body)
+    return markdown(body)
 
 
 def _size(row: Row) -> str:
     return ' x '.join(f'{side:.0f}' for side in row['notes']['size_mm'])
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
+def markdown(rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table whose columns are aligned."""
     widths = np.max([[max(len(text), 3) for text in row] for row in rows], axis=0)
     lines = []
@@ -225,7 +225,7 @@ def _markdown(rows: Sequence[Sequence[str]]) -> str:
     return '\n'.join(lines)
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
     """Write a file that appears under its name only when it is complete."""
     partial = path.with_name(f'.{path.name}.part')
     try:

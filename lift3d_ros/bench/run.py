@@ -21,6 +21,7 @@ objects, settings --plan_tasks--> tasks --processes--> rows --> tables, reports,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import asdict
 from dataclasses import replace
@@ -32,6 +33,7 @@ import time
 from lift3d_ros.bench.mean_shape import average
 from lift3d_ros.bench.mean_shape import MeanShape
 from lift3d_ros.bench.processes import run_tasks
+from lift3d_ros.bench.processes import Runner
 from lift3d_ros.bench.real import find_real
 from lift3d_ros.bench.report import text_tables
 from lift3d_ros.bench.report import write_reports
@@ -72,7 +74,7 @@ def run_bench(
     frames, whose meshes are looked for in ``data``. Raises ``LiftError`` where the run cannot
     begin, or its results not be written.
     """
-    objects, everything = _choose(data, split, count, scenes=real is None)
+    objects, everything = choose_objects(data, split, count, scenes=real is None)
     frames = [] if real is None else find_real(real)
     if real is not None:
         objects = []
@@ -84,10 +86,10 @@ def run_bench(
         settings = replace(
             settings, contenders=tuple(n for n in settings.contenders if n != MeanShape.name)
         )
-    tasks = _remaining(plan_tasks(settings, objects, frames), results)
+    tasks = remaining(plan_tasks(settings, objects, frames), results)
     if len(results):
         print(f'{len(results)} rows of an earlier run in {out} are kept; --fresh measures anew')
-    _execute(
+    execute(
         tasks,
         results,
         partial(Worker, settings, objects, out, data or Path()),
@@ -106,7 +108,7 @@ def run_bench(
     return sum(not row['ok'] for row in rows)
 
 
-def _choose(
+def choose_objects(
     data: Path | None, split: str | None, count: int | None, scenes: bool
 ) -> tuple[list[ObjectEntry], list[ObjectEntry]]:
     """Return the objects to measure, and all that the folder holds."""
@@ -141,21 +143,21 @@ def _prepare_mean(out: Path, objects: Sequence[ObjectEntry], split: str | None) 
     return True
 
 
-def _remaining(tasks: Sequence[Task], results: Results) -> list[Task]:
+def remaining(tasks: Sequence[Task], results: Results) -> list[Task]:
     """Return the tasks with the tracks that have no row yet."""
-    remaining = []
+    unfinished = []
     for task in tasks:
         tracks = tuple(
             track for track in task.tracks
             if (task.scene, track, task.contender) not in results
         )
         if tracks:
-            remaining.append(replace(task, tracks=tracks))
-    return remaining
+            unfinished.append(replace(task, tracks=tracks))
+    return unfinished
 
 
-def _execute(
-    tasks: Sequence[Task], results: Results, make_worker: partial[Worker], jobs: int
+def execute(
+    tasks: Sequence[Task], results: Results, make_worker: Callable[[], Runner], jobs: int
 ) -> None:
     """Do the tasks, keep their rows as they come, and show how far it is."""
     from tqdm import tqdm
