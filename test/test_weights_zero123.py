@@ -22,6 +22,7 @@ import pytest
 from safetensors.torch import load_file
 import torch
 import weights_helpers as helpers
+from weights_helpers import one_thread
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
@@ -33,6 +34,8 @@ from lift3d_ros.weights.ldm import unet_sources
 from lift3d_ros.weights.loading import load_zero123
 from lift3d_ros.weights.loading import zero123_parts
 from lift3d_ros.weights.networks import expected_shapes
+
+__all__ = ['one_thread']
 
 
 @pytest.fixture(scope='module')
@@ -46,15 +49,6 @@ def made():
 def full():
     """Return networks of the published width, without data."""
     return helpers.networks(full=True)
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    """Networks this small are slower on several, and much slower on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

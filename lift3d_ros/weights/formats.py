@@ -172,7 +172,12 @@ def _read_torch(path: Path, *, mapped: bool) -> dict[str, Any]:
     allowed: list[Any] = [(_Placeholder, name) for name in _INERT]
     try:
         with torch.serialization.safe_globals(allowed):
-            content = torch.load(path, map_location='cpu', weights_only=True, mmap=mapped)
+            # torch goes by this ending, whatever is in the file; not so with an open file.
+            if mapped and path.suffix != '.safetensors':
+                content = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+            else:
+                with path.open('rb') as file:
+                    content = torch.load(file, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         _refuse_pickle(path, str(error))
     except LiftError:
@@ -190,8 +195,10 @@ def _refuse_pickle(path: Path, reason: str) -> NoReturn:
              or re.search(r'unrecognized function (.+)', reason)
              or re.search(r'create new object for .* but got (.+)', reason))
     if match is None:
-        corrupt(path, f'is damaged, or holds what torch does not read: {_first_line(reason)}. '
-                 'Nothing in it was executed')
+        # Before this stands advice to read the file without care.
+        last = _first_line(reason.rpartition('error: ')[2])
+        corrupt(path, f'is damaged, or a pickle that is not of torch ({last}). Nothing in it was '
+                'executed')
     corrupt(
         path,
         f'holds objects other than tensors ({match[1]}), which could run code when they are '
