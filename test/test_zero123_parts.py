@@ -21,6 +21,7 @@ from zero123_helpers import IMAGE
 from zero123_helpers import LATENT
 from zero123_helpers import make_components
 from zero123_helpers import make_image
+from zero123_helpers import one_thread  # noqa: F401
 from zero123_helpers import WIDTH
 
 from lift3d_ros.errors import ErrorCode

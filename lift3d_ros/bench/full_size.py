@@ -21,7 +21,8 @@ For example::
 
 The networks have the published widths and are made in the precision asked for, without any
 checkpoint: time and memory do not depend on what the weights are. One view-step is one row of the
-denoiser; a guided step of a view is two.
+denoiser; a guided step of a view is two. On a processor the share of what a matrix product reaches
+is of processor time, which other work on the machine stretches less than the time on the clock.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 import os
 import resource
@@ -158,16 +160,16 @@ def measure(
         model.predict(latents[:1], 500, one)
     macs = counter.get_total_flops() / 2.0
 
-    # The products before, between and after the steps: other work on the machine slows both.
+    # The products stand between the steps, so that both meet the same other work.
     matmul = [_matmul_rate(dtype, device)]
-    seconds = []
+    taken = []
     for step in range(steps):
-        taken, _ = _timed(partial(model.predict, latents, 999 - step, told), device)
-        seconds.append(taken / views)
+        taken.append(_timed(partial(model.predict, latents, 999 - step, told), device)[0])
         matmul.append(_matmul_rate(dtype, device))
     decode, _ = _timed(lambda: model.codec.decode(latents[:1].to(dtype)), device)
-    best = min(seconds)
-    rate = 2.0 * macs / best
+    seconds = [timing.clock / views for timing in taken]
+    rate = 2.0 * macs * views / min(timing.busy for timing in taken)
+    per = ', a processor' if device == 'cpu' else ''
     return [
         ('device', f'{device}, {torch.get_num_threads()} threads' if device == 'cpu' else
          torch.cuda.get_device_name()),
@@ -177,14 +179,14 @@ def measure(
         ('parameters: VAE', f'{_millions(components.vae)} M'),
         ('parameters: image encoder', f'{_millions(components.image_encoder)} M'),
         ('building the networks', f'{build:.1f} s'),
-        ('encoding the input, once', f'{encode:.2f} s'),
+        ('encoding the input, once', f'{encode.clock:.2f} s'),
         ('views in a batch', f'{views}'),
-        (f'one view-step, best of {steps}', f'{best:.3f} s'),
+        (f'one view-step, best of {steps}', f'{min(seconds):.3f} s'),
         (f'one view-step, mean of {steps}', f'{sum(seconds) / steps:.3f} s'),
-        ('decoding one view', f'{decode:.2f} s'),
+        ('decoding one view', f'{decode.clock:.2f} s'),
         ('multiply-adds of a view-step', f'{macs / 1e9:.1f} G'),
-        ('rate of the view-step', f'{rate / 1e12:.3f} TFLOP/s'),
-        ('rate of a matrix product, best', f'{max(matmul) / 1e12:.3f} TFLOP/s'),
+        (f'rate of the view-step{per}', f'{rate / 1e12:.3f} TFLOP/s'),
+        (f'rate of a matrix product{per}', f'{max(matmul) / 1e12:.3f} TFLOP/s'),
         ('share of that rate', f'{100.0 * rate / max(matmul):.0f} %'),
         ('peak memory', f'{_peak_memory(device) / 2**30:.2f} GiB'),
     ]
@@ -194,23 +196,32 @@ def _millions(network: torch.nn.Module) -> str:
     return f'{sum(p.numel() for p in network.parameters()) / 1e6:.1f}'
 
 
-def _timed(function: Callable[[], Any], device: str) -> tuple[float, Any]:
-    """Return the seconds that a call took until the device had done it, and its result."""
+@dataclass(frozen=True)
+class _Timing:
+    """Seconds on the clock, and those that the processor (all threads) or the device worked."""
+
+    clock: float
+    busy: float
+
+
+def _timed(function: Callable[[], Any], device: str) -> tuple[_Timing, Any]:
+    """Return how long a call took until the device had done it, and its result."""
     if device == 'cuda':
         torch.cuda.synchronize()
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     with torch.no_grad():
         result = function()
     if device == 'cuda':
         torch.cuda.synchronize()
-    return time.perf_counter() - start, result
+    clock = time.perf_counter() - start
+    return _Timing(clock, clock if device == 'cuda' else time.process_time() - busy), result
 
 
 def _matmul_rate(dtype: torch.dtype, device: str) -> float:
-    """Return how many floating-point operations a second a large square product reaches."""
+    """Return the floating-point operations of a large square product for each busy second."""
     n = _MATMUL[device]
     a = torch.randn((n, n), device=device).to(dtype)
-    return 2.0 * n**3 / min(_timed(lambda: a @ a, device)[0] for _ in range(2))
+    return 2.0 * n**3 / min(_timed(lambda: a @ a, device)[0].busy for _ in range(2))
 
 
 def _peak_memory(device: str) -> int:

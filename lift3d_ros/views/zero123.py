@@ -135,7 +135,7 @@ class Zero123:
         self._unet = components.unet
         self._image_encoder = as_image_encoder(components.image_encoder)
         self._projection = components.cc_projection
-        self._scheduler = components.scheduler
+        self.scheduler = components.scheduler
         self._max_batch = max_batch
         self._unconditional_extra = unconditional_extra
 
@@ -273,7 +273,7 @@ class Zero123:
         """
         progress = progress or Progress()
         begin, end = fractions
-        sampler = Sampler(settings, self._scheduler)
+        sampler = Sampler(settings, self.scheduler)
         # Poses are looked at before anything is computed.
         n = len(check_poses(poses, self.pose_dim, self.family))
         generators = _generators(seed, n)
