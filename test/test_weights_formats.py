@@ -424,6 +424,17 @@ def test_safetensors_are_written_as_the_library_reads_them(tmp_path):
         assert read_back[name].dtype == tensor.dtype and torch.equal(read_back[name], tensor)
 
 
+def test_the_length_of_a_header_is_not_taken_for_a_pickle(tmp_path):
+    path = tmp_path / 'x.safetensors'
+    lengths = set()
+    for extra in range(0, 256, 8):
+        tensors = {'x' * (1 + extra): torch.ones(3)}
+        write_safetensors(path, tensors)
+        lengths.add(path.read_bytes()[0])
+        assert set(read_tensors(path)) == set(tensors)
+    assert 0x80 in lengths
+
+
 @pytest.mark.parametrize(('ema', 'wanted'), [
     (True, 'diffusion_pytorch_model.fp16_ema.safetensors'),
     (False, 'diffusion_pytorch_model.safetensors'),

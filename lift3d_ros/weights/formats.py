@@ -33,6 +33,7 @@ import re
 import struct
 from typing import Any
 from typing import NoReturn
+import warnings
 import zipfile
 
 import torch
@@ -140,10 +141,11 @@ def read_tensors(path: Path) -> dict[str, Any]:
         start = file.read(512)
     if start[:4] == b'PK\x03\x04':
         return _read_torch(path, mapped=True)
-    if start[:1] == _LEGACY_TORCH:
-        return _read_torch(path, mapped=False)
+    # Before the pickle: the length of a header may begin with any byte.
     if start[8:9] == b'{':
         return dict(_read_safetensors(path))
+    if start[:1] == _LEGACY_TORCH:
+        return _read_torch(path, mapped=False)
     if not start:
         corrupt(path, 'is empty')
     if start.startswith(b'version https://git-lfs'):
@@ -171,7 +173,9 @@ def _read_torch(path: Path, *, mapped: bool) -> dict[str, Any]:
             corrupt(path, 'is a zip archive, but not one of torch')
     allowed: list[Any] = [(_Placeholder, name) for name in _INERT]
     try:
-        with torch.serialization.safe_globals(allowed):
+        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
+            # torch wonders about versions of pickles that it then reads, or refuses.
+            warnings.simplefilter('ignore')
             # torch goes by this ending, whatever is in the file; not so with an open file.
             if mapped and path.suffix != '.safetensors':
                 content = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
