@@ -183,6 +183,7 @@ def measure(
         ('views in a batch', f'{views}'),
         (f'one view-step, best of {steps}', f'{min(seconds):.3f} s'),
         (f'one view-step, mean of {steps}', f'{sum(seconds) / steps:.3f} s'),
+        (f'the same in busy time, best of {steps}', f'{2.0 * macs / rate:.3f} s'),
         ('decoding one view', f'{decode.clock:.2f} s'),
         ('multiply-adds of a view-step', f'{macs / 1e9:.1f} G'),
         (f'rate of the view-step{per}', f'{rate / 1e12:.3f} TFLOP/s'),
