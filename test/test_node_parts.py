@@ -32,11 +32,11 @@ pytest.importorskip('lift3d_ros.msg')
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.node import selection
-from lift3d_ros.node.node import output_path
 from lift3d_ros.node.parameters import Settings
 from lift3d_ros.node.parameters import SPECS
 from lift3d_ros.node.selection import Detection
 from lift3d_ros.node.selection import IdKeeper
+from lift3d_ros.node.shelf import output_path
 from lift3d_ros.node.synchronizer import Synchronizer
 from lift3d_ros.node.worker import Job
 from lift3d_ros.node.worker import Lifters
@@ -241,6 +241,21 @@ def test_requests_go_before_the_stream_and_the_newest_frame_wins(worker):
     assert jobs[1].wait(5.0)
     assert order == [2, 3, 1]
     assert worker.dropped == 1
+
+
+def test_what_follows_goes_after_requests_and_before_the_stream(worker):
+    order = []
+    go = hold(worker)
+    jobs = {name: Job(lambda job, lifters, name=name: order.append(name))
+            for name in ('frame', 'older', 'newer', 'request')}
+    worker.offer(jobs['frame'])
+    worker.follow(jobs['older'])
+    worker.follow(jobs['newer'])
+    worker.submit(jobs['request'])
+    go.set()
+    assert jobs['frame'].wait(5.0)
+    assert order == ['request', 'newer', 'frame']
+    assert worker.dropped == 0
 
 
 def test_a_full_queue_refuses_at_once(worker):

@@ -37,6 +37,7 @@ class Statistics:
     def __init__(self) -> None:
         """Start at zero."""
         self.lifted = 0
+        self.synthesised = 0
         self.failed = 0
         self.skipped = 0
         self.last_error: LiftError | None = None
@@ -52,6 +53,11 @@ class Statistics:
             self.lifted += 1
             self._ends.append(time.monotonic())
             self._times.append(seconds)
+
+    def add_views(self, count: int) -> None:
+        """Count synthesised views."""
+        with self._lock:
+            self.synthesised += count
 
     def add_error(self, error: LiftError) -> None:
         """Count a failure."""
@@ -99,6 +105,7 @@ def worker_status(
         'state': state,
         'method': method,
         'objects lifted': statistics.lifted,
+        'views synthesised': statistics.synthesised,
         'failures': statistics.failed,
         'objects per second': f'{statistics.rate():.2f}',
         'requests waiting': worker.waiting,

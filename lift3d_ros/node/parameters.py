@@ -30,6 +30,10 @@ from rclpy.parameter import Parameter
 from lift3d_ros.lifter import DEFAULT_METHOD
 from lift3d_ros.lifter import DEVICES
 from lift3d_ros.lifter import METHODS
+from lift3d_ros.views.faces import RING
+
+#: Of views_assumed_elevation: nothing is assumed.
+NO_ELEVATION = -91.0
 
 #: Parameters of ROS itself, which any node may be given.
 _FOREIGN = ('use_sim_time', 'qos_overrides.', 'start_type_description_service')
@@ -193,6 +197,31 @@ SPECS: dict[str, Spec] = {
     'marker_details': Spec(
         True, 'Add the bounding box and a line of text to each marker.', live=True
     ),
+    'views_weights': Spec(
+        'small',
+        'Weights that synthesise views, as `lift3d weights list` names them, or a folder; loaded '
+        'at the first request; empty: no views.',
+    ),
+    'views_device': Spec('cpu', 'Where views are synthesised.', choices=DEVICES),
+    'views_sampler': Spec(
+        'fast',
+        'fast: few denoising steps; faithful: as many as published.',
+        choices=('fast', 'faithful'),
+    ),
+    'views_assumed_elevation': Spec(
+        NO_ELEVATION,
+        "Degrees over the object's horizon at which the camera is taken to be where neither "
+        'gravity nor the estimate tells; -91: such a request fails with ELEVATION_UNKNOWN.',
+        NO_ELEVATION,
+        90.0,
+    ),
+    'views_count': Spec(
+        RING,
+        'Views of a ring, for requests that name no azimuths and for the topic ~/views.',
+        1,
+        64,
+        live=True,
+    ),
     'output_dir': Spec(
         '', 'Folder below which save_object may write; empty: it may not.', live=True
     ),
@@ -235,6 +264,11 @@ class Settings:
     cloud_points: int
     marker_max_faces: int
     marker_details: bool
+    views_weights: str
+    views_device: str
+    views_sampler: str
+    views_assumed_elevation: float
+    views_count: int
     output_dir: str
     diagnostics_period: float
     autostart: bool

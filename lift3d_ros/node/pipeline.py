@@ -83,9 +83,14 @@ class Query:
 
 @dataclass(eq=False)
 class Outcome:
-    """What came of an observation; ``failures`` are pairs of id and error."""
+    """
+    What came of an observation.
+
+    ``failures`` are pairs of id and error; ``frame`` is what was seen, where it could be decoded.
+    """
 
     header: Header
+    frame: Frame | None = None
     lifted: list[Lifted] = field(default_factory=list)
     failures: list[tuple[str, LiftError]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -114,24 +119,14 @@ def lift_observation(
     Raises ``LiftError`` where the observation as a whole is of no use; what goes wrong with one
     object is among the failures of the outcome.
     """
-    header = observation.header
-    T_frame_camera, gravity = None, None
-    if transforms is not None:
-        source, wait = header.frame_id, settings.transform_timeout
-        level = settings.gravity_frame or settings.target_frame
-        gravity = transforms.gravity(level, source, header.stamp, wait)
-        if settings.target_frame:
-            T_frame_camera = transforms.lookup(settings.target_frame, source, header.stamp, wait)
-            header = Header(stamp=header.stamp, frame_id=settings.target_frame)
-    frame = conversions.build_frame(
-        observation.image,
-        observation.camera_info,
-        observation.depth,
-        rectified=settings.rectified,
-        depth_unit=settings.depth_unit,
-        gravity=gravity,
-    )
-    outcome = Outcome(header)
+    header, T_frame_camera = observation.header, None
+    frame = read_frame(observation, settings, transforms)
+    if transforms is not None and settings.target_frame:
+        T_frame_camera = transforms.lookup(
+            settings.target_frame, header.frame_id, header.stamp, settings.transform_timeout
+        )
+        header = Header(stamp=header.stamp, frame_id=settings.target_frame)
+    outcome = Outcome(header, frame)
     instances = find_instances(observation, frame, query.selector, settings, outcome.warnings)
     chosen = select(instances, query.selector)[:settings.max_objects]
     names = ids.assign(chosen, query.selector.mode == ObjectSelector.ALL)
@@ -141,14 +136,8 @@ def lift_observation(
         def progress(stage: str, fraction: float, name: str = name, index: int = index) -> None:
             report(stage, (index + fraction) / len(chosen), name, index, len(chosen))
 
-        if not instance.label and observation.mask is not None and selection.has_neck(instance):
-            outcome.warnings.append(
-                f'The mask of {name} has a narrow neck: two objects that touch? They are lifted '
-                'as one; a label image keeps them apart.'
-            )
         try:
-            if frame.depth is not None:
-                conversions.check_depth_unit(frame.depth, instance)
+            check_instance(observation, frame, instance, name, outcome.warnings)
             shape = lifter.lift(
                 frame,
                 instance.mask,
@@ -166,6 +155,48 @@ def lift_observation(
         cloud = shape.cloud(settings.cloud_points, query.seed)
         outcome.lifted.append(Lifted(header, name, instance, shape, pose, covariance, cloud))
     return outcome
+
+
+def read_frame(
+    observation: Observation, settings: Settings, transforms: Transforms | None = None
+) -> Frame:
+    """
+    Return the decoded frame of an observation, with gravity where the transforms tell it.
+
+    Raises ``LiftError``: ``BAD_IMAGE``, ``NO_CAMERA``, ``SIZE_MISMATCH``, ``NO_TRANSFORM``.
+    """
+    gravity = None
+    if transforms is not None:
+        header = observation.header
+        level = settings.gravity_frame or settings.target_frame
+        gravity = transforms.gravity(
+            level, header.frame_id, header.stamp, settings.transform_timeout
+        )
+    return conversions.build_frame(
+        observation.image,
+        observation.camera_info,
+        observation.depth,
+        rectified=settings.rectified,
+        depth_unit=settings.depth_unit,
+        gravity=gravity,
+    )
+
+
+def check_instance(
+    observation: Observation, frame: Frame, instance: Instance, name: str, warnings: list[str]
+) -> None:
+    """
+    Warn of a mask that may be two objects; refuse depth in the wrong unit.
+
+    Raises ``LiftError(BAD_IMAGE)``.
+    """
+    if not instance.label and observation.mask is not None and selection.has_neck(instance):
+        warnings.append(
+            f'The mask of {name} has a narrow neck: two objects that touch? They are taken as '
+            'one; a label image keeps them apart.'
+        )
+    if frame.depth is not None:
+        conversions.check_depth_unit(frame.depth, instance)
 
 
 def find_instances(

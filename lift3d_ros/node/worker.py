@@ -116,8 +116,9 @@ class Worker:
     """
     Owns the lifters and the one thread that uses them.
 
-    Requests go first, in their order. A stream has one place beside the queue, which a newer
-    frame takes over.
+    Requests go first, in their order. What follows a job that is done, such as pictures that
+    somebody watches, and a stream have one place each beside the queue, which a newer one takes
+    over; what follows goes before the next frame, of which there may always be one.
     """
 
     def __init__(self, capacity: int, on_done: Callable[[Job], None]) -> None:
@@ -125,6 +126,7 @@ class Worker:
         self._capacity = capacity
         self._on_done = on_done
         self._queue: deque[Job] = deque()
+        self._follower: Job | None = None
         self._stream: Job | None = None
         self._running: Job | None = None
         self._condition = threading.Condition()
@@ -155,9 +157,9 @@ class Worker:
         with self._condition:
             lifters, self._lifters = self._lifters, None
             thread, self._thread = self._thread, None
-            ended = [*self._queue, *([self._stream] if self._stream else [])]
+            ended = [*self._queue, *filter(None, (self._follower, self._stream))]
             self._queue.clear()
-            self._stream = None
+            self._follower = self._stream = None
             if self._running is not None:
                 self._running.end(reason)
             self._condition.notify_all()
@@ -192,6 +194,18 @@ class Worker:
                 self.dropped += 1
             self._stream = job
             self._condition.notify_all()
+
+    def follow(self, job: Job) -> None:
+        """
+        Do a job when no request waits, in place of an older one of this kind that still waits.
+
+        It shall give way by itself: ``waiting`` says that a request came. Called while the node
+        is deactivated, it does nothing.
+        """
+        with self._condition:
+            if self._thread is not None:
+                self._follower = job
+                self._condition.notify_all()
 
     def wait(self, job: Job) -> Any:
         """
@@ -235,6 +249,8 @@ class Worker:
                     return None
                 if self._queue:
                     self._running = self._queue.popleft()
+                elif self._follower is not None:
+                    self._running, self._follower = self._follower, None
                 elif self._stream is not None:
                     self._running, self._stream = self._stream, None
                 if self._running is not None:

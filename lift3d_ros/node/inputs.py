@@ -1,0 +1,253 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The topics that the node listens to, and the frames that come of them.
+
+They are taken by a node of their own in a thread of its own: rclpy looks at every service, timer
+and event of an executor for each message, and with those of the lifecycle node 30 frames a second
+cost most of a core and slowed the worker to a quarter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from functools import partial
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import qos_profile_sensor_data
+from rclpy.qos import QoSPolicyKind
+from rclpy.qos import ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import Image
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.msg import ObjectSelector
+from lift3d_ros.node import transforms
+from lift3d_ros.node.background import BackgroundNode
+from lift3d_ros.node.parameters import Settings
+from lift3d_ros.node.pipeline import nanoseconds
+from lift3d_ros.node.pipeline import Observation
+from lift3d_ros.node.synchronizer import Match
+from lift3d_ros.node.synchronizer import Synchronizer
+
+#: By parameters qos_overrides.<topic>.subscription.*; the reliability has its own parameter.
+_OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH)
+
+#: Seconds between two looks at whether the publishers changed their reliability.
+_QOS_PERIOD = 0.5
+
+
+class Inputs:
+    """Image, camera_info, mask or detections, depth and the transforms, until ``close``."""
+
+    def __init__(
+        self,
+        node: Node,
+        settings: Settings,
+        overrides: list[Parameter],
+        on_frame: Callable[[Observation], None],
+    ) -> None:
+        """
+        Subscribe in the namespace and under the remaps of ``node``.
+
+        ``overrides`` are parameters qos_overrides.*; ``on_frame`` is called in the thread of the
+        subscriptions whenever messages match.
+        """
+        self._node = node
+        self._settings = settings
+        self._on_frame = on_frame
+        self._subscriptions: dict[str, Subscription] = {}
+        listener = Node(
+            f'{node.get_name()}_listener',
+            namespace=node.get_namespace(),
+            context=node.context,
+            # Names come resolved from this node, its arguments are not meant for the other.
+            use_global_arguments=False,
+            parameter_overrides=overrides,
+            start_parameter_services=False,
+            enable_rosout=False,
+        )
+        self._listener = BackgroundNode(listener, node.context, threads=1)
+        self.transforms: transforms.Transforms | None = None
+        if settings.target_frame or settings.gravity_frame:
+            self.transforms = transforms.Transforms(listener)
+        kinds: dict[str, tuple[Any, str]] = {}
+        if settings.mask_source == 'detections':
+            kinds['detections'] = (detection_type(), 'detections')
+        else:
+            kinds['mask'] = _image_topic('mask', settings.mask_transport)
+        kinds['image'] = _image_topic('image', settings.image_transport)
+        if settings.use_depth:
+            kinds['depth'] = _image_topic('depth', settings.depth_transport)
+        reference, *others = kinds
+        self.synchronizer = Synchronizer(
+            reference,
+            others,
+            steady=('camera_info',),
+            tolerance=settings.sync_tolerance,
+            depth=settings.sync_queue_size,
+        )
+        kinds['camera_info'] = (CameraInfo, 'camera_info')
+        self._kinds = kinds
+
+    def start(self) -> None:
+        """Listen."""
+        listener = self._listener.node
+        for name, (kind, topic) in self._kinds.items():
+            full = self._node.resolve_topic_name(topic)
+            self._listen(listener, name, kind, full, self._reliability(full))
+        if self._settings.reliability == 'auto':
+            listener.create_timer(_QOS_PERIOD, partial(self._match_publishers, listener))
+
+    def close(self) -> None:
+        """Leave the topics, those of the transforms too."""
+        self._listener.close()
+
+    def publishers(self) -> dict[str, int]:
+        """Return how many publishers each of the topics has."""
+        return {
+            name: self._node.count_publishers(subscription.topic_name)
+            for name, subscription in list(self._subscriptions.items())
+        }
+
+    def newest(self, request: Any) -> Observation:
+        """
+        Return the newest frame that a request without an image of its own can mean.
+
+        With a mask of its own it is the frame at the mask's stamp. Raises ``LiftError``:
+        ``NO_CAMERA``, ``BAD_IMAGE``.
+        """
+        synchronizer = self.synchronizer
+        mask = own_mask(request)
+        without_mask = mask is not None or (
+            request.selector.mode == ObjectSelector.BOX and not synchronizer.received('mask')
+            if synchronizer.reference == 'mask' else False
+        )
+        without = (synchronizer.reference,) if without_mask else ()
+        stamp = nanoseconds(mask.header.stamp) if mask is not None else 0
+        match = synchronizer.newest(without, stamp or None)
+        if match is None:
+            missing_camera = (
+                synchronizer.received('image') and not synchronizer.received('camera_info')
+            )
+            reason = synchronizer.complaint(without) or (
+                'no frame within sync_tolerance of the stamp of the mask'
+            )
+            raise LiftError(
+                ErrorCode.NO_CAMERA if missing_camera else ErrorCode.BAD_IMAGE,
+                f'There is no frame to lift from: {reason}.',
+            )
+        observation = _observation(match)
+        if mask is None:
+            return observation
+        return Observation(
+            observation.image, observation.camera_info, observation.depth, mask
+        )
+
+    def _listen(
+        self, listener: Node, name: str, kind: Any, topic: str, reliability: ReliabilityPolicy
+    ) -> None:
+        profile = copy(qos_profile_sensor_data)
+        profile.reliability = reliability
+        self._subscriptions[name] = listener.create_subscription(
+            kind,
+            topic,
+            partial(self._on_message, name),
+            profile,
+            qos_overriding_options=QoSOverridingOptions(_OVERRIDABLE),
+        )
+
+    def _reliability(self, topic: str) -> ReliabilityPolicy:
+        """
+        Return the reliability with which every publisher of a topic is heard best.
+
+        Best effort hears all of them, but loses large images: the fragments of a message that
+        exceeds the buffers of the transport are not sent again.
+        """
+        asked = self._settings.reliability
+        if asked != 'auto':
+            return ReliabilityPolicy[asked.upper()]
+        publishers = self._node.get_publishers_info_by_topic(topic)
+        offered = {info.qos_profile.reliability for info in publishers}
+        if offered == {ReliabilityPolicy.RELIABLE}:
+            return ReliabilityPolicy.RELIABLE
+        return ReliabilityPolicy.BEST_EFFORT
+
+    def _match_publishers(self, listener: Node) -> None:
+        for name, old in list(self._subscriptions.items()):
+            wanted = self._reliability(old.topic_name)
+            if wanted != old.qos_profile.reliability and self._node.count_publishers(
+                old.topic_name
+            ):
+                kind, topic = old.msg_type, old.topic_name
+                listener.destroy_subscription(old)
+                self._listen(listener, name, kind, topic, wanted)
+
+    def _on_message(self, name: str, message: Any) -> None:
+        match = self.synchronizer.add(name, nanoseconds(message.header.stamp), message)
+        if match is not None:
+            self._on_frame(_observation(match))
+
+
+def own_mask(request: Any) -> Image | None:
+    """Return the mask that a request carries, None where it has no data."""
+    return request.mask if len(request.mask.data) else None
+
+
+def own_frame(request: Any) -> Observation | None:
+    """Return the frame that a request carries, None where its image has no data."""
+    if not len(request.image.data):
+        return None
+    info, depth = request.camera_info, request.depth
+    return Observation(
+        request.image,
+        info if info.width or any(info.k) else None,
+        depth if len(depth.data) else None,
+        own_mask(request),
+    )
+
+
+def detection_type() -> Any:
+    """Return vision_msgs/Detection2DArray; raises ``LiftError(BAD_REQUEST)`` without it."""
+    try:
+        from vision_msgs.msg import Detection2DArray
+    except ImportError as error:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            'mask_source "detections" needs vision_msgs, which is not installed; install '
+            'ros-$ROS_DISTRO-vision-msgs, or use a mask.',
+        ) from error
+    return Detection2DArray
+
+
+def _image_topic(name: str, transport: str) -> tuple[Any, str]:
+    return (Image, name) if transport == 'raw' else (CompressedImage, f'{name}/{transport}')
+
+
+def _observation(match: Match) -> Observation:
+    return Observation(
+        match.get('image'),
+        match.get('camera_info'),
+        match.get('depth'),
+        match.get('mask'),
+        match.get('detections'),
+    )

@@ -1,0 +1,106 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The last lifted objects, and their meshes in files."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.node.results import Lifted
+from lift3d_ros.srv import SaveObject
+
+#: Results that save_object can still write.
+_KEPT = 32
+
+
+class Shelf:
+    """Keeps the last lifted objects by their ids."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._kept: OrderedDict[str, Lifted] = OrderedDict()
+
+    def keep(self, lifted: Lifted) -> None:
+        """Keep an object as the newest; the oldest of too many is forgotten."""
+        self._kept[lifted.id] = lifted
+        self._kept.move_to_end(lifted.id)
+        while len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._kept.clear()
+
+    def save(self, request: SaveObject.Request, folder: str) -> Path:
+        """
+        Write the mesh that is asked for below a folder; return its path.
+
+        Raises ``LiftError``: ``NO_OBJECT``, ``BAD_REQUEST``.
+        """
+        if not self._kept:
+            raise LiftError(ErrorCode.NO_OBJECT, 'No object was lifted yet.')
+        name = request.id or next(reversed(self._kept))
+        lifted = self._kept.get(name)
+        if lifted is None:
+            raise LiftError(
+                ErrorCode.NO_OBJECT,
+                f'There is no object "{name}"; the last ones are: {", ".join(self._kept)}.',
+            )
+        path = output_path(folder, request.path)
+        if path.exists() and not request.overwrite:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST, f'{path} exists; set overwrite, or choose another path.'
+            )
+        shape = lifted.shape
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shape.mesh.export(
+                path,
+                {
+                    'confidence': shape.confidence,
+                    'observed': shape.observed.astype(np.float32),
+                },
+            )
+        except (OSError, ValueError) as error:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST, f'{path} cannot be written: {error}.'
+            ) from error
+        return path
+
+
+def output_path(folder: str, path: str) -> Path:
+    """
+    Return the absolute path of a file below a folder.
+
+    Raises ``LiftError(BAD_REQUEST)`` for a path that leads out of it, also through a link.
+    """
+    if not folder:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            'The parameter output_dir is empty, so nothing may be written; set it to a folder.',
+        )
+    root = Path(folder).resolve()
+    target = (root / path).resolve()
+    if not path or target == root or not target.is_relative_to(root):
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'"{path}" does not lie below output_dir ({root}); give a relative path.',
+        )
+    return target
