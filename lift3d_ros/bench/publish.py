@@ -84,6 +84,11 @@ def _block(run: Path, images: Path) -> str:
             path = images / f'bench_{run.name}_{track}_{name}.jpg'
             _write_sheet(path, captions(run, chosen))
             parts.append(f'![{name}, {track}, {run.name}](images/{path.name})')
+    # Rings of synthesised views are a sheet already.
+    for ring in sorted(run.glob('rings_*.jpg')):
+        path = images / f'bench_{run.name}_{ring.name}'
+        path.write_bytes(ring.read_bytes())
+        parts.append(f'![{ring.stem.replace("_", ", ")}, {run.name}](images/{path.name})')
     return '\n\n'.join(parts)
 
 

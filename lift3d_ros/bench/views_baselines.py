@@ -30,6 +30,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lift3d_ros.bench.tracks import TRACKS
 from lift3d_ros.bench.views_plan import all_targets
 from lift3d_ros.bench.views_plan import poses
 from lift3d_ros.bench.views_plan import SIZE
@@ -102,8 +103,9 @@ class MeanViews:
     """
     The mean of views of the training objects for every target camera of the benchmark.
 
-    ``rgba``: uint8 (bands, targets, size, size, 4), for each band of elevations of the input
-    camera and each of ``all_targets()``; ``objects``: of how many objects the whole is.
+    ``rgba``: uint8 (2, bands, targets, size, size, 4), without and with a depth that measures the
+    canonical frame, for each band of elevations of the input camera and each of
+    ``all_targets()``; ``objects``: of how many objects the whole is.
     """
 
     rgba: NDArray[np.uint8]
@@ -115,7 +117,7 @@ class MeanViews:
         try:
             with np.load(path, allow_pickle=False) as pack:
                 rgba, objects = pack['rgba'], int(pack['objects'])
-            if rgba.ndim != 5 or rgba.shape[:2] != (len(_BANDS) - 1, len(all_targets())):
+            if rgba.ndim != 6 or rgba.shape[:3] != (2, len(_BANDS) - 1, len(all_targets())):
                 raise ValueError(f'of the shape {rgba.shape}')
         except (OSError, ValueError, KeyError) as error:
             raise LiftError(
@@ -132,10 +134,11 @@ class MeanViews:
         finally:
             partial.unlink(missing_ok=True)
 
-    def look(self, elevation: float, targets: Sequence[Target]) -> Pictures:
-        """Return the mean pictures for target cameras; ``elevation`` of the input, degrees."""
+    def look(self, canonical: CanonicalFrame, targets: Sequence[Target]) -> Pictures:
+        """Return the mean pictures for target cameras about an input of that frame."""
         known = all_targets()
-        return _split(self.rgba[_band(elevation)][[known.index(target) for target in targets]])
+        views = self.rgba[int(canonical.metric), _band(canonical.elevation)]
+        return _split(views[[known.index(target) for target in targets]])
 
 
 def mean_views(
@@ -150,12 +153,12 @@ def mean_views(
     """
     chosen = all_targets()
     bands = len(_BANDS) - 1
-    total = np.zeros((bands, len(chosen), size, size, 4))
+    total = np.zeros((2, bands, len(chosen), size, size, 4))
     count = np.zeros(bands, int)
     for index, entry in enumerate(objects):
         band = index % bands
         try:
-            total[band] += _pictures_of(entry, band, [seed, index], chosen, size)
+            total[:, band] += _pictures_of(entry, band, [seed, index], chosen, size)
         except (LiftError, ValueError):
             continue
         count[band] += 1
@@ -165,14 +168,14 @@ def mean_views(
             f'{count.sum()} of {len(objects)} objects can be looked at, too few for the mean of '
             'views.',
         )
-    mean = total / count[:, None, None, None, None]
+    mean = total / count[None, :, None, None, None, None]
     return MeanViews(np.rint(mean).astype(np.uint8), int(count.sum()))
 
 
 def _pictures_of(
     entry: ObjectEntry, band: int, seed: Sequence[int], chosen: Sequence[Target], size: int
 ) -> NDArray[np.uint8]:
-    """Return the views (n, size, size, 4) of an object seen from a band of elevations."""
+    """Return the views (2, n, size, size, 4) of an object seen from a band of elevations."""
     number = int(np.random.default_rng(seed).integers(2**31))
     settings = TableSettings(
         elevation=(float(_BANDS[band]), float(_BANDS[band + 1])),
@@ -182,16 +185,19 @@ def _pictures_of(
         table_cells=0,
     )
     scene = make_scene(entry.load(), number, settings)
-    canonical = canonical_frame(crop_object(scene.frame, scene.mask), scene.elevation)
-    low, high = scene.mesh.vertices.min(axis=0), scene.mesh.vertices.max(axis=0)
-    T = object_from_canonical(
-        canonical, scene.T_camera_object, (low + high).astype(np.float64) / 2.0
-    )
     caster = Raycaster([scene.mesh])
-    return np.stack([
-        true_view(caster, T, pose, size, scene.light)
-        for pose in poses(chosen, canonical.elevation)
-    ])
+    low, high = scene.mesh.vertices.min(axis=0), scene.mesh.vertices.max(axis=0)
+    middle = (low + high).astype(np.float64) / 2.0
+    pictures = []
+    for track in (TRACKS['rgb'], TRACKS['rgbd']):
+        view = crop_object(track.strip(scene.frame), scene.mask)
+        canonical = canonical_frame(view, scene.elevation)
+        T = object_from_canonical(canonical, scene.T_camera_object, middle)
+        pictures.append([
+            true_view(caster, T, pose, size, scene.light)
+            for pose in poses(chosen, canonical.elevation)
+        ])
+    return np.array(pictures)
 
 
 def _scaled(view: ObjectView, radius: float, size: int) -> NDArray[np.uint8]:

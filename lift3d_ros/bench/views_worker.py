@@ -91,7 +91,8 @@ class ViewsWorker:
         """
         Return a row for each track of the task; whatever fails is a row with its error.
 
-        Raises ``LiftError(INTERNAL)`` where the pictures for the sheet cannot be written.
+        Raises ``LiftError`` where the run cannot go on: ``INTERNAL`` where the pictures for the
+        sheet cannot be written, ``WEIGHTS_MISSING`` and ``WEIGHTS_CORRUPT``.
         """
         rows = []
         for track in task.tracks:
@@ -103,9 +104,9 @@ class ViewsWorker:
             }
             try:
                 row.update(self._measure(task, track))
-            except CannotWriteError:
-                raise
             except Exception as error:
+                if _ends_run(error):
+                    raise
                 row.update(_failure(error))
             row['peak_memory_mb'] = round(
                 resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0, 1
@@ -125,6 +126,8 @@ class ViewsWorker:
             images, alphas = self._look(task.contender, inquiry, seconds)
             scores = score_views(images, alphas, inquiry.truth)
         except Exception as error:
+            if _ends_run(error):
+                raise
             # What fails has shown nothing: it is scored as white pictures.
             row.update(_failure(error))
             images = np.full_like(inquiry.truth[..., :3], 255)
@@ -156,7 +159,7 @@ class ViewsWorker:
             if self._mean is None:
                 assert self._mean_path is not None, 'a run with the mean has made it'
                 self._mean = MeanViews.read(self._mean_path)
-            return self._mean.look(inquiry.canonical.elevation, inquiry.targets)
+            return self._mean.look(inquiry.canonical, inquiry.targets)
         synthesizer = self._synthesizer()
         make = synthesizer.coarse if name == COARSE else synthesizer.synthesize
         return self._synthesize(make, name, inquiry, seconds)
@@ -261,6 +264,14 @@ class ViewsWorker:
                 partial.replace(path)
             except OSError as error:
                 raise CannotWriteError(path, error) from error
+
+
+def _ends_run(error: Exception) -> bool:
+    """Tell whether an error is no failure of a scene, but one that all scenes would have."""
+    return isinstance(error, CannotWriteError) or (
+        isinstance(error, LiftError)
+        and error.code in (ErrorCode.WEIGHTS_MISSING, ErrorCode.WEIGHTS_CORRUPT)
+    )
 
 
 def _failure(error: Exception) -> Row:

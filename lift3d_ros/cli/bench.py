@@ -23,9 +23,19 @@ from pathlib import Path
 import shlex
 import sys
 
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+
 #: What --quick sets.
 _QUICK_OBJECTS = 20
-_QUICK_VIEWS = 2
+_QUICK_SCENES = 2
+
+#: With --views: objects, and training objects of the mean, of --quick.
+_QUICK_RINGS = 6
+_QUICK_MEAN = 60
+
+#: What --views without a number is read as.
+_VIEWS = 0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,17 +55,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         '--real', type=Path, metavar='DIR',
         help='scene folders of real frames instead; meta.json may name mesh (below --data) and '
-        'pose, others are lifted for their size'
+        'pose, others are lifted for their size. With --views: pictures that others rendered, '
+        'with cameras.json; they are measured beside the objects of --data'
     )
     what.add_argument(
+        '--views', type=_positive, nargs='?', const=_VIEWS, metavar='N',
+        help='measure synthesised views instead of shapes; with a number it is the earlier name '
+        'of --scenes'
+    )
+    what.add_argument(
+        '--weights', default='small', metavar='NAME|PATH',
+        help='of the synthesised views, as `lift3d weights list` names them, or a folder '
+        '(default: small)'
+    )
+    what.add_argument(
+        '--views-time', action='store_true',
+        help='measure seconds, memory and throughput of eight views in a process of their own, '
+        'with all cores, and nothing else')
+    what.add_argument(
         '--methods', nargs='+', metavar='NAME',
-        help='methods, or single baselines (default: geometric and the default method)')
+        help='methods, or single baselines (default: geometric and the default method; with '
+        '--views the weights and their coarse volume)')
     what.add_argument('--no-baselines', action='store_true', help='the named methods alone')
     scenes = parser.add_argument_group('scenes')
     scenes.add_argument(
-        '--track', nargs='+', default=['rgbd'], metavar='TRACK',
+        '--track', nargs='+', metavar='TRACK',
         help='rgbd: depth and gravity are given, rgb: gravity alone, rgb-blind: neither '
-        '(default: rgbd)'
+        '(default: rgbd; with --views rgbd and rgb)'
     )
     scenes.add_argument(
         '--mask', default='exact', metavar='KIND',
@@ -64,12 +90,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scenes.add_argument(
         '--occluded', action='store_true', help='with another object standing in front')
     scenes.add_argument(
-        '--views', type=_positive, metavar='N', help='scenes of each object (default: 2)')
+        '--scenes', type=_positive, metavar='N', help='scenes of each object (default: 2)')
     scenes.add_argument(
         '--objects', type=_positive, metavar='N', help='only N objects, evenly spread')
     scenes.add_argument(
         '--quick', action='store_true',
-        help=f'{_QUICK_OBJECTS} objects, {_QUICK_VIEWS} views, geometric and baselines')
+        help=f'{_QUICK_OBJECTS} objects, {_QUICK_SCENES} scenes, geometric and baselines; with '
+        f'--views {_QUICK_RINGS} objects, one scene')
     scenes.add_argument(
         '--seed', type=_seed, default=0, metavar='N',
         help='same seed, same scenes and meshes (default: 0)'
@@ -99,6 +126,10 @@ def run(options: argparse.Namespace) -> int:
     Raises ``LiftError`` for data, methods, tracks or splits that do not exist, and for a folder
     of results that cannot be written.
     """
+    if options.views_time:
+        return _run_views_time(options)
+    if options.views == _VIEWS:
+        return _run_views(options)
     from lift3d_ros.bench.baselines import BASELINES
     from lift3d_ros.bench.mean_shape import MeanShape
     from lift3d_ros.bench.run import run_bench
@@ -109,10 +140,10 @@ def run(options: argparse.Namespace) -> int:
     baselines = [] if options.no_baselines else [*BASELINES, MeanShape.name]
     settings = Settings(
         contenders=tuple(dict.fromkeys([*baselines, *methods])),
-        tracks=tuple(dict.fromkeys(options.track)),
+        tracks=tuple(dict.fromkeys(options.track or ['rgbd'])),
         mask=options.mask,
         occluded=options.occluded,
-        views=options.views or _QUICK_VIEWS,
+        views=options.scenes or options.views or _QUICK_SCENES,
         grasp=options.grasp,
         seed=options.seed,
         timeout=options.timeout,
@@ -126,9 +157,65 @@ def run(options: argparse.Namespace) -> int:
         real=options.real,
         jobs=options.jobs,
         fresh=options.fresh,
-        command=shlex.join(['lift3d', *sys.argv[1:]]),
+        command=_command(),
     )
     return 1 if failed else 0
+
+
+def _run_views(options: argparse.Namespace) -> int:
+    from lift3d_ros.bench.views_run import run_views
+    from lift3d_ros.bench.views_settings import BASELINES
+    from lift3d_ros.bench.views_settings import COARSE
+    from lift3d_ros.bench.views_settings import VIEW_TRACKS
+    from lift3d_ros.bench.views_settings import ViewsSettings
+    from lift3d_ros.bench.views_settings import weights_name
+
+    if options.mask != 'exact' or options.occluded or options.grasp:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            'Views are measured with exact masks of objects that nothing hides; leave --mask, '
+            '--occluded and --grasp out.',
+        )
+    baselines = [] if options.no_baselines else BASELINES
+    methods = options.methods or [COARSE, weights_name(options.weights)]
+    failed = run_views(
+        ViewsSettings(
+            contenders=tuple(dict.fromkeys([*baselines, *methods])),
+            weights=options.weights,
+            tracks=tuple(dict.fromkeys(options.track or VIEW_TRACKS)),
+            scenes=options.scenes or (1 if options.quick else _QUICK_SCENES),
+            seed=options.seed,
+            timeout=options.timeout,
+        ),
+        options.out,
+        data=options.data,
+        split=options.split,
+        count=options.objects or (_QUICK_RINGS if options.quick else None),
+        official=options.real,
+        mean_of=_QUICK_MEAN if options.quick else None,
+        jobs=options.jobs,
+        fresh=options.fresh,
+        command=_command(),
+    )
+    return 1 if failed else 0
+
+
+def _run_views_time(options: argparse.Namespace) -> int:
+    from lift3d_ros.bench.views_time import run_views_time
+
+    run_views_time(
+        options.out,
+        weights=options.weights,
+        data=options.data,
+        split=options.split,
+        seed=options.seed,
+        command=_command(),
+    )
+    return 0
+
+
+def _command() -> str:
+    return shlex.join(['lift3d', *sys.argv[1:]])
 
 
 def _cores() -> int:
