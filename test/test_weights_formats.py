@@ -299,11 +299,18 @@ def test_a_missing_tensor_is_named(name, state, tmp_path):
     ('model_ema.diffusion_modeloutput_blocks30in_layers2weight', (64, 64, 3, 3),
      '[64, 128, 3, 3]'),
     ('first_stage_model.encoder.mid.attn_1.q.weight', (64, 32, 1, 1), '[64, 64]'),
+    ('cc_projection.bias', (23,), '[24]'),
     ('cond_stage_model.model.visual.transformer.resblocks.0.attn.in_proj_bias', (128,), '[128]'),
 ])
 def test_a_wrong_shape_is_named_with_the_right_one(name, shape, expected, state, tmp_path):
     path = helpers.write_ldm(tmp_path / 'x.ckpt', {**state, name: torch.zeros(shape)})
     refused(path, f'{name} has the shape {list(shape)}', expected)
+
+
+def test_a_width_of_which_no_network_can_be_made_is_refused(state, tmp_path):
+    name = 'model.diffusion_model.input_blocks.1.0.in_layers.2.weight'
+    path = helpers.write_ldm(tmp_path / 'x.ckpt', {**state, name: torch.zeros(33, 32, 3, 3)})
+    refused(path, 'refuses the settings of unet')
 
 
 def test_a_superfluous_tensor_is_named(state, tmp_path):

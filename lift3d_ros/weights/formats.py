@@ -274,7 +274,9 @@ def _recognise(path: Path, content: dict[str, Any]) -> Checkpoint:
 def _family_of_ldm(path: Path, tensors: Tensors) -> str:
     first = tensors.get('model.diffusion_model.input_blocks.0.0.weight')
     if 'cc_projection.weight' not in tensors:
-        channels = f', and its UNet takes {first.shape[1]} channels' if first is not None else ''
+        channels = ''
+        if first is not None and first.ndim == 4:
+            channels = f', and its UNet takes {first.shape[1]} channels'
         corrupt(
             path,
             'is a latent diffusion checkpoint of another family: it has no cc_projection.weight'

@@ -93,6 +93,7 @@ def import_weights(
     parts, others, notes = _prepared(checkpoint, family, ema)
     for note in notes:
         say(f'note: {note}')
+    say('computing the SHA-256 of the source')
     target = DTYPES[dtype] if dtype else None
     details: dict[str, Any] = {
         'name': name,
@@ -169,7 +170,7 @@ def _prepared(
         return {'model.safetensors': flat}, {}, notes
     if checkpoint.kind is Kind.ZERO123PLUS:
         for part in ('unet', 'vae'):
-            shapes = networks.expected_shapes(part, checkpoint.configs[part])
+            shapes = networks.expected_shapes(part, checkpoint.configs[part], checkpoint.path)
             networks.check_tensors(checkpoint.path, part, checkpoint.parts[part], shapes)
         return {_file_of(part): tensors for part, tensors in checkpoint.parts.items()}, {}, []
     model = zero123_parts(checkpoint, ema=ema)

@@ -129,6 +129,10 @@ def convert(path: Path, tensors: Tensors, *, ema: bool = True) -> Converted:
         'cc_projection': projection_config(tensors['cc_projection.weight']),
         'scheduler': dict(SCHEDULER),
     }
+    for part, config in configs.items():
+        if part != 'scheduler':
+            # Refused here with the path, where shapes make no network.
+            expected_shapes(part, config, path)
     sources = {
         'unet': unet_sources(configs['unet'], ema=ema and averaged),
         'vae': vae_sources(configs['vae']),

@@ -167,7 +167,8 @@ def _from_layout(checkpoint: Checkpoint) -> Converted:
     configs['cc_projection'] = projection_config(weight)
     for part in PARTS:
         networks.check_tensors(
-            checkpoint.path, part, parts[part], networks.expected_shapes(part, configs[part]))
+            checkpoint.path, part, parts[part],
+            networks.expected_shapes(part, configs[part], checkpoint.path))
     if 'scheduler' in checkpoint.configs:
         configs['scheduler'] = checkpoint.configs['scheduler']
     else:

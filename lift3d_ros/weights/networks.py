@@ -117,9 +117,20 @@ def empty_network(part: str, config: Config) -> nn.Module:
         ) from error
 
 
-def expected_shapes(part: str, config: Config) -> dict[str, tuple[int, ...]]:
-    """Return the name and the shape of each tensor that a network with these settings has."""
-    return dict(_shapes(part, json.dumps(dict(config), sort_keys=True)))
+def expected_shapes(
+    part: str, config: Config, path: Path | None = None
+) -> dict[str, tuple[int, ...]]:
+    """
+    Return the name and the shape of each tensor that a network with these settings has.
+
+    Raises ``LiftError`` as ``empty_network`` does, with the path that the settings are from.
+    """
+    try:
+        return dict(_shapes(part, json.dumps(dict(config), sort_keys=True)))
+    except LiftError as error:
+        if path is None:
+            raise
+        raise LiftError(error.code, f'{path} cannot be used. {error.message}') from error
 
 
 @lru_cache(maxsize=16)
