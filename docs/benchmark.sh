@@ -27,4 +27,7 @@ lift3d bench --data "$DATA/objects" --split eval --track rgbd rgb rgb-blind --gr
 lift3d bench --data "$DATA/objects" --split eval --mask noisy --out "$OUT/noisy" || [[ $? == 1 ]]
 lift3d bench --data "$DATA/objects" --split eval --occluded --out "$OUT/occluded" || [[ $? == 1 ]]
 lift3d bench --data "$DATA/objects" --real "$DATA/rgbd" --out "$OUT/real" || [[ $? == 1 ]]
+lift3d bench --views --data "$DATA/objects" --split eval --real "$DATA/gso_views" \
+  --out "$OUT/views" || [[ $? == 1 ]]
+lift3d bench --views-time --data "$DATA/objects" --split eval --out "$OUT/views"
 python -m lift3d_ros.bench.publish --runs "$OUT" --page docs/benchmark.md

@@ -59,6 +59,7 @@ from lift3d_ros.bench.views_score import score_views
 from lift3d_ros.bench.views_score import ssim
 from lift3d_ros.bench.views_settings import BASELINES
 from lift3d_ros.bench.views_settings import ELEVATION
+from lift3d_ros.bench.views_settings import OFFICIAL
 from lift3d_ros.bench.views_settings import plan_views
 from lift3d_ros.bench.views_settings import ViewsSettings
 from lift3d_ros.bench.views_summary import difference
@@ -70,8 +71,10 @@ from lift3d_ros.bench.views_worker import ViewsWorker
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import crop_object
+from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import orbit_pose
 from lift3d_ros.geometry import transform
+from lift3d_ros.geometry import ZERO123_FOV
 from lift3d_ros.objects import find_objects
 from lift3d_ros.objects import load_mesh
 from lift3d_ros.render import Light
@@ -80,6 +83,7 @@ from lift3d_ros.tabletop import make_scene
 from lift3d_ros.tabletop import TableSettings
 from lift3d_ros.views.canonical import canonical_frame
 from lift3d_ros.views.canonical import CanonicalFrame
+from lift3d_ros.views.canonical import PosedViews
 from lift3d_ros.views.truth import object_from_canonical
 from lift3d_ros.views.truth import true_view
 
@@ -404,6 +408,106 @@ def test_a_full_disk_ends_the_run(data, tmp_path):
         worker.run(Task(find_objects(data, 'eval')[0], 0, 'repeated', ('rgb',)))
 
 
+# The synthesizer's part, with a stand-in that repeats the input
+
+
+class Repeater:
+    """Takes what a synthesizer takes and gives the input for every view."""
+
+    def __init__(self, turned=0.0, elevation=None):
+        """Look ``turned`` degrees past what is asked; where gravity is unknown say that."""
+        self._turned, self._elevation = turned, elevation
+        self.calls = []
+
+    def synthesize(self, frame, mask, azimuths, elevations=None, *, radius=None, seed=0,
+                   deadline=None):
+        """Return the views."""
+        view = crop_object(frame, mask)
+        canonical = canonical_frame(view, self._elevation)
+        heights = np.full(len(azimuths), canonical.elevation) if elevations is None else elevations
+        distance = radius or RADIUS
+        images, alphas = repeated(view, np.full(len(azimuths), distance))
+        self.calls.append((frame, distance))
+        return PosedViews(
+            images=images, alphas=alphas, camera=Camera.from_fov(SIZE, SIZE, ZERO123_FOV),
+            poses=np.stack([orbit_pose(a + self._turned, e, distance)
+                            for a, e in zip(azimuths, heights, strict=True)]),
+            azimuths=azimuths, elevations=heights, radius=distance, canonical=canonical,
+            elevation_source='gravity', elevation_stddev=30.0, method='repeater',
+            seconds={'denoise': 0.5, 'total': 0.6})
+
+    def coarse(self, frame, mask, azimuths, elevations=None, *, radius=None, seed=0):
+        """Return the same views."""
+        return self.synthesize(frame, mask, azimuths, elevations, radius=radius)
+
+
+@pytest.fixture
+def repeater(monkeypatch):
+    """Put the stand-in into the place of the synthesizer."""
+    def install(*arguments, **options):
+        made = Repeater(*arguments, **options)
+        monkeypatch.setattr(ViewsWorker, '_synthesizer', lambda worker, settle='auto': made)
+        return made
+
+    return install
+
+
+def test_synthesised_views_are_scored_as_baselines_are(data, tmp_path, repeater):
+    made = repeater(elevation=33.0)
+    settings = ViewsSettings(('repeated', 'coarse', 'small'), scenes=1)
+    assert run_views(settings, tmp_path, data=data, count=1) == 0
+    rows = rows_of(tmp_path)
+    for track in ('rgbd', 'rgb'):
+        same = rows['ball_0', track, 'repeated']['views']
+        for name in ('coarse', 'small'):
+            row = rows['ball_0', track, name]
+            assert row['views'] == same
+            assert row['seconds'] == {'denoise': 0.5, 'total': 0.6}
+    assert {frame.depth is None for frame, _ in made.calls} == {True, False}
+    assert {distance for _, distance in made.calls} == {RADIUS}
+    text = (tmp_path / 'report.md').read_text()
+    assert '| small - coarse ' in text
+    assert 'denoise' in text
+    page = cv2.imread(str(tmp_path / 'rings_rgb.jpg'))
+    # One object: the truth, the coarse ring, the synthesised ring.
+    assert page.shape[0] < 4 * 150
+
+
+def test_the_elevation_is_asked_with_gravity_and_from_the_image_alone(data, tmp_path, repeater):
+    made = repeater(elevation=33.0)
+    worker = ViewsWorker(ViewsSettings(('small',), scenes=1), tmp_path)
+    row, = worker.run(Task(find_objects(data, 'eval')[0], 0, 'small', (ELEVATION,)))
+    assert row['gravity_error_deg'] < 1e-3
+    assert row['gravity_scene_error_deg'] < 5.0
+    assert row['image_error_deg'] == pytest.approx(abs(33.0 - row['true_elevation_deg']), abs=1e-2)
+    assert row['image_stddev_deg'] == 30.0
+    known, blind = (frame for frame, _ in made.calls)
+    assert known.gravity is not None
+    assert known.depth is None
+    assert blind.gravity is None
+    assert blind.depth is None
+
+
+def test_views_from_other_cameras_are_no_result(data, tmp_path, repeater):
+    repeater(turned=3.0)
+    worker = ViewsWorker(ViewsSettings(('small',), scenes=1), tmp_path)
+    row, = worker.run(Task(find_objects(data, 'eval')[0], 0, 'small', ('rgb',)))
+    assert not row['ok']
+    assert 'other cameras' in row['error']['message']
+
+
+def test_official_cameras_are_asked_for_at_their_own_distances(shared_data, tmp_path, repeater):
+    made = repeater()
+    path = find_official(shared_data / 'gso_views')[0]
+    worker = ViewsWorker(ViewsSettings(('repeated', 'small'), scenes=1), tmp_path)
+    rows = [worker.run(Task(path, 0, name, (OFFICIAL,)))[0] for name in ('repeated', 'small')]
+    assert rows[0]['views'] == rows[1]['views']
+    assert sorted(view['azimuth'] for view in rows[0]['views']) == [-135.0, -45.0, 45.0, 135.0]
+    distances = [distance for _, distance in made.calls]
+    assert min(distances) > 1.9
+    assert rows[1]['seconds']['total'] == pytest.approx(0.6 * len(distances))
+
+
 # Tables
 
 
@@ -453,11 +557,13 @@ def test_a_sheet_names_the_best_and_shows_ten_at_most(tmp_path):
 
 
 def test_tables_and_sheets_are_put_into_a_page(whole, tmp_path):
+    (whole / 'views_time.md').write_text('| threads | 2 |\n')
     page = tmp_path / 'page.md'
     page.write_text(f'<!-- bench: {whole.name} -->\n<!-- end -->\n')
     assert publish(['--runs', str(whole.parent), '--page', str(page)]) == 0
     text = page.read_text()
     assert 'beyond 45 (12 views)' in text
+    assert '### Time of eight views\n\n| threads | 2 |' in text
     for track in ('rgbd', 'rgb'):
         assert f'](images/bench_views_rings_{track}.jpg)' in text
         assert (tmp_path / 'images' / f'bench_views_rings_{track}.jpg').is_file()

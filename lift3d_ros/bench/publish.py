@@ -84,6 +84,9 @@ def _block(run: Path, images: Path) -> str:
             path = images / f'bench_{run.name}_{track}_{name}.jpg'
             _write_sheet(path, captions(run, chosen))
             parts.append(f'![{name}, {track}, {run.name}](images/{path.name})')
+    timing = run / 'views_time.md'
+    if timing.is_file():
+        parts += ['### Time of eight views', timing.read_text().strip('\n')]
     # Rings of synthesised views are a sheet already.
     for ring in sorted(run.glob('rings_*.jpg')):
         path = images / f'bench_{run.name}_{ring.name}'
