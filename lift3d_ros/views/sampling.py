@@ -36,9 +36,9 @@ class SamplerSettings:
     - ``solver``: ``ddim`` on the grid of the published sampler, or ``dpm++``: the second-order
       multistep DPM-Solver++ (Lu et al. 2022), which needs far fewer steps.
     - ``steps``: how many are asked for; ``ddim`` may make a few more, see ``ddim_timesteps``.
-    - ``spacing``: of the steps of ``dpm++``: ``log_snr`` are even in the logarithm of the signal to
-      noise ratio, where that solver errs least; ``uniform`` are even in the timestep. ``ddim`` has
-      its own grid.
+    - ``spacing``: of the steps of ``dpm++``: ``log_snr`` are even in the logarithm of the ratio of
+      signal to noise, where that solver errs least; ``uniform`` are even in the timestep.
+      ``ddim`` has its own grid.
     - ``eta``: how much fresh noise each step of ``ddim`` adds, 0 none, 1 as in the diffusion
       that was trained. ``dpm++`` takes 0 alone.
     - ``guidance_scale``: s in eps = eps_unc + s (eps_cond - eps_unc); 1 is no guidance, and then
