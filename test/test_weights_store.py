@@ -198,7 +198,11 @@ def test_a_store_that_cannot_be_written_is_named(folders, monkeypatch):
 # Verifying.
 
 
-def test_verify_tells_what_differs(folders, capsys):
+def test_verify_tells_what_differs(folders, capsys, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(store, 'roots', lambda: [folders / 'store'])
+        assert main(['weights', 'verify']) == 0
+    assert 'no weights here' in capsys.readouterr().out
     good = put(folders / 'store', 'good')
     assert main(['weights', 'verify', 'good']) == 0
     assert 'good: as recorded' in capsys.readouterr().out

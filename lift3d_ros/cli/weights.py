@@ -102,7 +102,10 @@ def _known_names() -> list[str]:
 
 def _verify(names: list[str]) -> int:
     good = True
-    for name in names or [name for name in _known_names() if store.locate(name)]:
+    chosen = names or [name for name in _known_names() if store.locate(name)]
+    if not chosen:
+        print('there are no weights here; `lift3d weights list` shows which there could be')
+    for name in chosen:
         if names:
             folder = store.find(name)
         else:
