@@ -203,7 +203,7 @@ def _by_matches(
     except LiftError as error:
         if error.code is not ErrorCode.ELEVATION_UNKNOWN:
             raise
-        failures.append(error.message.rstrip('.'))
+        failures.append(error.message.partition('. ')[0])
         return None
     return _checked('matches', search.elevation, search.stddev, settings.max_stddev, failures)
 

@@ -29,6 +29,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import NoReturn
 
 import cv2
 import numpy as np
@@ -52,15 +53,30 @@ NEARBY_OFFSETS = ((10.0, 0.0), (-10.0, 0.0), (0.0, -10.0), (0.0, 10.0))
 PAIRS = tuple(combinations(range(len(NEARBY_OFFSETS)), 2))
 
 #: ``fixed``, or ``faithful`` to the published code, which tells whether the first end of a match
-#: lies on the object from the pixel in its row and in the column of the other end.
+#: lies on the object from the pixel in its row and in the column of the other end, and in whose
+#: means one false match of a thousand pixels outweighs all others.
 VARIANTS = ('fixed', 'faithful')
 
 #: Polar angles in degrees that are tried first, and the steps about the best that are tried next.
-COARSE_POLAR = np.arange(30.0, 150.0, 10.0)
-FINE_STEPS = np.arange(-10.0, 10.0)
+COARSE_POLAR = np.arange(30.0, 150.0, 10.0, dtype=np.float64)
+FINE_STEPS = np.arange(-10.0, 10.0, dtype=np.float64)
 
 #: Matches that share a point within this many pixels are one track.
 TRACK_DISTANCE = 1.0
+
+#: Pixels of a picture of ``VIEW_SIZE`` beyond which, in the fixed search, an error grows no more.
+MAX_DISTANCE = 10.0
+
+#: Fewer tracks than this tell nothing.
+MIN_TRACKS = 12
+
+#: Pixels of a picture of ``VIEW_SIZE`` that the points move from view to view, in the median, if
+#: the views follow their poses at all; views that are all the same would fit the horizon.
+MIN_MOTION = 2.0
+
+#: The error of the best hypothesis must be below this share of the median over the coarse ones;
+#: matches that fit no elevation leave it near 1.
+MAX_ERROR_RATIO = 0.8
 
 #: A channel above this in all three is background.
 _WHITE = 245
@@ -92,7 +108,9 @@ class Search:
     """
     What the search found.
 
-    - ``elevation``: a whole number of degrees; ``stddev``: degrees, from a bootstrap.
+    - ``elevation``: a whole number of degrees; ``stddev``: degrees, by how much that number moves
+      when the tracks are drawn again (bootstrap), and the rounding. It knows nothing of an error
+      that all four views share.
     - ``error``: sum over the six combinations of views of the mean distance in pixels between
       where points were found and where they should be.
     - ``tracks``: how many points it rests on.
@@ -133,7 +151,7 @@ def search_elevation(
         )
     check_variant(variant)
     matches = on_object(images, matcher.match(list(images), PAIRS), variant)
-    return search_matches(matches, images.shape[1])
+    return search_matches(matches, images.shape[1], variant)
 
 
 def check_variant(variant: str) -> None:
@@ -149,7 +167,7 @@ def on_object(
     images: NDArray[np.uint8], matches: Sequence[Matches], variant: str = 'fixed'
 ) -> list[Matches]:
     """Return the matches of each of ``PAIRS`` both of whose ends lie on the object."""
-    objects = ~(images > _WHITE).all(axis=-1)
+    objects = np.asarray((images <= _WHITE).any(axis=-1))
     kept = []
     for (i, j), found in zip(PAIRS, matches, strict=True):
         x = [_pixels(end[:, 0], images.shape[2]) for end in (found.first, found.second)]
@@ -159,37 +177,54 @@ def on_object(
     return kept
 
 
-def search_matches(matches: Sequence[Matches], size: int = VIEW_SIZE) -> Search:
+def search_matches(
+    matches: Sequence[Matches], size: int = VIEW_SIZE, variant: str = 'fixed'
+) -> Search:
     """
     Return the elevation that fits the matches of ``PAIRS`` best.
 
     ``size`` is the side of the pictures in pixels. Raises ``LiftError(ELEVATION_UNKNOWN)`` where
-    two of the views have no match, or too few points are seen in three views.
+    two of the views have no match, the views hardly differ, too few points are seen in three
+    views, no elevation fits clearly better than others, or the best is at the end of the range.
     """
-    empty = [pair for pair, found in zip(PAIRS, matches, strict=True) if not len(found)]
+    empty = sum(not len(found) for found in matches)
     if empty:
-        raise LiftError(
-            ErrorCode.ELEVATION_UNKNOWN,
-            f'{len(empty)} of the {len(PAIRS)} pairs of nearby views have no matches: the object '
-            'has too little texture for its elevation to be found. Give the direction of gravity.',
-        )
-    tracks = make_tracks(matches)
-    camera = Camera.from_fov(size, size, ZERO123_FOV)
-    coarse = 90.0 - COARSE_POLAR
-    residuals = np.stack([reprojection(tracks, camera, e) for e in coarse])
-    errors = total_errors(tracks, residuals)
-    fine = coarse[np.argmin(errors)] - FINE_STEPS
-    residuals = np.concatenate(
-        [residuals, np.stack([reprojection(tracks, camera, e) for e in fine])]
+        _fail(f'{empty} of the {len(PAIRS)} pairs of nearby views have no matches')
+    motion = np.median(
+        np.concatenate([np.hypot(*(found.first - found.second).T) for found in matches])
     )
+    if motion < MIN_MOTION * size / VIEW_SIZE:
+        _fail('the nearby views hardly differ, although their poses do')
+    tracks = make_tracks(matches)
+    count = sum(len(track.confidence) for track in tracks)
+    if count < MIN_TRACKS:
+        _fail(f'only {count} points were found in three nearby views, {MIN_TRACKS} are needed')
+    camera = Camera.from_fov(size, size, ZERO123_FOV)
+    bound = np.inf if variant == 'faithful' else MAX_DISTANCE * size / VIEW_SIZE
+
+    def residuals_at(elevations: Array) -> Array:
+        found = [reprojection(tracks, camera, elevation) for elevation in elevations]
+        return np.minimum(np.stack(found), bound)
+
+    coarse = 90.0 - COARSE_POLAR
+    residuals = residuals_at(coarse)
+    coarse_errors = total_errors(tracks, residuals)
+    fine = coarse[np.argmin(coarse_errors)] - FINE_STEPS
+    residuals = np.concatenate([residuals, residuals_at(fine)])
     tried = np.concatenate([coarse, fine])
     errors = total_errors(tracks, residuals)
     best = len(coarse) + int(np.argmin(errors[len(coarse):]))
+    if not errors[best] < MAX_ERROR_RATIO * np.median(coarse_errors):
+        _fail('the matches of the nearby views fit no elevation better than others')
+    low, high = coarse[-1] - FINE_STEPS[-1], coarse[0] - FINE_STEPS[0]
+    if not low < tried[best] < high:
+        _fail(f'the elevation is not between {low:g} and {high:g} degrees, where it is searched')
+    spread = _bootstrap(tracks, residuals, tried, float(tried[best]))
     return Search(
         elevation=float(tried[best]),
-        stddev=_spread(tracks, residuals, tried, float(tried[best])),
+        stddev=float(np.hypot(spread, 1.0 / np.sqrt(12.0))),
         error=float(errors[best]),
-        tracks=residuals.shape[1],
+        tracks=count,
         tried=tried,
         errors=errors,
     )
@@ -212,19 +247,19 @@ def make_tracks(matches: Sequence[Matches]) -> list[Tracks]:
         for step in (2, 3):
             other = (start + step) % views
             third = by_pair[start, other]
-            if not len(pair) or not len(third):
-                continue
             distance = np.linalg.norm(pair.first[:, None] - third.first, axis=-1)
             nearest = distance.argmin(axis=1)
             keep = distance.min(axis=1) < TRACK_DISTANCE
             joined = nearest[keep]
+            if not keep.any():
+                continue
             tracks.append(
                 Tracks(
                     start, partner, other, pair.first[keep], pair.second[keep],
                     third.second[joined], third.confidence[joined],
                 )
             )
-    return [track for track in tracks if len(track.confidence)]
+    return tracks
 
 
 def reprojection(tracks: Sequence[Tracks], camera: Camera, elevation: float) -> Array:
@@ -236,7 +271,7 @@ def reprojection(tracks: Sequence[Tracks], camera: Camera, elevation: float) -> 
     """
     poses = [invert(pose)[:3] for pose in nearby_poses(elevation)]
     projections = [camera.K @ pose for pose in poses]
-    distances = []
+    distances = [np.zeros(0)]
     for track in tracks:
         point = cv2.triangulatePoints(
             projections[track.start], projections[track.partner],
@@ -244,7 +279,7 @@ def reprojection(tracks: Sequence[Tracks], camera: Camera, elevation: float) -> 
         )
         seen = projections[track.other] @ np.asarray(point, np.float64)
         distances.append(np.hypot(*(seen[:2] / seen[2] - track.at_other.T)))
-    return np.concatenate(distances) if distances else np.zeros(0)
+    return np.concatenate(distances)
 
 
 def total_errors(tracks: Sequence[Tracks], residuals: Array) -> Array:
@@ -260,7 +295,7 @@ def total_errors(tracks: Sequence[Tracks], residuals: Array) -> Array:
     return total
 
 
-def _spread(tracks: Sequence[Tracks], residuals: Array, tried: Array, best: float) -> float:
+def _bootstrap(tracks: Sequence[Tracks], residuals: Array, tried: Array, best: float) -> float:
     """Return how far the best hypothesis moves, degrees, when points are drawn again."""
     rng = np.random.default_rng(0)
     total = np.zeros((_RESAMPLES, len(tried)))
@@ -280,6 +315,14 @@ def _by_combination(
     for track in tracks:
         begin, end = end, end + len(track.confidence)
         yield track.confidence, residuals[:, begin:end]
+
+
+def _fail(reason: str) -> NoReturn:
+    raise LiftError(
+        ErrorCode.ELEVATION_UNKNOWN,
+        f'In the search by matches, {reason}. The object may have too little texture, or the '
+        'weights may not follow the pose.',
+    )
 
 
 def _pixels(coordinates: Array, size: int) -> NDArray[np.intp]:

@@ -218,12 +218,12 @@ class _Features:
 
 
 def _features(image: NDArray[np.uint8]) -> _Features:
-    inside = ~(image > _WHITE).all(axis=-1)
+    inside = np.asarray((image <= _WHITE).any(axis=-1))
     mask = cv2.resize(
         inside.astype(np.uint8), (MATCH_SIZE, MATCH_SIZE), interpolation=cv2.INTER_NEAREST
     )
     mask = cv2.erode(mask, np.ones((2 * _INSET + 1, 2 * _INSET + 1), np.uint8))
-    sift = cv2.SIFT_create(contrastThreshold=_CONTRAST)
+    sift: Any = cv2.SIFT.create(contrastThreshold=_CONTRAST)
     keypoints, descriptors = sift.detectAndCompute(_gray(image), mask)
     if descriptors is None:
         descriptors = np.zeros((0, 128), np.float32)
