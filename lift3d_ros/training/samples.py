@@ -27,19 +27,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import crop_object
 from lift3d_ros.frame import ObjectView
-from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
-from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import orbit_pose
 from lift3d_ros.geometry import transform
-from lift3d_ros.geometry import ZERO123_FOV
 from lift3d_ros.objects import ObjectEntry
 from lift3d_ros.render import Raycaster
 from lift3d_ros.shape import Mesh
@@ -51,6 +47,8 @@ from lift3d_ros.views.canonical import canonical_frame
 from lift3d_ros.views.canonical import CanonicalFrame
 from lift3d_ros.views.coarse_inputs import observation
 from lift3d_ros.views.coarse_inputs import voxel_centres
+from lift3d_ros.views.truth import object_from_canonical
+from lift3d_ros.views.truth import true_view
 
 #: Side of the target pictures, pixels, and of the grid of the solid, voxels.
 TARGET_SIZE = 128
@@ -178,7 +176,10 @@ def _observed(
     targets: int,
     scanned: bool,
 ) -> Sample:
-    T_object_canonical = object_from_canonical(canonical, scene)
+    low, high = scene.mesh.vertices.min(axis=0), scene.mesh.vertices.max(axis=0)
+    T_object_canonical = object_from_canonical(
+        canonical, scene.T_camera_object, (low + high).astype(np.float64) / 2.0
+    )
     caster = Raycaster([scene.mesh])
     points = voxel_centres(SOLID_SIZE).reshape(-1, 3)
     solid = caster.contains(transform(T_object_canonical, points), 3 if scanned else 1)
@@ -189,7 +190,7 @@ def _observed(
         if index % 2 == 0:
             height = float(np.clip(canonical.elevation + rng.normal(0.0, 8.0), -40.0, 80.0))
         pose = orbit_pose(azimuth, height, RADIUS)
-        pictures.append(true_view(caster, T_object_canonical, pose, TARGET_SIZE, scene))
+        pictures.append(true_view(caster, T_object_canonical, pose, TARGET_SIZE, scene.light))
         poses.append(pose)
     seen = observation(view, canonical, gravity)
     return Sample(
@@ -204,41 +205,6 @@ def _observed(
         target_poses=np.stack(poses).astype(np.float32),
         elevation=np.array(elevation, np.float32),
     )
-
-
-def object_from_canonical(canonical: CanonicalFrame, scene: TableScene) -> Array:
-    """
-    Return the similarity (4, 4) from canonical coordinates to the true mesh's own frame.
-
-    Without a depth one view does not tell how far away, and so how large, the object is: the
-    canonical frame is then laid so that its origin is as deep as the object's true middle.
-    """
-    S = canonical.camera_from_canonical
-    if not canonical.metric:
-        low, high = scene.mesh.vertices.min(axis=0), scene.mesh.vertices.max(axis=0)
-        middle = transform(scene.T_camera_object, (low + high).astype(np.float64) / 2.0)
-        ratio = middle[2] / S[2, 3]
-        S = np.diag([ratio, ratio, ratio, 1.0]) @ S
-    return invert(scene.T_camera_object) @ S
-
-
-def true_view(
-    caster: Raycaster, T_object_canonical: Array, pose: Array, size: int, scene: TableScene
-) -> NDArray[np.uint8]:
-    """
-    Return what a camera at ``pose`` (canonical coordinates) sees, uint8 RGBA (size, size, 4).
-
-    The lens is Zero-1-to-3's, the light that of the scene, the background white.
-    """
-    scale = float(np.cbrt(np.linalg.det(T_object_canonical[:3, :3])))
-    T = T_object_canonical @ pose
-    T[:3, :3] /= scale
-    fine = Camera.from_fov(2 * size, 2 * size, ZERO123_FOV)
-    light = replace(scene.light, shadows=False)
-    picture = caster.render(fine, T, light, supersampling=1)
-    alpha = np.where(picture.instance >= 0, 255, 0).astype(np.uint8)
-    rgba = np.dstack([picture.image, alpha])
-    return np.asarray(cv2.resize(rgba, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _draw_object(
