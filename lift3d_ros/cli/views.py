@@ -144,9 +144,15 @@ def run(options: argparse.Namespace) -> int:
     device that is not there, two scenes of one name and an output folder that cannot be made.
     """
     named = scenes.named(options.scenes)
+    from lift3d_ros.views.synthesis import MAX_VIEWS
     from lift3d_ros.views.synthesis import ring
 
     azimuths = np.asarray(options.azimuth or ring(options.ring or faces.RING), np.float64)
+    if len(azimuths) > MAX_VIEWS:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'{len(azimuths)} views were asked for; ask for at most {MAX_VIEWS} at once.',
+        )
     elevations = faces.paired(options.elevation, len(azimuths))
     synthesizer = _synthesizer(options)
     # Missing weights are the fault of the command line, not of a scene.

@@ -22,9 +22,7 @@ done: rclpy would poll a coroutine that awaits without pause, at the cost of a c
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
-from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -41,18 +39,10 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode
 from rclpy.lifecycle import LifecycleState
 from rclpy.lifecycle import TransitionCallbackReturn
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy
-from rclpy.qos import qos_profile_sensor_data
-from rclpy.qos import QoSPolicyKind
 from rclpy.qos import QoSProfile
 from rclpy.qos import ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.subscription import Subscription
-from sensor_msgs.msg import CameraInfo
-from sensor_msgs.msg import CompressedImage
-from sensor_msgs.msg import Image
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
@@ -69,29 +59,27 @@ from lift3d_ros.node import memory
 from lift3d_ros.node import parameters
 from lift3d_ros.node import results
 from lift3d_ros.node import transforms
-from lift3d_ros.node.background import BackgroundNode
 from lift3d_ros.node.camera import ball_frame
+from lift3d_ros.node.inputs import detection_type
+from lift3d_ros.node.inputs import Inputs
+from lift3d_ros.node.inputs import own_frame
 from lift3d_ros.node.markers import MarkerMaker
 from lift3d_ros.node.pipeline import lift_observation
-from lift3d_ros.node.pipeline import nanoseconds
 from lift3d_ros.node.pipeline import Observation
 from lift3d_ros.node.pipeline import Outcome
 from lift3d_ros.node.pipeline import Query
 from lift3d_ros.node.pipeline import Report
-from lift3d_ros.node.results import Lifted
 from lift3d_ros.node.results import object_message
 from lift3d_ros.node.results import seconds
 from lift3d_ros.node.selection import IdKeeper
-from lift3d_ros.node.synchronizer import Match
-from lift3d_ros.node.synchronizer import Synchronizer
+from lift3d_ros.node.shelf import Shelf
+from lift3d_ros.node.view_service import Synthesized
+from lift3d_ros.node.view_service import ViewService
 from lift3d_ros.node.worker import Job
 from lift3d_ros.node.worker import Lifters
 from lift3d_ros.node.worker import Worker
 from lift3d_ros.srv import LiftObject
 from lift3d_ros.srv import SaveObject
-
-#: Results that save_object can still write.
-_KEPT = 32
 
 #: Seconds for which a client may fetch the result of an action; each holds its meshes so long.
 _RESULT_TIMEOUT = 30
@@ -104,12 +92,6 @@ _LATCHED = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
-
-#: By parameters qos_overrides.<topic>.subscription.*; the reliability has its own parameter.
-_OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH)
-
-#: Seconds between two looks at whether the publishers changed their reliability.
-_QOS_PERIOD = 0.5
 
 
 class LiftNode(LifecycleNode):
@@ -131,12 +113,9 @@ class LiftNode(LifecycleNode):
         self._worker = Worker(self._settings.queue_size, self._on_job_done)
         self._ids = IdKeeper()
         self._markers = MarkerMaker()
-        self._kept: OrderedDict[str, Lifted] = OrderedDict()
+        self._shelf = Shelf()
         self._warned: set[str] = set()
-        self._synchronizer: Synchronizer | None = None
-        self._listener: BackgroundNode | None = None
-        self._inputs: dict[str, Subscription] = {}
-        self._transforms: transforms.Transforms | None = None
+        self._inputs: Inputs | None = None
         self._last_start = 0.0
         self.add_on_set_parameters_callback(self._check_parameters)
 
@@ -157,6 +136,7 @@ class LiftNode(LifecycleNode):
             callback_group=self._requests,
             result_timeout=_RESULT_TIMEOUT,
         )
+        self._views = ViewService(self, self._requests, self._request)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self._timer = self.create_timer(
             self._settings.diagnostics_period,
@@ -169,6 +149,26 @@ class LiftNode(LifecycleNode):
     def state(self) -> str:
         """The state of the lifecycle that was reached last."""
         return self._state
+
+    @property
+    def settings(self) -> parameters.Settings:
+        """The parameters as they are now."""
+        return self._settings
+
+    @property
+    def tree(self) -> transforms.Transforms | None:
+        """The transforms of the robot, where a parameter needs them and the node listens."""
+        return self._inputs.transforms if self._inputs else None
+
+    @property
+    def statistics(self) -> diagnostics.Statistics:
+        """What the node counts."""
+        return self._statistics
+
+    @property
+    def worker(self) -> Worker:
+        """The worker of the node."""
+        return self._worker
 
     @property
     def threads(self) -> int:
@@ -233,7 +233,7 @@ class LiftNode(LifecycleNode):
             if not transforms.is_available():
                 raise LiftError(ErrorCode.NO_TRANSFORM, transforms.MISSING)
         if settings.mask_source == 'detections':
-            _detection_type()
+            detection_type()
             if not settings.use_depth:
                 raise LiftError(
                     ErrorCode.BAD_REQUEST,
@@ -253,32 +253,38 @@ class LiftNode(LifecycleNode):
         )
         self._points_publisher = self.create_lifecycle_publisher(PointCloud2, '~/points', 1)
         self._publishers_made = [
-            self._objects_publisher, self._markers_publisher, self._points_publisher
+            self._objects_publisher,
+            self._markers_publisher,
+            self._points_publisher,
+            self._views.make_publisher(),
         ]
 
     def _activate(self) -> None:
         settings = self._settings
         lifters = Lifters(settings.max_faces, settings.device)
         self._warm_up(lifters.get(settings.method))
-        self._listener = self._make_listener()
-        if settings.target_frame or settings.gravity_frame:
-            self._transforms = transforms.Transforms(self._listener.node)
+        overrides = [
+            parameter
+            for name, parameter in self._parameter_overrides.items()
+            if name.startswith('qos_overrides.')
+        ]
+        self._inputs = Inputs(self, settings, overrides, self._on_frame)
         self._worker.start(lifters)
-        self._subscribe(self._listener.node)
+        self._inputs.start()
 
     def _deactivate(self) -> None:
         self._worker.stop(
             LiftError(ErrorCode.NOT_ACTIVE, 'The node was deactivated during the request.')
         )
-        if self._listener is not None:
-            # All subscriptions go with it, those to the transforms too.
-            self._listener.close()
-        self._listener = self._transforms = self._synchronizer = None
-        self._inputs.clear()
+        # After the worker, whose thread was the one to use them.
+        self._views.unload()
+        inputs, self._inputs = self._inputs, None
+        if inputs is not None:
+            inputs.close()
         memory.give_back()
 
     def _clean_up(self) -> None:
-        self._kept.clear()
+        self._shelf.clear()
         self._ids, self._markers = IdKeeper(), MarkerMaker()
         for publisher in self._publishers_made:
             self.destroy_lifecycle_publisher(publisher)
@@ -310,96 +316,9 @@ class LiftNode(LifecycleNode):
 
     # --- topics ---------------------------------------------------------------------------------
 
-    def _make_listener(self) -> BackgroundNode:
-        """
-        Return the node that takes the topics, in a thread of its own.
-
-        rclpy looks at every service, timer and event of an executor for each message; with those
-        of this node 30 frames a second cost most of a core and slowed the worker to a quarter.
-        """
-        overrides = [
-            parameter
-            for name, parameter in self._parameter_overrides.items()
-            if name.startswith('qos_overrides.')
-        ]
-        node = Node(
-            f'{self.get_name()}_listener',
-            namespace=self.get_namespace(),
-            context=self.context,
-            # Names come resolved from this node, its arguments are not meant for the other.
-            use_global_arguments=False,
-            parameter_overrides=overrides,
-            start_parameter_services=False,
-            enable_rosout=False,
-        )
-        return BackgroundNode(node, self.context, threads=1)
-
-    def _subscribe(self, listener: Node) -> None:
+    def _on_frame(self, observation: Observation) -> None:
         settings = self._settings
-        kinds: dict[str, tuple[Any, str]] = {}
-        if settings.mask_source == 'detections':
-            kinds['detections'] = (_detection_type(), 'detections')
-        else:
-            kinds['mask'] = _image_topic('mask', settings.mask_transport)
-        kinds['image'] = _image_topic('image', settings.image_transport)
-        if settings.use_depth:
-            kinds['depth'] = _image_topic('depth', settings.depth_transport)
-        reference, *others = kinds
-        self._synchronizer = Synchronizer(
-            reference,
-            others,
-            steady=('camera_info',),
-            tolerance=settings.sync_tolerance,
-            depth=settings.sync_queue_size,
-        )
-        kinds['camera_info'] = (CameraInfo, 'camera_info')
-        for name, (kind, topic) in kinds.items():
-            full = self.resolve_topic_name(topic)
-            self._listen(listener, name, kind, full, self._reliability(full))
-        if settings.reliability == 'auto':
-            listener.create_timer(_QOS_PERIOD, partial(self._match_publishers, listener))
-
-    def _listen(
-        self, listener: Node, name: str, kind: Any, topic: str, reliability: ReliabilityPolicy
-    ) -> None:
-        profile = copy(qos_profile_sensor_data)
-        profile.reliability = reliability
-        self._inputs[name] = listener.create_subscription(
-            kind,
-            topic,
-            partial(self._on_message, self._synchronizer, name),
-            profile,
-            qos_overriding_options=QoSOverridingOptions(_OVERRIDABLE),
-        )
-
-    def _reliability(self, topic: str) -> ReliabilityPolicy:
-        """
-        Return the reliability with which every publisher of a topic is heard best.
-
-        Best effort hears all of them, but loses large images: the fragments of a message that
-        exceeds the buffers of the transport are not sent again.
-        """
-        asked = self._settings.reliability
-        if asked != 'auto':
-            return ReliabilityPolicy[asked.upper()]
-        publishers = self.get_publishers_info_by_topic(topic)
-        offered = {info.qos_profile.reliability for info in publishers}
-        if offered == {ReliabilityPolicy.RELIABLE}:
-            return ReliabilityPolicy.RELIABLE
-        return ReliabilityPolicy.BEST_EFFORT
-
-    def _match_publishers(self, listener: Node) -> None:
-        for name, old in list(self._inputs.items()):
-            wanted = self._reliability(old.topic_name)
-            if wanted != old.qos_profile.reliability and self.count_publishers(old.topic_name):
-                kind, topic = old.msg_type, old.topic_name
-                listener.destroy_subscription(old)
-                self._listen(listener, name, kind, topic, wanted)
-
-    def _on_message(self, synchronizer: Synchronizer, name: str, message: Any) -> None:
-        match = synchronizer.add(name, nanoseconds(message.header.stamp), message)
-        settings = self._settings
-        if match is None or settings.mode != 'continuous':
+        if settings.mode != 'continuous':
             return
         now = time.monotonic()
         if settings.max_rate and now - self._last_start < 1.0 / settings.max_rate:
@@ -409,7 +328,7 @@ class LiftNode(LifecycleNode):
         query = Query(ObjectSelector(mode=ObjectSelector.ALL), settings.method, settings.seed)
         try:
             self._worker.offer(
-                Job(partial(self._lift, _observation(match), query, settings, None))
+                Job(partial(self._lift, observation, query, settings, None))
             )
         except LiftError:
             # Deactivated since the message came.
@@ -426,7 +345,7 @@ class LiftNode(LifecycleNode):
                     ErrorCode.BAD_REQUEST,
                     'The service lifts one object; use the action for all of a frame.',
                 )
-            outcome = self._request(request)
+            outcome = self._lift_request(request)
             if outcome.error is not None:
                 raise outcome.error
         except LiftError as error:
@@ -442,7 +361,7 @@ class LiftNode(LifecycleNode):
         feedback = _Feedback(goal)
         feedback('queued', 0.0, '', 0, 0)
         try:
-            outcome = self._request(goal.request, feedback, lambda: goal.is_cancel_requested)
+            outcome = self._lift_request(goal.request, feedback, lambda: goal.is_cancel_requested)
             error = outcome.error
         except LiftError as failure:
             outcome, error = None, failure
@@ -461,22 +380,39 @@ class LiftNode(LifecycleNode):
             goal.abort()
         return result
 
-    def _request(
+    def _lift_request(
         self,
         request: LiftObject.Request | Lift.Goal,
         report: Report | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Outcome:
-        """Queue a request and wait for its outcome; raises ``LiftError``."""
+        """Queue a request for shapes and wait for its outcome; raises ``LiftError``."""
         settings = self._settings
         # An unknown method shall not wait in the queue to hear so.
         method = request.method or settings.method
         Lifter(method, settings.max_faces, settings.device)
-        limit = seconds(request.timeout) or settings.timeout
         query = Query(request.selector, method, request.seed or settings.seed)
-        observation = self._observe(request)
+
+        def work(observation: Observation, job: Job, lifters: Lifters) -> Outcome:
+            return self._lift(observation, query, settings, report, job, lifters)
+
+        return self._request(request, work, cancelled)
+
+    def _request(
+        self,
+        request: Any,
+        work: Callable[[Observation, Job, Lifters], Any],
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Any:
+        """
+        Queue work on the frame that a request means, and wait for its result.
+
+        The request has the fields image, camera_info, depth, mask, selector and timeout. Raises
+        ``LiftError``.
+        """
+        limit = seconds(request.timeout) or self._settings.timeout
         job = Job(
-            partial(self._lift, observation, query, settings, report),
+            partial(work, self._observe(request)),
             cancelled=cancelled,
             deadline=time.monotonic() + limit if limit else None,
         )
@@ -487,88 +423,28 @@ class LiftNode(LifecycleNode):
             raise
         return self._worker.wait(job)
 
-    def _observe(self, request: LiftObject.Request | Lift.Goal) -> Observation:
+    def _observe(self, request: Any) -> Observation:
         """Return the request's own frame or the newest one; raises ``LiftError``."""
-        mask = request.mask if len(request.mask.data) else None
-        if len(request.image.data):
-            info, depth = request.camera_info, request.depth
-            return Observation(
-                request.image,
-                info if info.width or any(info.k) else None,
-                depth if len(depth.data) else None,
-                mask,
-            )
-        synchronizer = self._synchronizer
-        if synchronizer is None:
+        own = own_frame(request)
+        if own is not None:
+            return own
+        inputs = self._inputs
+        if inputs is None:
             raise LiftError(
                 ErrorCode.NOT_ACTIVE, 'The node is not active; activate it, then ask again.'
             )
-        own_mask = mask is not None or (
-            request.selector.mode == ObjectSelector.BOX and not synchronizer.received('mask')
-            if synchronizer.reference == 'mask' else False
-        )
-        without = (synchronizer.reference,) if own_mask else ()
-        stamp = nanoseconds(mask.header.stamp) if mask is not None else 0
-        match = synchronizer.newest(without, stamp or None)
-        if match is None:
-            missing_camera = (
-                synchronizer.received('image') and not synchronizer.received('camera_info')
-            )
-            reason = synchronizer.complaint(without) or (
-                'no frame within sync_tolerance of the stamp of the mask'
-            )
-            raise LiftError(
-                ErrorCode.NO_CAMERA if missing_camera else ErrorCode.BAD_IMAGE,
-                f'There is no frame to lift from: {reason}.',
-            )
-        observation = _observation(match)
-        if mask is None:
-            return observation
-        return Observation(
-            observation.image, observation.camera_info, observation.depth, mask
-        )
+        return inputs.newest(request)
 
     def _on_save_object(
         self, request: SaveObject.Request, response: SaveObject.Response
     ) -> SaveObject.Response:
         try:
-            path = self._save(request)
+            path = self._shelf.save(request, self._settings.output_dir)
         except LiftError as error:
             response.error_code, response.message = error.code.value, error.message
             return response
         response.success, response.path = True, str(path)
         return response
-
-    def _save(self, request: SaveObject.Request) -> Path:
-        if not self._kept:
-            raise LiftError(ErrorCode.NO_OBJECT, 'No object was lifted yet.')
-        name = request.id or next(reversed(self._kept))
-        lifted = self._kept.get(name)
-        if lifted is None:
-            raise LiftError(
-                ErrorCode.NO_OBJECT,
-                f'There is no object "{name}"; the last ones are: {", ".join(self._kept)}.',
-            )
-        path = output_path(self._settings.output_dir, request.path)
-        if path.exists() and not request.overwrite:
-            raise LiftError(
-                ErrorCode.BAD_REQUEST, f'{path} exists; set overwrite, or choose another path.'
-            )
-        shape = lifted.shape
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shape.mesh.export(
-                path,
-                {
-                    'confidence': shape.confidence,
-                    'observed': shape.observed.astype(np.float32),
-                },
-            )
-        except (OSError, ValueError) as error:
-            raise LiftError(
-                ErrorCode.BAD_REQUEST, f'{path} cannot be written: {error}.'
-            ) from error
-        return path
 
     # --- in the thread of the worker ------------------------------------------------------------
 
@@ -589,7 +465,7 @@ class LiftNode(LifecycleNode):
                 settings,
                 lifters.get,
                 self._ids,
-                self._transforms,
+                self.tree,
                 report=report or _say_nothing,
                 cancelled=job.is_cancelled,
                 deadline=job.deadline,
@@ -603,15 +479,14 @@ class LiftNode(LifecycleNode):
             raise
         outcome.failures = [(name, job.reason(error)) for name, error in outcome.failures]
         self._publish(outcome)
+        # Runs when this job is over and its result is with who waits for it.
+        self._views.follow(observation.header, outcome)
         return outcome
 
     def _publish(self, outcome: Outcome) -> None:
         for lifted in outcome.lifted:
-            self._kept[lifted.id] = lifted
-            self._kept.move_to_end(lifted.id)
+            self._shelf.keep(lifted)
             self._statistics.add_object(lifted.shape.seconds)
-        while len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
         self._objects_publisher.publish(cdr.serialize(self._array(outcome)))
 
     def _array(self, outcome: Outcome) -> LiftedObjectArray:
@@ -621,13 +496,16 @@ class LiftNode(LifecycleNode):
 
     def _on_job_done(self, job: Job) -> None:
         """Account for a job and draw its result, after those who wait for it have been woken."""
-        outcome: Outcome | None = job.result
         if job.error is not None:
             self._statistics.add_error(job.error)
             if job.error.code is ErrorCode.INTERNAL:
                 self.get_logger().error(f'{job.error} (caused by {job.error.__cause__!r})')
-        if outcome is None:
-            return
+        if isinstance(job.result, Synthesized):
+            self._views.publish(job.result)
+        elif isinstance(job.result, Outcome):
+            self._draw(job.result)
+
+    def _draw(self, outcome: Outcome) -> None:
         for name, error in outcome.failures:
             self._statistics.add_error(error)
             self._warn_once(f'{name}: {error}')
@@ -652,10 +530,7 @@ class LiftNode(LifecycleNode):
 
     def _publish_diagnostics(self) -> None:
         settings, name = self._settings, self.get_fully_qualified_name().lstrip('/')
-        publishers = {
-            topic: self.count_publishers(subscription.topic_name)
-            for topic, subscription in list(self._inputs.items())
-        }
+        inputs = self._inputs
         message = DiagnosticArray(
             status=[
                 diagnostics.worker_status(
@@ -666,7 +541,11 @@ class LiftNode(LifecycleNode):
                     self._worker,
                     settings.diagnostics_period,
                 ),
-                diagnostics.input_status(name, self._synchronizer, publishers),
+                diagnostics.input_status(
+                    name,
+                    inputs.synchronizer if inputs else None,
+                    inputs.publishers() if inputs else {},
+                ),
                 diagnostics.parameter_status(name, self._complaints),
             ]
         )
@@ -696,53 +575,6 @@ class _Feedback:
                 object_count=count,
             )
         )
-
-
-def output_path(folder: str, path: str) -> Path:
-    """
-    Return the absolute path of a file below a folder.
-
-    Raises ``LiftError(BAD_REQUEST)`` for a path that leads out of it, also through a link.
-    """
-    if not folder:
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
-            'The parameter output_dir is empty, so nothing may be written; set it to a folder.',
-        )
-    root = Path(folder).resolve()
-    target = (root / path).resolve()
-    if not path or target == root or not target.is_relative_to(root):
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
-            f'"{path}" does not lie below output_dir ({root}); give a relative path.',
-        )
-    return target
-
-
-def _image_topic(name: str, transport: str) -> tuple[Any, str]:
-    return (Image, name) if transport == 'raw' else (CompressedImage, f'{name}/{transport}')
-
-
-def _observation(match: Match) -> Observation:
-    return Observation(
-        match.get('image'),
-        match.get('camera_info'),
-        match.get('depth'),
-        match.get('mask'),
-        match.get('detections'),
-    )
-
-
-def _detection_type() -> Any:
-    try:
-        from vision_msgs.msg import Detection2DArray
-    except ImportError as error:
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
-            'mask_source "detections" needs vision_msgs, which is not installed; install '
-            'ros-$ROS_DISTRO-vision-msgs, or use a mask.',
-        ) from error
-    return Detection2DArray
 
 
 def _say_nothing(stage: str, fraction: float, name: str, index: int, count: int) -> None:

@@ -1,0 +1,232 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The service ``~/synthesize_views`` and the topic ``~/views``.
+
+Both work in the thread of the node's worker. The weights are loaded there when first needed: a
+robot that never asks for views pays nothing for them, and torch is not imported before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from typing import TYPE_CHECKING
+
+from rclpy.callback_groups import CallbackGroup
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.msg import ObjectSelector
+from lift3d_ros.node.camera import image_message
+from lift3d_ros.node.camera import info_message
+from lift3d_ros.node.parameters import NO_ELEVATION
+from lift3d_ros.node.parameters import Settings
+from lift3d_ros.node.pipeline import check_instance
+from lift3d_ros.node.pipeline import find_instances
+from lift3d_ros.node.pipeline import Observation
+from lift3d_ros.node.pipeline import Outcome
+from lift3d_ros.node.pipeline import read_frame
+from lift3d_ros.node.pipeline import select
+from lift3d_ros.node.results import duration_message
+from lift3d_ros.node.results import pose_message
+from lift3d_ros.node.worker import Job
+from lift3d_ros.node.worker import Lifters
+from lift3d_ros.srv import SynthesizeViews
+from lift3d_ros.views import faces
+from lift3d_ros.views.canonical import PosedViews
+
+if TYPE_CHECKING:
+    from lift3d_ros.node.node import LiftNode
+    from lift3d_ros.views.synthesis import ViewSynthesizer
+
+#: Queues the work on the frame of a request and waits: see ``LiftNode``.
+Ask = Callable[[Any, Callable[[Observation, Job, Lifters], Any]], Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Synthesized:
+    """The views of one object, with stamp and frame of the image that it was seen in."""
+
+    header: Header
+    views: PosedViews
+    warnings: list[str]
+
+
+class ViewService:
+    """Answers requests for views, and shows views of what is lifted where somebody looks."""
+
+    def __init__(self, node: LiftNode, group: CallbackGroup, ask: Ask) -> None:
+        """Offer the service; nothing is loaded."""
+        self._node = node
+        self._ask = ask
+        self._publisher: Any = None
+        self._synthesizer: ViewSynthesizer | None = None
+        self._service = node.create_service(
+            SynthesizeViews, '~/synthesize_views', self._on_request, callback_group=group
+        )
+
+    def make_publisher(self) -> Any:
+        """Return the publisher of ``~/views``, made anew."""
+        self._publisher = self._node.create_lifecycle_publisher(Image, '~/views', 1)
+        return self._publisher
+
+    def unload(self) -> None:
+        """Free what the weights took; not while the worker runs."""
+        synthesizer, self._synthesizer = self._synthesizer, None
+        if synthesizer is not None:
+            synthesizer.unload()
+
+    def follow(self, header: Header, outcome: Outcome) -> None:
+        """
+        Show a ring of views of each object that was lifted, if somebody listens to ``~/views``.
+
+        ``header`` is that of the image. It only leaves a job with the worker, which gives way to
+        requests.
+        """
+        settings = self._node.settings
+        watched = settings.views_weights and self._publisher.get_subscription_count()
+        if watched and outcome.lifted and outcome.frame is not None:
+            self._node.worker.follow(Job(partial(self._show, header, outcome, settings)))
+
+    def publish(self, made: Synthesized) -> None:
+        """Count the views and publish them as one picture."""
+        self._node.statistics.add_views(len(made.views.images))
+        message = image_message(faces.grid(made.views.images), 'rgb8')
+        message.header = made.header
+        self._publisher.publish(message)
+
+    def _on_request(
+        self, request: SynthesizeViews.Request, response: SynthesizeViews.Response
+    ) -> SynthesizeViews.Response:
+        try:
+            made = self._request(request)
+        except LiftError as error:
+            response.error_code, response.message = error.code.value, error.message
+            return response
+        return _answer(made, response)
+
+    def _request(self, request: SynthesizeViews.Request) -> Synthesized:
+        settings = self._node.settings
+        if not settings.views_weights:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                'Views are switched off; set the parameter views_weights, for instance to small.',
+            )
+        if request.selector.mode == ObjectSelector.ALL:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                'The service shows one object; select by another mode than ALL.',
+            )
+        from lift3d_ros.views.synthesis import ring
+
+        azimuths = request.azimuths if len(request.azimuths) else ring(settings.views_count)
+        elevations = faces.paired(request.elevations, len(azimuths))
+
+        def work(observation: Observation, job: Job, lifters: Lifters) -> Synthesized:
+            warnings: list[str] = []
+            frame = read_frame(observation, settings, self._node.tree)
+            found = find_instances(observation, frame, request.selector, settings, warnings)
+            instance, = select(found, request.selector)
+            check_instance(observation, frame, instance, 'the object', warnings)
+            views = self._loaded(settings).synthesize(
+                frame,
+                instance.mask,
+                azimuths,
+                elevations,
+                radius=request.radius or None,
+                seed=request.seed or settings.seed,
+                cancelled=job.is_cancelled,
+                deadline=job.deadline,
+            )
+            return Synthesized(observation.header, views, warnings)
+
+        return self._ask(request, work)
+
+    def _show(
+        self, header: Header, outcome: Outcome, settings: Settings, job: Job, lifters: Lifters
+    ) -> None:
+        """Publish the views of lifted objects, until a request waits or nobody listens."""
+        from lift3d_ros.views.synthesis import ring
+
+        worker, publisher = self._node.worker, self._publisher
+
+        def cancelled() -> bool:
+            watched = publisher.get_subscription_count() > 0
+            return job.is_cancelled() or worker.waiting > 0 or not watched
+
+        for lifted in outcome.lifted:
+            try:
+                views = self._loaded(settings).synthesize(
+                    outcome.frame,
+                    lifted.instance.mask,
+                    ring(settings.views_count),
+                    seed=settings.seed,
+                    cancelled=cancelled,
+                )
+            except LiftError as error:
+                if error.code is ErrorCode.CANCELLED:
+                    return
+                # Nobody waits for this answer.
+                self._node.get_logger().warning(f'no views of {lifted.id}: {error}', once=True)
+                raise
+            self.publish(Synthesized(header, views, []))
+
+    def _loaded(self, settings: Settings) -> ViewSynthesizer:
+        if self._synthesizer is None:
+            synthesizer = _make(settings)
+            synthesizer.load()
+            self._synthesizer = synthesizer
+        return self._synthesizer
+
+
+def _make(settings: Settings) -> ViewSynthesizer:
+    from lift3d_ros.views.elevation import ElevationSettings
+    from lift3d_ros.views.synthesis import ViewSynthesizer
+
+    assumed = settings.views_assumed_elevation
+    return ViewSynthesizer(
+        settings.views_weights,
+        settings.views_device,
+        sampler=settings.views_sampler,
+        elevation=ElevationSettings(assumed=None if assumed == NO_ELEVATION else assumed),
+    )
+
+
+def _answer(made: Synthesized, response: SynthesizeViews.Response) -> SynthesizeViews.Response:
+    header, views = made.header, made.views
+    response.success = True
+    response.message = ' '.join(made.warnings)
+    response.header = header
+    response.images = [image_message(picture, 'rgba8') for picture in faces.rgba(views)]
+    for index, image in enumerate(response.images):
+        # These frames are not in the tree of transforms; their poses are beside them.
+        image.header = Header(stamp=header.stamp, frame_id=f'{header.frame_id}_view_{index:03d}')
+    response.camera_info = info_message(views.camera)
+    response.camera_info.header = Header(stamp=header.stamp)
+    response.poses = [pose_message(pose) for pose in faces.poses_in_camera(views)]
+    response.azimuths = views.azimuths.tolist()
+    response.elevations = views.elevations.tolist()
+    response.radius = float(views.radius)
+    response.elevation = float(views.canonical.elevation)
+    response.elevation_source = views.elevation_source
+    response.elevation_stddev = float(views.elevation_stddev)
+    response.scale_source = faces.scale_source(views)
+    response.compute_time = duration_message(views.seconds.get('total', 0.0))
+    return response
