@@ -68,7 +68,7 @@ def views_text(rows: Sequence[Row], contenders: Sequence[str]) -> str:
         parts += ['### Elevation of the input camera, degrees', markdown(body)]
     failures = [row for row in rows if not row['ok']]
     if failures:
-        parts.append(f'### Failures: {len(failures)}, counted as white pictures')
+        parts.append(f'### Failures: {len(failures)}, whose views count as white pictures')
         parts.append('\n'.join([
             *(f'- {row["contender"]} on {row["scene"]} ({row["track"]}): '
               f'{row["error"]["code"]}: {row["error"]["message"]}' for row in failures[:_NAMED]),
