@@ -1,0 +1,27 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Weights for tests of view synthesis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def random_weights(folder: Path) -> Path:
+    """Write small weights of random numbers into a folder; return it."""
+    from lift3d_ros.views.small import write_random
+
+    write_random(folder)
+    return folder
