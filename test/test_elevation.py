@@ -41,6 +41,7 @@ from lift3d_ros.views.elevation import ASSUMED_STDDEV
 from lift3d_ros.views.elevation import ElevationSettings
 from lift3d_ros.views.elevation import find_elevation
 from lift3d_ros.views.elevation import GRAVITY_STDDEV
+from lift3d_ros.views.elevation import NEARBY_STDDEV
 from lift3d_ros.views.elevation_search import NEARBY_OFFSETS
 from lift3d_ros.views.elevation_search import nearby_poses
 from lift3d_ros.views.elevation_search import on_object
@@ -178,6 +179,8 @@ def test_matches_are_asked_where_the_learned_estimate_fails():
     found = find_elevation(
         a_view(), None, lambda view: (50.0, 40.0), lambda view: grey, matcher=matcher)
     assert (found.degrees, found.source, found.how) == (27.0, 'estimated', 'matches')
+    # Even where the views agree, they are a network's.
+    assert NEARBY_STDDEV <= found.stddev < NEARBY_STDDEV + 1.0
     # The method names one of the two.
     found = find_elevation(
         a_view(), ElevationSettings(method='matches'), lambda view: (50.0, 2.0),

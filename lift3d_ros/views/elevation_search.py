@@ -109,8 +109,9 @@ class Search:
     What the search found.
 
     - ``elevation``: a whole number of degrees; ``stddev``: degrees, by how much that number moves
-      when the tracks are drawn again (bootstrap), and the rounding. It knows nothing of an error
-      that all four views share.
+      when the tracks are drawn again (bootstrap), and the rounding. It takes the tracks for
+      independent of each other and knows nothing of an error that all four views share, so it
+      is rather too small.
     - ``error``: sum over the six combinations of views of the mean distance in pixels between
       where points were found and where they should be.
     - ``tracks``: how many points it rests on.
@@ -278,7 +279,8 @@ def reprojection(tracks: Sequence[Tracks], camera: Camera, elevation: float) -> 
             np.ascontiguousarray(track.at_start.T), np.ascontiguousarray(track.at_partner.T),
         )
         seen = projections[track.other] @ np.asarray(point, np.float64)
-        distances.append(np.hypot(*(seen[:2] / seen[2] - track.at_other.T)))
+        with np.errstate(divide='ignore', invalid='ignore'):
+            distances.append(np.hypot(*(seen[:2] / seen[2] - track.at_other.T)))
     return np.concatenate(distances)
 
 
