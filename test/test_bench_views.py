@@ -393,7 +393,7 @@ def test_a_scene_that_cannot_be_made_is_counted_and_not_fatal(data, tmp_path):
 
 @pytest.mark.parametrize('code', [ErrorCode.WEIGHTS_MISSING, ErrorCode.WEIGHTS_CORRUPT])
 def test_without_weights_the_run_ends_and_says_so(data, tmp_path, monkeypatch, code):
-    def fail(worker, settle='auto'):
+    def fail(worker):
         raise LiftError(code, 'Fetch them.')
 
     monkeypatch.setattr(ViewsWorker, '_synthesizer', fail)
@@ -436,7 +436,8 @@ class Repeater:
             elevation_source='gravity', elevation_stddev=30.0, method='repeater',
             seconds={'denoise': 0.5, 'total': 0.6})
 
-    def coarse(self, frame, mask, azimuths, elevations=None, *, radius=None, seed=0):
+    def coarse(self, frame, mask, azimuths, elevations=None, *, radius=None, seed=0,
+               deadline=None):
         """Return the same views."""
         return self.synthesize(frame, mask, azimuths, elevations, radius=radius)
 
@@ -446,7 +447,7 @@ def repeater(monkeypatch):
     """Put the stand-in into the place of the synthesizer."""
     def install(*arguments, **options):
         made = Repeater(*arguments, **options)
-        monkeypatch.setattr(ViewsWorker, '_synthesizer', lambda worker, settle='auto': made)
+        monkeypatch.setattr(ViewsWorker, '_synthesizer', lambda worker: made)
         return made
 
     return install
@@ -506,6 +507,21 @@ def test_official_cameras_are_asked_for_at_their_own_distances(shared_data, tmp_
     distances = [distance for _, distance in made.calls]
     assert min(distances) > 1.9
     assert rows[1]['seconds']['total'] == pytest.approx(0.6 * len(distances))
+
+
+def test_untrained_weights_go_the_whole_way(data, tmp_path):
+    from lift3d_ros.views.small import write_random
+
+    write_random(tmp_path / 'small')
+    settings = ViewsSettings(('coarse', 'small'), str(tmp_path / 'small'), ('rgb',), scenes=1)
+    worker = ViewsWorker(settings, tmp_path)
+    entry = find_objects(data, 'eval')[0]
+    for name in settings.contenders:
+        row, = worker.run(Task(entry, 0, name, ('rgb',)))
+        assert row['ok'], row['error']
+        assert [view['azimuth'] for view in row['views']] == list(AZIMUTHS)
+    row, = worker.run(Task(entry, 0, 'small', (ELEVATION,)))
+    assert row['gravity_error_deg'] < 0.1
 
 
 # Tables

@@ -29,7 +29,6 @@ from lift3d_ros.bench.views_plan import in_range
 from lift3d_ros.bench.views_plan import RANGES
 from lift3d_ros.bench.views_plan import UNSEEN
 from lift3d_ros.bench.views_score import FIGURES
-from lift3d_ros.bench.views_settings import ELEVATION
 from lift3d_ros.bench.views_settings import OFFICIAL
 from lift3d_ros.bench.views_settings import VIEW_TRACKS
 
@@ -116,11 +115,11 @@ def view_tables(
 
 def elevation_table(rows: Sequence[Row]) -> list[list[str]]:
     """Return the errors of the elevation, degrees, or nothing where it was not measured."""
-    chosen = [row for row in rows if row['track'] == ELEVATION and row['ok']]
-    if not chosen:
-        return []
     body = [['', 'median error', '90 % below', 'against the true middle', 'unsure %', 'scenes']]
     for row_name, name in (('from gravity', 'gravity'), ('from the image alone', 'image')):
+        chosen = [row for row in rows if f'{name}_error_deg' in row]
+        if not chosen:
+            continue
         errors, others, spread = (
             np.array([row[f'{name}_{what}'] for row in chosen])
             for what in ('error_deg', 'scene_error_deg', 'stddev_deg')
@@ -130,17 +129,17 @@ def elevation_table(rows: Sequence[Row]) -> list[list[str]]:
             f'{np.median(others):.2f}', f'{100.0 * np.mean(spread > REFUSED_STDDEV):.0f}',
             str(len(chosen)),
         ])
-    return body
+    return body if len(body) > 1 else []
 
 
 def elevation_summary(rows: Sequence[Row]) -> dict[str, float]:
     """Return the medians of all errors of the elevation, degrees."""
-    chosen = [row for row in rows if row['track'] == ELEVATION and row['ok']]
+    figures = ('gravity_error_deg', 'gravity_scene_error_deg', 'image_error_deg',
+               'image_scene_error_deg')
+    found = {figure: [row[figure] for row in rows if figure in row] for figure in figures}
     return {
-        figure: round(float(np.median([row[figure] for row in chosen])), 4)
-        for figure in ('gravity_error_deg', 'gravity_scene_error_deg', 'image_error_deg',
-                       'image_scene_error_deg')
-    } if chosen else {}
+        figure: round(float(np.median(values)), 4) for figure, values in found.items() if values
+    }
 
 
 def _by_object(rows: Sequence[Row], figure: str, group: str) -> dict[str, list[float]]:

@@ -82,7 +82,7 @@ class ViewsWorker:
         """Take what a run is; ``mean`` is the file of the mean views."""
         self._settings, self._out, self._mean_path = settings, out, mean
         self._mean: MeanViews | None = None
-        self._made: dict[str, ViewSynthesizer] = {}
+        self._made: ViewSynthesizer | None = None
         # Neighbouring tasks are of one scene.
         self._scene = functools.lru_cache(maxsize=1)(self._make_scene)
         self._inquiry = functools.lru_cache(maxsize=4)(self._make_inquiry)
@@ -117,7 +117,7 @@ class ViewsWorker:
     def _measure(self, task: Task, track: str) -> Row:
         if track == ELEVATION:
             scene = self._scene(task.subject, task.view)
-            return {'ok': True, 'error': None, **self._elevations(scene)}
+            return self._elevations(scene)
         inquiry = self._inquiry(task.subject, task.view, track)
         row: Row = {'ok': True, 'error': None}
         seconds: dict[str, float] = {}
@@ -162,10 +162,10 @@ class ViewsWorker:
             return self._mean.look(inquiry.canonical, inquiry.targets)
         synthesizer = self._synthesizer()
         make = synthesizer.coarse if name == COARSE else synthesizer.synthesize
-        return self._synthesize(make, name, inquiry, seconds)
+        return self._synthesize(make, inquiry, seconds)
 
     def _synthesize(
-        self, make: Callable[..., Any], name: str, inquiry: Inquiry, seconds: dict[str, float]
+        self, make: Callable[..., Any], inquiry: Inquiry, seconds: dict[str, float]
     ) -> Pictures:
         size = inquiry.truth.shape[1]
         images = np.empty((len(inquiry.poses), size, size, 3), np.uint8)
@@ -173,11 +173,10 @@ class ViewsWorker:
         # One call for each distance: all target cameras of a call stand on one sphere.
         for radius in np.unique(inquiry.radii):
             chosen = np.flatnonzero(inquiry.radii == radius)
-            more = {} if name == COARSE else {
-                'deadline': time.monotonic() + self._settings.timeout}
             views = make(
                 inquiry.view.frame, inquiry.view.mask, inquiry.azimuths[chosen],
-                inquiry.elevations[chosen], radius=float(radius), seed=self._settings.seed, **more,
+                inquiry.elevations[chosen], radius=float(radius), seed=self._settings.seed,
+                deadline=time.monotonic() + self._settings.timeout,
             )
             if not np.allclose(views.poses, inquiry.poses[chosen], atol=1e-4):
                 raise LiftError(
@@ -187,46 +186,52 @@ class ViewsWorker:
                 seconds[stage] = seconds.get(stage, 0.0) + spent
         return images, alphas
 
-    def _synthesizer(self, settle: str = 'auto') -> ViewSynthesizer:
-        """Return the synthesizer, loaded; ``settle`` is how it finds the elevation."""
-        if settle not in self._made:
+    def _synthesizer(self) -> ViewSynthesizer:
+        """Return the synthesizer, loaded."""
+        if self._made is None:
             from lift3d_ros.views.elevation import ElevationSettings
             from lift3d_ros.views.synthesis import ViewSynthesizer
 
             # What is unsure counts, too: it is measured, not refused.
-            elevation = ElevationSettings(method=settle, max_stddev=360.0)
+            elevation = ElevationSettings(max_stddev=360.0)
             made = ViewSynthesizer(self._settings.weights, elevation=elevation, size=SIZE)
             made.load()
-            self._made[settle] = made
-        return self._made[settle]
+            self._made = made
+        return self._made
 
-    def _elevations(self, scene: TableScene) -> dict[str, Any]:
+    def _elevations(self, scene: TableScene) -> Row:
         """
         Return by how much the elevation is off, degrees: from gravity, and from the image alone.
 
         It is measured against that of the ray through the middle of the mask's box, which is what
         gravity is asked for, and against the elevation of the camera over the true middle.
         """
-        known = TRACKS['rgb'].strip(scene.frame)
-        blind = TRACKS['rgb-blind'].strip(scene.frame)
         view = crop_object(scene.frame, scene.mask)
         middle = (view.image.shape[0] - 1) / 2.0
         ray = unit(view.camera.unproject(middle, middle, 1.0))
         # The mesh's own z axis, not the gravity that the frame tells.
         true = float(np.degrees(np.arcsin(-(scene.T_camera_object[:3, 2] @ ray))))
-        found: dict[str, Any] = {
-            'true_elevation_deg': round(true, 3), 'scene_elevation_deg': round(scene.elevation, 3)}
-        for name, method, frame in (('gravity', 'auto', known), ('image', 'learned', blind)):
-            synthesizer = self._synthesizer(method)
-            views = synthesizer.coarse(frame, scene.mask, np.zeros(1))
+        row: Row = {
+            'ok': True, 'error': None,
+            'true_elevation_deg': round(true, 3), 'scene_elevation_deg': round(scene.elevation, 3),
+        }
+        for name, track in (('gravity', 'rgb'), ('image', 'rgb-blind')):
+            try:
+                views = self._synthesizer().coarse(
+                    TRACKS[track].strip(scene.frame), scene.mask, np.zeros(1))
+            except LiftError as error:
+                if _ends_run(error):
+                    raise
+                row.update(_failure(error))
+                continue
             value = views.canonical.elevation
-            found |= {
+            row |= {
                 f'{name}_deg': round(value, 3),
                 f'{name}_stddev_deg': round(views.elevation_stddev, 3),
                 f'{name}_error_deg': round(abs(value - true), 4),
                 f'{name}_scene_error_deg': round(abs(value - scene.elevation), 4),
             }
-        return found
+        return row
 
     def _make_scene(self, entry: ObjectEntry, number: int) -> TableScene:
         return make_bench_scene(
