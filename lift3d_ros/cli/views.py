@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
+from dataclasses import replace
 import math
 from pathlib import Path
 import re
@@ -275,14 +276,18 @@ def _synthesizer(options: argparse.Namespace) -> ViewSynthesizer:
 
 
 def _sampler(options: argparse.Namespace) -> SamplerSettings | str:
+    """Return the name of the sampler, or its settings for these weights with other steps."""
     if options.steps is None:
         return str(options.sampler)
-    from dataclasses import replace
+    from lift3d_ros.views import models
+    from lift3d_ros.weights import store
 
-    from lift3d_ros.views.sampling import FAITHFUL
-    from lift3d_ros.views.sampling import FAST
-
-    return replace(FAST if options.sampler == 'fast' else FAITHFUL, steps=options.steps)
+    is_fast = options.sampler == 'fast'
+    if (store.find(options.weights) / 'coarse').is_dir():
+        own = models.SMALL_FAST if is_fast else models.SMALL_FAITHFUL
+    else:
+        own = models.FAST if is_fast else models.FAITHFUL
+    return replace(own, steps=options.steps)
 
 
 def _succeeded(
