@@ -16,13 +16,28 @@
 
 from pathlib import Path
 import re
+import shutil
 
 from setuptools import find_packages
 from setuptools import setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
 VERSION = re.search(
     r"^__version__ = '(.+)'$", (HERE / 'lift3d_ros/__init__.py').read_text(), re.MULTILINE)[1]
+
+
+class BuildWithWeights(build_py):
+    """Puts the packaged weights, which lie beside the library, into it."""
+
+    def run(self):
+        """Build, then copy them; a source checkout that is used in place has no need of it."""
+        super().run()
+        source = HERE / 'weights' / 'small'
+        if source.is_dir() and not self.editable_mode:
+            target = Path(self.build_lib) / 'lift3d_ros' / 'weights' / 'small'
+            shutil.copytree(source, target, dirs_exist_ok=True)
+
 
 setup(
     name='lift3d_ros',
@@ -34,7 +49,8 @@ setup(
     package_dir={'': '.'},
     packages=find_packages(include=['lift3d_ros', 'lift3d_ros.*']),
     include_package_data=False,
-    package_data={'lift3d_ros': ['py.typed', 'data/**/*'], '': ['*.safetensors', '*.json']},
+    package_data={'lift3d_ros': ['py.typed', 'data/**/*']},
+    cmdclass={'build_py': BuildWithWeights},
     python_requires='>=3.10',
     install_requires=[
         'numpy>=1.21.5,<3',
@@ -49,6 +65,11 @@ setup(
         'psutil>=5.9',
         'rosbags>=0.10',
         'rosbags-image>=0.10',
+        'torch>=2.6',
+        'diffusers>=0.35',
+        'transformers>=4.50',
+        'accelerate>=1.0',
+        'safetensors>=0.4',
     ],
     extras_require={
         'test': ['pytest>=6.2', 'pytest-timeout>=1.4', 'hypothesis>=6.36'],

@@ -29,6 +29,7 @@ _COMMANDS = {
     'views': 'show objects from new sides: scenes in, pictures from other directions out',
     'methods': 'list the methods',
     'weights': 'list, verify, import and fetch the weights of the networks',
+    'train': 'train the packaged weights anew',
     'bench': 'measure methods and baselines on scanned objects (bench node: what ROS adds)',
     'demo': 'start the ROS 2 node, ask it for an object, leave meshes and a picture',
 }

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the coarse network learns: the solid, its pictures from other sides, the elevation."""
+"""What the coarse network learns: the solid and its pictures from other sides."""
 
 from __future__ import annotations
 
@@ -50,7 +50,6 @@ class CoarseTask:
         device = inputs['picture'].device
         with torch.autocast(device.type, torch.bfloat16):
             volume = model(**inputs)
-            mean, deviation = model(inputs['picture'], elevation_only=True)
         solid = batch['solid'].to(device).float()
         logit = volume.density[:, 0].float()
         size = batch['targets'].shape[2]
@@ -68,13 +67,11 @@ class CoarseTask:
         ).to(device)
         seen = render(volume, poses, rays, 48, jitter)
         opacity = seen.alpha.clamp(1e-4, 1.0 - 1e-4)
-        error = (batch['elevation'] - mean) / deviation
         return {
             'occupancy': 4.0 * functional.binary_cross_entropy_with_logits(logit, solid),
             'overlap': 1.0 - dice(logit.sigmoid(), solid).mean(),
             'alpha': functional.binary_cross_entropy(opacity, truth[:, :, 3:]),
             'color': 8.0 * functional.mse_loss(seen.color, truth[:, :, :3]),
-            'elevation': 0.05 * (0.5 * error**2 + deviation.log()).mean(),
         }
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
@@ -82,7 +79,7 @@ class CoarseTask:
         Return the means over the samples, with and without depth.
 
         ``iou`` of the solids; ``mask`` IoU and ``psnr`` (dB, on white) of pictures more than 45
-        degrees of azimuth away; ``elevation``: median error in degrees.
+        degrees of azimuth away.
         """
         found: dict[str, list[float]] = {}
         for start in range(0, len(self._samples), 8):
@@ -93,7 +90,6 @@ class CoarseTask:
             inputs = model_inputs(batch)
             with torch.autocast('cpu', torch.bfloat16):
                 volume = model(**inputs)
-                mean, _ = model(inputs['picture'], elevation_only=True)
             iou = overlap(volume.occupancy > 0.5, batch['solid'].bool())
             mask, psnr = view_scores(volume, batch)
             for index in range(len(group)):
@@ -101,12 +97,7 @@ class CoarseTask:
                 found.setdefault(f'iou_{kind}', []).append(float(iou[index]))
                 found.setdefault(f'mask_{kind}', []).extend(mask[index])
                 found.setdefault(f'psnr_{kind}', []).extend(psnr[index])
-                error = abs(float(mean[index]) - float(batch['elevation'][index]))
-                found.setdefault('elevation', []).append(error)
-        scores = {
-            name: float(np.median(values) if name == 'elevation' else np.mean(values))
-            for name, values in found.items()
-        }
+        scores = {name: float(np.mean(values)) for name, values in found.items()}
         parts = [value for name, value in scores.items() if name.startswith(('iou', 'mask'))]
         return {'score': float(np.mean(parts)), **scores}
 

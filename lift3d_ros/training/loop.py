@@ -106,7 +106,8 @@ def train(
     plain = model
     model, optimizer = accelerator.prepare(model, optimizer)
     start = evaluated = time.monotonic()
-    first, sums, count = step, {}, 0
+    first, count = step, 0
+    sums: dict[str, float] = {}
     while True:
         minutes = (time.monotonic() - start) / 60.0
         done = minutes >= settings.minutes

@@ -211,7 +211,7 @@ def _draw_object(
     rng: np.random.Generator, scans: Sequence[ObjectEntry], scanned: bool
 ) -> Mesh:
     if scanned:
-        return scans[rng.integers(len(scans))].load()
+        return scans[int(rng.integers(len(scans)))].load()
     return procedural_object(int(rng.integers(2**40)))
 
 

@@ -24,8 +24,10 @@ the denoiser of the small weights goes by: the idea of GeNVS (Chan et al., 2023)
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+from typing import cast
 
 import torch
 from torch import nn
@@ -92,36 +94,20 @@ class CoarseNet(nn.Module):
         self.density = nn.Conv3d(widths[0], 8, 3, padding=1)
         self.color = nn.Conv3d(widths[0], 24, 3, padding=1)
         self.feature = nn.Conv3d(widths[0], config.features, 1)
-        self.elevation = nn.Sequential(
-            nn.Linear(widths[-1], 128), nn.SiLU(), nn.Linear(128, 2)
-        )
         # Most of space is empty.
-        nn.init.constant_(self.density.bias, -3.0)
+        nn.init.constant_(cast(Tensor, self.density.bias), -3.0)
         # How hard the border between inside and outside is rendered.
         self.sharpness = nn.Parameter(torch.tensor([4.0, 1.5]))
         # Convolutions on CPUs are up to four times as fast with the channels last.
         for module in self.modules():
+            # The stubs of torch do not know that a module takes a memory format.
+            convertible = cast(Any, module)
             if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
-                module.to(memory_format=torch.channels_last_3d)
+                convertible.to(memory_format=torch.channels_last_3d)
             elif isinstance(module, nn.Conv2d):
-                module.to(memory_format=torch.channels_last)
+                convertible.to(memory_format=torch.channels_last)
 
     def forward(
-        self,
-        picture: Tensor,
-        depth: Tensor | None = None,
-        focal: Tensor | None = None,
-        centre: Tensor | None = None,
-        pose: Tensor | None = None,
-        flags: Tensor | None = None,
-        elevation_only: bool = False,
-    ) -> Any:
-        """Return ``lift`` of the arguments, or ``estimate_elevation`` of the picture."""
-        if elevation_only:
-            return self.estimate_elevation(picture)
-        return self.lift(picture, depth, focal, centre, pose, flags)
-
-    def lift(
         self,
         picture: Tensor,
         depth: Tensor,
@@ -154,11 +140,12 @@ class CoarseNet(nn.Module):
         x = x.to(pixels.dtype).contiguous(memory_format=torch.channels_last_3d)
         x = self.stem(x)
         skips = []
-        for level in self.down:
+        for level in cast(Iterable[Any], self.down):
             skips.append(x)
             x = level['block'](level['sample'](x))
         x = self.middle(self._attend(x, tokens))
-        for level, skip in zip(reversed(self.up), reversed(skips), strict=True):
+        ups = cast(Iterable[Any], reversed(self.up))
+        for level, skip in zip(ups, reversed(skips), strict=True):
             x = level['block'](level['sample'](x) + skip)
         x = functional.silu(x)
         return CoarseVolume(
@@ -167,17 +154,6 @@ class CoarseNet(nn.Module):
             features=self.feature(x),
             sharpness=self.sharpness,
         )
-
-    def estimate_elevation(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        """
-        Return elevation and its standard deviation, degrees (b,), from the picture alone.
-
-        ``picture`` is (b, 4, 128, 128) RGBA in [0, 1].
-        """
-        empty = picture.new_zeros(picture.shape[0], *picture.shape[2:])
-        _, tokens = self.picture(picture, empty, picture.new_ones(picture.shape[0]))
-        mean, deviation = self.elevation(tokens.mean(dim=1)).float().unbind(dim=1)
-        return 30.0 + 30.0 * mean, 1.0 + 30.0 * functional.softplus(deviation)
 
     def _attend(self, x: Tensor, tokens: Tensor) -> Tensor:
         shape = x.shape

@@ -58,7 +58,6 @@ class Observation:
 
 def observation(view: ObjectView, canonical: CanonicalFrame, gravity_known: bool) -> Observation:
     """Return what the network is told of the view."""
-    rgba = np.dstack([view.image, view.alpha])
     shrink = PICTURE_SIZE / VIEW_SIZE
     camera = view.camera.crop(-0.5, -0.5, PICTURE_SIZE, PICTURE_SIZE, shrink, shrink)
     depth = np.zeros((PICTURE_SIZE, PICTURE_SIZE), np.float32)
@@ -73,15 +72,20 @@ def observation(view: ObjectView, canonical: CanonicalFrame, gravity_known: bool
             readings, map_x, map_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT
         ) / np.float32(canonical.scale)
     return Observation(
-        picture=np.asarray(
-            cv2.resize(rgba, (PICTURE_SIZE, PICTURE_SIZE), interpolation=cv2.INTER_AREA), np.uint8
-        ),
+        picture=picture_of(view),
         depth=depth.astype(np.float32),
         focal=np.array([camera.fx, camera.fy], np.float32),
         centre=np.array([camera.cx, camera.cy], np.float32),
         pose=canonical.input_pose.astype(np.float32),
         flags=np.array([canonical.metric, gravity_known], np.float32),
     )
+
+
+def picture_of(view: ObjectView) -> NDArray[np.uint8]:
+    """Return the picture of a view as the networks see it, uint8 RGBA (128, 128, 4)."""
+    rgba = np.dstack([view.image, view.alpha])
+    size = (PICTURE_SIZE, PICTURE_SIZE)
+    return np.asarray(cv2.resize(rgba, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def voxel_centres(size: int) -> Array:

@@ -1,0 +1,192 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What the denoiser of the small weights learns: the true view, from noise and what guides it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import nn
+from torch import Tensor
+from torch.nn import functional
+
+from lift3d_ros.training.coarse import model_inputs
+from lift3d_ros.training.coarse import overlap
+from lift3d_ros.views.coarse import CoarseNet
+from lift3d_ros.views.components import Zero123Components
+from lift3d_ros.views.guide import guide
+from lift3d_ros.views.sampling import SamplerSettings
+from lift3d_ros.views.zero123 import Zero123
+
+#: Shares of samples (Zero-1-to-3, ``ldm/models/diffusion/ddpm.py``): of one uniform number, below
+#: the first the embedding is dropped, between the others the picture's latent.
+_DROP_EMBEDDING = 0.10
+_DROP_LATENT = (0.05, 0.15)
+
+
+class DenoiserModel(nn.Module):
+    """
+    The denoiser behind a coarse network that is no longer trained, but for its features.
+
+    ``forward`` takes the arrays of samples and returns what ``DenoiserTask`` compares.
+    """
+
+    def __init__(self, coarse: CoarseNet, components: Zero123Components) -> None:
+        """Freeze the coarse network; hold the trained parts as modules."""
+        super().__init__()
+        self.coarse = coarse.requires_grad_(False)
+        self.coarse.feature.requires_grad_(True)
+        self.unet = components.unet
+        self.encoder = components.image_encoder
+        self.projection = components.cc_projection
+        self.components = components
+
+    def forward(
+        self, batch: dict[str, Tensor], noise: Tensor, times: Tensor, chance: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """
+        Return the predicted and the true latents, (n, 64, 32, 32).
+
+        ``noise`` has that shape, ``times`` (n,) are timesteps, ``chance`` (b,) is uniform; n is
+        the number of samples times that of their views.
+        """
+        inputs = model_inputs(batch)
+        b, v = batch['target_poses'].shape[:2]
+        volume = self.coarse(**inputs)
+        extra, _ = guide(
+            volume, inputs['picture'], inputs['focal'], inputs['centre'], inputs['pose'],
+            batch['target_poses'],
+        )
+        codec = self.components.vae
+        picture = 2.0 * inputs['picture'] - 1.0
+        embedding = self.encoder.embed(picture)
+        embedding = embedding * (chance >= _DROP_EMBEDDING)[:, None]
+        kept = (chance < _DROP_LATENT[0]) | (chance >= _DROP_LATENT[1])
+        beside = codec.encode_condition(picture) * kept[:, None, None, None]
+        poses = pose_vectors(inputs['pose'], batch['target_poses']).reshape(b * v, 4)
+        tokens = self.projection(embedding.repeat_interleave(v, dim=0), poses)[:, None]
+        truth = codec.encode_target(target_pictures(batch).flatten(0, 1))
+        signal = self.components.scheduler.alphas_cumprod.to(truth.device)[times]
+        signal = signal[:, None, None, None]
+        noisy = signal.sqrt() * truth + (1.0 - signal).sqrt() * noise
+        told = torch.cat([noisy, beside.repeat_interleave(v, dim=0), extra.flatten(0, 1)], dim=1)
+        found = self.unet(told, times, encoder_hidden_states=tokens).sample
+        return found.float(), truth
+
+
+class DenoiserTask:
+    """The loss of the denoiser, and its scores on ``samples`` of other objects."""
+
+    def __init__(
+        self, samples: Sequence[dict[str, NDArray[Any]]], views: int = 2, seed: int = 0
+    ) -> None:
+        """Keep the samples of the evaluation; ``views`` of each sample are learned at a step."""
+        self._samples = list(samples)
+        self._views = views
+        self._random = torch.Generator().manual_seed(seed)
+
+    def losses(self, model: nn.Module, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        """See ``Task``."""
+        del step
+        chosen = torch.randperm(batch['targets'].shape[1], generator=self._random)[: self._views]
+        batch = {
+            **batch, 'targets': batch['targets'][:, chosen],
+            'target_poses': batch['target_poses'][:, chosen],
+        }
+        n = batch['targets'].shape[0] * len(chosen)
+        # Few steps are taken, and all of them where there is much noise: half of what is learned.
+        times = torch.randint(1000, (n,), generator=self._random)
+        late = torch.rand(n, generator=self._random) < 0.5
+        times = torch.where(late, 600 + times * 2 // 5, times)
+        noise = torch.randn((n, 64, 32, 32), generator=self._random)
+        chance = torch.rand(len(batch['targets']), generator=self._random)
+        device = batch['targets'].device
+        with torch.autocast(device.type, torch.bfloat16):
+            found, truth = model(
+                batch, noise.to(device), times.to(device), chance.to(device)
+            )
+        return {'picture': functional.mse_loss(found, truth)}
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """
+        Return mean PSNR (dB, on white) and mask IoU of the views beyond 45 degrees of azimuth.
+
+        ``coarse_...`` are those of the volume's own rendering.
+        """
+        assert isinstance(model, DenoiserModel)
+        zero = Zero123(model.components)
+        settings = SamplerSettings('dpm++', steps=4, guidance_scale=1.0)
+        found: dict[str, list[float]] = {}
+        for sample in self._samples:
+            batch = {name: torch.from_numpy(value)[None] for name, value in sample.items()}
+            inputs = model_inputs(batch)
+            with torch.autocast('cpu', torch.bfloat16):
+                volume = model.coarse(**inputs)
+                extra, seen = guide(
+                    volume, inputs['picture'], inputs['focal'], inputs['centre'], inputs['pose'],
+                    batch['target_poses'],
+                )
+                poses = pose_vectors(inputs['pose'], batch['target_poses'])[0]
+                views = zero.synthesize(
+                    2.0 * inputs['picture'][0] - 1.0, poses.numpy(), settings,
+                    extra_channels=extra[0].float(),
+                )
+            truth = target_pictures(batch)[0]
+            side = int(seen.alpha.shape[-1] ** 0.5)
+            raw = torch.cat([seen.color, seen.alpha], dim=2)[0].reshape(-1, 4, side, side)
+            raw = 2.0 * functional.interpolate(raw, scale_factor=2, mode='bilinear') - 1.0
+            kind = 'depth' if sample['flags'][0] else 'rgb'
+            place = batch['target_poses'][0, :, :3, 3]
+            far = torch.atan2(place[:, 1], place[:, 0]).abs() > np.pi / 4.0
+            for name, pictures in (('', views), ('coarse_', raw)):
+                mask = overlap(pictures[far, 3] > 0.0, truth[far, 3] > 0.0)
+                error = (0.5 * (pictures[far, :3] - truth[far, :3])).square().mean(dim=(1, 2, 3))
+                found.setdefault(f'{name}mask_{kind}', []).extend(mask.tolist())
+                found.setdefault(f'{name}psnr_{kind}', []).extend(
+                    (-10.0 * error.clamp_min(1e-6).log10()).tolist()
+                )
+        # The run's pictures are made in single precision; the parts are learned further.
+        for part in (model.unet, model.encoder, model.projection):
+            part.requires_grad_(True)
+        scores = {name: float(np.mean(values)) for name, values in found.items()}
+        own = [value for name, value in scores.items() if name.startswith('psnr')]
+        masks = [value for name, value in scores.items() if name.startswith('mask')]
+        return {'score': float(np.mean(own) + 10.0 * np.mean(masks)), **scores}
+
+
+def target_pictures(batch: dict[str, Tensor]) -> Tensor:
+    """Return the true views of samples, (b, v, 4, 128, 128) in [-1, 1]."""
+    return batch['targets'].permute(0, 1, 4, 2, 3).float() / 127.5 - 1.0
+
+
+def pose_vectors(pose: Tensor, poses: Tensor) -> Tensor:
+    """
+    Return the pose vectors (b, v, 4) of views at ``poses`` (b, v, 4, 4) for an input at ``pose``.
+
+    As ``geometry.zero123_pose``, with no difference in radius: the small weights' lens and
+    distance are fixed, whatever those of the input are.
+    """
+    own, other = pose[:, None, :3, 3], poses[..., :3, 3]
+    elevation, target = (
+        torch.asin((p[..., 2] / p.norm(dim=-1)).clamp(-1.0, 1.0)) for p in (own, other)
+    )
+    turn = torch.atan2(other[..., 1], other[..., 0]) - torch.atan2(own[..., 1], own[..., 0])
+    return torch.stack(
+        [elevation - target, turn.sin(), turn.cos(), torch.zeros_like(turn)], dim=-1
+    )

@@ -1,0 +1,252 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The small weights: a coarse network and a light model of the Zero-1-to-3 family that goes by it.
+
+On disk they are a folder: ``coarse/`` (this package's own network), ``unet/``, ``image_encoder/``,
+``cc_projection/`` and ``scheduler/`` (diffusers' and transformers' formats), in half precision.
+The codec has no weights: a latent is a patch of 4 x 4 RGBA pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+import json
+from pathlib import Path
+from typing import Any
+
+from diffusers import DDIMScheduler
+from diffusers import UNet2DConditionModel
+import numpy as np
+from safetensors.torch import load_file
+from safetensors.torch import save_file
+import torch
+from torch import nn
+from torch import Tensor
+from torch.nn import functional
+from transformers import CLIPVisionConfig
+from transformers import CLIPVisionModelWithProjection
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.views.clip import ClipEncoder
+from lift3d_ros.views.coarse import CoarseConfig
+from lift3d_ros.views.coarse import CoarseNet
+from lift3d_ros.views.coarse_inputs import Observation
+from lift3d_ros.views.components import Zero123Components
+from lift3d_ros.views.conditioning import PoseProjection
+from lift3d_ros.views.elevation_net import ElevationNet
+from lift3d_ros.views.elevation_net import read_elevation
+from lift3d_ros.views.guide import guide_channels
+from lift3d_ros.views.guide import LATENT_PIXELS
+from lift3d_ros.views.guide import PATCH
+
+_EMBEDDING = 128
+_MODEL = 'model.safetensors'
+_CONFIG = 'config.json'
+
+
+class PixelCodec:
+    """
+    Patches of RGBA pixels as latents; exact both ways.
+
+    Images are (n, 4, h, w) in [-1, 1], latents (n, 64, h / 4, w / 4).
+    """
+
+    def encode_condition(self, images: Tensor) -> Tensor:
+        """Return the latents of the input picture."""
+        return functional.pixel_unshuffle(images, PATCH)
+
+    def encode_target(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return the latents of a picture that is to be made."""
+        del generator
+        return functional.pixel_unshuffle(images, PATCH)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return the pictures of latents."""
+        return functional.pixel_shuffle(latents, PATCH)
+
+
+class ColorEncoder(nn.Module):
+    """A CLIP vision model over RGBA pictures, whose alpha it does not look at."""
+
+    def __init__(self, model: CLIPVisionModelWithProjection) -> None:
+        """Keep the model."""
+        super().__init__()
+        self.model = model
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return embeddings (n, 128) of pictures (n, 4, h, w) in [-1, 1]."""
+        return ClipEncoder(self.model).embed(images[:, :3])
+
+
+def make_components(features: int) -> Zero123Components:
+    """Return the denoiser's parts, not yet trained, for so many features of the volume."""
+    latent = 4 * PATCH**2
+    unet = UNet2DConditionModel(
+        sample_size=LATENT_PIXELS,
+        in_channels=2 * latent + guide_channels(features),
+        out_channels=latent,
+        block_out_channels=(64, 96, 128),
+        layers_per_block=1,
+        cross_attention_dim=_EMBEDDING,
+        attention_head_dim=4,
+        down_block_types=('DownBlock2D', 'DownBlock2D', 'CrossAttnDownBlock2D'),
+        up_block_types=('CrossAttnUpBlock2D', 'UpBlock2D', 'UpBlock2D'),
+        norm_num_groups=16,
+    )
+    encoder = CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=128, intermediate_size=384, num_hidden_layers=3, num_attention_heads=4,
+            image_size=96, patch_size=12, projection_dim=_EMBEDDING,
+        )
+    )
+    scheduler = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule='scaled_linear', clip_sample=False,
+        set_alpha_to_one=False, steps_offset=1, prediction_type='sample',
+    )
+    return Zero123Components(
+        unet=unet,
+        vae=PixelCodec(),
+        image_encoder=ColorEncoder(encoder),
+        cc_projection=PoseProjection(_EMBEDDING, 4),
+        scheduler=scheduler,
+        family='small',
+    )
+
+
+def tensors(observation: Observation, device: torch.device | str) -> dict[str, Tensor]:
+    """Return the arguments of ``CoarseNet`` for one view, each with a batch of one."""
+    picture = np.ascontiguousarray(observation.picture.transpose(2, 0, 1))
+    found = {
+        'picture': torch.from_numpy(picture).float() / 255.0,
+        'depth': torch.from_numpy(observation.depth),
+        'focal': torch.from_numpy(observation.focal),
+        'centre': torch.from_numpy(observation.centre),
+        'pose': torch.from_numpy(observation.pose),
+        'flags': torch.from_numpy(observation.flags),
+    }
+    return {name: value[None].to(device) for name, value in found.items()}
+
+
+def write_small(
+    folder: Path,
+    coarse: CoarseNet,
+    components: Zero123Components,
+    dtype: torch.dtype = torch.float16,
+) -> None:
+    """Write the small weights into a folder."""
+    _save(folder / 'coarse', coarse, asdict(coarse.config), dtype)
+    projection = components.cc_projection
+    _save(
+        folder / 'cc_projection', projection,
+        {'embedding_dim': projection.embedding_dim, 'pose_dim': projection.pose_dim}, dtype,
+    )
+    # Copies, for half precision changes a network in place.
+    for name, network in (
+        ('unet', components.unet), ('image_encoder', components.image_encoder.model),
+    ):
+        config = {**network.config} if name == 'unet' else network.config.to_diff_dict()
+        _save(folder / name, network, config, dtype)
+    components.scheduler.save_pretrained(folder / 'scheduler')
+
+
+def read_small(
+    folder: Path, device: torch.device | str = 'cpu'
+) -> tuple[CoarseNet, Zero123Components, ElevationNet | None]:
+    """
+    Return the networks of a folder in float32; the last is there if the folder has ``elevation/``.
+
+    Raises ``LiftError``: ``WEIGHTS_MISSING`` where a part is not there, ``WEIGHTS_CORRUPT`` where
+    it does not fit.
+    """
+    settings = _config(folder / 'coarse')
+    try:
+        coarse = CoarseNet(CoarseConfig(**{**settings, 'widths': tuple(settings['widths'])}))
+        projection = PoseProjection(**_config(folder / 'cc_projection'))
+        unet = UNet2DConditionModel.from_config(_config(folder / 'unet'))
+        vision = CLIPVisionModelWithProjection(
+            CLIPVisionConfig.from_dict(_config(folder / 'image_encoder'))
+        )
+        scheduler = DDIMScheduler.from_config(
+            json.loads((folder / 'scheduler' / 'scheduler_config.json').read_text())
+        )
+    except (OSError, TypeError, ValueError, KeyError) as error:
+        raise _corrupt(folder, error) from error
+    for name, network in (
+        ('coarse', coarse), ('cc_projection', projection), ('unet', unet),
+        ('image_encoder', vision),
+    ):
+        _load(folder / name, network)
+        network.eval().requires_grad_(False).to(device)
+    elevation = None
+    if (folder / 'elevation').is_dir():
+        elevation = read_elevation(folder / 'elevation', device)
+    return coarse, Zero123Components(
+        unet, PixelCodec(), ColorEncoder(vision), projection, scheduler, 'small'
+    ), elevation
+
+
+def write_random(folder: Path, seed: int = 0) -> None:
+    """Write untrained small weights, which make views of the right form and no worth."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        coarse = CoarseNet()
+        write_small(folder, coarse, make_components(coarse.config.features))
+
+
+def _save(folder: Path, network: nn.Module, config: dict[str, Any], dtype: torch.dtype) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {
+        name: value.detach().to('cpu', dtype if value.is_floating_point() else value.dtype)
+        .contiguous().clone()
+        for name, value in network.state_dict().items()
+    }
+    save_file(state, folder / _MODEL)
+    (folder / _CONFIG).write_text(json.dumps(config, indent=1, default=list) + '\n')
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / _CONFIG).read_text()))
+    except FileNotFoundError as error:
+        raise LiftError(
+            ErrorCode.WEIGHTS_MISSING,
+            f'{folder} is not there; the small weights have the parts coarse, unet, '
+            'image_encoder, cc_projection and scheduler.',
+        ) from error
+    except (OSError, ValueError) as error:
+        raise _corrupt(folder, error) from error
+
+
+def _load(folder: Path, network: nn.Module) -> None:
+    try:
+        state = load_file(folder / _MODEL)
+        network.load_state_dict({name: value.float() for name, value in state.items()})
+    except FileNotFoundError as error:
+        raise LiftError(
+            ErrorCode.WEIGHTS_MISSING, f'{folder / _MODEL} is not there.'
+        ) from error
+    except Exception as error:
+        # safetensors raises errors of its own for a file cut short.
+        raise _corrupt(folder, error) from error
+
+
+def _corrupt(folder: Path, error: Exception) -> LiftError:
+    return LiftError(
+        ErrorCode.WEIGHTS_CORRUPT,
+        f'{folder} cannot be read as small weights ({type(error).__name__}: {error}); bring the '
+        'files again.',
+    )
