@@ -21,7 +21,8 @@ For example::
     python -m lift3d_ros.bench.views_time SCENE --weights small
 
 SCENE is a scene folder. One view-step is one row of the denoiser; a guided step of a view is two.
-What the machine can do is the rate of a plain matrix product, measured in the same process.
+What the machine can do is the rate of a plain matrix product in the denoiser's precision, measured
+in the same process.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ def run_views_time(
     from lift3d_ros.bench.run import choose_objects
     from lift3d_ros.bench.scenes import make_scenes
     from lift3d_ros.bench.scenes import write_bench_scene
+    from lift3d_ros.bench.views_settings import weights_name
 
     objects, _ = choose_objects(data, split, 1, scenes=True)
     scene = next(make_scenes(objects[0], 1, seed))
@@ -101,7 +103,7 @@ def run_views_time(
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         machine = describe_machine()
         report = {'command': command, 'scene': scene.name, 'machine': machine, **found}
-        table = markdown([['', weights], *as_rows(found)])
+        table = markdown([['', weights_name(weights)], *as_rows(found)])
         text = (f'    {command}\n\n{machine["processor"]}, {machine["cores"]} cores; '
                 f'lift3d_ros {machine["lift3d_ros"]} ({machine["revision"]})\n\n{table}\n')
         (out / 'views_time.json').write_text(json.dumps(report, indent=1) + '\n')
@@ -126,6 +128,7 @@ def as_rows(found: dict[str, Any]) -> list[list[str]]:
     if found['view_steps']:
         rows += [
             ['view-steps of the denoiser', str(found['view_steps'])],
+            ['precision of the denoiser', found['precision']],
             ['one view-step, ms', f'{1e3 * found["view_step_seconds"]:.1f}'],
             ['multiply-adds of a view-step, G', f'{found["view_step_flops"] / 2e9:.2f}'],
             ['rate of the view-steps, GFLOP/s', f'{found["denoiser_rate"] / 1e9:.1f}'],
@@ -134,7 +137,8 @@ def as_rows(found: dict[str, Any]) -> list[list[str]]:
     rows += [
         ['rate of all, GFLOP/s', f'{found["total_rate"] / 1e9:.1f}'],
         ['... share of a matrix product', f'{100.0 * found["total_share"]:.0f} %'],
-        ['matrix product, float32, GFLOP/s', f'{found["matmul_rate"] / 1e9:.1f}'],
+        *([f'matrix product, {name}, GFLOP/s', f'{rate / 1e9:.1f}']
+          for name, rate in found['matmul_rates'].items()),
         ['load average before', f'{found["load_average"]:.1f}'],
     ]
     return rows
@@ -157,7 +161,7 @@ def measure(scene: Path, weights: str, seed: int = 0) -> dict[str, Any]:
     azimuths = ring(VIEWS)
 
     seconds, stages = [], []
-    matmul = []
+    matmul: dict[str, list[float]] = {'float32': []}
     peak = 0.0
     for _ in range(1 + REPEATS):
         start = time.perf_counter()
@@ -165,13 +169,14 @@ def measure(scene: Path, weights: str, seed: int = 0) -> dict[str, Any]:
         seconds.append(time.perf_counter() - start)
         stages.append(views.seconds)
         peak = peak_memory_mb()
-        matmul.append(_matmul_rate())
+        matmul['float32'].append(_matmul_rate('float32'))
     with watch_denoiser() as steps:
         synthesizer.synthesize(frame, mask, azimuths, seed=seed)
     with FlopCounterMode(display=False) as counter, watch_denoiser(counter) as counted:
         synthesizer.synthesize(frame, mask, azimuths, seed=seed)
     warm = statistics.median(seconds[1:])
-    rate = max(matmul)
+    matmul.setdefault(steps.dtype, []).extend(_matmul_rate(steps.dtype) for _ in range(REPEATS))
+    rate = max(matmul[steps.dtype])
     total_rate = counter.get_total_flops() / warm
     denoiser_rate = counted.flops / steps.seconds if steps.rows else 0.0
     return {
@@ -194,14 +199,16 @@ def measure(scene: Path, weights: str, seed: int = 0) -> dict[str, Any]:
         'total_flops': counter.get_total_flops(),
         'total_rate': total_rate,
         'total_share': total_rate / rate,
-        'matmul_rate': rate,
+        'precision': steps.dtype,
+        'matmul_rates': {name: max(rates) for name, rates in matmul.items()},
     }
 
 
 @dataclass
 class Steps:
-    """What a denoiser did: rows of its batches, seconds, floating-point operations."""
+    """What a denoiser did: rows of its batches, seconds, operations, and its precision."""
 
+    dtype: str = 'float32'
     rows: int = 0
     seconds: float = 0.0
     flops: int = 0
@@ -225,6 +232,7 @@ def watch_denoiser(counter: FlopCounterMode | None = None) -> Iterator[Steps]:
         start, flops = begun.pop()
         steps.seconds += time.perf_counter() - start
         steps.flops += (counter.get_total_flops() if counter else 0) - flops
+        steps.dtype = str(next(module.parameters()).dtype).removeprefix('torch.')
         steps.rows += len(result.sample if hasattr(result, 'sample') else result[0])
 
     handles = (
@@ -250,12 +258,13 @@ def peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
 
 
-def _matmul_rate() -> float:
+def _matmul_rate(dtype: str) -> float:
     """Return the floating-point operations a second of a plain product, the best of three."""
     import torch
 
     a = torch.from_numpy(
-        np.random.default_rng(0).standard_normal((_MATMUL, _MATMUL), dtype=np.float32))
+        np.random.default_rng(0).standard_normal((_MATMUL, _MATMUL), dtype=np.float32)
+    ).to(getattr(torch, dtype))
     best = float('inf')
     for _ in range(3):
         start = time.perf_counter()
