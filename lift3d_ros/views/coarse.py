@@ -127,7 +127,7 @@ class CoarseNet(nn.Module):
         radius = pose[:, :3, 3].norm(dim=1)
         pixels, tokens = self.picture(picture, depth, radius)
         places = voxel_grid(2 * config.grid, picture.device)
-        fine = _along_rays(places, picture, depth, focal, centre, pose)
+        fine, prior = _along_rays(places, picture, depth, focal, centre, pose)
         size = config.grid
         x = torch.cat(
             [
@@ -150,7 +150,8 @@ class CoarseNet(nn.Module):
         x = functional.silu(x)
         return CoarseVolume(
             density=channels_to_space(self.density(x)),
-            color=channels_to_space(self.color(x)),
+            # Learned is how a place differs in colour from the pixel before or behind it.
+            color=channels_to_space(self.color(x)) + prior,
             features=self.feature(x),
             sharpness=self.sharpness,
         )
@@ -277,16 +278,19 @@ def _to_pixels(
 
 def _along_rays(
     places: Tensor, picture: Tensor, depth: Tensor, focal: Tensor, centre: Tensor, pose: Tensor
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """
-    Return what mask and depth say of places (s, s, s, 3), shape (b, 4, s, s, s).
+    Return what mask and depth say of places (s, s, s, 3), shape (b, 4, s, s, s), and their colour.
 
     Alpha, the distance behind the surface that is seen at two scales, and whether there is a
-    reading at all.
+    reading at all. The colour is that of the pixel on whose ray a place lies, (b, 3, s, s, s)
+    logits of RGB, 0 off the object.
     """
     b, size = picture.shape[0], places.shape[0]
     grid, z = _to_pixels(places.reshape(-1, 3), focal, centre, pose, picture.shape[-1])
-    alpha = functional.grid_sample(picture[:, 3:4], grid[:, None], align_corners=False)
+    seen = functional.grid_sample(picture, grid[:, None], align_corners=False)[:, :, 0]
+    color, alpha = seen[:, :3], seen[:, 3]
+    color = torch.where(alpha[:, None] > 0.5, torch.logit(color, eps=0.02), 0.0)
     reading = functional.grid_sample(
         depth[:, None], grid[:, None], mode='nearest', align_corners=False
     )[:, 0, 0]
@@ -294,14 +298,15 @@ def _along_rays(
     behind = torch.where(valid, z - reading, 0.0)
     told = torch.stack(
         [
-            alpha[:, 0, 0],
+            alpha,
             (behind / 0.05).clamp(-1.0, 1.0),
             (behind / 0.4).clamp(-1.0, 1.0),
             valid.to(alpha.dtype),
         ],
         dim=1,
     )
-    return told.reshape(b, 4, size, size, size)
+    shape = (size, size, size)
+    return told.reshape(b, 4, *shape), color.reshape(b, 3, *shape)
 
 
 def _project_features(
