@@ -247,7 +247,7 @@ def test_parts_that_are_missing_cut_short_or_of_another_shape_are_refused(folder
     assert code(ViewSynthesizer(str(other)).load) == 'WEIGHTS_CORRUPT'
 
 
-# --- published weights ---------------------------------------------------------------------------
+# --- published weights ------------------------------------------------------------
 
 
 @pytest.fixture(scope='module')
