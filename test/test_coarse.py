@@ -79,7 +79,7 @@ def ball(color=(0.9, 0.1, 0.1)) -> CoarseVolume:
     )
 
 
-# --- the canonical frame ----------------------------------------------------------------------
+# --- the canonical frame ---
 
 
 def test_with_gravity_the_canonical_frame_is_level_and_faces_the_camera(scene):
@@ -134,7 +134,7 @@ def test_without_gravity_the_given_elevation_tilts_the_frame(scene):
         assert found == pytest.approx(elevation, abs=1e-4)
 
 
-# --- the grid ----------------------------------------------------------------------------------
+# --- the grid ---
 
 
 def test_space_and_channels_undo_each_other():
@@ -152,7 +152,7 @@ def test_networks_and_samples_mean_the_same_places():
     assert np.abs(voxel_centres(16)).max() == pytest.approx(EXTENT / 2.0 * (1.0 - 1.0 / 16.0))
 
 
-# --- rendering ----------------------------------------------------------------------------------
+# --- rendering ---
 
 
 @pytest.mark.parametrize('azimuth, elevation', [(0.0, 0.0), (75.0, 40.0), (-160.0, -30.0)])
@@ -192,7 +192,7 @@ def test_a_camera_beside_the_volume_sees_nothing():
     assert seen.alpha.max() == 0.0 and seen.color.min() == 1.0
 
 
-# --- the guide -----------------------------------------------------------------------------------
+# --- the guide ---
 
 
 def test_the_guide_brings_the_colours_of_the_input_to_where_they_are_seen():
@@ -231,7 +231,7 @@ def test_pose_vectors_follow_the_published_signs():
     )
 
 
-# --- samples and learning ------------------------------------------------------------------------
+# --- samples and learning ---
 
 
 @pytest.fixture(scope='module')

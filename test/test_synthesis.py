@@ -247,7 +247,7 @@ def test_parts_that_are_missing_cut_short_or_of_another_shape_are_refused(folder
     assert code(ViewSynthesizer(str(other)).load) == 'WEIGHTS_CORRUPT'
 
 
-# --- published weights ------------------------------------------------------------
+# --- published weights ---
 
 
 @pytest.fixture(scope='module')
@@ -271,7 +271,7 @@ def test_published_weights_make_views_through_the_same_face(published, scene):
     ) == 'BAD_REQUEST'
 
 
-# --- what the packaged weights are worth ------------------------------------------------------------
+# --- what the packaged weights are worth ---
 
 
 def test_packaged_weights_beat_the_input_repeated():

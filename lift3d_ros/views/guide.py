@@ -49,6 +49,19 @@ def guide_channels(features: int) -> int:
     return 4 * PATCH**2 + 4 * (PATCH // 2) ** 2 + 1 + features
 
 
+def guiding_picture(channels: Tensor) -> Tensor:
+    """
+    Return the rendering of the volume that is in the channels of ``guide``.
+
+    ``channels`` (n, c, 32, 32); the picture is RGBA (n, 4, 128, 128) in [-1, 1].
+    """
+    first = 4 * PATCH**2
+    rendered = functional.pixel_shuffle(
+        channels[:, first:first + 4 * (PATCH // 2) ** 2], PATCH // 2
+    )
+    return functional.interpolate(rendered, scale_factor=2, mode='bilinear', align_corners=False)
+
+
 def guide(
     volume: CoarseVolume,
     picture: Tensor,

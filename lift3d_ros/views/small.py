@@ -25,6 +25,7 @@ from __future__ import annotations
 from dataclasses import asdict
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from diffusers import DDIMScheduler
@@ -50,10 +51,15 @@ from lift3d_ros.views.conditioning import PoseProjection
 from lift3d_ros.views.elevation_net import ElevationNet
 from lift3d_ros.views.elevation_net import read_elevation
 from lift3d_ros.views.guide import guide_channels
+from lift3d_ros.views.guide import guiding_picture
 from lift3d_ros.views.guide import LATENT_PIXELS
 from lift3d_ros.views.guide import PATCH
 
 _EMBEDDING = 128
+
+#: Channels of a latent: RGBA of each pixel of a patch.
+_LATENT = 4 * PATCH**2
+
 _MODEL = 'model.safetensors'
 _CONFIG = 'config.json'
 
@@ -92,13 +98,38 @@ class ColorEncoder(nn.Module):
         return ClipEncoder(self.model).embed(images[:, :3])
 
 
+class GuidedUNet(nn.Module):
+    """
+    A diffusers UNet that learns by how much the view differs from what guides it.
+
+    What it predicts is the clean latent: that of the guiding picture plus the UNet's own output.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel) -> None:
+        """Keep the UNet."""
+        super().__init__()
+        self.unet = unet
+
+    @property
+    def config(self) -> Any:
+        """The configuration of the UNet."""
+        return self.unet.config
+
+    def forward(
+        self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor
+    ) -> SimpleNamespace:
+        """Return ``sample``, the latents (n, 64, 32, 32); see diffusers' UNet for the arguments."""
+        found = self.unet(sample, timestep, encoder_hidden_states=encoder_hidden_states).sample
+        guiding = guiding_picture(sample[:, 2 * _LATENT:])
+        return SimpleNamespace(sample=found + functional.pixel_unshuffle(guiding, PATCH))
+
+
 def make_components(features: int) -> Zero123Components:
     """Return the denoiser's parts, not yet trained, for so many features of the volume."""
-    latent = 4 * PATCH**2
     unet = UNet2DConditionModel(
         sample_size=LATENT_PIXELS,
-        in_channels=2 * latent + guide_channels(features),
-        out_channels=latent,
+        in_channels=2 * _LATENT + guide_channels(features),
+        out_channels=_LATENT,
         block_out_channels=(64, 96, 128),
         layers_per_block=1,
         cross_attention_dim=_EMBEDDING,
@@ -107,6 +138,9 @@ def make_components(features: int) -> Zero123Components:
         up_block_types=('CrossAttnUpBlock2D', 'UpBlock2D', 'UpBlock2D'),
         norm_num_groups=16,
     )
+    # It begins with the guiding picture as it is.
+    nn.init.zeros_(unet.conv_out.weight)
+    nn.init.zeros_(unet.conv_out.bias)
     encoder = CLIPVisionModelWithProjection(
         CLIPVisionConfig(
             hidden_size=128, intermediate_size=384, num_hidden_layers=3, num_attention_heads=4,
@@ -118,7 +152,7 @@ def make_components(features: int) -> Zero123Components:
         set_alpha_to_one=False, steps_offset=1, prediction_type='sample',
     )
     return Zero123Components(
-        unet=unet,
+        unet=GuidedUNet(unet),
         vae=PixelCodec(),
         image_encoder=ColorEncoder(encoder),
         cc_projection=PoseProjection(_EMBEDDING, 4),
@@ -156,7 +190,7 @@ def write_small(
     )
     # Copies, for half precision changes a network in place.
     for name, network in (
-        ('unet', components.unet), ('image_encoder', components.image_encoder.model),
+        ('unet', components.unet.unet), ('image_encoder', components.image_encoder.model),
     ):
         config = {**network.config} if name == 'unet' else network.config.to_diff_dict()
         _save(folder / name, network, config, dtype)
@@ -195,7 +229,7 @@ def read_small(
     if (folder / 'elevation').is_dir():
         elevation = read_elevation(folder / 'elevation', device)
     return coarse, Zero123Components(
-        unet, PixelCodec(), ColorEncoder(vision), projection, scheduler, 'small'
+        GuidedUNet(unet), PixelCodec(), ColorEncoder(vision), projection, scheduler, 'small'
     ), elevation
 
 
