@@ -152,7 +152,8 @@ class ElevationTask:
         means, deviations = [], []
         for start in range(0, len(self._pictures), 32):
             group = torch.from_numpy(self._pictures[start:start + 32]).to(device)
-            mean, stddev = model.distribution(group.permute(0, 3, 1, 2).float() / 255.0)
+            with torch.no_grad():
+                mean, stddev = model.distribution(group.permute(0, 3, 1, 2).float() / 255.0)
             means.append(mean.cpu().numpy())
             deviations.append(stddev.cpu().numpy())
         return (

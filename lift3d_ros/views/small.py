@@ -118,7 +118,7 @@ class GuidedUNet(nn.Module):
     def forward(
         self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor
     ) -> SimpleNamespace:
-        """Return ``sample``, the latents (n, 64, 32, 32); see diffusers' UNet for the arguments."""
+        """Return ``sample``, the latents (n, 64, 32, 32); arguments as diffusers' UNet has."""
         found = self.unet(sample, timestep, encoder_hidden_states=encoder_hidden_states).sample
         guiding = guiding_picture(sample[:, 2 * _LATENT:])
         return SimpleNamespace(sample=found + functional.pixel_unshuffle(guiding, PATCH))
@@ -238,7 +238,9 @@ def write_random(folder: Path, seed: int = 0) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         coarse = CoarseNet()
-        write_small(folder, coarse, make_components(coarse.config.features))
+        components = make_components(coarse.config.features)
+        nn.init.normal_(components.unet.unet.conv_out.weight, std=0.05)
+        write_small(folder, coarse, components)
 
 
 def _save(folder: Path, network: nn.Module, config: dict[str, Any], dtype: torch.dtype) -> None:
