@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
-from dataclasses import replace
 import math
 from pathlib import Path
 import re
@@ -43,7 +42,6 @@ from lift3d_ros.views import faces
 if TYPE_CHECKING:
     from lift3d_ros.progress import ProgressCallback
     from lift3d_ros.views.canonical import PosedViews
-    from lift3d_ros.views.sampling import SamplerSettings
     from lift3d_ros.views.synthesis import ViewSynthesizer
 
 _SAMPLERS = ('fast', 'faithful')
@@ -267,27 +265,13 @@ def _synthesizer(options: argparse.Namespace) -> ViewSynthesizer:
     return ViewSynthesizer(
         options.weights,
         options.device,
-        sampler=_sampler(options),
+        sampler=str(options.sampler),
+        steps=options.steps,
         elevation=ElevationSettings(
             assumed=options.assume_elevation, given=options.elevation_of_input
         ),
         **size,
     )
-
-
-def _sampler(options: argparse.Namespace) -> SamplerSettings | str:
-    """Return the name of the sampler, or its settings for these weights with other steps."""
-    if options.steps is None:
-        return str(options.sampler)
-    from lift3d_ros.views import models
-    from lift3d_ros.weights import store
-
-    is_fast = options.sampler == 'fast'
-    if (store.find(options.weights) / 'coarse').is_dir():
-        own = models.SMALL_FAST if is_fast else models.SMALL_FAITHFUL
-    else:
-        own = models.FAST if is_fast else models.FAITHFUL
-    return replace(own, steps=options.steps)
 
 
 def _succeeded(

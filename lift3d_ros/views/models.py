@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,16 +73,18 @@ class SmallModel:
     nearby: NearbyViews | None = None
 
     def __init__(
-        self, folder: Path, device: str, sampler: SamplerSettings | str | None
+        self,
+        folder: Path,
+        device: str,
+        sampler: SamplerSettings | str | None,
+        steps: int | None = None,
     ) -> None:
         """Load the networks."""
         self._device = device
         self._coarse, components, self._elevation = read_small(folder, device)
         self._dtype = fast_dtype(device)
         self._zero = Zero123(components, device=device, dtype=self._dtype)
-        if isinstance(sampler, str) or sampler is None:
-            sampler = SMALL_FAITHFUL if sampler == 'faithful' else SMALL_FAST
-        self._sampler = sampler
+        self._sampler = _settings(sampler, steps, SMALL_FAST, SMALL_FAITHFUL)
 
     @property
     def learned_elevation(self) -> LearnedElevation | None:
@@ -163,12 +166,11 @@ class PublishedModel:
         device: str,
         dtype: torch.dtype,
         sampler: SamplerSettings | str | None,
+        steps: int | None = None,
     ) -> None:
         """Take over the networks."""
         self._zero = Zero123(components, device=device, dtype=dtype)
-        if isinstance(sampler, str) or sampler is None:
-            sampler = FAITHFUL if sampler == 'faithful' else FAST
-        self._sampler = sampler
+        self._sampler = _settings(sampler, steps, FAST, FAITHFUL)
         self._size = int(components.unet.config.sample_size) * 8
 
     @property
@@ -223,6 +225,18 @@ def fast_dtype(device: str) -> torch.dtype:
     supports: Any = torch.cpu
     has = supports._is_avx512_bf16_supported() or supports._is_amx_tile_supported()
     return torch.bfloat16 if has else torch.float32
+
+
+def _settings(
+    asked: SamplerSettings | str | None,
+    steps: int | None,
+    fast: SamplerSettings,
+    faithful: SamplerSettings,
+) -> SamplerSettings:
+    """Return the settings that are asked for by themselves or by name."""
+    if isinstance(asked, str) or asked is None:
+        asked = faithful if asked == 'faithful' else fast
+    return asked if steps is None else replace(asked, steps=steps)
 
 
 def _pixels(view: ObjectView) -> Tensor:

@@ -108,7 +108,8 @@ class GuidedUNet(nn.Module):
     def __init__(self, unet: UNet2DConditionModel) -> None:
         """Keep the UNet."""
         super().__init__()
-        self.unet = unet
+        # diffusers' classes have no types that mypy could follow.
+        self.unet: Any = unet
 
     @property
     def config(self) -> Any:
@@ -126,7 +127,7 @@ class GuidedUNet(nn.Module):
 
 def make_components(features: int) -> Zero123Components:
     """Return the denoiser's parts, not yet trained, for so many features of the volume."""
-    unet = UNet2DConditionModel(
+    unet: Any = UNet2DConditionModel(
         sample_size=LATENT_PIXELS,
         in_channels=2 * _LATENT + guide_channels(features),
         out_channels=_LATENT,

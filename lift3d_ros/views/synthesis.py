@@ -83,6 +83,7 @@ class ViewSynthesizer:
         device: str = 'cpu',
         *,
         sampler: SamplerSettings | str | None = None,
+        steps: int | None = None,
         elevation: ElevationSettings | None = None,
         size: int | None = None,
     ) -> None:
@@ -90,8 +91,9 @@ class ViewSynthesizer:
         Choose the weights; nothing is loaded yet.
 
         ``weights`` is a name that ``lift3d weights list`` shows, or a path; ``sampler`` settings
-        or one of ``SAMPLERS``, the weights' own quick ones without it; ``size`` the side of the
-        views in pixels, that of the weights without it.
+        or one of ``SAMPLERS``, the weights' own quick ones without it; ``steps`` replaces the
+        number of its steps; ``size`` is the side of the views in pixels, that of the weights
+        without it.
 
         Raises ``LiftError(BAD_REQUEST)`` for a sampler, a device or a size that cannot be.
         """
@@ -111,6 +113,7 @@ class ViewSynthesizer:
         self.weights = weights
         self.device = device
         self._sampler = sampler
+        self._steps = steps
         self._elevation = elevation or ElevationSettings()
         self._size = size
         self._model: Any = None
@@ -124,26 +127,30 @@ class ViewSynthesizer:
         """
         if self._model is not None:
             return
+        from lift3d_ros.weights import store
+
+        # Where they are is known sooner than torch is imported.
+        folder = store.find(self.weights)
         import torch
 
         from lift3d_ros.views.models import PublishedModel
         from lift3d_ros.views.models import SmallModel
-        from lift3d_ros.weights import store
 
         if self.device == 'cuda' and not torch.cuda.is_available():
             raise LiftError(
                 ErrorCode.BAD_REQUEST, 'No CUDA device is available; choose the device cpu.'
             )
-        folder = store.find(self.weights)
         if (folder / 'coarse').is_dir():
             store.check(folder)
-            self._model = SmallModel(folder, self.device, self._sampler)
+            self._model = SmallModel(folder, self.device, self._sampler, self._steps)
         else:
             from lift3d_ros.weights.loading import load_zero123
 
             dtype = torch.float16 if self.device == 'cuda' else torch.float32
             components = load_zero123(self.weights, dtype=dtype, device=self.device)
-            self._model = PublishedModel(components, self.device, dtype, self._sampler)
+            self._model = PublishedModel(
+                components, self.device, dtype, self._sampler, self._steps
+            )
 
     def unload(self) -> None:
         """Free what ``load`` took."""
