@@ -93,7 +93,7 @@ def test_an_estimate_is_an_elevation_with_its_standard_deviation(views):
         degrees, stddev = made.estimate(picture_of(view))
         assert isinstance(degrees, float) and isinstance(stddev, float)
         assert low <= degrees <= high
-        assert 0.0 < stddev <= (high - low) / 2.0
+        assert 0.0 < stddev <= high - low
         assert made.estimate_view(view) == (degrees, stddev)
 
 

@@ -116,7 +116,7 @@ class ElevationData:
 
         Each picture is drawn once before any is drawn again.
         """
-        order = np.zeros(0, np.int64)
+        order: NDArray[np.int64] = np.zeros(0, np.int64)
         while True:
             while len(order) < size:
                 order = np.concatenate([order, rng.permutation(len(self.pictures))])
@@ -149,15 +149,15 @@ class ElevationTask:
         """Return elevations, their stated stddev and the truth (n,) each, degrees."""
         assert isinstance(model, ElevationNet)
         device = model.centres.device
-        means, deviations = [], []
+        found, deviations = [], []
         for start in range(0, len(self._pictures), 32):
             group = torch.from_numpy(self._pictures[start:start + 32]).to(device)
             with torch.no_grad():
-                mean, stddev = model.distribution(group.permute(0, 3, 1, 2).float() / 255.0)
-            means.append(mean.cpu().numpy())
+                degrees, stddev = model.distribution(group.permute(0, 3, 1, 2).float() / 255.0)
+            found.append(degrees.cpu().numpy())
             deviations.append(stddev.cpu().numpy())
         return (
-            np.concatenate(means).astype(np.float64),
+            np.concatenate(found).astype(np.float64),
             np.concatenate(deviations).astype(np.float64),
             self._degrees,
         )
@@ -170,8 +170,8 @@ class ElevationTask:
         below 8 degrees; ``sigma_1``, ``sigma_2``: shares within one and two of the stated
         deviation; ``factor``: what it would have to be multiplied by.
         """
-        mean, stddev, truth = self.predict(model)
-        error = np.abs(mean - truth)
+        degrees, stddev, truth = self.predict(model)
+        error = np.abs(degrees - truth)
         ratio = error / np.maximum(stddev, 1e-3)
         return {
             'score': -float(error.mean()),

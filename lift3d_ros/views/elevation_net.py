@@ -60,7 +60,7 @@ class ElevationConfig:
       three errors on unseen objects are within one standard deviation.
     """
 
-    size: int = 64
+    size: int = 32
     widths: tuple[int, ...] = (32, 64, 112)
     blocks: int = 2
     low: float = -30.0
@@ -129,13 +129,21 @@ class ElevationNet(nn.Module):
         """
         Return elevation and standard deviation (n,) each, degrees, of pictures as in ``forward``.
 
-        The mean over the picture and its mirror image, whose elevation is the same.
+        From the mean of the distributions of the picture and of its mirror image, whose elevation
+        is the same. The elevation is the median, which has the least absolute error where two
+        elevations far apart may both be true.
         """
         both = torch.stack([self(picture), self(picture.flip(-1))])
         share = both.float().softmax(dim=-1).mean(dim=0)
-        mean = (share * self.centres).sum(dim=-1)
-        spread = (share * (self.centres - mean[:, None]) ** 2).sum(dim=-1).sqrt()
-        return mean, self.config.stddev_factor * spread
+        until = share.cumsum(dim=-1)
+        middle = (until < 0.5).sum(dim=-1, keepdim=True).clamp_max(self.config.bins - 1)
+        own = share.gather(-1, middle)
+        into = (0.5 - until.gather(-1, middle) + own) / own
+        width = (self.config.high - self.config.low) / (self.config.bins - 1)
+        degrees = self.centres[middle[:, 0]] + width * (into[:, 0] - 0.5)
+        degrees = degrees.clamp(self.config.low, self.config.high)
+        spread = (share * (self.centres - degrees[:, None]) ** 2).sum(dim=-1).sqrt()
+        return degrees, self.config.stddev_factor * spread
 
     def estimate(self, picture: NDArray[np.uint8]) -> tuple[float, float]:
         """
@@ -161,12 +169,12 @@ class ElevationNet(nn.Module):
         self.eval()
         try:
             with torch.no_grad():
-                mean, stddev = self.distribution(
+                degrees, stddev = self.distribution(
                     tensor[None].to(self.centres.device).float() / 255.0
                 )
         finally:
             self.train(training)
-        return float(mean), float(stddev)
+        return float(degrees), float(stddev)
 
     def estimate_view(self, view: ObjectView) -> tuple[float, float]:
         """Return what ``estimate`` does for the view of an object."""
