@@ -544,6 +544,17 @@ def test_reports_and_sheets_are_put_into_a_page(whole, tmp_path):
     assert once.count('![') == 2
 
 
+def test_one_run_of_a_page_is_written_and_the_others_stay(whole, tmp_path, capsys):
+    page = tmp_path / 'page.md'
+    other = '<!-- bench: other -->\nkept\n<!-- end -->\n'
+    page.write_text(f'{other}<!-- bench: {whole.name} -->\nold\n<!-- end -->\n')
+    options = ['--runs', str(whole.parent), '--page', str(page), '--only']
+    assert publish.main([*options, whole.name]) == 0
+    assert page.read_text().startswith(other) and 'old' not in page.read_text().splitlines()
+    assert publish.main([*options, 'unheard-of']) == 1
+    assert 'unheard-of' in capsys.readouterr().err
+
+
 def test_a_page_that_names_a_missing_run_is_left_as_it_is(tmp_path, capsys):
     page = tmp_path / 'page.md'
     page.write_text('<!-- bench: none -->\n<!-- end -->\n')

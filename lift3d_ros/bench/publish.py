@@ -53,9 +53,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or '').strip().splitlines()[0])
     parser.add_argument('--runs', type=Path, required=True, metavar='DIR')
     parser.add_argument('--page', type=Path, required=True, metavar='FILE')
+    parser.add_argument(
+        '--only', nargs='+', metavar='NAME', help='runs to write; the rest of the page stays'
+    )
     options = parser.parse_args(arguments)
     text = options.page.read_text()
-    names = _BLOCK.findall(text)
+    names = [
+        name for name in _BLOCK.findall(text) if options.only is None or name in options.only
+    ]
+    unknown = sorted(set(options.only or ()) - set(names))
+    if unknown:
+        print(f'{options.page} has no place for {", ".join(unknown)}', file=sys.stderr)
+        return 1
     missing = [name for name in names if not (options.runs / name / 'report.json').is_file()]
     if missing:
         print(f'no report of {", ".join(missing)} below {options.runs}', file=sys.stderr)
@@ -65,7 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     blocks = {name: _block(options.runs / name, images) for name in names}
     options.page.write_text(
         _BLOCK.sub(
-            lambda match: f'<!-- bench: {match[1]} -->\n{blocks[match[1]]}\n<!-- end -->', text
+            lambda match: (
+                f'<!-- bench: {match[1]} -->\n{blocks[match[1]]}\n<!-- end -->'
+                if match[1] in blocks
+                else match[0]
+            ),
+            text,
         )
     )
     return 0
