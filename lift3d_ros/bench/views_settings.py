@@ -52,13 +52,16 @@ class ViewsSettings:
     What a run does.
 
     - ``contenders``: ``BASELINES``, ``COARSE`` and the name of the weights, as chosen.
-    - ``weights``: a name or a folder, as the synthesizer takes it.
+    - ``weights``: a name or a folder, as the synthesizer takes it; ``sampler``, ``steps``: how it
+      samples, 0 steps are the sampler's own.
     - ``tracks``: of ``VIEW_TRACKS``; ``scenes``: of each object; ``seed``: of scenes and methods.
     - ``timeout``: seconds after which a synthesis is given up.
     """
 
     contenders: tuple[str, ...]
     weights: str = 'small'
+    sampler: str = 'fast'
+    steps: int = 0
     tracks: tuple[str, ...] = VIEW_TRACKS
     scenes: int = 2
     seed: int = 0
@@ -86,7 +89,10 @@ class ViewsSettings:
 
     def identity(self) -> dict[str, Any]:
         """Return what all rows of one folder of results must share to be comparable."""
-        return {'measure': 'views', 'weights': self.weights, 'seed': self.seed}
+        return {
+            'measure': 'views', 'weights': self.weights, 'seed': self.seed,
+            'sampler': self.sampler, 'steps': self.steps,
+        }
 
 
 def weights_name(weights: str) -> str:

@@ -194,7 +194,13 @@ class ViewsWorker:
 
             # What is unsure counts, too: it is measured, not refused.
             elevation = ElevationSettings(max_stddev=360.0)
-            made = ViewSynthesizer(self._settings.weights, elevation=elevation, size=SIZE)
+            made = ViewSynthesizer(
+                self._settings.weights,
+                sampler=self._settings.sampler,
+                steps=self._settings.steps or None,
+                elevation=elevation,
+                size=SIZE,
+            )
             made.load()
             self._made = made
         return self._made

@@ -69,6 +69,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '(default: small)'
     )
     what.add_argument(
+        '--sampler', default='fast', choices=('fast', 'faithful'),
+        help='of the synthesised views (default: fast)')
+    what.add_argument(
+        '--steps', type=_positive, default=0, metavar='N',
+        help="of the sampler of the synthesised views (default: the sampler's own)")
+    what.add_argument(
         '--views-time', action='store_true',
         help='measure seconds, memory and throughput of eight views in a process of their own, '
         'with all cores, and nothing else')
@@ -182,6 +188,8 @@ def _run_views(options: argparse.Namespace) -> int:
         ViewsSettings(
             contenders=tuple(dict.fromkeys([*baselines, *methods])),
             weights=options.weights,
+            sampler=options.sampler,
+            steps=options.steps,
             tracks=tuple(dict.fromkeys(options.track or VIEW_TRACKS)),
             scenes=options.scenes or (1 if options.quick else _QUICK_SCENES),
             seed=options.seed,
