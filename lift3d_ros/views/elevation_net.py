@@ -60,7 +60,7 @@ class ElevationConfig:
       three errors on unseen objects are within one standard deviation.
     """
 
-    size: int = 32
+    size: int = 64
     widths: tuple[int, ...] = (32, 64, 112)
     blocks: int = 2
     low: float = -30.0
