@@ -45,6 +45,7 @@ TOPICS = {
     'mask': 'mask or label image of the objects, sensor_msgs/Image',
     'depth': 'depth registered to the image, 16UC1 mm or 32FC1 m',
     'detections': 'vision_msgs/Detection2DArray, with mask_source:=detections',
+    'imu': 'sensor_msgs/Imu of the camera, with use_imu:=true',
 }
 
 #: Parameters that are arguments too: name, type, description. Left empty they keep the value of
@@ -59,6 +60,7 @@ PARAMETERS = {
     'output_dir': (str, 'folder below which save_object may write'),
     'rectified': (bool, 'false for a raw image with distortion'),
     'use_depth': (bool, 'false where there is no depth'),
+    'use_imu': (bool, 'true: gravity from the topic imu, where no target_frame tells it'),
 }
 
 

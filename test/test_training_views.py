@@ -34,6 +34,7 @@ SETTINGS = """
 samples: {targets: 2}
 coarse: {minutes: 0.03, batch: 2, warmup: 2}
 denoiser: {minutes: 0.03, batch: 1, warmup: 2}
+elevation: {minutes: 0.03, batch: 4, warmup: 2}
 first: 3
 evaluation: 2
 renderers: 0
@@ -72,6 +73,7 @@ def test_a_run_leaves_weights_that_make_views_and_goes_on_where_it_was(data, tmp
         'views', str(tmp_path / 'scene'), '--out', str(tmp_path / 'views'), '--azimuth', '90',
         '--weights', str(weights),
     ]) == 0
+    assert (weights / 'elevation' / 'model.safetensors').is_file()
 
     assert main([*words, '--settings', str(settings)]) == 2
     assert '--resume' in capsys.readouterr().err

@@ -27,6 +27,7 @@ import numpy as np
 import psutil
 
 from lift3d_ros.errors import LiftError
+from lift3d_ros.node.gravity import ImuGravity
 from lift3d_ros.node.synchronizer import Synchronizer
 from lift3d_ros.node.worker import Worker
 
@@ -149,6 +150,25 @@ def input_status(
         values[f'{topic}: publishers'] = count
     values['tolerance seconds'] = synchronizer.tolerance
     values['stamps jumped back'] = synchronizer.jumps
+    status.values = _pairs(values)
+    return status
+
+
+def imu_status(name: str, imu: ImuGravity, publishers: int) -> DiagnosticStatus:
+    """Return the status of the imu that tells gravity; ``publishers`` counts those it has."""
+    status = DiagnosticStatus(name=f'{name}: imu', hardware_id='', message='at rest')
+    complaint, refusal = imu.complaint(), imu.refusal
+    if complaint or refusal:
+        status.level = DiagnosticStatus.WARN
+        status.message = complaint or f'the last image was used without gravity: {refusal}'
+        if not publishers:
+            status.message += ' (nobody publishes imu)'
+    values: dict[str, object] = {
+        'received': imu.received,
+        'publishers': publishers,
+        'frame_id': imu.frame_id(),
+        'last image without gravity': refusal,
+    }
     status.values = _pairs(values)
     return status
 

@@ -37,12 +37,14 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
+from sensor_msgs.msg import Imu
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node import transforms
 from lift3d_ros.node.background import BackgroundNode
+from lift3d_ros.node.gravity import ImuGravity
 from lift3d_ros.node.parameters import Settings
 from lift3d_ros.node.pipeline import nanoseconds
 from lift3d_ros.node.pipeline import Observation
@@ -55,9 +57,12 @@ _OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH)
 #: Seconds between two looks at whether the publishers changed their reliability.
 _QOS_PERIOD = 0.5
 
+#: Seconds between two warnings that gravity is unknown.
+_WARNING_PERIOD = 10.0
+
 
 class Inputs:
-    """Image, camera_info, mask or detections, depth and the transforms, until ``close``."""
+    """Image, camera_info, mask or detections, depth, imu and transforms, until ``close``."""
 
     def __init__(
         self,
@@ -88,7 +93,17 @@ class Inputs:
         )
         self._listener = BackgroundNode(listener, node.context, threads=1)
         self.transforms: transforms.Transforms | None = None
-        if settings.target_frame or settings.gravity_frame:
+        self.imu: ImuGravity | None = None
+        if settings.use_imu:
+            self.imu = ImuGravity(
+                partial(node.get_logger().warning, throttle_duration_sec=_WARNING_PERIOD)
+            )
+        # The imu may be in the frame of the image: it needs no tree.
+        if (
+            settings.target_frame
+            or settings.gravity_frame
+            or (settings.use_imu and transforms.is_available())
+        ):
             self.transforms = transforms.Transforms(listener)
         kinds: dict[str, tuple[Any, str]] = {}
         if settings.mask_source == 'detections':
@@ -115,6 +130,14 @@ class Inputs:
         for name, (kind, topic) in self._kinds.items():
             full = self._node.resolve_topic_name(topic)
             self._listen(listener, name, kind, full, self._reliability(full))
+        if self.imu is not None:
+            listener.create_subscription(
+                Imu,
+                self._node.resolve_topic_name('imu'),
+                self.imu.add,
+                qos_profile_sensor_data,
+                qos_overriding_options=QoSOverridingOptions(_OVERRIDABLE),
+            )
         if self._settings.reliability == 'auto':
             listener.create_timer(_QOS_PERIOD, partial(self._match_publishers, listener))
 

@@ -60,6 +60,7 @@ from lift3d_ros.node import parameters
 from lift3d_ros.node import results
 from lift3d_ros.node import transforms
 from lift3d_ros.node.camera import ball_frame
+from lift3d_ros.node.gravity import ImuGravity
 from lift3d_ros.node.inputs import detection_type
 from lift3d_ros.node.inputs import Inputs
 from lift3d_ros.node.inputs import own_frame
@@ -159,6 +160,11 @@ class LiftNode(LifecycleNode):
     def tree(self) -> transforms.Transforms | None:
         """The transforms of the robot, where a parameter needs them and the node listens."""
         return self._inputs.transforms if self._inputs else None
+
+    @property
+    def imu(self) -> ImuGravity | None:
+        """Gravity by the topic imu, where a parameter asks for it and the node listens."""
+        return self._inputs.imu if self._inputs else None
 
     @property
     def statistics(self) -> diagnostics.Statistics:
@@ -466,6 +472,7 @@ class LiftNode(LifecycleNode):
                 lifters.get,
                 self._ids,
                 self.tree,
+                self.imu,
                 report=report or _say_nothing,
                 cancelled=job.is_cancelled,
                 deadline=job.deadline,
@@ -549,6 +556,9 @@ class LiftNode(LifecycleNode):
                 diagnostics.parameter_status(name, self._complaints),
             ]
         )
+        if inputs is not None and inputs.imu is not None:
+            publishers = self.count_publishers(self.resolve_topic_name('imu'))
+            message.status.append(diagnostics.imu_status(name, inputs.imu, publishers))
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 

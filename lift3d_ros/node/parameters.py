@@ -185,6 +185,11 @@ SPECS: dict[str, Spec] = {
     'gravity_frame': Spec(
         '', 'Frame whose z axis points up, for the direction of gravity; empty: target_frame.'
     ),
+    'use_imu': Spec(
+        False,
+        'Take gravity from the topic imu, while the camera is at rest, where neither '
+        'gravity_frame nor target_frame is set.',
+    ),
     'transform_timeout': Spec(
         0.2, 'Seconds to wait for a transform at the stamp of the image.', 0.0, 10.0, live=True
     ),
@@ -260,6 +265,7 @@ class Settings:
     sync_queue_size: int
     target_frame: str
     gravity_frame: str
+    use_imu: bool
     transform_timeout: float
     cloud_points: int
     marker_max_faces: int

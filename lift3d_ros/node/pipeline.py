@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 from typing import Any
+from typing import TYPE_CHECKING
 
 from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo
@@ -48,6 +49,9 @@ from lift3d_ros.node.selection import Detection
 from lift3d_ros.node.selection import IdKeeper
 from lift3d_ros.node.selection import Instance
 from lift3d_ros.node.transforms import Transforms
+
+if TYPE_CHECKING:
+    from lift3d_ros.node.gravity import ImuGravity
 
 #: Called with the stage, the fraction of the whole job, the object's id, its index, their number.
 Report = Callable[[str, float, str, int, int], None]
@@ -108,6 +112,7 @@ def lift_observation(
     get_lifter: Callable[[str], Lifter],
     ids: IdKeeper,
     transforms: Transforms | None = None,
+    imu: ImuGravity | None = None,
     *,
     report: Report,
     cancelled: Callable[[], bool],
@@ -120,7 +125,7 @@ def lift_observation(
     object is among the failures of the outcome.
     """
     header, T_frame_camera = observation.header, None
-    frame = read_frame(observation, settings, transforms)
+    frame = read_frame(observation, settings, transforms, imu)
     if transforms is not None and settings.target_frame:
         T_frame_camera = transforms.lookup(
             settings.target_frame, header.frame_id, header.stamp, settings.transform_timeout
@@ -158,20 +163,24 @@ def lift_observation(
 
 
 def read_frame(
-    observation: Observation, settings: Settings, transforms: Transforms | None = None
+    observation: Observation,
+    settings: Settings,
+    transforms: Transforms | None = None,
+    imu: ImuGravity | None = None,
 ) -> Frame:
     """
-    Return the decoded frame of an observation, with gravity where the transforms tell it.
+    Return the decoded frame of an observation, with gravity where transforms or imu tell it.
 
     Raises ``LiftError``: ``BAD_IMAGE``, ``NO_CAMERA``, ``SIZE_MISMATCH``, ``NO_TRANSFORM``.
     """
-    gravity = None
-    if transforms is not None:
-        header = observation.header
-        level = settings.gravity_frame or settings.target_frame
+    gravity, header = None, observation.header
+    level = settings.gravity_frame or settings.target_frame
+    if transforms is not None and level:
         gravity = transforms.gravity(
             level, header.frame_id, header.stamp, settings.transform_timeout
         )
+    elif imu is not None:
+        gravity = imu.down(header, transforms, settings.transform_timeout)
     return conversions.build_frame(
         observation.image,
         observation.camera_info,

@@ -141,7 +141,7 @@ class ViewService:
 
         def work(observation: Observation, job: Job, lifters: Lifters) -> Synthesized:
             warnings: list[str] = []
-            frame = read_frame(observation, settings, self._node.tree)
+            frame = read_frame(observation, settings, self._node.tree, self._node.imu)
             found = find_instances(observation, frame, request.selector, settings, warnings)
             instance, = select(found, request.selector)
             check_instance(observation, frame, instance, 'the object', warnings)

@@ -23,6 +23,7 @@ that an interrupted run goes on where it was, and the weights are written anew a
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import fields
 from dataclasses import replace
@@ -41,12 +42,16 @@ from lift3d_ros.objects import find_objects
 from lift3d_ros.training.coarse import CoarseTask
 from lift3d_ros.training.denoiser import DenoiserModel
 from lift3d_ros.training.denoiser import DenoiserTask
+from lift3d_ros.training.elevation import ElevationData
+from lift3d_ros.training.elevation import ElevationTask
 from lift3d_ros.training.loop import LoopSettings
 from lift3d_ros.training.loop import train
 from lift3d_ros.training.pool import Pool
 from lift3d_ros.training.pool import Renderers
 from lift3d_ros.training.samples import SampleSettings
 from lift3d_ros.views.coarse import CoarseNet
+from lift3d_ros.views.elevation_net import ElevationNet
+from lift3d_ros.views.elevation_net import write_elevation
 from lift3d_ros.views.small import make_components
 from lift3d_ros.views.small import write_small
 
@@ -56,8 +61,8 @@ class ViewTraining:
     """
     A training run; a settings file holds these by their names.
 
-    - ``samples``: what is learned from; ``coarse``, ``denoiser``: how the two runs go, with the
-      minutes of each.
+    - ``samples``: what is learned from; ``coarse``, ``denoiser``, ``elevation``: how the three
+      runs go, with the minutes of each; ``pictures``: samples that the last one learns from.
     - ``capacity``: samples in the pool; ``first``: how many are rendered before learning begins;
       ``renderers``: processes that render while it goes on.
     - ``evaluation``: samples of the eval split; ``threads``: of the networks, 0 = all cores.
@@ -67,6 +72,8 @@ class ViewTraining:
     samples: SampleSettings = SampleSettings()
     coarse: LoopSettings = LoopSettings(minutes=60.0, rate=8e-4)
     denoiser: LoopSettings = LoopSettings(minutes=25.0, rate=6e-4)
+    elevation: LoopSettings = LoopSettings(minutes=15.0, batch=64, rate=2e-3)
+    pictures: int = 5_000
     capacity: int = 60_000
     first: int = 4_000
     renderers: int = 1
@@ -108,7 +115,7 @@ def train_views(
     ``resume`` an output folder that holds checkpoints is refused with ``LiftError(BAD_REQUEST)``,
     as is a folder of data without scans.
     """
-    checkpoints = [out / name / 'last.pt' for name in ('coarse', 'denoiser')]
+    checkpoints = [out / name / 'last.pt' for name in ('coarse', 'denoiser', 'elevation')]
     if not resume and any(path.exists() for path in checkpoints):
         raise LiftError(
             ErrorCode.BAD_REQUEST,
@@ -116,7 +123,7 @@ def train_views(
         )
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    total = settings.coarse.minutes + settings.denoiser.minutes
+    total = sum(part.minutes for part in (settings.coarse, settings.denoiser, settings.elevation))
     share = 1.0 if minutes is None else minutes / total
     torch.manual_seed(settings.seed)
     splits = {entry.split for entry in find_objects(data)}
@@ -152,14 +159,43 @@ def train_views(
             pool.batches(settings.denoiser.batch, rng), out / 'denoiser',
             _shortened(settings.denoiser, share), resume, report,
         )
+        report('the elevation of the camera')
+        network = _train_elevation(pool, judged, out, settings, share, resume, report)
     finally:
         renderers.stop()
     model.load_state_dict(load_file(out / 'denoiser' / 'best.safetensors'))
     weights = out / 'weights'
     write_small(weights, model.coarse, model.components)
+    write_elevation(weights / 'elevation', network)
     write_manifest(weights)
     report(f'the weights are in {weights}')
     return weights
+
+
+def _train_elevation(
+    pool: Pool,
+    judged: Sequence[dict[str, Any]],
+    out: Path,
+    settings: ViewTraining,
+    share: float,
+    resume: bool,
+    report: Callable[[str], None],
+) -> ElevationNet:
+    """Train the elevation network and make its stated deviations true of the unseen objects."""
+    network, task = ElevationNet(), ElevationTask(judged)
+    rng = np.random.default_rng(settings.seed)
+    batches = ElevationData.read(pool, settings.pictures).batches(
+        settings.elevation.batch, rng, network.config.size
+    )
+    train(
+        network, task, batches, out / 'elevation', _shortened(settings.elevation, share), resume,
+        report,
+    )
+    network.load_state_dict(load_file(out / 'elevation' / 'best.safetensors'))
+    network.eval()
+    factor = network.config.stddev_factor * task.evaluate(network)['factor']
+    network.config = replace(network.config, stddev_factor=factor)
+    return network
 
 
 def write_manifest(folder: Path) -> None:
