@@ -25,15 +25,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from dataclasses import dataclass
-import json
 from pathlib import Path
 from typing import cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.torch import load_file
-from safetensors.torch import save_file
 import torch
 from torch import nn
 from torch import Tensor
@@ -43,9 +40,10 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import ObjectView
 from lift3d_ros.views.coarse_inputs import PICTURE_SIZE
-
-_MODEL = 'model.safetensors'
-_CONFIG = 'config.json'
+from lift3d_ros.views.files import corrupt
+from lift3d_ros.views.files import read_config
+from lift3d_ros.views.files import read_state
+from lift3d_ros.views.files import write_network
 
 
 @dataclass(frozen=True)
@@ -204,14 +202,7 @@ def write_elevation(
     folder: Path, network: ElevationNet, dtype: torch.dtype = torch.float16
 ) -> None:
     """Write the network into a folder, which is made where it is missing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {
-        name: value.detach().to('cpu', dtype if value.is_floating_point() else value.dtype)
-        .contiguous().clone()
-        for name, value in network.state_dict().items()
-    }
-    save_file(state, folder / _MODEL)
-    (folder / _CONFIG).write_text(json.dumps(asdict(network.config), indent=1) + '\n')
+    write_network(folder, network, asdict(network.config), dtype)
 
 
 def read_elevation(folder: Path, device: torch.device | str = 'cpu') -> ElevationNet:
@@ -222,24 +213,8 @@ def read_elevation(folder: Path, device: torch.device | str = 'cpu') -> Elevatio
     it does not fit.
     """
     try:
-        settings = json.loads((folder / _CONFIG).read_text())
-        config = ElevationConfig(**{**settings, 'widths': tuple(settings['widths'])})
-        network = ElevationNet(config)
-        state = load_file(folder / _MODEL)
-        network.load_state_dict(
-            {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-        )
-    except FileNotFoundError as error:
-        raise LiftError(
-            ErrorCode.WEIGHTS_MISSING,
-            f'{error.filename or folder} is not there; the elevation network has the files '
-            f'{_CONFIG} and {_MODEL}.',
-        ) from error
-    except Exception as error:
-        # safetensors raises errors of its own for a file cut short.
-        raise LiftError(
-            ErrorCode.WEIGHTS_CORRUPT,
-            f'{folder} cannot be read as an elevation network ({type(error).__name__}: {error}); '
-            'bring the files again.',
-        ) from error
+        network = ElevationNet(ElevationConfig(**read_config(folder)))
+    except (TypeError, ValueError) as error:
+        raise corrupt(folder, error) from error
+    read_state(folder, network)
     return network.eval().requires_grad_(False).to(device)

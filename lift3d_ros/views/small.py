@@ -31,8 +31,6 @@ from typing import Any
 from diffusers import DDIMScheduler
 from diffusers import UNet2DConditionModel
 import numpy as np
-from safetensors.torch import load_file
-from safetensors.torch import save_file
 import torch
 from torch import nn
 from torch import Tensor
@@ -40,8 +38,6 @@ from torch.nn import functional
 from transformers import CLIPVisionConfig
 from transformers import CLIPVisionModelWithProjection
 
-from lift3d_ros.errors import ErrorCode
-from lift3d_ros.errors import LiftError
 from lift3d_ros.views.clip import ClipEncoder
 from lift3d_ros.views.coarse import CoarseConfig
 from lift3d_ros.views.coarse import CoarseNet
@@ -50,6 +46,11 @@ from lift3d_ros.views.components import Zero123Components
 from lift3d_ros.views.conditioning import PoseProjection
 from lift3d_ros.views.elevation_net import ElevationNet
 from lift3d_ros.views.elevation_net import read_elevation
+from lift3d_ros.views.files import corrupt
+from lift3d_ros.views.files import missing
+from lift3d_ros.views.files import read_config
+from lift3d_ros.views.files import read_state
+from lift3d_ros.views.files import write_network
 from lift3d_ros.views.guide import guide_channels
 from lift3d_ros.views.guide import guiding_picture
 from lift3d_ros.views.guide import LATENT_PIXELS
@@ -60,8 +61,6 @@ _EMBEDDING = 128
 #: Channels of a latent: RGBA of each pixel of a patch.
 _LATENT = 4 * PATCH**2
 
-_MODEL = 'model.safetensors'
-_CONFIG = 'config.json'
 
 
 class PixelCodec:
@@ -183,18 +182,17 @@ def write_small(
     dtype: torch.dtype = torch.float16,
 ) -> None:
     """Write the small weights into a folder."""
-    _save(folder / 'coarse', coarse, asdict(coarse.config), dtype)
+    write_network(folder / 'coarse', coarse, asdict(coarse.config), dtype)
     projection = components.cc_projection
-    _save(
+    write_network(
         folder / 'cc_projection', projection,
         {'embedding_dim': projection.embedding_dim, 'pose_dim': projection.pose_dim}, dtype,
     )
-    # Copies, for half precision changes a network in place.
     for name, network in (
         ('unet', components.unet.unet), ('image_encoder', components.image_encoder.model),
     ):
         config = {**network.config} if name == 'unet' else network.config.to_diff_dict()
-        _save(folder / name, network, config, dtype)
+        write_network(folder / name, network, config, dtype)
     components.scheduler.save_pretrained(folder / 'scheduler')
 
 
@@ -207,24 +205,26 @@ def read_small(
     Raises ``LiftError``: ``WEIGHTS_MISSING`` where a part is not there, ``WEIGHTS_CORRUPT`` where
     it does not fit.
     """
-    settings = _config(folder / 'coarse')
+    settings = read_config(folder / 'coarse')
     try:
-        coarse = CoarseNet(CoarseConfig(**{**settings, 'widths': tuple(settings['widths'])}))
-        projection = PoseProjection(**_config(folder / 'cc_projection'))
-        unet = UNet2DConditionModel.from_config(_config(folder / 'unet'))
+        coarse = CoarseNet(CoarseConfig(**settings))
+        projection = PoseProjection(**read_config(folder / 'cc_projection'))
+        unet = UNet2DConditionModel.from_config(read_config(folder / 'unet'))
         vision = CLIPVisionModelWithProjection(
-            CLIPVisionConfig.from_dict(_config(folder / 'image_encoder'))
+            CLIPVisionConfig.from_dict(read_config(folder / 'image_encoder'))
         )
         scheduler = DDIMScheduler.from_config(
             json.loads((folder / 'scheduler' / 'scheduler_config.json').read_text())
         )
+    except FileNotFoundError as error:
+        raise missing(folder / 'scheduler') from error
     except (OSError, TypeError, ValueError, KeyError) as error:
-        raise _corrupt(folder, error) from error
+        raise corrupt(folder, error) from error
     for name, network in (
         ('coarse', coarse), ('cc_projection', projection), ('unet', unet),
         ('image_encoder', vision),
     ):
-        _load(folder / name, network)
+        read_state(folder / name, network)
         network.eval().requires_grad_(False).to(device)
     elevation = None
     if (folder / 'elevation').is_dir():
@@ -242,48 +242,3 @@ def write_random(folder: Path, seed: int = 0) -> None:
         components = make_components(coarse.config.features)
         nn.init.normal_(components.unet.unet.conv_out.weight, std=0.05)
         write_small(folder, coarse, components)
-
-
-def _save(folder: Path, network: nn.Module, config: dict[str, Any], dtype: torch.dtype) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {
-        name: value.detach().to('cpu', dtype if value.is_floating_point() else value.dtype)
-        .contiguous().clone()
-        for name, value in network.state_dict().items()
-    }
-    save_file(state, folder / _MODEL)
-    (folder / _CONFIG).write_text(json.dumps(config, indent=1, default=list) + '\n')
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads((folder / _CONFIG).read_text()))
-    except FileNotFoundError as error:
-        raise LiftError(
-            ErrorCode.WEIGHTS_MISSING,
-            f'{folder} is not there; the small weights have the parts coarse, unet, '
-            'image_encoder, cc_projection and scheduler.',
-        ) from error
-    except (OSError, ValueError) as error:
-        raise _corrupt(folder, error) from error
-
-
-def _load(folder: Path, network: nn.Module) -> None:
-    try:
-        state = load_file(folder / _MODEL)
-        network.load_state_dict({name: value.float() for name, value in state.items()})
-    except FileNotFoundError as error:
-        raise LiftError(
-            ErrorCode.WEIGHTS_MISSING, f'{folder / _MODEL} is not there.'
-        ) from error
-    except Exception as error:
-        # safetensors raises errors of its own for a file cut short.
-        raise _corrupt(folder, error) from error
-
-
-def _corrupt(folder: Path, error: Exception) -> LiftError:
-    return LiftError(
-        ErrorCode.WEIGHTS_CORRUPT,
-        f'{folder} cannot be read as small weights ({type(error).__name__}: {error}); bring the '
-        'files again.',
-    )

@@ -1,0 +1,96 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""A network as a folder: ``config.json`` and ``model.safetensors``, in half precision."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from safetensors.torch import save_file
+import torch
+from torch import nn
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+
+MODEL = 'model.safetensors'
+CONFIG = 'config.json'
+
+
+def write_network(
+    folder: Path, network: nn.Module, config: dict[str, Any], dtype: torch.dtype = torch.float16
+) -> None:
+    """Write a network into a folder, which is made where it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {
+        name: value.detach().to('cpu', dtype if value.is_floating_point() else value.dtype)
+        .contiguous().clone()
+        for name, value in network.state_dict().items()
+    }
+    save_file(state, folder / MODEL)
+    (folder / CONFIG).write_text(json.dumps(config, indent=1, default=list) + '\n')
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """
+    Return the configuration of a network, lists as tuples.
+
+    Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
+    """
+    try:
+        content = json.loads((folder / CONFIG).read_text())
+        return {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+    except FileNotFoundError as error:
+        raise missing(folder / CONFIG) from error
+    except (OSError, ValueError, AttributeError) as error:
+        raise corrupt(folder, error) from error
+
+
+def read_state(folder: Path, network: nn.Module) -> None:
+    """
+    Fill a network with what ``write_network`` wrote, in float32.
+
+    Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT`` where names or shapes differ.
+    """
+    try:
+        state = load_file(folder / MODEL)
+        network.load_state_dict(
+            {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+        )
+    except FileNotFoundError as error:
+        raise missing(folder / MODEL) from error
+    except Exception as error:
+        # safetensors raises errors of its own for a file cut short.
+        raise corrupt(folder, error) from error
+
+
+def missing(path: Path) -> LiftError:
+    """Return the error for a file that is not there."""
+    return LiftError(
+        ErrorCode.WEIGHTS_MISSING, f'{path} is not there; bring the whole folder of weights again.'
+    )
+
+
+def corrupt(folder: Path, error: Exception) -> LiftError:
+    """Return the error for a folder that does not hold what it should."""
+    return LiftError(
+        ErrorCode.WEIGHTS_CORRUPT,
+        f'{folder} cannot be read as the weights of a network ({type(error).__name__}: {error}); '
+        'bring the files again.',
+    )
