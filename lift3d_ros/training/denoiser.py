@@ -131,7 +131,7 @@ class DenoiserTask:
         """
         assert isinstance(model, DenoiserModel)
         zero = Zero123(model.components)
-        settings = SamplerSettings('dpm++', steps=4, guidance_scale=1.0)
+        settings = SamplerSettings('dpm++', steps=4, spacing='uniform', guidance_scale=1.0)
         found: dict[str, list[float]] = {}
         for sample in self._samples:
             batch = {name: torch.from_numpy(value)[None] for name, value in sample.items()}

@@ -270,7 +270,9 @@ def _to_pixels(
     The coordinates (b, n, 2) are those of ``grid_sample`` with ``align_corners=False``; depths
     have the shape (b, n).
     """
-    local = (places - pose[:, None, :3, 3]) @ pose[:, :3, :3]
+    # Half precision would be off by a voxel.
+    with torch.autocast(places.device.type, enabled=False):
+        local = (places - pose[:, None, :3, 3]) @ pose[:, :3, :3]
     z = local[..., 2].clamp_min(1e-3)
     uv = local[..., :2] / z[..., None] * focal[:, None] + centre[:, None]
     return (2.0 * uv + 1.0) / size - 1.0, local[..., 2]

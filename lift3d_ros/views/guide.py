@@ -154,9 +154,10 @@ def _warp(
     depth = fine[:, :1] / fine[:, 1:].clamp_min(1e-3)
     rays = camera_rays(VIEW_PIXELS, ZERO123_FOV, poses.device)
     local = depth.reshape(b, v, -1, 1) * rays
-    points = local @ poses[..., :3, :3].transpose(-1, -2) + poses[..., None, :3, 3]
-    points = points.reshape(b, -1, 3)
-    there = (points - pose[:, None, :3, 3]) @ pose[:, :3, :3]
+    with torch.autocast(local.device.type, enabled=False):
+        points = local @ poses[..., :3, :3].transpose(-1, -2) + poses[..., None, :3, 3]
+        points = points.reshape(b, -1, 3)
+        there = (points - pose[:, None, :3, 3]) @ pose[:, :3, :3]
     z = there[..., 2].clamp_min(1e-3)
     uv = there[..., :2] / z[..., None] * focal[:, None] + centre[:, None]
     grid = ((2.0 * uv + 1.0) / picture.shape[-1] - 1.0)[:, None]

@@ -150,6 +150,9 @@ def make_components(features: int) -> Zero123Components:
     scheduler = DDIMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule='scaled_linear', clip_sample=False,
         set_alpha_to_one=False, steps_offset=1, prediction_type='sample',
+        # Without it the first step would still show the mean colours of what is to be made, and
+        # the network learn to read them there (Lin et al., 2024).
+        rescale_betas_zero_snr=True,
     )
     return Zero123Components(
         unet=GuidedUNet(unet),

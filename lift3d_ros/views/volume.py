@@ -99,7 +99,8 @@ def render(
     b, v = poses.shape[:2]
     n = rays.shape[0]
     origin = poses[:, :, None, :3, 3]
-    direction = rays @ poses[..., :3, :3].transpose(-1, -2)
+    with torch.autocast(rays.device.type, enabled=False):
+        direction = rays @ poses[..., :3, :3].transpose(-1, -2)
     near, far = _crossing(origin, direction)
     offset = 0.5 if jitter is None else jitter[..., None]
     steps = (torch.arange(samples, device=rays.device) + offset) / samples
