@@ -51,8 +51,9 @@ from lift3d_ros.views.small import tensors
 from lift3d_ros.views.volume import CoarseVolume
 from lift3d_ros.views.zero123 import Zero123
 
-#: The small weights need no guidance, which training has put into them, and few steps.
-SMALL_FAST = SamplerSettings('dpm++', steps=4, spacing='uniform', guidance_scale=1.0)
+#: The small weights need no guidance. One step gives the mean of what a view may be, which is
+#: nearest to the truth; more steps draw one of them, farther from it (``weights/README.md``).
+SMALL_FAST = SamplerSettings('dpm++', steps=1, spacing='uniform', guidance_scale=1.0)
 SMALL_FAITHFUL = SamplerSettings('ddim', steps=50, eta=1.0, guidance_scale=1.0)
 
 #: Views whose guiding pictures are rendered at once, to bound the memory.
