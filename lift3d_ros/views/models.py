@@ -56,6 +56,10 @@ from lift3d_ros.views.zero123 import Zero123
 SMALL_FAST = SamplerSettings('dpm++', steps=1, spacing='uniform', guidance_scale=1.0)
 SMALL_FAITHFUL = SamplerSettings('ddim', steps=50, eta=1.0, guidance_scale=1.0)
 
+#: Opacity at which a pixel is taken for the object: the cut with the highest mask IoU on the eval
+#: split. It is below one half, as what is unsure costs less inside a mask than outside of it.
+_LEVEL = 0.4
+
 #: Views whose guiding pictures are rendered at once, to bound the memory.
 _RENDERED_AT_ONCE = 8
 
@@ -138,11 +142,11 @@ class SmallModel:
                 side = VIEW_PIXELS // 2
                 rendered = torch.cat([seen.color, seen.alpha], dim=2)[0].reshape(-1, 4, side, side)
                 pictures.append(rendered)
+        fine = functional.interpolate(
+            torch.cat(pictures), scale_factor=2, mode='bilinear', align_corners=False
+        )
         if coarse:
-            fine = functional.interpolate(
-                torch.cat(pictures), scale_factor=2, mode='bilinear', align_corners=False
-            )
-            return _to_uint8(fine)
+            return _to_uint8(_levelled(fine))
         with run.stage('denoise', 1.0):
             azimuths, elevations = _angles(poses)
             vectors = zero123_pose(azimuths, elevations, 0.0, canonical.elevation)
@@ -150,7 +154,11 @@ class SmallModel:
                 2.0 * told['picture'][0] - 1.0, vectors, self._sampler, seed=seed,
                 extra_channels=torch.cat(channels), progress=run, fractions=(0.5, 1.0),
             )
-        return _to_uint8(0.5 * (made + 1.0))
+        made = 0.5 * (made + 1.0)
+        if self._sampler.steps == 1 and not canonical.metric:
+            # Both are estimates of the mean, and without a depth neither is the better one.
+            made = 0.5 * (made + fine.to(made.device, made.dtype))
+        return _to_uint8(_levelled(made))
 
 
 class PublishedModel:
@@ -248,6 +256,12 @@ def _angles(poses: Array) -> tuple[Array, Array]:
     """Return azimuth and elevation of cameras at ``poses``, degrees."""
     x, y, z = poses[:, :3, 3].T
     return np.degrees(np.arctan2(y, x)), np.degrees(np.arctan2(z, np.hypot(x, y)))
+
+
+def _levelled(pictures: Tensor) -> Tensor:
+    """Return RGBA pictures (n, 4, h, w) in [0, 1] with the opacity ``_LEVEL`` at one half."""
+    alpha = pictures[:, 3:].float().clamp(0.0, 1.0) ** (np.log(0.5) / np.log(_LEVEL))
+    return torch.cat([pictures[:, :3].float(), alpha], dim=1)
 
 
 def _to_uint8(pictures: Tensor) -> NDArray[np.uint8]:
