@@ -60,12 +60,12 @@ class ViewsSettings:
 
     contenders: tuple[str, ...]
     weights: str = 'small'
-    sampler: str = 'fast'
-    steps: int = 0
     tracks: tuple[str, ...] = VIEW_TRACKS
     scenes: int = 2
     seed: int = 0
     timeout: float = 600.0
+    sampler: str = 'fast'
+    steps: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what does not exist; raises ``LiftError(BAD_REQUEST)``."""
