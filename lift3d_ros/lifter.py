@@ -39,6 +39,7 @@ from lift3d_ros.frame import crop_object
 from lift3d_ros.frame import Frame
 from lift3d_ros.frame import ObjectView
 from lift3d_ros.methods.geometric import Geometric
+from lift3d_ros.methods.one2345 import One2345
 from lift3d_ros.progress import Progress
 from lift3d_ros.progress import ProgressCallback
 from lift3d_ros.shape import Shape
@@ -60,6 +61,7 @@ class Method(Protocol):
 #: Every method by its name. The first line of its docstring is what ``lift3d methods`` prints.
 METHODS: dict[str, Callable[..., Method]] = {
     'geometric': Geometric,
+    'one2345': One2345,
 }
 
 DEFAULT_METHOD = 'geometric'
@@ -67,19 +69,29 @@ DEFAULT_METHOD = 'geometric'
 #: Where a lift may be computed.
 DEVICES = ('cpu', 'cuda')
 
+#: Sets of synthesised views that may be drawn for one shape.
+MAX_SAMPLES = 16
+
 
 class Lifter:
     """A method, loaded once, for any number of frames. Not to be shared between threads."""
 
     def __init__(
-        self, method: str = DEFAULT_METHOD, max_faces: int = 20_000, device: str = 'cpu'
+        self,
+        method: str = DEFAULT_METHOD,
+        max_faces: int = 20_000,
+        device: str = 'cpu',
+        *,
+        weights: str | None = None,
+        samples: int | None = None,
     ) -> None:
         """
         Choose the method; nothing is loaded yet.
 
-        ``max_faces`` bounds every mesh, ``device`` is one of ``DEVICES``. Raises
+        ``max_faces`` bounds every mesh, ``device`` is one of ``DEVICES``. ``weights`` and
+        ``samples`` are a learned method's, see ``One2345``; None leaves the method's own. Raises
         ``LiftError(BAD_REQUEST)`` for an unknown method, a bound that no closed mesh can keep, or
-        a device that the method cannot use.
+        what the method cannot use.
         """
         if method not in METHODS:
             raise LiftError(
@@ -90,14 +102,29 @@ class Lifter:
             raise LiftError(
                 ErrorCode.BAD_REQUEST, f'max_faces is {max_faces}; it must be at least 100.'
             )
-        if device != 'cpu':
+        asked = {'device': device, 'weights': weights, 'samples': samples}
+        chosen = {name: value for name, value in asked.items() if value is not None}
+        if METHODS[method] is Geometric:
+            if device != 'cpu':
+                raise LiftError(
+                    ErrorCode.BAD_REQUEST,
+                    f'The method "{method}" runs on the CPU alone, not on "{device}"; choose the '
+                    'device cpu.',
+                )
+            # It has neither weights nor anything to draw.
+            chosen = {}
+        if samples is not None and not 1 <= samples <= MAX_SAMPLES:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST, f'{samples} samples were asked for; ask for 1 to '
+                f'{MAX_SAMPLES}.',
+            )
+        if device not in DEVICES:
             raise LiftError(
                 ErrorCode.BAD_REQUEST,
-                f'The method "{method}" runs on the CPU alone, not on "{device}"; choose the '
-                'device cpu.',
+                f'There is no device "{device}"; choose one of {", ".join(DEVICES)}.',
             )
         self.name = method
-        self._method = METHODS[method](max_faces=max_faces)
+        self._method = METHODS[method](max_faces=max_faces, **chosen)
 
     def load(self) -> None:
         """Load what the method needs; ``lift`` does it by itself where it was not done."""

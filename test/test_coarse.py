@@ -38,14 +38,14 @@ from lift3d_ros.training.procedural import procedural_object
 from lift3d_ros.training.samples import make_sample
 from lift3d_ros.training.samples import SampleSettings
 from lift3d_ros.views.canonical import canonical_frame
-from lift3d_ros.views.coarse import channels_to_space
 from lift3d_ros.views.coarse import CoarseConfig
 from lift3d_ros.views.coarse import CoarseNet
-from lift3d_ros.views.coarse import space_to_channels
-from lift3d_ros.views.coarse import voxel_grid
 from lift3d_ros.views.coarse_inputs import EXTENT
 from lift3d_ros.views.coarse_inputs import observation
 from lift3d_ros.views.coarse_inputs import voxel_centres
+from lift3d_ros.views.grids import channels_to_space
+from lift3d_ros.views.grids import space_to_channels
+from lift3d_ros.views.grids import voxel_grid
 from lift3d_ros.views.guide import guide
 from lift3d_ros.views.guide import guide_channels
 from lift3d_ros.views.volume import camera_rays

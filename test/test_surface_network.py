@@ -288,7 +288,7 @@ def test_what_lies_behind_a_camera_is_added_but_not_counted():
     ones = torch.ones(1, 12, 12)
     results = {}
     for sums in ('faithful', 'fixed'):
-        volume = CostVolume(1, 9, sums=sums)
+        volume = CostVolume(1, 13, sums=sums)
         for azimuth in (0.0, 20.0, 180.0):
             # Inside of the volume, as the published cameras are.
             volume.add(ones, camera(azimuth, 0.0, radius=0.6))

@@ -13,11 +13,12 @@
 # limitations under the License.
 
 """
-What the published size of Zero-1-to-3 costs on this machine, with random weights.
+What the published size of Zero-1-to-3 and One-2-3-45 costs on this machine, with random weights.
 
 For example::
 
     python -m lift3d_ros.bench.full_size --dtype bfloat16 --views 4 --steps 2
+    python -m lift3d_ros.bench.full_size --part surface
 
 The networks have the published widths and are made in the precision asked for, without any
 checkpoint: time and memory do not depend on what the weights are. One view-step is one row of the
@@ -33,13 +34,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 import os
-import resource
 import time
 from typing import Any
 
 import torch
 
+from lift3d_ros.bench.full_size_surface import measure_surface
+from lift3d_ros.bench.full_size_surface import peak_memory
 from lift3d_ros.geometry import zero123_pose
+from lift3d_ros.methods.published import SCHEDULES
+from lift3d_ros.methods.published import view_steps
 from lift3d_ros.views.components import Zero123Components
 from lift3d_ros.views.conditioning import PoseProjection
 from lift3d_ros.views.zero123 import Zero123
@@ -122,14 +126,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--views', type=int, default=4, help='target views in one batch')
     parser.add_argument('--steps', type=int, default=2, help='denoising steps that are timed')
     parser.add_argument('--threads', type=int, help='threads of the processor; default: all')
+    parser.add_argument('--part', choices=('views', 'surface'), default='views',
+                        help='the view model, or the surface network (float32, 32 views)')
     options = parser.parse_args(arguments)
     if options.views < 1 or options.steps < 1:
         parser.error('--views and --steps must be at least 1')
     if options.threads:
         torch.set_num_threads(options.threads)
-    rows = measure(
-        getattr(torch, options.dtype), options.device, options.views, options.steps
-    )
+    if options.part == 'surface':
+        rows = measure_surface(options.device)
+    else:
+        rows = measure(
+            getattr(torch, options.dtype), options.device, options.views, options.steps
+        )
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         print(f'{name:<{width}}  {value}')
@@ -189,8 +198,26 @@ def measure(
         (f'rate of the view-step{per}', f'{rate / 1e12:.3f} TFLOP/s'),
         (f'rate of a matrix product{per}', f'{max(matmul) / 1e12:.3f} TFLOP/s'),
         ('share of that rate', f'{100.0 * rate / max(matmul):.0f} %'),
-        ('peak memory', f'{_peak_memory(device) / 2**30:.2f} GiB'),
+        ('peak memory', f'{peak_memory(device) / 2**30:.2f} GiB'),
+        *_roads(components.scheduler, sum(seconds) / steps, encode.clock, decode.clock),
     ]
+
+
+def _roads(
+    scheduler: Any, step: float, encode: float, decode: float
+) -> list[tuple[str, str]]:
+    """Return the view-steps of One-2-3-45's schedules, and what their views take at this rate."""
+    rows = []
+    for name, schedule in SCHEDULES.items():
+        first = view_steps(schedule.first, scheduler)
+        second = view_steps(schedule.second, scheduler)
+        steps = 8 * first + 32 * second
+        # The input and each of the eight views are encoded once, and all forty decoded.
+        seconds = steps * step + 9 * encode + 40 * decode
+        rows.append((
+            f'views of One-2-3-45, {name}',
+            f'8 x {first} + 32 x {second} = {steps} view-steps; {seconds:.0f} s at the mean rate'))
+    return rows
 
 
 def _millions(network: torch.nn.Module) -> str:
@@ -223,13 +250,6 @@ def _matmul_rate(dtype: torch.dtype, device: str) -> float:
     n = _MATMUL[device]
     a = torch.randn((n, n), device=device).to(dtype)
     return 2.0 * n**3 / min(_timed(lambda: a @ a, device)[0].busy for _ in range(2))
-
-
-def _peak_memory(device: str) -> int:
-    """Return the most bytes that the process held, or the device for it."""
-    if device == 'cuda':
-        return int(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == '__main__':

@@ -153,16 +153,32 @@ def carve(
     points, shape = _grid(box.T_camera_up, low, high, voxel)
     index = np.stack(np.meshgrid(*(0.5 * np.arange(n) for n in shape), indexing='ij'))
     others = ndimage.map_coordinates(votes, index.reshape(3, -1), order=1, mode='nearest')
-    others = np.minimum(1.5 * coarse * others, support.height(points)).astype(np.float32)
-    own = observation.solid(points)
-    if observation.depth is not None:
-        # The measured surface stands, whatever is voted: a skin behind it is kept.
-        behind, _ = observation.thickness_at(points)
-        np.maximum(others, SKIN * float((high - low).max()) - behind, out=others)
-    value = np.minimum(own, others)
+    value = constrain(
+        observation, support, points, 1.5 * coarse * others, SKIN * float((high - low).max())
+    )
     field = np.clip(value, -3.0 * voxel, 3.0 * voxel).reshape(shape)
     # Less than a voxel of blur takes the steps out of the intersections' edges.
     return ndimage.gaussian_filter(field, 0.7, mode='nearest'), low, voxel
+
+
+def constrain(
+    observation: Observation,
+    support: Support,
+    points: Array,
+    guess: NDArray[np.float32],
+    skin: float,
+) -> NDArray[np.float32]:
+    """
+    Return a guess cut to what the view and the support plane allow, (n,) metres.
+
+    ``guess`` (n,) tells how deep points (n, 3) of the optical frame lie inside a solid. The
+    measured surface stands whatever is guessed: ``skin`` metres behind it are kept.
+    """
+    solid = np.minimum(guess, support.height(points)).astype(np.float32)
+    if observation.depth is not None:
+        behind, _ = observation.thickness_at(points)
+        np.maximum(solid, skin - behind, out=solid)
+    return np.minimum(observation.solid(points), solid)
 
 
 def vote(

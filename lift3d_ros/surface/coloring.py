@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from lift3d_ros.geometry import Floats
@@ -41,13 +42,15 @@ def paint(
     hypotheses: list[Hypothesis],
     vertices: NDArray[np.float32],
     tolerance: float,
+    guess: NDArray[np.uint8] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """
     Return colours (n, 3) and observed (n,) of vertices (n, 3).
 
     The vertices are in the optical frame, metres. A vertex within ``tolerance`` of the measured
     surface is observed and takes the image's colour; one that a symmetry maps to such a place
-    takes the colour from there; the others take that of their nearest neighbours.
+    takes the colour from there; the others take ``guess`` (n, 3), or without one the colour of
+    their nearest neighbours.
     """
     # Near the outline the colour is mixed with the background's, and masks are some pixels off.
     reach = 2 + int(0.03 * np.sqrt(np.count_nonzero(observation.mask)))
@@ -75,9 +78,14 @@ def paint(
             colors[fresh] = observation.colors(moved[fresh])
             painted |= fresh
     if observation.depth is None:
-        # Nothing measured: what faces the camera is painted through the mask.
+        # Nothing measured: what the mask shows is painted, as far as something guesses the rest.
         painted = looked_up(vertices)[1]
+        if guess is not None:
+            painted &= _in_front(observation, vertices, 3.0 * tolerance)
         colors[painted] = observation.colors(vertices[painted])
+    if guess is not None:
+        colors[~painted] = guess[~painted]
+        painted[:] = True
     if painted.any() and not painted.all():
         distance, index = cKDTree(vertices[painted]).query(vertices[~painted], k=4)
         weight = 1.0 / (distance + 0.5 * tolerance)
@@ -86,6 +94,22 @@ def paint(
             axis=1, keepdims=True
         )
     return np.clip(np.rint(colors), 0, 255).astype(np.uint8), observed
+
+
+def _in_front(
+    observation: Observation, vertices: NDArray[np.float32], tolerance: float
+) -> NDArray[np.bool_]:
+    """Return which vertices (n, 3) have no other nearer to the camera by ``tolerance`` metres."""
+    u, v, z = observation.camera.project(vertices)
+    cell = max(1.0, np.sqrt(np.count_nonzero(observation.mask)) / 40.0)
+    columns, rows = (np.floor(a / cell).astype(np.int64) for a in (u, v))
+    columns, rows = columns - columns.min() + 1, rows - rows.min() + 1
+    nearest = np.full((rows.max() + 2, columns.max() + 2), np.inf)
+    np.minimum.at(nearest, (rows, columns), z)
+    # The nearest of a cell and of those beside it: between vertices there is surface, too.
+    nearest = ndimage.minimum_filter(nearest, 3)
+    slope = 2.0 * cell * z / observation.camera.fx
+    return np.asarray(z < nearest[rows, columns] + tolerance + slope)
 
 
 def agreement(

@@ -71,6 +71,13 @@ class CanonicalFrame:
         return S
 
     @property
+    def canonical_from_camera(self) -> Array:
+        """The 4 x 4 similarity that maps the optical frame into canonical coordinates."""
+        S = invert(self.T_camera_object)
+        S[:3] /= self.scale
+        return S
+
+    @property
     def input_pose(self) -> Array:
         """Pose of the input camera in canonical coordinates, a rigid 4 x 4 matrix."""
         pose = invert(self.T_camera_object)

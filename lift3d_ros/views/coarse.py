@@ -34,7 +34,10 @@ from torch import nn
 from torch import Tensor
 from torch.nn import functional
 
-from lift3d_ros.views.coarse_inputs import EXTENT
+from lift3d_ros.views.grids import channels_to_space
+from lift3d_ros.views.grids import space_to_channels
+from lift3d_ros.views.grids import to_pixels
+from lift3d_ros.views.grids import voxel_grid
 from lift3d_ros.views.volume import CoarseVolume
 
 
@@ -241,43 +244,6 @@ class AttentionLayer(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-def voxel_grid(size: int, device: torch.device) -> Tensor:
-    """Return canonical coordinates of voxel centres, (size, size, size, 3), axes x, y, z."""
-    axis = ((torch.arange(size, device=device) + 0.5) / size - 0.5) * EXTENT
-    return torch.stack(torch.meshgrid(axis, axis, axis, indexing='ij'), dim=-1)
-
-
-def space_to_channels(x: Tensor) -> Tensor:
-    """Turn each 2 x 2 x 2 block of (b, c, 2n, 2n, 2n) into channels: (b, 8c, n, n, n)."""
-    b, c, n = x.shape[0], x.shape[1], x.shape[2] // 2
-    x = x.reshape(b, c, n, 2, n, 2, n, 2).permute(0, 1, 3, 5, 7, 2, 4, 6)
-    return x.reshape(b, 8 * c, n, n, n)
-
-
-def channels_to_space(x: Tensor) -> Tensor:
-    """Undo ``space_to_channels``."""
-    b, c, n = x.shape[0], x.shape[1] // 8, x.shape[2]
-    x = x.reshape(b, c, 2, 2, 2, n, n, n).permute(0, 1, 5, 2, 6, 3, 7, 4)
-    return x.reshape(b, c, 2 * n, 2 * n, 2 * n)
-
-
-def _to_pixels(
-    places: Tensor, focal: Tensor, centre: Tensor, pose: Tensor, size: int
-) -> tuple[Tensor, Tensor]:
-    """
-    Return where places (n, 3) lie in pictures of ``size`` pixels, and their depths.
-
-    The coordinates (b, n, 2) are those of ``grid_sample`` with ``align_corners=False``; depths
-    have the shape (b, n).
-    """
-    # Half precision would be off by a voxel.
-    with torch.autocast(places.device.type, enabled=False):
-        local = (places - pose[:, None, :3, 3]) @ pose[:, :3, :3]
-    z = local[..., 2].clamp_min(1e-3)
-    uv = local[..., :2] / z[..., None] * focal[:, None] + centre[:, None]
-    return (2.0 * uv + 1.0) / size - 1.0, local[..., 2]
-
-
 def _along_rays(
     places: Tensor, picture: Tensor, depth: Tensor, focal: Tensor, centre: Tensor, pose: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -289,7 +255,7 @@ def _along_rays(
     logits of RGB, 0 off the object.
     """
     b, size = picture.shape[0], places.shape[0]
-    grid, z = _to_pixels(places.reshape(-1, 3), focal, centre, pose, picture.shape[-1])
+    grid, z = to_pixels(places.reshape(-1, 3), focal, centre, pose, picture.shape[-1])
     seen = functional.grid_sample(picture, grid[:, None], align_corners=False)[:, :, 0]
     color, alpha = seen[:, :3], seen[:, 3]
     color = torch.where(alpha[:, None] > 0.5, torch.logit(color, eps=0.02), 0.0)
@@ -324,7 +290,7 @@ def _project_features(
     """Return the picture's features along their rays, with place, depth and flags."""
     b, size = picture.shape[0], places.shape[0]
     flat = places.reshape(-1, 3)
-    grid, z = _to_pixels(flat, focal, centre, pose, picture.shape[-1])
+    grid, z = to_pixels(flat, focal, centre, pose, picture.shape[-1])
     seen = [
         functional.grid_sample(image.float(), grid[:, None], align_corners=False)[:, :, 0]
         for image in (pixels, picture)

@@ -56,10 +56,6 @@ from lift3d_ros.views.zero123 import Zero123
 SMALL_FAST = SamplerSettings('dpm++', steps=1, spacing='uniform', guidance_scale=1.0)
 SMALL_FAITHFUL = SamplerSettings('ddim', steps=50, eta=1.0, guidance_scale=1.0)
 
-#: Opacity at which a pixel is taken for the object: the cut with the highest mask IoU on the eval
-#: split. It is below one half, as what is unsure costs less inside a mask than outside of it.
-_LEVEL = 0.4
-
 #: Views whose guiding pictures are rendered at once, to bound the memory.
 _RENDERED_AT_ONCE = 8
 
@@ -104,12 +100,17 @@ class SmallModel:
     ) -> tuple[CoarseVolume, dict[str, Tensor]]:
         """Return the coarse volume of a view, and what the network was told of it."""
         told = tensors(observation(view, canonical, elevation_known), self._device)
+        return self.coarse_volume(told), told
+
+    @torch.no_grad()
+    def coarse_volume(self, told: dict[str, Tensor]) -> CoarseVolume:
+        """Return the volumes, in single precision, of what ``CoarseNet`` takes."""
         with torch.autocast(self._device, self._dtype, self._dtype != torch.float32):
             volume = self._coarse(**told)
         return CoarseVolume(
             volume.density.float(), volume.color.float(), volume.features.float(),
             volume.sharpness,
-        ), told
+        )
 
     @torch.no_grad()
     def views(
@@ -129,8 +130,28 @@ class SmallModel:
         """
         with run.stage('volume', 0.3):
             volume, told = self.volume(view, canonical, elevation_known)
-        with run.stage('render', 0.5):
-            channels, pictures = [], []
+        return _to_uint8(self.pictures(volume, told, poses, seed, coarse, run))
+
+    @torch.no_grad()
+    def pictures(
+        self,
+        volume: CoarseVolume,
+        told: dict[str, Tensor],
+        poses: Array,
+        seed: int,
+        coarse: bool,
+        run: Progress,
+        fractions: tuple[float, float] = (0.3, 1.0),
+    ) -> Tensor:
+        """
+        Return the views at ``poses`` (n, 4, 4), RGBA (n, 4, 128, 128) in [0, 1] on white.
+
+        ``volume`` and ``told`` are what ``volume`` returned; ``fractions`` of the whole run are
+        done before and after.
+        """
+        half = fractions[0] + 0.3 * (fractions[1] - fractions[0])
+        with run.stage('render', half):
+            channels, rendered = [], []
             for start in range(0, len(poses), _RENDERED_AT_ONCE):
                 run.check()
                 group = torch.from_numpy(poses[None, start:start + _RENDERED_AT_ONCE])
@@ -139,26 +160,22 @@ class SmallModel:
                     group.float().to(self._device),
                 )
                 channels.append(extra[0])
-                side = VIEW_PIXELS // 2
-                rendered = torch.cat([seen.color, seen.alpha], dim=2)[0].reshape(-1, 4, side, side)
-                pictures.append(rendered)
-        fine = functional.interpolate(
-            torch.cat(pictures), scale_factor=2, mode='bilinear', align_corners=False
-        )
+                rendered.append(torch.cat([seen.color, seen.alpha], dim=2)[0])
         if coarse:
-            return _to_uint8(_levelled(fine))
-        with run.stage('denoise', 1.0):
+            side = VIEW_PIXELS // 2
+            return functional.interpolate(
+                torch.cat(rendered).reshape(-1, 4, side, side), scale_factor=2, mode='bilinear',
+                align_corners=False,
+            )
+        with run.stage('denoise', fractions[1]):
             azimuths, elevations = _angles(poses)
-            vectors = zero123_pose(azimuths, elevations, 0.0, canonical.elevation)
+            _, own = _angles(told['pose'].double().cpu().numpy())
+            vectors = zero123_pose(azimuths, elevations, 0.0, float(own[0]))
             made = self._zero.synthesize(
                 2.0 * told['picture'][0] - 1.0, vectors, self._sampler, seed=seed,
-                extra_channels=torch.cat(channels), progress=run, fractions=(0.5, 1.0),
+                extra_channels=torch.cat(channels), progress=run, fractions=(half, fractions[1]),
             )
-        made = 0.5 * (made + 1.0)
-        if self._sampler.steps == 1 and not canonical.metric:
-            # Both are estimates of the mean, and without a depth neither is the better one.
-            made = 0.5 * (made + fine.to(made.device, made.dtype))
-        return _to_uint8(_levelled(made))
+        return 0.5 * (made.float() + 1.0)
 
 
 class PublishedModel:
@@ -256,12 +273,6 @@ def _angles(poses: Array) -> tuple[Array, Array]:
     """Return azimuth and elevation of cameras at ``poses``, degrees."""
     x, y, z = poses[:, :3, 3].T
     return np.degrees(np.arctan2(y, x)), np.degrees(np.arctan2(z, np.hypot(x, y)))
-
-
-def _levelled(pictures: Tensor) -> Tensor:
-    """Return RGBA pictures (n, 4, h, w) in [0, 1] with the opacity ``_LEVEL`` at one half."""
-    alpha = pictures[:, 3:].float().clamp(0.0, 1.0) ** (np.log(0.5) / np.log(_LEVEL))
-    return torch.cat([pictures[:, :3].float(), alpha], dim=1)
 
 
 def _to_uint8(pictures: Tensor) -> NDArray[np.uint8]:

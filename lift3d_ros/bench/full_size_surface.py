@@ -1,0 +1,175 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""
+What the surface network of One-2-3-45 costs at its published size, with random weights.
+
+For example::
+
+    python -m lift3d_ros.bench.full_size --part surface
+
+Multiply-adds are those of convolutions and matrix products, and for the cost volume four for each
+sample and two for the sums; seconds are on the clock, busy ones those of the processor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import os
+import resource
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lift3d_ros.methods.published import REACH
+from lift3d_ros.methods.published import SCHEDULES
+from lift3d_ros.methods.published import source_frame
+from lift3d_ros.surface.cost_volume import CostVolume
+from lift3d_ros.surface.level_set import bounded
+from lift3d_ros.surface.level_set import sample_near_surface
+from lift3d_ros.surface.one2345_network import One2345Network
+from lift3d_ros.surface.one2345_network import RESOLUTION
+from lift3d_ros.surface.one2345_network import SurfaceScene
+from lift3d_ros.views.plan import first_stage
+from lift3d_ros.views.plan import second_stage
+from lift3d_ros.views.plan import SIZE
+
+#: Points whose distance is timed, and vertices that are coloured: as many as 20,000 faces have.
+_DISTANCES = 2**19
+_VERTICES = 10_000
+
+
+class _Stages:
+    """Time and work of stages, one after the other."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self.rows: list[tuple[str, str]] = []
+        self.clock = 0.0
+
+    def run(self, name: str, function: Callable[[], Any], macs: float | None = None) -> Any:
+        """Run a stage once; ``macs`` are its multiply-adds where torch does not count them."""
+        from torch.utils.flop_counter import FlopCounterMode
+
+        _wait(self._device)
+        start, busy = time.perf_counter(), time.process_time()
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            result = function()
+        _wait(self._device)
+        clock, busy = time.perf_counter() - start, time.process_time() - busy
+        work = counter.get_total_flops() / 2.0 if macs is None else macs
+        self.clock += clock
+        self.rows.append(
+            (name, f'{clock:.2f} s, busy {busy:.2f} s, {work / 1e9:.1f} G multiply-adds, peak '
+             f'{peak_memory(self._device) / 2**30:.2f} GiB'))
+        return result
+
+
+def measure_surface(
+    device: str, views: int = 32, size: int = SIZE, voxels: int = RESOLUTION,
+    distances: int = _DISTANCES, vertices: int = _VERTICES,
+) -> list[tuple[str, str]]:
+    """Return the rows of the table, name and value."""
+    load = os.getloadavg()[0]
+    network = One2345Network().to(device).eval().requires_grad_(False)
+    first = first_stage(25.0)
+    plan = second_stage(first)[:views]
+    frame = source_frame(plan, first, size)
+    images = torch.rand(
+        (views, 3, size, size), generator=torch.Generator().manual_seed(0)).to(device)
+    projections = torch.from_numpy(frame.projections).to(device)
+    sdf = network.sdf_network_lod0
+    before = peak_memory(device)
+    stages = _Stages(device)
+    maps = stages.run('feature pyramid', lambda: network.pyramid_feature_network(images))
+    features = stages.run('compressed features', lambda: sdf.compressed(maps))
+
+    def costs() -> tuple[Tensor, Tensor]:
+        cost = CostVolume(features.shape[1], voxels, device)
+        for feature, projection in zip(features, projections, strict=True):
+            cost.add(feature, projection)
+        return cost.finish()
+
+    samples = float(voxels) ** 3 * views * features.shape[1]
+    volume, seen = stages.run('cost volume', costs, 6.0 * samples)
+    features = torch.empty(0)
+    volume = stages.run('regularisation', lambda: sdf.sparse_costreg_net(volume, seen))
+    scene = SurfaceScene(network, frame, images, maps, projections, volume, seen)
+    points = torch.rand(
+        (distances, 3), generator=torch.Generator().manual_seed(1)) * 2.0 - 1.0
+    start = time.perf_counter()
+    stages.run(f'distance at {distances} points', lambda: scene.distance(points))
+    each = (time.perf_counter() - start) / distances
+    stages.clock -= each * distances
+    on = torch.nn.functional.normalize(points[:vertices] - 0.5, dim=1) * 0.3
+    stages.run(f'colours of {vertices} vertices', lambda: scene.colors(on))
+
+    asked = _points_asked(frame.scale)
+    rows = [
+        ('device', f'cpu, {torch.get_num_threads()} threads' if device == 'cpu' else
+         torch.cuda.get_device_name()),
+        ('precision', 'float32'),
+        ('load average before', f'{load:.1f}'),
+        ('parameters', f'{sum(p.numel() for p in network.parameters()) / 1e6:.3f} M'),
+        ('views, their side, voxels', f'{views}, {size}, {voxels}'),
+        ('voxels that two views see', f'{100.0 * seen.float().mean():.0f} %'),
+        ('peak memory before', f'{before / 2**30:.2f} GiB'),
+        *stages.rows,
+        ('peak memory', f'{peak_memory(device) / 2**30:.2f} GiB'),
+    ]
+    for name in SCHEDULES:
+        rows.append((
+            f'surface of {name}',
+            f'{stages.clock + asked[name] * each:.1f} s, of them {asked[name] * each:.1f} s for '
+            f'{asked[name] / 1e6:.2f} M distances'))
+    return rows
+
+
+def peak_memory(device: str) -> int:
+    """Return the most bytes that the process held, or the device for it."""
+    if device == 'cuda':
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _points_asked(scale: float) -> dict[str, int]:
+    """Return how many distances each schedule computes for a ball of a typical size."""
+    asked = 0
+
+    def ball(points: Tensor) -> Tensor:
+        nonlocal asked
+        asked += len(points)
+        return points.norm(dim=1) - 0.3
+
+    result = {}
+    for name, schedule in SCHEDULES.items():
+        asked = 0
+        within = bounded(ball, torch.zeros(3), REACH / scale)
+        if schedule.refine:
+            sample_near_surface(within, schedule.resolution)
+        else:
+            axis = torch.linspace(-1.0, 1.0, schedule.resolution)
+            square = axis[:, None].square() + axis.square()
+            reach = (REACH / scale) ** 2
+            asked = sum(int((square + x * x <= reach).sum()) for x in axis)
+        result[name] = asked
+    return result
+
+
+def _wait(device: str) -> None:
+    if device == 'cuda':
+        torch.cuda.synchronize()

@@ -1,0 +1,266 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The main road: one view to posed views, posed views to a volume, the volume to a closed mesh.
+
+The stages of One-2-3-45 (Liu et al., 2023) with what a robot knows besides: the volume is upright
+and metric where gravity and depth are known, the networks are told what the camera measured, and
+what it measured has the last word.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.frame import ObjectView
+from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import Floats
+from lift3d_ros.geometry import invert
+from lift3d_ros.geometry import rigid
+from lift3d_ros.geometry import transform
+from lift3d_ros.progress import Progress
+from lift3d_ros.shape import Mesh
+from lift3d_ros.shape import Shape
+from lift3d_ros.surface.carving import constrain
+from lift3d_ros.surface.cleaning import observe
+from lift3d_ros.surface.cleaning import reconcile
+from lift3d_ros.surface.coloring import OBSERVED
+from lift3d_ros.surface.coloring import paint
+from lift3d_ros.surface.field import SolidField
+from lift3d_ros.surface.meshing import extract_surface
+from lift3d_ros.surface.observation import Observation
+from lift3d_ros.surface.refining import sample_refined
+from lift3d_ros.surface.support import find_support
+from lift3d_ros.surface.support import Support
+from lift3d_ros.views.canonical import canonical_frame
+from lift3d_ros.views.canonical import CanonicalFrame
+from lift3d_ros.views.elevation import Elevation
+from lift3d_ros.views.elevation import ElevationSettings
+from lift3d_ros.views.elevation import find_elevation
+
+#: What is kept behind the measured surface, whatever the networks believe, over the length of the
+#: object: the best of 0.01 to 0.04 on scenes of the train split.
+SKIN = 0.03
+
+#: Probability from which on a place is looked at when the mesh's box is fitted.
+_LEAST = 0.25
+
+
+@dataclass
+class One2345:
+    """
+    Views from all around, a volume over them, a closed mesh: the default method.
+
+    - ``weights``: ``small``, or the name or the folder of weights that ``lift3d weights`` knows.
+    - ``device``: ``cpu`` or ``cuda``; ``max_faces``: bound of the mesh.
+    - ``samples``: sets of synthesised views; the shape is their mean, the confidence tells their
+      spread. ``views``: in each set.
+    - ``resolution``: voxels along the longest side of the mesh's volume.
+    - ``elevation``: how the camera's elevation is found where neither gravity nor a plane tells.
+    """
+
+    max_faces: int = 20_000
+    weights: str = 'small'
+    device: str = 'cpu'
+    samples: int = 1
+    views: int = 8
+    resolution: int = 96
+    elevation: ElevationSettings = field(default_factory=ElevationSettings)
+    _model: Any = field(default=None, repr=False, compare=False)
+
+    def load(self) -> None:
+        """
+        Load the networks.
+
+        Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``, ``BAD_REQUEST`` for a
+        device that is not there.
+        """
+        if self._model is not None:
+            return
+        from lift3d_ros.weights import store
+
+        # Where they are is known sooner than torch is imported.
+        folder = store.find(self.weights)
+        store.check(folder)
+        import torch
+
+        from lift3d_ros.surface.small_model import SmallReconstructor
+
+        if self.device == 'cuda' and not torch.cuda.is_available():
+            raise LiftError(
+                ErrorCode.BAD_REQUEST, 'No CUDA device is available; choose the device cpu.'
+            )
+        self._model = SmallReconstructor(folder, self.device, self.samples)
+
+    def unload(self) -> None:
+        """Free what ``load`` took."""
+        self._model = None
+
+    def lift(self, view: ObjectView, rng: np.random.Generator, progress: Progress) -> Shape:
+        """
+        Return the shape of the object in the view.
+
+        Raises ``LiftError``: ``NO_DEPTH_IN_MASK``, ``ELEVATION_UNKNOWN``, ``NO_SURFACE``,
+        ``CANCELLED``, ``TIMEOUT``.
+        """
+        from lift3d_ros.surface.small_model import view_plan
+
+        with progress.stage('observe', 0.05):
+            seen = observe(view)
+            support = find_support(seen, view.frame.gravity, rng)
+            seen = reconcile(seen, support)
+        with progress.stage('elevation', 0.1):
+            view, elevation = self._upright(view, support)
+            canonical = canonical_frame(view, elevation.degrees)
+        observed = self._model.observe(
+            view, canonical, elevation.source != 'estimated', progress
+        )
+        poses = view_plan(self.views)
+        pictures = None
+        if self.views:
+            pictures = self._model.synthesize(observed, poses, int(rng.integers(2**31)), progress)
+        solid = self._model.field(observed, (), pictures, poses, progress)
+        with progress.stage('mesh', 0.85):
+            vertices, faces, voxel = self._mesh(solid, seen, support, canonical)
+        with progress.stage('colour', 1.0):
+            at = transform(canonical.canonical_from_camera, vertices)
+            colors, measured = paint(
+                seen, [], vertices, 1.5 * voxel, solid.color_at(at)
+            )
+            confidence = _confidence(solid, Mesh(vertices, faces, colors), canonical, measured)
+            if view.truncated:
+                # What lies beyond the border of the image was in no picture that was learned.
+                confidence = np.where(measured, confidence, np.float32(0.6) * confidence)
+        return _place(
+            Mesh(vertices, faces, colors), canonical, elevation, confidence, measured, voxel
+        )
+
+    def _upright(
+        self, view: ObjectView, support: Support
+    ) -> tuple[ObjectView, Elevation]:
+        """Return the view with the vertical that gravity or the plane tells, and its elevation."""
+        source = support.source
+        if source == 'assumed':
+            return view, find_elevation(view, self.elevation, self._model.learned_elevation, None)
+        told = replace(view, frame=replace(view.frame, gravity=-support.up))
+        degrees = told.elevation()
+        assert degrees is not None, 'the vertical is known'
+        return told, Elevation(degrees, 1.0, source, source)
+
+    def _mesh(
+        self,
+        solid: SolidField,
+        seen: Observation,
+        support: Support,
+        canonical: CanonicalFrame,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32], float]:
+        """Return vertices in the optical frame, faces, and the voxel's edge, metres."""
+        T = canonical.T_camera_object
+        corners = solid.bounds(_LEAST)
+        assert corners is not None, 'the networks see a solid'
+        low, high = (canonical.scale * corner for corner in corners)
+        points = seen.points()
+        if len(points):
+            local = transform(invert(T), points)
+            low, high = np.minimum(low, local.min(axis=0)), np.maximum(high, local.max(axis=0))
+        size = float((high - low).max())
+        voxel = size / self.resolution
+        low, high = low - 2.0 * voxel, high + 2.0 * voxel
+        band = 2.0 * solid.voxel * canonical.scale
+
+        def evaluate(local: Array) -> NDArray[np.float32]:
+            camera = transform(T, local)
+            believed = solid.probability_at(local / canonical.scale)
+            # Near one half a probability falls from 0.8 to 0.2 over about a voxel and a half.
+            guess = np.float32(band) * np.clip(2.0 * believed - 1.0, -1.0, 1.0)
+            return constrain(seen, support, camera, guess, SKIN * size)
+
+        values = sample_refined(evaluate, low, high, voxel)
+        # Less than a voxel of blur takes the steps out of the intersections' edges.
+        values = ndimage.gaussian_filter(values, 0.7, mode='nearest')
+        vertices, faces = extract_surface(values, low, voxel, self.max_faces)
+        return transform(T, vertices).astype(np.float32), faces, voxel
+
+
+def _confidence(
+    solid: SolidField,
+    mesh: Mesh,
+    canonical: CanonicalFrame,
+    observed: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """
+    Return how probably each vertex lies within 1 % of the diagonal of the true surface, (n,).
+
+    The surface is between two places on a normal if one is inside and the other is not: the
+    probability of that is what the field falls by from one to the other.
+    """
+    vertices = transform(canonical.canonical_from_camera, mesh.vertices)
+    normals = mesh.vertex_normals().astype(np.float64) @ canonical.T_camera_object[:3, :3]
+    reach = 0.01 * float(np.linalg.norm(np.ptp(vertices, axis=0)))
+
+    def fall(distance: float) -> Floats:
+        inside = solid.probability_at(vertices - distance * normals)
+        outside = solid.probability_at(vertices + distance * normals)
+        return np.clip(inside - outside, 0.0, 1.0)
+
+    # The grid is coarser than 1 %: what falls over a voxel to each side is shared out.
+    wide = max(reach, solid.voxel)
+    guessed = fall(wide) * (reach / wide)
+    return np.where(observed, np.float32(OBSERVED), guessed).astype(np.float32)
+
+
+def _place(
+    mesh: Mesh,
+    canonical: CanonicalFrame,
+    elevation: Elevation,
+    confidence: NDArray[np.float32],
+    observed: NDArray[np.bool_],
+    voxel: float,
+) -> Shape:
+    """Return the shape with its object frame, from the mesh in the optical frame."""
+    axes = canonical.T_camera_object
+    local = transform(invert(axes), mesh.vertices)
+    low, high = local.min(axis=0), local.max(axis=0)
+    T_camera_object = axes @ rigid(np.eye(3), 0.5 * (low + high))
+    size = high - low
+    # The far side is a guess: the centre is as unsure as a share of the depth of the guess.
+    guessed = 0.15 * size[0] * float(1.0 - observed.mean())
+    stddev = np.array([np.hypot(guessed, voxel), voxel, voxel])
+    R = T_camera_object[:3, :3]
+    tilt = np.radians(max(elevation.stddev, 1.0))
+    covariance = np.zeros((6, 6))
+    covariance[:3, :3] = R @ np.diag(stddev**2) @ R.T
+    covariance[3:, 3:] = R @ np.diag([tilt**2, tilt**2, np.radians(10.0) ** 2]) @ R.T
+    return Shape(
+        mesh=mesh.transformed(invert(T_camera_object)),
+        T_camera_object=T_camera_object,
+        pose_covariance=covariance,
+        confidence=confidence,
+        observed=observed,
+        scale_source='depth' if canonical.metric else 'unknown',
+        scale_stddev=float(stddev[0] / size.max()) if canonical.metric else 1.0,
+        elevation=canonical.elevation,
+        elevation_source=elevation.source,
+        method='one2345',
+    )
