@@ -34,6 +34,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from lift3d_ros.methods.published import REACH
 from lift3d_ros.methods.published import SCHEDULES
@@ -53,6 +55,27 @@ _DISTANCES = 2**19
 _VERTICES = 10_000
 
 
+class _Counter(TorchDispatchMode):
+    """
+    Counts the floating-point operations of convolutions and matrix products.
+
+    By torch's own formulas; its own counter cannot be used around ``autograd.grad``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0.0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func._overloadpacket)
+        if count is not None:
+            self.flops += count(*args, **(kwargs or {}), out_val=result)
+        return result
+
+
 class _Stages:
     """Time and work of stages, one after the other."""
 
@@ -63,15 +86,13 @@ class _Stages:
 
     def run(self, name: str, function: Callable[[], Any], macs: float | None = None) -> Any:
         """Run a stage once; ``macs`` are its multiply-adds where torch does not count them."""
-        from torch.utils.flop_counter import FlopCounterMode
-
         _wait(self._device)
         start, busy = time.perf_counter(), time.process_time()
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        with torch.no_grad(), _Counter() as counter:
             result = function()
         _wait(self._device)
         clock, busy = time.perf_counter() - start, time.process_time() - busy
-        work = counter.get_total_flops() / 2.0 if macs is None else macs
+        work = counter.flops / 2.0 if macs is None else macs
         self.clock += clock
         self.rows.append(
             (name, f'{clock:.2f} s, busy {busy:.2f} s, {work / 1e9:.1f} G multiply-adds, peak '
