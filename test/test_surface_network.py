@@ -23,6 +23,7 @@ from zero123_helpers import IMAGE
 from zero123_helpers import make_components
 from zero123_helpers import one_thread  # noqa: F401
 
+from lift3d_ros.bench.full_size_surface import measure_surface
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import crop_object
@@ -821,6 +822,17 @@ def test_other_families_and_schedules_are_refused(tiny, network):
     stable = Zero123(make_components('stable_zero123', 3))
     assert code(PublishedOne2345, stable, network) is ErrorCode.BAD_REQUEST
     assert code(PublishedOne2345, tiny.zero, network, 'slow') is ErrorCode.BAD_REQUEST
+
+
+def test_the_cost_of_the_full_size_is_told():
+    rows = dict(measure_surface('cpu', 4, 32, 12, 200, 40))
+    for stage in ('feature pyramid', 'cost volume', 'regularisation', 'colours of 40 vertices'):
+        assert float(rows[stage].split(' s, busy')[0]) >= 0.0
+        assert float(rows[stage].split('busy ')[1].split(' s')[0]) >= 0.0
+    # Of 4 pictures of 32 x 32: 3 x 8 x 9 for the first layer alone, at every pixel.
+    work = float(rows['feature pyramid'].split(', ')[2].split(' ')[0])
+    assert work == pytest.approx(18.0 * 4 / 32 * (32 / 256) ** 2, abs=0.06)
+    assert {'surface of faithful', 'surface of fast', 'peak memory'} <= set(rows)
 
 
 def test_the_faithful_schedule_takes_the_published_steps(tiny):

@@ -72,9 +72,9 @@ def sample_near_surface(distance: Distance, resolution: int) -> NDArray[np.float
     Return the distance on the same grid, computed only where the surface can be.
 
     A grid of every fourth point is computed first. A cube of it is refined where its corners
-    differ in sign or one is nearer to the surface than the cube's diagonal, and so are the cubes
-    around it; elsewhere the values are interpolated. A part that is thinner than a cube and whose
-    distance is not one (a field that grows faster than 1 per unit) can be missed.
+    differ in sign or one is nearer to the surface than the cube's diagonal; elsewhere the values
+    are interpolated. A point of the surface is within half a diagonal of a corner, so that nothing
+    is missed of a field that grows by less than 2 per unit; a distance grows by 1.
     """
     if (resolution - 1) % _COARSE:
         raise ValueError(f'the resolution {resolution} is not 1 more than a multiple of {_COARSE}')
@@ -83,13 +83,12 @@ def sample_near_surface(distance: Distance, resolution: int) -> NDArray[np.float
     cubes = torch.from_numpy(coarse)[None, None]
     low = -torch.nn.functional.max_pool3d(-cubes, 2, stride=1)
     high = torch.nn.functional.max_pool3d(cubes, 2, stride=1)
-    near = ((low < diagonal) & (high > -diagonal)).float()
-    near = torch.nn.functional.max_pool3d(near, 3, stride=1, padding=1)
+    near = (low < diagonal) & (high > -diagonal)
     field = torch.nn.functional.interpolate(
         cubes, size=(resolution,) * 3, mode='trilinear', align_corners=True)[0, 0]
     # The points of a cube with its upper faces; a point of two cubes is computed if one asks.
     marked = torch.zeros((resolution,) * 3, dtype=torch.bool)
-    inner = near[0, 0].bool()
+    inner = near[0, 0]
     for axis in range(3):
         inner = inner.repeat_interleave(_COARSE, dim=axis)
     marked[:-1, :-1, :-1] = inner
