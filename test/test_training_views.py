@@ -17,8 +17,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 import torch
 
 from lift3d_ros.cli import main
@@ -26,8 +28,9 @@ from lift3d_ros.scene import write_scene
 from lift3d_ros.tabletop import make_scene
 from lift3d_ros.tabletop import TableSettings
 from lift3d_ros.training.procedural import procedural_object
-from lift3d_ros.training.views import read_settings
+from lift3d_ros.training.runs import read_settings
 from lift3d_ros.training.views import ViewTraining
+from lift3d_ros.weights.store import find
 from lift3d_ros.weights.store import problems
 
 SETTINGS = """
@@ -83,10 +86,32 @@ def test_a_run_leaves_weights_that_make_views_and_goes_on_where_it_was(data, tmp
     assert again[-1]['minutes'] > curve[-1]['minutes']
 
 
+def test_a_run_may_begin_with_weights_that_there_are(data, tmp_path):
+    settings, out = tmp_path / 'settings.yaml', tmp_path / 'run'
+    settings.write_text(SETTINGS.replace('minutes: 0.03', 'rate: 0.0, minutes: 0.01'))
+    assert main([
+        'train', 'views', '--data', str(data), '--out', str(out), '--settings', str(settings),
+        '--from', 'small',
+    ]) == 0
+    for part in ('coarse', 'unet', 'elevation'):
+        before = load_file(find('small') / part / 'model.safetensors')
+        after = load_file(out / 'weights' / part / 'model.safetensors')
+        assert set(before) == set(after)
+        # At a rate of nothing only the running statistics of the norms move.
+        learned = [k for k in before if 'running' not in k and 'num_batches' not in k]
+        assert all(torch.allclose(before[k], after[k], rtol=1e-3) for k in learned)
+
+
+def test_weights_of_the_views_are_for_the_surface(data, tmp_path, capsys):
+    words = ['train', 'views', '--data', str(data), '--out', str(tmp_path), '--weights', 'small']
+    assert main(words) == 2
+    assert '--from' in capsys.readouterr().err
+
+
 def test_settings_name_what_they_change_and_nothing_else(tmp_path):
     path = tmp_path / 'settings.yaml'
     path.write_text('coarse: {rate: 0.0002}\nsamples: {elevation_on_table: [10, 20]}\n')
-    settings = read_settings(path)
+    settings = read_settings(path, ViewTraining())
     assert settings.coarse.rate == 0.0002 and settings.denoiser == ViewTraining().denoiser
     assert settings.samples.elevation_on_table == (10, 20)
 
@@ -107,10 +132,8 @@ def test_settings_that_are_none_are_refused(data, tmp_path, capsys, text, word):
 
 
 def test_the_settings_in_config_are_the_defaults():
-    from pathlib import Path
-
     path = Path(__file__).parent.parent / 'config' / 'train_views.yaml'
-    assert read_settings(path) == ViewTraining()
+    assert read_settings(path, ViewTraining()) == ViewTraining()
 
 
 def test_minutes_that_are_none_are_refused(data, tmp_path):

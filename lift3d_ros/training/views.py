@@ -25,10 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
-from dataclasses import fields
 from dataclasses import replace
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +33,6 @@ import numpy as np
 from safetensors.torch import load_file
 import torch
 
-from lift3d_ros.errors import ErrorCode
-from lift3d_ros.errors import LiftError
-from lift3d_ros.objects import find_objects
 from lift3d_ros.training.coarse import CoarseTask
 from lift3d_ros.training.denoiser import DenoiserModel
 from lift3d_ros.training.denoiser import DenoiserTask
@@ -47,56 +41,33 @@ from lift3d_ros.training.elevation import ElevationTask
 from lift3d_ros.training.loop import LoopSettings
 from lift3d_ros.training.loop import train
 from lift3d_ros.training.pool import Pool
-from lift3d_ros.training.pool import Renderers
-from lift3d_ros.training.samples import SampleSettings
+from lift3d_ros.training.runs import refuse_second_run
+from lift3d_ros.training.runs import RunSettings
+from lift3d_ros.training.runs import samples_of
+from lift3d_ros.training.runs import shortened
+from lift3d_ros.training.runs import write_manifest
 from lift3d_ros.views.coarse import CoarseNet
+from lift3d_ros.views.components import Zero123Components
 from lift3d_ros.views.elevation_net import ElevationNet
 from lift3d_ros.views.elevation_net import write_elevation
 from lift3d_ros.views.small import make_components
+from lift3d_ros.views.small import read_small
 from lift3d_ros.views.small import write_small
 
 
 @dataclass(frozen=True)
-class ViewTraining:
+class ViewTraining(RunSettings):
     """
-    A training run; a settings file holds these by their names.
+    A training run of the view weights, beyond what every run has.
 
-    - ``samples``: what is learned from; ``coarse``, ``denoiser``, ``elevation``: how the three
-      runs go, with the minutes of each; ``pictures``: samples that the last one learns from.
-    - ``capacity``: samples in the pool; ``first``: how many are rendered before learning begins;
-      ``renderers``: processes that render while it goes on.
-    - ``evaluation``: samples of the eval split; ``threads``: of the networks, 0 = all cores.
-    - ``seed``: of weights and of the order of the samples.
+    - ``coarse``, ``denoiser``, ``elevation``: how the three runs go, with the minutes of each;
+      ``pictures``: samples that the last one learns from.
     """
 
-    samples: SampleSettings = SampleSettings()
     coarse: LoopSettings = LoopSettings(minutes=60.0, rate=8e-4)
     denoiser: LoopSettings = LoopSettings(minutes=25.0, rate=6e-4)
     elevation: LoopSettings = LoopSettings(minutes=15.0, batch=64, rate=2e-3)
     pictures: int = 5_000
-    capacity: int = 60_000
-    first: int = 4_000
-    renderers: int = 1
-    evaluation: int = 160
-    threads: int = 0
-    seed: int = 0
-
-
-def read_settings(path: Path) -> ViewTraining:
-    """
-    Return the settings of a YAML file; what it does not name keeps its default.
-
-    Raises ``LiftError(BAD_REQUEST)`` for a file that is not one, and for names it does not know.
-    """
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise LiftError(
-            ErrorCode.BAD_REQUEST, f'{path} cannot be read as YAML ({error}).'
-        ) from error
-    return _fill(ViewTraining(), content, path)
 
 
 def train_views(
@@ -104,6 +75,7 @@ def train_views(
     out: Path,
     settings: ViewTraining,
     *,
+    start: Path | None = None,
     minutes: float | None = None,
     resume: bool = False,
     report: Callable[[str], None] = print,
@@ -111,58 +83,33 @@ def train_views(
     """
     Train the small view weights on the train split of ``data``; return their folder.
 
-    ``minutes`` for all together replaces those of the settings, in the same proportion. Without
-    ``resume`` an output folder that holds checkpoints is refused with ``LiftError(BAD_REQUEST)``,
-    as is a folder of data without scans.
+    They begin as the weights in the folder ``start``, without it from nothing. ``minutes`` for
+    all together replaces those of the settings, in the same proportion. Raises ``LiftError``:
+    ``BAD_REQUEST`` without ``resume`` for an output folder that holds checkpoints, and for a
+    folder of data without scans; ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT`` for ``start``.
     """
-    checkpoints = [out / name / 'last.pt' for name in ('coarse', 'denoiser', 'elevation')]
-    if not resume and any(path.exists() for path in checkpoints):
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
-            f'{out} holds a run already; go on with it by --resume, or choose another folder.',
-        )
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    refuse_second_run(out, ('coarse', 'denoiser', 'elevation'), resume)
     total = sum(part.minutes for part in (settings.coarse, settings.denoiser, settings.elevation))
     share = 1.0 if minutes is None else minutes / total
     torch.manual_seed(settings.seed)
-    splits = {entry.split for entry in find_objects(data)}
-    scans = find_objects(data, 'train' if 'train' in splits else None)
-    others = find_objects(data, 'eval') if 'eval' in splits else scans
-    unseen = replace(
-        settings.samples, scans=1.0, varied=False, occluded=0.0, noisy_masks=0.0, table=1.0,
-        gravity=1.0, depth=0.5,
-    )
-    evaluation = Pool(out / 'pool_eval')
-    report(f'{len(scans)} scans to learn from, {len(others)} to judge by')
-    evaluation.fill(range(settings.evaluation), others, unseen)
-    evaluation.refresh()
-    judged = [evaluation.read(index) for index in range(settings.evaluation)]
-    pool = Pool(out / 'pool')
-    pool.fill(range(settings.first), scans, settings.samples)
-    renderers = Renderers(
-        out / 'pool', scans, settings.samples, settings.renderers, settings.capacity
-    )
-    try:
+    coarse, components, network = _networks(start)
+    with samples_of(data, out, settings, report) as (pool, judged):
         rng = np.random.default_rng(settings.seed)
-        coarse = CoarseNet()
         report('the coarse network')
         train(
             coarse, CoarseTask(judged, settings.seed), pool.batches(settings.coarse.batch, rng),
-            out / 'coarse', _shortened(settings.coarse, share), resume, report,
+            out / 'coarse', shortened(settings.coarse, share), resume, report,
         )
         coarse.load_state_dict(load_file(out / 'coarse' / 'best.safetensors'))
-        model = DenoiserModel(coarse, make_components(coarse.config.features))
+        model = DenoiserModel(coarse, components)
         report('the denoiser')
         train(
             model, DenoiserTask(judged, seed=settings.seed),
             pool.batches(settings.denoiser.batch, rng), out / 'denoiser',
-            _shortened(settings.denoiser, share), resume, report,
+            shortened(settings.denoiser, share), resume, report,
         )
         report('the elevation of the camera')
-        network = _train_elevation(pool, judged, out, settings, share, resume, report)
-    finally:
-        renderers.stop()
+        _train_elevation(network, pool, judged, out, settings, share, resume, report)
     model.load_state_dict(load_file(out / 'denoiser' / 'best.safetensors'))
     weights = out / 'weights'
     write_small(weights, model.coarse, model.components)
@@ -172,7 +119,22 @@ def train_views(
     return weights
 
 
+def _networks(start: Path | None) -> tuple[CoarseNet, Zero123Components, ElevationNet]:
+    """Return the networks of a folder, or new ones, ready to learn."""
+    if start is None:
+        coarse = CoarseNet()
+        return coarse, make_components(coarse.config.features), ElevationNet()
+    coarse, components, elevation = read_small(start)
+    network = ElevationNet() if elevation is None else elevation
+    for part in (
+        coarse, components.unet, components.image_encoder, components.cc_projection, network,
+    ):
+        part.requires_grad_(True).train()
+    return coarse, components, network
+
+
 def _train_elevation(
+    network: ElevationNet,
     pool: Pool,
     judged: Sequence[dict[str, Any]],
     out: Path,
@@ -180,64 +142,18 @@ def _train_elevation(
     share: float,
     resume: bool,
     report: Callable[[str], None],
-) -> ElevationNet:
+) -> None:
     """Train the elevation network and make its stated deviations true of the unseen objects."""
-    network, task = ElevationNet(), ElevationTask(judged)
+    task = ElevationTask(judged)
     rng = np.random.default_rng(settings.seed)
     batches = ElevationData.read(pool, settings.pictures).batches(
         settings.elevation.batch, rng, network.config.size
     )
     train(
-        network, task, batches, out / 'elevation', _shortened(settings.elevation, share), resume,
+        network, task, batches, out / 'elevation', shortened(settings.elevation, share), resume,
         report,
     )
     network.load_state_dict(load_file(out / 'elevation' / 'best.safetensors'))
     network.eval()
     factor = network.config.stddev_factor * task.evaluate(network)['factor']
     network.config = replace(network.config, stddev_factor=factor)
-    return network
-
-
-def write_manifest(folder: Path) -> None:
-    """Write ``manifest.json`` with the size and the SHA-256 of each file of a folder."""
-    files = {}
-    for path in sorted(folder.rglob('*')):
-        if path.is_file() and path.name != 'manifest.json':
-            content = path.read_bytes()
-            files[path.relative_to(folder).as_posix()] = {
-                'sha256': hashlib.sha256(content).hexdigest(), 'bytes': len(content),
-            }
-    (folder / 'manifest.json').write_text(
-        json.dumps({'name': 'small', 'family': 'small', 'files': files}, indent=1) + '\n'
-    )
-
-
-def _shortened(settings: LoopSettings, share: float) -> LoopSettings:
-    return replace(settings, minutes=settings.minutes * share)
-
-
-def _fill(settings: Any, content: Any, path: Path) -> Any:
-    """Return a dataclass with the entries of a mapping put in, nested ones too."""
-    known = {entry.name: entry for entry in fields(settings)}
-    if not isinstance(content, dict) or not set(content) <= set(known):
-        wrong = sorted(set(content) - set(known)) if isinstance(content, dict) else [content]
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
-            f'{path} has {", ".join(map(repr, wrong))}; settings are {", ".join(known)}.',
-        )
-    changes = {}
-    for name, value in content.items():
-        old = getattr(settings, name)
-        if hasattr(old, '__dataclass_fields__'):
-            changes[name] = _fill(old, value, path)
-        elif isinstance(old, tuple):
-            changes[name] = tuple(value)
-        else:
-            try:
-                changes[name] = type(old)(value)
-            except (TypeError, ValueError) as error:
-                raise LiftError(
-                    ErrorCode.BAD_REQUEST, f'{path}: {name} is {value!r}, which is no '
-                    f'{type(old).__name__}.',
-                ) from error
-    return replace(settings, **changes)

@@ -1,0 +1,101 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The training run of the small surface network, over view weights that stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+import shutil
+
+import numpy as np
+from safetensors.torch import load_file
+import torch
+
+from lift3d_ros.surface.small_network import read_surface
+from lift3d_ros.surface.small_network import SurfaceNet
+from lift3d_ros.surface.small_network import write_surface
+from lift3d_ros.training.loop import LoopSettings
+from lift3d_ros.training.loop import train
+from lift3d_ros.training.runs import refuse_second_run
+from lift3d_ros.training.runs import RunSettings
+from lift3d_ros.training.runs import samples_of
+from lift3d_ros.training.runs import shortened
+from lift3d_ros.training.runs import write_manifest
+from lift3d_ros.training.surface import SurfaceTask
+from lift3d_ros.views.models import SmallModel
+
+_NAME = 'surface'
+
+
+@dataclass(frozen=True)
+class SurfaceTraining(RunSettings):
+    """
+    A training run of the surface network, beyond what every run has.
+
+    - ``surface``: how the run goes.
+    """
+
+    surface: LoopSettings = LoopSettings(minutes=90.0, batch=4)
+
+
+def train_surface(
+    data: Path,
+    out: Path,
+    settings: SurfaceTraining,
+    views: Path,
+    *,
+    start: Path | None = None,
+    minutes: float | None = None,
+    resume: bool = False,
+    report: Callable[[str], None] = print,
+) -> Path:
+    """
+    Train the surface network on the train split of ``data``; return the folder of the weights.
+
+    ``views`` is the folder of the small weights whose coarse volumes and views it learns from;
+    the result is a copy of them with the network in it. The network begins as that of the folder
+    ``start``, without it from nothing. ``minutes`` replaces those of the settings. Raises
+    ``LiftError``: ``BAD_REQUEST`` without ``resume`` for an output folder that holds checkpoints,
+    and for a folder of data without scans; ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
+    """
+    refuse_second_run(out, (_NAME,), resume)
+    model = SmallModel(views, 'cuda' if torch.cuda.is_available() else 'cpu', None)
+    torch.manual_seed(settings.seed)
+    network = SurfaceNet()
+    if start is not None:
+        network = read_surface(start / _NAME).train().requires_grad_(True)
+    share = 1.0 if minutes is None else minutes / settings.surface.minutes
+    with samples_of(data, out, settings, report) as (pool, judged):
+        rng = np.random.default_rng(settings.seed)
+        report('the surface network')
+        train(
+            network, SurfaceTask(model, judged, settings.seed),
+            pool.batches(settings.surface.batch, rng), out / _NAME,
+            shortened(settings.surface, share), resume, report,
+        )
+    network.load_state_dict(load_file(out / _NAME / 'best.safetensors'))
+    weights = out / 'weights'
+    # Beside the old ones first: they may be the very view weights that are copied.
+    partial = out / 'weights.part'
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(views, partial, ignore=shutil.ignore_patterns(_NAME, 'manifest.json'))
+    write_surface(partial / _NAME, network)
+    write_manifest(partial)
+    shutil.rmtree(weights, ignore_errors=True)
+    partial.rename(weights)
+    report(f'the weights are in {weights}')
+    return weights
