@@ -17,7 +17,7 @@ From a frame and a mask to the whole shape of the object.
 
 The way is ``frame, mask -> crop_object -> ObjectView -> method -> Shape``::
 
-    lifter = Lifter('geometric')
+    lifter = Lifter()
     shape = lifter.lift(frame, mask)
     shape.mesh_in_camera().export(Path('mug.glb'))
 
@@ -28,6 +28,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+import gc
+from typing import Any
 from typing import Protocol
 
 import numpy as np
@@ -66,6 +68,9 @@ METHODS: dict[str, Callable[..., Method]] = {
 
 DEFAULT_METHOD = 'geometric'
 
+#: The methods that have networks: they take weights and a device, and draw samples.
+LEARNED = ('one2345',)
+
 #: Where a lift may be computed.
 DEVICES = ('cpu', 'cuda')
 
@@ -88,10 +93,12 @@ class Lifter:
         """
         Choose the method; nothing is loaded yet.
 
-        ``max_faces`` bounds every mesh, ``device`` is one of ``DEVICES``. ``weights`` and
-        ``samples`` are a learned method's, see ``One2345``; None leaves the method's own. Raises
-        ``LiftError(BAD_REQUEST)`` for an unknown method, a bound that no closed mesh can keep, or
-        what the method cannot use.
+        ``max_faces`` bounds every mesh, ``device`` is one of ``DEVICES``. ``weights``, a name or a
+        folder that ``lift3d weights`` knows, and ``samples``, up to ``MAX_SAMPLES``, are for the
+        methods in ``LEARNED``; None leaves the method's own.
+
+        Raises ``LiftError(BAD_REQUEST)`` for an unknown method, a bound that no closed mesh can
+        keep, and what the method cannot use.
         """
         if method not in METHODS:
             raise LiftError(
@@ -102,37 +109,63 @@ class Lifter:
             raise LiftError(
                 ErrorCode.BAD_REQUEST, f'max_faces is {max_faces}; it must be at least 100.'
             )
-        asked = {'device': device, 'weights': weights, 'samples': samples}
-        chosen = {name: value for name, value in asked.items() if value is not None}
-        if METHODS[method] is Geometric:
-            if device != 'cpu':
-                raise LiftError(
-                    ErrorCode.BAD_REQUEST,
-                    f'The method "{method}" runs on the CPU alone, not on "{device}"; choose the '
-                    'device cpu.',
-                )
-            # It has neither weights nor anything to draw.
-            chosen = {}
-        if samples is not None and not 1 <= samples <= MAX_SAMPLES:
-            raise LiftError(
-                ErrorCode.BAD_REQUEST, f'{samples} samples were asked for; ask for 1 to '
-                f'{MAX_SAMPLES}.',
-            )
         if device not in DEVICES:
             raise LiftError(
                 ErrorCode.BAD_REQUEST,
                 f'There is no device "{device}"; choose one of {", ".join(DEVICES)}.',
             )
+        if samples is not None and not 1 <= samples <= MAX_SAMPLES:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                f'{samples} samples were asked for; ask for 1 to {MAX_SAMPLES}.',
+            )
+        chosen: dict[str, Any] = {}
+        if method in LEARNED:
+            asked = {'device': device, 'weights': weights, 'samples': samples}
+            chosen = {name: value for name, value in asked.items() if value is not None}
+        else:
+            _refuse_networks(method, device, weights, samples)
         self.name = method
+        self._device = device
         self._method = METHODS[method](max_faces=max_faces, **chosen)
 
+    def check(self) -> None:
+        """
+        Look for what ``load`` needs, which takes no time and imports no network.
+
+        Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
+        """
+        weights = getattr(self._method, 'weights', None)
+        if weights is None:
+            return
+        from lift3d_ros.weights import store
+
+        folder = store.find(weights)
+        store.check(folder)
+        if not (folder / 'surface').is_dir():
+            raise LiftError(
+                ErrorCode.WEIGHTS_MISSING,
+                f'The weights in {folder} make views and no surface; bring weights that have a '
+                'folder surface/, or choose the method geometric.',
+            )
+
     def load(self) -> None:
-        """Load what the method needs; ``lift`` does it by itself where it was not done."""
+        """
+        Load what the method needs; ``lift`` does it by itself where it was not done.
+
+        Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``, ``BAD_REQUEST`` for a
+        device that is not there.
+        """
         self._method.load()
 
     def unload(self) -> None:
-        """Free what ``load`` took."""
+        """Free what ``load`` took, on the device too."""
         self._method.unload()
+        gc.collect()
+        if self._device == 'cuda':
+            import torch
+
+            torch.cuda.empty_cache()
 
     def lift(
         self,
@@ -166,3 +199,27 @@ class Lifter:
             ) from error
         run.check('done', 1.0)
         return replace(shape, method=self.name, seconds={**run.seconds, 'total': run.total})
+
+
+def _refuse_networks(
+    method: str, device: str, weights: str | None, samples: int | None
+) -> None:
+    """Raise ``LiftError(BAD_REQUEST)`` for what a method without networks cannot use."""
+    if device != 'cpu':
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'The method "{method}" runs on the CPU alone, not on "{device}"; choose the device '
+            'cpu.',
+        )
+    networks = f'choose a method that has networks: {", ".join(LEARNED)}.'
+    if weights is not None:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'The method "{method}" has no weights; leave "{weights}" out, or {networks}',
+        )
+    if samples not in (None, 1):
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'The method "{method}" draws no samples, let alone {samples}; ask for 1, or '
+            f'{networks}',
+        )

@@ -62,13 +62,13 @@ def can() -> TableScene:
 @pytest.fixture(scope='module')
 def lifted(can: TableScene) -> Shape:
     """Return the lifted can."""
-    return Lifter().lift(can.frame, can.mask)
+    return Lifter('geometric').lift(can.frame, can.mask)
 
 
 def code_of(frame: Frame, mask: np.ndarray) -> ErrorCode:
     """Return the code of the error that a lift raises."""
     with pytest.raises(LiftError) as caught:
-        Lifter().lift(frame, mask)
+        Lifter('geometric').lift(frame, mask)
     assert len(caught.value.message) > 20
     return caught.value.code
 
@@ -79,7 +79,7 @@ def code_of(frame: Frame, mask: np.ndarray) -> ErrorCode:
 @pytest.mark.parametrize('seed', [1, 2, 3])
 def test_whole_shape_and_its_size_come_from_one_side(mesh: Mesh, iou: float, seed: int) -> None:
     scene = make_scene(mesh, seed)
-    shape = Lifter().lift(scene.frame, scene.mask)
+    shape = Lifter('geometric').lift(scene.frame, scene.mask)
     truth, found = scene.mesh_in_camera(), shape.mesh_in_camera()
     assert volume_iou(found, truth) > iou
     diagonal = float(np.linalg.norm(np.ptp(mesh.vertices, axis=0)))
@@ -90,7 +90,7 @@ def test_whole_shape_and_its_size_come_from_one_side(mesh: Mesh, iou: float, see
 @pytest.mark.parametrize('seed', range(4))
 def test_observed_surface_agrees_with_the_measured_depth(seed: int) -> None:
     scene = make_scene(CAN, 20 + seed)
-    shape = Lifter().lift(scene.frame, scene.mask)
+    shape = Lifter('geometric').lift(scene.frame, scene.mask)
     observed = shape.mesh_in_camera().vertices[shape.observed]
     to_truth = distances(observed, sample_surface(scene.mesh_in_camera(), 40_000)).accuracy
     # The sensor's own noise grows with the square of the distance, 1 mm at 0.7 m.
@@ -131,20 +131,20 @@ def test_elevation_is_that_of_the_camera(can: TableScene, lifted: Shape) -> None
 
 
 def test_support_plane_tells_the_vertical_without_gravity(can: TableScene) -> None:
-    shape = Lifter().lift(replace(can.frame, gravity=None), can.mask)
+    shape = Lifter('geometric').lift(replace(can.frame, gravity=None), can.mask)
     assert shape.elevation_source == 'plane'
     assert shape.elevation == pytest.approx(can.elevation, abs=3.0)
 
 
 def test_vertical_is_assumed_and_said_so_where_nothing_tells_it(can: TableScene) -> None:
     alone = np.where(can.mask, can.frame.depth, np.float32(0.0))
-    shape = Lifter().lift(replace(can.frame, gravity=None, depth=alone), can.mask)
+    shape = Lifter('geometric').lift(replace(can.frame, gravity=None, depth=alone), can.mask)
     assert shape.elevation_source == 'assumed'
 
 
 def test_without_depth_the_scale_is_unknown_and_the_confidence_low(lifted: Shape) -> None:
     scene = make_scene(CAN, 3, TableSettings(elevation=(10.0, 25.0)))
-    shape = Lifter().lift(replace(scene.frame, depth=None), scene.mask)
+    shape = Lifter('geometric').lift(replace(scene.frame, depth=None), scene.mask)
     assert shape.scale_source == 'unknown'
     assert not shape.observed.any()
     assert shape.overall_confidence < 0.5 * lifted.overall_confidence
@@ -162,7 +162,7 @@ def test_observed_vertices_are_more_confident_than_guessed_ones(lifted: Shape) -
 
 def test_colors_come_from_the_image() -> None:
     scene = make_scene(CAN, 5)
-    shape = Lifter().lift(scene.frame, scene.mask)
+    shape = Lifter('geometric').lift(scene.frame, scene.mask)
     red, green, blue = shape.mesh.colors.astype(float).mean(axis=0)
     assert red > 1.8 * green
     assert red > 1.8 * blue
@@ -170,14 +170,14 @@ def test_colors_come_from_the_image() -> None:
 
 def test_flat_object_is_closed_and_flat() -> None:
     scene = make_scene(PLATE, 7)
-    shape = Lifter().lift(scene.frame, scene.mask)
+    shape = Lifter('geometric').lift(scene.frame, scene.mask)
     assert shape.mesh.is_watertight()
     assert shape.size[2] < 0.05
 
 
 def test_rough_mask_does_not_change_the_size_much(can: TableScene) -> None:
-    exact = Lifter().lift(can.frame, can.mask)
-    rough = Lifter().lift(can.frame, can.detection)
+    exact = Lifter('geometric').lift(can.frame, can.mask)
+    rough = Lifter('geometric').lift(can.frame, can.detection)
     np.testing.assert_allclose(rough.size, exact.size, rtol=0.2)
 
 
@@ -185,19 +185,19 @@ def test_occluder_in_front_is_not_carved_out() -> None:
     occluder = colored(trimesh.creation.box((0.03, 0.03, 0.08)))
     scene = make_scene(CARTON, 11, occluder=occluder)
     assert scene.occlusion > 0.05
-    shape = Lifter().lift(scene.frame, scene.mask)
+    shape = Lifter('geometric').lift(scene.frame, scene.mask)
     assert volume_iou(shape.mesh_in_camera(), scene.mesh_in_camera()) > 0.45
 
 
 def test_same_seed_gives_the_same_mesh(can: TableScene, lifted: Shape) -> None:
-    again = Lifter().lift(can.frame, can.mask)
+    again = Lifter('geometric').lift(can.frame, can.mask)
     np.testing.assert_array_equal(again.mesh.vertices, lifted.mesh.vertices)
     np.testing.assert_array_equal(again.confidence, lifted.confidence)
 
 
 def test_stages_are_timed_and_reported_in_order(can: TableScene) -> None:
     reports: list[tuple[str, float]] = []
-    shape = Lifter().lift(
+    shape = Lifter('geometric').lift(
         can.frame, can.mask, progress=lambda stage, done: reports.append((stage, done))
     )
     fractions = [done for _, done in reports]
@@ -211,7 +211,7 @@ def test_stages_are_timed_and_reported_in_order(can: TableScene) -> None:
 def test_cancelling_in_the_middle_ends_the_lift(can: TableScene) -> None:
     seen: list[str] = []
     with pytest.raises(LiftError) as caught:
-        Lifter().lift(
+        Lifter('geometric').lift(
             can.frame,
             can.mask,
             progress=lambda stage, done: seen.append(stage),
@@ -223,7 +223,7 @@ def test_cancelling_in_the_middle_ends_the_lift(can: TableScene) -> None:
 
 def test_deadline_in_the_past_ends_the_lift(can: TableScene) -> None:
     with pytest.raises(LiftError) as caught:
-        Lifter().lift(can.frame, can.mask, deadline=time.monotonic() - 1.0)
+        Lifter('geometric').lift(can.frame, can.mask, deadline=time.monotonic() - 1.0)
     assert caught.value.code is ErrorCode.TIMEOUT
 
 
@@ -264,7 +264,7 @@ def test_depth_without_readings_in_the_mask(can: TableScene, value: float) -> No
 def test_depth_in_another_unit_is_named_as_such(can: TableScene, factor: float) -> None:
     frame = replace(can.frame, depth=can.frame.depth * np.float32(factor))
     with pytest.raises(LiftError, match='unit') as caught:
-        Lifter().lift(frame, can.mask)
+        Lifter('geometric').lift(frame, can.mask)
     assert caught.value.code is ErrorCode.NO_DEPTH_IN_MASK
 
 
@@ -277,7 +277,7 @@ def test_object_cut_by_the_border_is_lifted_with_less_confidence(can: TableScene
     frame = Frame(
         can.frame.image[:, cut:], camera, can.frame.depth[:, cut:], can.frame.gravity
     )
-    shape = Lifter().lift(frame, can.mask[:, cut:])
+    shape = Lifter('geometric').lift(frame, can.mask[:, cut:])
     assert shape.mesh.is_watertight()
     guessed = shape.confidence[~shape.observed]
     assert guessed.mean() < 0.5
@@ -290,7 +290,7 @@ def test_very_large_image_is_worked_on_at_bounded_size() -> None:
     bulge = np.sqrt(np.maximum(900.0**2 - (u - 2000.0) ** 2 - (v - 1500.0) ** 2, 0.0)) / 3000.0
     depth = np.where(mask, 1.0 - bulge, 1.6).astype(np.float32)
     frame = Frame(np.full((3000, 4000, 3), 90, np.uint8), camera, depth)
-    shape = Lifter().lift(frame, mask)
+    shape = Lifter('geometric').lift(frame, mask)
     assert shape.size[1] == pytest.approx(0.6, rel=0.15)
 
 
@@ -301,7 +301,7 @@ HEIGHTS = {'6dofgraspnet_mustard': 0.191, '6dofgraspnet_cheezit': 0.19}
 @pytest.mark.parametrize('name', HEIGHTS)
 def test_real_frame_has_the_height_of_the_object(shared_data, name: str) -> None:
     frame, mask = read_scene(shared_data / 'rgbd' / name)
-    shape = Lifter().lift(frame, mask)
+    shape = Lifter('geometric').lift(frame, mask)
     assert shape.mesh.is_watertight()
     assert shape.size[2] == pytest.approx(HEIGHTS[name], rel=0.06)
 
@@ -311,6 +311,6 @@ def test_every_real_frame_gives_a_closed_mesh_of_plausible_size(shared_data) -> 
     assert folders
     for folder in folders:
         frame, mask = read_scene(folder)
-        shape = Lifter().lift(frame, mask)
+        shape = Lifter('geometric').lift(frame, mask)
         assert shape.mesh.is_watertight()
         assert 0.05 < shape.size.max() < 0.3

@@ -31,6 +31,7 @@ from lift3d_ros.bench.prediction import Prediction
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import Frame
+from lift3d_ros.lifter import LEARNED
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.lifter import METHODS
 
@@ -40,9 +41,18 @@ class MethodContender:
 
     needs_depth = False
 
-    def __init__(self, name: str, timeout: float) -> None:
-        """Choose the method and the seconds after which a lift is given up."""
-        self._lifter = Lifter(name)
+    def __init__(
+        self, name: str, timeout: float, weights: str | None = None, samples: int | None = None
+    ) -> None:
+        """
+        Choose the method and the seconds after which a lift is given up.
+
+        ``weights`` and ``samples`` are for a method with networks, any other does without.
+        """
+        learned = name in LEARNED
+        self._lifter = Lifter(
+            name, weights=weights if learned else None, samples=samples if learned else None
+        )
         self._timeout = timeout
 
     def predict(self, frame: Frame, mask: NDArray[np.bool_], seed: int) -> Prediction:
@@ -78,15 +88,22 @@ def check_names(chosen: Sequence[str]) -> None:
             )
 
 
-def make_contender(name: str, mean_shape: Path, timeout: float) -> Contender:
+def make_contender(
+    name: str,
+    mean_shape: Path,
+    timeout: float,
+    weights: str | None = None,
+    samples: int | None = None,
+) -> Contender:
     """
     Return the contender of a name.
 
     ``mean_shape`` is the file that the baseline ``mean`` reads, ``timeout`` the seconds after
-    which a lift is given up. Raises ``LiftError`` where what the contender needs is not there.
+    which a lift is given up, ``weights`` and ``samples`` those of methods with networks. Raises
+    ``LiftError`` where what the contender needs is not there.
     """
     if name == MeanShape.name:
         return MeanShape.read(mean_shape)
     if name in BASELINES:
         return BASELINES[name]()
-    return MethodContender(name, timeout)
+    return MethodContender(name, timeout, weights, samples)

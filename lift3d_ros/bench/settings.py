@@ -28,6 +28,8 @@ from lift3d_ros.bench.tracks import MASKS
 from lift3d_ros.bench.tracks import TRACKS
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.lifter import LEARNED
+from lift3d_ros.lifter import Lifter
 from lift3d_ros.objects import ObjectEntry
 
 #: The contender that is the scan itself: what the grasp planner can reach at best.
@@ -46,6 +48,7 @@ class Settings:
     - ``mask``: ``exact`` or ``noisy``; ``occluded``: another object stands in front.
     - ``views``: scenes of each object; ``seed``: of scenes and methods.
     - ``grasp``: plan and try grasps too; ``timeout``: seconds after which a lift is given up.
+    - ``weights``, ``samples``: of the methods with networks, as ``Lifter`` takes them.
     """
 
     contenders: tuple[str, ...]
@@ -56,6 +59,8 @@ class Settings:
     grasp: bool = False
     seed: int = 0
     timeout: float = 600.0
+    weights: str = 'small'
+    samples: int = 1
 
     def __post_init__(self) -> None:
         """Refuse what does not exist; raises ``LiftError(BAD_REQUEST)``."""
@@ -73,6 +78,10 @@ class Settings:
             )
         if self.views < 1:
             raise LiftError(ErrorCode.BAD_REQUEST, f'{self.views} views show nothing.')
+        for name in self.contenders:
+            if name in LEARNED:
+                # What no lift could do shall not become a table of failures.
+                Lifter(name, weights=self.weights, samples=self.samples).check()
 
     def identity(self) -> dict[str, Any]:
         """Return what all rows of one folder of results must share to be comparable."""
@@ -81,6 +90,8 @@ class Settings:
             'occluded': self.occluded,
             'grasp': self.grasp,
             'seed': self.seed,
+            'weights': self.weights,
+            'samples': self.samples,
         }
 
 

@@ -156,8 +156,9 @@ class Worker:
 
     def _predict(self, name: str, frame: Frame, view: View) -> Prediction:
         if name not in self._contenders:
+            settings = self._settings
             self._contenders[name] = make_contender(
-                name, self._out / MEAN_SHAPE, self._settings.timeout
+                name, self._out / MEAN_SHAPE, settings.timeout, settings.weights, settings.samples
             )
         start = time.monotonic()
         prediction = self._contenders[name].predict(frame, view.mask, self._settings.seed)

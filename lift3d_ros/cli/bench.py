@@ -65,9 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument(
         '--weights', default='small', metavar='NAME|PATH',
-        help='of the synthesised views, as `lift3d weights list` names them, or a folder '
-        '(default: small)'
+        help='of the methods with networks, with --views of the synthesised views, as `lift3d '
+        'weights list` names them, or a folder (default: small)'
     )
+    what.add_argument(
+        '--samples', type=_positive, default=1, metavar='K',
+        help='of the methods with networks: sets of views for each shape (default: 1)')
     what.add_argument(
         '--sampler', default='fast', choices=('fast', 'faithful'),
         help='of the synthesised views (default: fast)')
@@ -153,6 +156,8 @@ def run(options: argparse.Namespace) -> int:
         grasp=options.grasp,
         seed=options.seed,
         timeout=options.timeout,
+        weights=options.weights,
+        samples=options.samples,
     )
     failed = run_bench(
         settings,

@@ -49,7 +49,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='DIR',
         help='folder for NAME.ply, in the optical frame of the camera in metres, and NAME.json',
     )
-    parser.add_argument('--method', help='one of those that `lift3d methods` lists')
+    parser.add_argument(
+        '--method',
+        metavar='NAME',
+        help='one of those that `lift3d methods` lists (default: the one that it marks)',
+    )
+    parser.add_argument(
+        '--weights',
+        metavar='NAME|PATH',
+        help='of a method with networks, as `lift3d weights list` names them, or a folder '
+        '(default: small)',
+    )
+    parser.add_argument(
+        '--samples',
+        type=int,
+        metavar='K',
+        help='of a method with networks: sets of views to draw; the mesh is that of their mean, '
+        'the confidence tells their spread (default: 1)',
+    )
     scenes.add_seed(parser, 'mesh')
     parser.add_argument(
         '--device', choices=('cpu', 'cuda'), default='cpu', help='where to compute (default: cpu)'
@@ -66,15 +83,23 @@ def run(options: argparse.Namespace) -> int:
     """
     Lift every scene; return 0 if all succeeded, else 1.
 
-    Raises ``LiftError`` for an unknown method, a device that is not there, two scenes of one name
-    and an output folder that cannot be made.
+    Raises ``LiftError`` for an unknown method, what it cannot use, weights that are not there or
+    broken, a device that is not there, two scenes of one name and an output folder that cannot be
+    made.
     """
     named = scenes.named(options.scenes)
     from lift3d_ros.lifter import DEFAULT_METHOD
     from lift3d_ros.lifter import Lifter
     from lift3d_ros.scene import read_scene
 
-    lifter = Lifter(options.method or DEFAULT_METHOD, device=options.device)
+    lifter = Lifter(
+        options.method or DEFAULT_METHOD,
+        device=options.device,
+        weights=options.weights,
+        samples=options.samples,
+    )
+    # Missing weights are the fault of the command line, not of a scene.
+    lifter.load()
 
     def mesh_path(name: str) -> Path:
         return Path(options.out / f'{name}.{options.format}')

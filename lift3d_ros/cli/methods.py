@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print each method with the first line of its description."""
     from lift3d_ros.lifter import DEFAULT_METHOD
+    from lift3d_ros.lifter import LEARNED
     from lift3d_ros.lifter import METHODS
 
     width = max(map(len, METHODS))
@@ -33,4 +34,8 @@ def run(options: argparse.Namespace) -> int:
         text = (method.__doc__ or '').strip().splitlines()
         mark = ' (default)' if name == DEFAULT_METHOD else ''
         print(f'{name:<{width}}  {text[0] if text else ""}{mark}')
+    print(
+        f'\n--weights NAME|PATH and --samples K of `lift3d lift` are for {", ".join(LEARNED)}; '
+        '`lift3d weights list` shows what there is.'
+    )
     return 0

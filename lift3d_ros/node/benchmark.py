@@ -47,6 +47,7 @@ from rclpy.qos import DurabilityPolicy
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 
+from lift3d_ros.lifter import DEFAULT_METHOD
 from lift3d_ros.msg import LiftedObjectArray
 from lift3d_ros.node import memory
 from lift3d_ros.node.background import BackgroundNode
@@ -66,7 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--frames', type=int, default=20, help='single frames to measure')
     parser.add_argument('--width', type=int, default=1920, help='of the single frames, pixels')
     parser.add_argument('--height', type=int, default=1080, help='of the single frames, pixels')
-    parser.add_argument('--method', default='geometric', help='method to lift with')
+    parser.add_argument(
+        '--method', default=DEFAULT_METHOD, help='method to lift with (default: %(default)s)'
+    )
     parser.add_argument(
         '--continuous', type=float, default=0.0, metavar='SECONDS',
         help='then publish 640 x 480 at 30 Hz for so long',

@@ -184,7 +184,7 @@ class LiftNode(LifecycleNode):
     # --- lifecycle ------------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Check the parameters and the method."""
+        """Check the parameters, and that the method has its weights."""
         return self._transition(self._configure, 'inactive')
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -234,7 +234,7 @@ class LiftNode(LifecycleNode):
 
     def _configure(self) -> None:
         settings = self._settings
-        Lifter(settings.method, settings.max_faces, settings.device)
+        _lifters(settings).make(settings.method).check()
         if settings.target_frame or settings.gravity_frame:
             if not transforms.is_available():
                 raise LiftError(ErrorCode.NO_TRANSFORM, transforms.MISSING)
@@ -267,7 +267,7 @@ class LiftNode(LifecycleNode):
 
     def _activate(self) -> None:
         settings = self._settings
-        lifters = Lifters(settings.max_faces, settings.device)
+        lifters = _lifters(settings)
         self._warm_up(lifters.get(settings.method))
         overrides = [
             parameter
@@ -396,7 +396,7 @@ class LiftNode(LifecycleNode):
         settings = self._settings
         # An unknown method shall not wait in the queue to hear so.
         method = request.method or settings.method
-        Lifter(method, settings.max_faces, settings.device)
+        _lifters(settings).make(method)
         query = Query(request.selector, method, request.seed or settings.seed)
 
         def work(observation: Observation, job: Job, lifters: Lifters) -> Outcome:
@@ -585,6 +585,10 @@ class _Feedback:
                 object_count=count,
             )
         )
+
+
+def _lifters(settings: parameters.Settings) -> Lifters:
+    return Lifters(settings.max_faces, settings.device, settings.weights, settings.samples)
 
 
 def _say_nothing(stage: str, fraction: float, name: str, index: int, count: int) -> None:

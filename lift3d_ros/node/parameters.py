@@ -29,6 +29,7 @@ from rclpy.parameter import Parameter
 
 from lift3d_ros.lifter import DEFAULT_METHOD
 from lift3d_ros.lifter import DEVICES
+from lift3d_ros.lifter import MAX_SAMPLES
 from lift3d_ros.lifter import METHODS
 from lift3d_ros.views.faces import RING
 
@@ -89,6 +90,18 @@ SPECS: dict[str, Spec] = {
     ),
     'device': Spec(
         'cpu', 'Where the method computes; not every method can use cuda.', choices=DEVICES
+    ),
+    'weights': Spec(
+        'small',
+        'Weights of a method with networks, as `lift3d weights list` names them, or a folder; '
+        'other methods do without.',
+    ),
+    'samples': Spec(
+        1,
+        'Sets of views that a method with networks draws for one shape, which is their mean; its '
+        'confidence tells their spread.',
+        1,
+        MAX_SAMPLES,
     ),
     'max_faces': Spec(20_000, 'Triangles of a mesh, at most.', 100, 500_000),
     'seed': Spec(
@@ -246,6 +259,8 @@ class Settings:
     mode: str
     method: str
     device: str
+    weights: str
+    samples: int
     max_faces: int
     seed: int
     timeout: float

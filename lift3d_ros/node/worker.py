@@ -24,6 +24,7 @@ from typing import Any
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.lifter import LEARNED
 from lift3d_ros.lifter import Lifter
 
 #: Seconds between two looks of a waiting request at whether it was cancelled.
@@ -33,16 +34,32 @@ _POLL = 0.02
 class Lifters:
     """The lifters of a worker, by method, made when first needed."""
 
-    def __init__(self, max_faces: int, device: str) -> None:
-        """Bound every mesh to ``max_faces``, and compute on ``device``."""
+    def __init__(
+        self,
+        max_faces: int,
+        device: str,
+        weights: str | None = None,
+        samples: int | None = None,
+    ) -> None:
+        """
+        Bound every mesh to ``max_faces``, and compute on ``device``.
+
+        ``weights`` and ``samples`` are for methods with networks, the others do without.
+        """
         self._max_faces = max_faces
         self._device = device
+        self._networks: dict[str, Any] = {'weights': weights, 'samples': samples}
         self._lifters: dict[str, Lifter] = {}
+
+    def make(self, method: str) -> Lifter:
+        """Return a new lifter of a method, not loaded; raises ``LiftError(BAD_REQUEST)``."""
+        networks = self._networks if method in LEARNED else {}
+        return Lifter(method, self._max_faces, self._device, **networks)
 
     def get(self, method: str) -> Lifter:
         """Return the lifter of a method, loaded; raises ``LiftError``."""
         if method not in self._lifters:
-            lifter = Lifter(method, self._max_faces, self._device)
+            lifter = self.make(method)
             lifter.load()
             self._lifters[method] = lifter
         return self._lifters[method]
