@@ -75,6 +75,14 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope='session')
+def learned_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of untrained small weights, with which the learned method makes a mesh."""
+    import view_helpers
+
+    return view_helpers.learned_weights(tmp_path_factory.mktemp('weights') / 'learned')
+
+
 @pytest.fixture(scope='session', autouse=True)
 def ros_domain() -> Iterator[int]:
     """Give this run, and the processes that it starts, a ROS domain on this machine alone."""

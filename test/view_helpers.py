@@ -25,3 +25,26 @@ def random_weights(folder: Path) -> Path:
 
     write_random(folder)
     return folder
+
+
+def learned_weights(folder: Path) -> Path:
+    """
+    Write untrained small weights with a surface network into a folder; return it.
+
+    The network takes nearly everything for solid, so that what the camera measured alone carves
+    the shape: of the right size in front, deep behind.
+    """
+    import torch
+
+    from lift3d_ros.surface.small_network import SurfaceNet
+    from lift3d_ros.surface.small_network import write_surface
+
+    random_weights(folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = SurfaceNet()
+        # The views shall matter a little.
+        torch.nn.init.normal_(network.logit.weight, std=0.02)
+        torch.nn.init.constant_(network.logit.bias, 4.0)
+        write_surface(folder / 'surface', network)
+    return folder

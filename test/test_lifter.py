@@ -1,0 +1,214 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What every method has in common behind ``Lifter``, and the learned one by untrained weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import shutil
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import view_helpers
+
+from lift3d_ros.cli.demo import DEMO_SCENE
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.lifter import DEFAULT_METHOD
+from lift3d_ros.lifter import LEARNED
+from lift3d_ros.lifter import Lifter
+from lift3d_ros.lifter import MAX_SAMPLES
+from lift3d_ros.lifter import METHODS
+from lift3d_ros.scene import read_scene
+from lift3d_ros.shape import Shape
+
+METHOD = 'one2345'
+
+
+@pytest.fixture(scope='module')
+def scene():
+    return read_scene(DEMO_SCENE)
+
+
+@pytest.fixture(scope='module')
+def lifter(learned_weights: Path) -> Lifter:
+    return Lifter(METHOD, weights=str(learned_weights))
+
+
+@pytest.fixture(scope='module')
+def shape(lifter: Lifter, scene) -> Shape:
+    return lifter.lift(*scene, seed=1)
+
+
+# What is asked for
+
+
+def test_the_default_is_one_of_the_methods():
+    assert Lifter().name == DEFAULT_METHOD
+    assert DEFAULT_METHOD in METHODS
+    assert set(LEARNED) < set(METHODS)
+
+
+@pytest.mark.parametrize(('method', 'options', 'words'), [
+    ('geometric', {'weights': 'small'}, ('has no weights', METHOD)),
+    ('geometric', {'samples': 2}, ('draws no samples', METHOD)),
+    ('geometric', {'device': 'cuda'}, ('CPU alone',)),
+    (METHOD, {'samples': 0}, ('0 samples', f'1 to {MAX_SAMPLES}')),
+    (METHOD, {'samples': MAX_SAMPLES + 1}, (f'1 to {MAX_SAMPLES}',)),
+    (METHOD, {'device': 'abacus'}, ('cpu, cuda',)),
+    (METHOD, {'max_faces': 7}, ('at least 100',)),
+])
+def test_what_a_method_cannot_use_is_refused_with_what_it_can(method, options, words):
+    with pytest.raises(LiftError) as caught:
+        Lifter(method, **options)
+    assert caught.value.code is ErrorCode.BAD_REQUEST
+    for word in words:
+        assert word in caught.value.message
+
+
+def test_one_sample_and_no_weights_suit_every_method():
+    for method in METHODS:
+        Lifter(method, samples=1, weights=None)
+
+
+# Weights
+
+
+def test_check_finds_no_fault_with_whole_weights(lifter):
+    lifter.check()
+    Lifter('geometric').check()
+
+
+@pytest.mark.parametrize('step', [Lifter.check, Lifter.load])
+def test_weights_that_are_not_there_are_missing(step):
+    with pytest.raises(LiftError, match='lift3d weights list') as caught:
+        step(Lifter(METHOD, weights='no-such-weights'))
+    assert caught.value.code is ErrorCode.WEIGHTS_MISSING
+
+
+@pytest.mark.parametrize('step', [Lifter.check, Lifter.load])
+def test_weights_that_make_views_alone_are_refused(step, tmp_path):
+    folder = view_helpers.random_weights(tmp_path / 'views')
+    with pytest.raises(LiftError, match='surface') as caught:
+        step(Lifter(METHOD, weights=str(folder)))
+    assert caught.value.code is ErrorCode.WEIGHTS_MISSING
+
+
+def test_a_file_that_was_cut_short_is_corrupt(learned_weights, tmp_path):
+    folder = tmp_path / 'cut'
+    shutil.copytree(learned_weights, folder)
+    file = folder / 'surface' / 'model.safetensors'
+    file.write_bytes(file.read_bytes()[:-1000])
+    with pytest.raises(LiftError, match='surface') as caught:
+        Lifter(METHOD, weights=str(folder)).load()
+    assert caught.value.code is ErrorCode.WEIGHTS_CORRUPT
+
+
+def test_no_network_is_imported_before_it_is_needed(learned_weights):
+    code = (
+        'import sys\n'
+        'from lift3d_ros.lifter import Lifter\n'
+        f'lifter = Lifter({METHOD!r}, weights={str(learned_weights)!r})\n'
+        'lifter.check()\n'
+        'assert not {"torch", "diffusers", "transformers"} & set(sys.modules)\n'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True, timeout=100)
+
+
+# Lifting
+
+
+def test_the_learned_method_makes_a_closed_coloured_metric_mesh(shape, scene):
+    frame, mask = scene
+    assert shape.method == METHOD
+    assert shape.mesh.is_watertight()
+    assert shape.mesh.volume() > 0.0
+    assert len(shape.confidence) == len(shape.observed) == len(shape.mesh.vertices)
+    assert 0.0 <= shape.confidence.min() < shape.confidence.max() <= 1.0
+    assert (shape.scale_source, shape.elevation_source) == ('depth', 'gravity')
+    # Whatever the network believes, the mesh keeps to the mask and to the depth.
+    vertices = shape.mesh_in_camera().vertices
+    u, v, _ = frame.camera.project(vertices)
+    rows, columns = np.nonzero(mask)
+    assert (u.min(), u.max()) == pytest.approx((columns.min(), columns.max()), abs=15)
+    assert (v.min(), v.max()) == pytest.approx((rows.min(), rows.max()), abs=15)
+    depth = frame.depth[mask & (frame.depth > 0.0)]
+    assert vertices[:, 2].min() == pytest.approx(depth.min(), abs=0.01)
+
+
+def test_it_tells_its_stages_and_their_time(shape):
+    stages = [name for name in shape.seconds if name != 'total']
+    assert stages[0] == 'crop'
+    assert {'volume', 'denoise', 'surface', 'mesh', 'colour'} < set(stages)
+    assert sum(shape.seconds[s] for s in stages) <= shape.seconds['total'] + 1e-3
+
+
+def test_the_same_seed_gives_the_same_shape_also_after_other_lifts(lifter, shape, scene):
+    other = lifter.lift(*scene, seed=2)
+    again = lifter.lift(*scene, seed=1)
+    np.testing.assert_array_equal(again.mesh.vertices, shape.mesh.vertices)
+    np.testing.assert_array_equal(again.confidence, shape.confidence)
+    assert (
+        len(other.confidence) != len(shape.confidence)
+        or (other.confidence != shape.confidence).any()
+    )
+
+
+def test_several_samples_make_one_shape(learned_weights, scene, shape):
+    mean = Lifter(METHOD, weights=str(learned_weights), samples=2).lift(*scene, seed=1)
+    assert mean.mesh.is_watertight()
+    np.testing.assert_allclose(mean.size, shape.size, rtol=0.2)
+
+
+@pytest.mark.parametrize('stage', ['observe', 'volume', 'denoise', 'surface'])
+def test_cancelled_it_ends_before_the_next_stage(lifter, scene, stage):
+    seen: list[str] = []
+    with pytest.raises(LiftError) as caught:
+        lifter.lift(
+            *scene,
+            progress=lambda stage, done: seen.append(stage),
+            cancelled=lambda: stage in seen,
+        )
+    assert caught.value.code is ErrorCode.CANCELLED
+    assert seen[-1] == stage
+
+
+def test_the_deadline_ends_it_between_stages(lifter, scene, monkeypatch):
+    seen: list[str] = []
+
+    def now() -> float:
+        # From the denoiser on it is an hour later.
+        return time.monotonic() + (3600.0 if 'denoise' in seen else 0.0)
+
+    monkeypatch.setattr('lift3d_ros.progress.time', SimpleNamespace(monotonic=now))
+    with pytest.raises(LiftError) as caught:
+        lifter.lift(
+            *scene,
+            progress=lambda stage, done: seen.append(stage),
+            deadline=time.monotonic() + 1800.0,
+        )
+    assert caught.value.code is ErrorCode.TIMEOUT
+    assert 'denoise' in seen
+    assert 'surface' not in seen
+
+
+def test_unloaded_it_loads_again_by_itself(lifter, shape, scene):
+    lifter.unload()
+    again = lifter.lift(*scene, seed=1)
+    np.testing.assert_array_equal(again.mesh.vertices, shape.mesh.vertices)
