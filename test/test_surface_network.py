@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
+import weights_helpers
 from zero123_helpers import IMAGE
 from zero123_helpers import make_components
 from zero123_helpers import one_thread  # noqa: F401
@@ -66,6 +67,7 @@ from lift3d_ros.views.plan import pose
 from lift3d_ros.views.plan import second_stage
 from lift3d_ros.views.sampling import SamplerSettings
 from lift3d_ros.views.zero123 import Zero123
+from lift3d_ros.weights import store
 from lift3d_ros.weights.tables import one2345_shapes
 
 _ = one_thread
@@ -816,6 +818,22 @@ def test_no_gravity_and_no_matches_is_an_error(tiny):
         tiny.zero, tiny.network, tiny.schedule, ElevationSettings(assumed=0.0), IMAGE, 16)
     surface = allowed.reconstruct(object_view(False), np.random.default_rng(1), Progress())
     assert surface.elevation.source == 'assumed' and surface.first_plan[4].elevation == 30.0
+
+
+def test_published_files_are_loaded_and_missing_ones_named(tmp_path, monkeypatch):
+    monkeypatch.setenv(store.ENVIRONMENT, str(tmp_path / 'store'))
+    torch.save(random_checkpoint(), tmp_path / 'ckpt_215000.pth')
+    views = weights_helpers.write_ldm(
+        tmp_path / 'zero123-xl.ckpt', weights_helpers.ldm_state(weights_helpers.networks()))
+    surface = tmp_path / 'ckpt_215000.pth'
+    loaded = PublishedOne2345.load(views, surface, schedule='faithful')
+    assert loaded.zero.family == 'zero123' and loaded.zero.dtype == torch.float32
+    assert (loaded.size, loaded.voxels) == (256, 96)
+    assert code(PublishedOne2345.load, surface=surface) is ErrorCode.WEIGHTS_MISSING
+    assert code(PublishedOne2345.load, views) is ErrorCode.WEIGHTS_MISSING
+    # Either file in the place of the other.
+    assert code(PublishedOne2345.load, views, views) is ErrorCode.WEIGHTS_CORRUPT
+    assert code(PublishedOne2345.load, surface, surface) is ErrorCode.WEIGHTS_CORRUPT
 
 
 def test_other_families_and_schedules_are_refused(tiny, network):

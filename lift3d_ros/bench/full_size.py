@@ -199,14 +199,14 @@ def measure(
         (f'rate of a matrix product{per}', f'{max(matmul) / 1e12:.3f} TFLOP/s'),
         ('share of that rate', f'{100.0 * rate / max(matmul):.0f} %'),
         ('peak memory', f'{peak_memory(device) / 2**30:.2f} GiB'),
-        *_roads(components.scheduler, sum(seconds) / steps, encode.clock, decode.clock),
+        *_roads(components.scheduler, 2.0 * macs / rate, encode.busy, decode.busy),
     ]
 
 
 def _roads(
     scheduler: Any, step: float, encode: float, decode: float
 ) -> list[tuple[str, str]]:
-    """Return the view-steps of One-2-3-45's schedules, and what their views take at this rate."""
+    """Return the view-steps of One-2-3-45's schedules, and the busy time of their views."""
     rows = []
     for name, schedule in SCHEDULES.items():
         first = view_steps(schedule.first, scheduler)
@@ -216,7 +216,7 @@ def _roads(
         seconds = steps * step + 9 * encode + 40 * decode
         rows.append((
             f'views of One-2-3-45, {name}',
-            f'8 x {first} + 32 x {second} = {steps} view-steps; {seconds:.0f} s at the mean rate'))
+            f'8 x {first} + 32 x {second} = {steps} view-steps, busy {seconds:.0f} s'))
     return rows
 
 

@@ -21,7 +21,8 @@ For example::
     python -m lift3d_ros.bench.full_size --part surface
 
 Multiply-adds are those of convolutions and matrix products, and for the cost volume four for each
-sample and two for the sums; seconds are on the clock, busy ones those of the processor.
+sample and two for the sums. Seconds are on the clock; busy ones are those of the processor, which
+other work on the machine stretches less, and on a device those on the clock.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class _Stages:
     def __init__(self, device: str) -> None:
         self._device = device
         self.rows: list[tuple[str, str]] = []
-        self.clock = 0.0
+        self.busy = 0.0
 
     def run(self, name: str, function: Callable[[], Any], macs: float | None = None) -> Any:
         """Run a stage once; ``macs`` are its multiply-adds where torch does not count them."""
@@ -91,9 +92,10 @@ class _Stages:
         with torch.no_grad(), _Counter() as counter:
             result = function()
         _wait(self._device)
-        clock, busy = time.perf_counter() - start, time.process_time() - busy
+        clock = time.perf_counter() - start
+        busy = clock if self._device == 'cuda' else time.process_time() - busy
         work = counter.flops / 2.0 if macs is None else macs
-        self.clock += clock
+        self.busy += busy
         self.rows.append(
             (name, f'{clock:.2f} s, busy {busy:.2f} s, {work / 1e9:.1f} G multiply-adds, peak '
              f'{peak_memory(self._device) / 2**30:.2f} GiB'))
@@ -132,10 +134,9 @@ def measure_surface(
     scene = SurfaceScene(network, frame, images, maps, projections, volume, seen)
     points = torch.rand(
         (distances, 3), generator=torch.Generator().manual_seed(1)) * 2.0 - 1.0
-    start = time.perf_counter()
+    others = stages.busy
     stages.run(f'distance at {distances} points', lambda: scene.distance(points))
-    each = (time.perf_counter() - start) / distances
-    stages.clock -= each * distances
+    each = (stages.busy - others) / distances
     on = torch.nn.functional.normalize(points[:vertices] - 0.5, dim=1) * 0.3
     stages.run(f'colours of {vertices} vertices', lambda: scene.colors(on))
 
@@ -153,9 +154,10 @@ def measure_surface(
         ('peak memory', f'{peak_memory(device) / 2**30:.2f} GiB'),
     ]
     for name in SCHEDULES:
+        took = asked[name] * each
         rows.append((
             f'surface of {name}',
-            f'{stages.clock + asked[name] * each:.1f} s, of them {asked[name] * each:.1f} s for '
+            f'busy {stages.busy - each * distances + took:.1f} s, of them {took:.1f} s for '
             f'{asked[name] / 1e6:.2f} M distances'))
     return rows
 

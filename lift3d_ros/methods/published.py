@@ -197,13 +197,14 @@ class PublishedOne2345:
         schedule: str | Schedule = 'fast',
         elevation: ElevationSettings | None = None,
         max_faces: int = 20_000,
+        compiled: bool = False,
     ) -> PublishedOne2345:
         """
         Load the published weights: names of ``lift3d weights list``, or paths.
 
-        Faithful views are computed in float16 on CUDA and in float32 on the CPU; with ``fast`` in
-        bfloat16 where the device has it, and compiled on CUDA (32 views take hundreds of calls of
-        one shape).
+        Faithful views are computed in float16 on CUDA and in float32 on the CPU, others in
+        bfloat16 where the device has it. ``compiled`` lets torch compile the denoiser on CUDA,
+        which takes minutes at the first view and needs a compiler; on the CPU it does nothing.
 
         Raises ``LiftError``: WEIGHTS_MISSING, WEIGHTS_CORRUPT, BAD_REQUEST for a device that is
         not there.
@@ -225,7 +226,7 @@ class PublishedOne2345:
         components = load_zero123(views, dtype=dtype, device=device)
         rows = 64 if device == 'cuda' else 16
         zero = Zero123(components, device=device, dtype=dtype, max_batch=rows)
-        if quick and device == 'cuda':
+        if compiled and device == 'cuda':
             components.unet.compile(dynamic=True)
         return cls(zero, network, schedule, elevation or ElevationSettings(), max_faces=max_faces)
 
