@@ -38,7 +38,7 @@ SETTINGS = """
 samples: {targets: 2}
 surface: {minutes: 0.02, batch: 1, warmup: 1}
 first: 2
-evaluation: 2
+evaluation: 1
 renderers: 0
 threads: 1
 """

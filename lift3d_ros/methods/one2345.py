@@ -22,6 +22,7 @@ what it measured has the last word.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
@@ -42,6 +43,8 @@ from lift3d_ros.geometry import transform
 from lift3d_ros.progress import Progress
 from lift3d_ros.shape import Mesh
 from lift3d_ros.shape import Shape
+from lift3d_ros.surface.agreement import silhouette_agreement
+from lift3d_ros.surface.agreement import trust
 from lift3d_ros.surface.carving import constrain
 from lift3d_ros.surface.cleaning import observe
 from lift3d_ros.surface.cleaning import reconcile
@@ -66,6 +69,10 @@ SKIN = 0.03
 #: Probability from which on a place is looked at when the mesh's box is fitted.
 _LEAST = 0.25
 
+#: Gives pictures (n, h, h, 4), uint8 RGBA on white through the lens of Zero-1-to-3, and their
+#: poses (n, 4, 4), optical frames in the canonical frame that it is told.
+ViewSource = Callable[[CanonicalFrame], tuple[NDArray[np.uint8], Array]]
+
 
 @dataclass
 class One2345:
@@ -75,7 +82,8 @@ class One2345:
     - ``weights``: ``small``, or the name or the folder of weights that ``lift3d weights`` knows.
     - ``device``: ``cpu`` or ``cuda``; ``max_faces``: bound of the mesh.
     - ``samples``: sets of synthesised views; the shape is their mean, the confidence tells their
-      spread. ``views``: in each set.
+      spread. ``views``: in each set; ``coarse``: they are renderings of the coarse volume, and
+      the denoiser makes none.
     - ``resolution``: voxels along the longest side of the mesh's volume.
     - ``elevation``: how the camera's elevation is found where neither gravity nor a plane tells.
     """
@@ -85,6 +93,7 @@ class One2345:
     device: str = 'cpu'
     samples: int = 1
     views: int = 8
+    coarse: bool = False
     resolution: int = 96
     elevation: ElevationSettings = field(default_factory=ElevationSettings)
     _model: Any = field(default=None, repr=False, compare=False)
@@ -124,6 +133,25 @@ class One2345:
         Raises ``LiftError``: ``NO_DEPTH_IN_MASK``, ``ELEVATION_UNKNOWN``, ``NO_SURFACE``,
         ``CANCELLED``, ``TIMEOUT``.
         """
+        return self.lift_with(view, None, rng, progress)
+
+    def lift_with(
+        self,
+        view: ObjectView,
+        given: ViewSource | None,
+        rng: np.random.Generator,
+        progress: Progress,
+    ) -> Shape:
+        """
+        Return the shape of the object in the view, from views that are ``given``.
+
+        They take the place of the synthesised ones; None is ``lift``. Where the solid that the
+        networks believe and the views contradict each other, because a view shows something else
+        or its pose is wrong, the confidence in what no camera measured falls: it is multiplied by
+        ``trust(silhouette_agreement(...))``, which is 1 for the agreement that is usual.
+
+        Raises ``LiftError`` as ``lift``, and ``BAD_REQUEST`` for views of another form.
+        """
         from lift3d_ros.surface.small_model import view_plan
 
         with progress.stage('observe', 0.05):
@@ -136,10 +164,14 @@ class One2345:
         observed = self._model.observe(
             view, canonical, elevation.source != 'estimated', progress
         )
-        poses = view_plan(self.views)
-        pictures = None
-        if self.views:
-            pictures = self._model.synthesize(observed, poses, int(rng.integers(2**31)), progress)
+        poses, pictures = view_plan(self.views), None
+        if given is not None:
+            one, poses = given(canonical)
+            pictures = one[None]
+        elif self.views:
+            pictures = self._model.synthesize(
+                observed, poses, int(rng.integers(2**31)), self.coarse, progress
+            )
         solid = self._model.field(observed, (), pictures, poses, progress)
         with progress.stage('mesh', 0.85):
             vertices, faces, voxel = self._mesh(solid, seen, support, canonical)
@@ -149,6 +181,9 @@ class One2345:
                 seen, [], vertices, 1.5 * voxel, solid.color_at(at)
             )
             confidence = _confidence(solid, Mesh(vertices, faces, colors), canonical, measured)
+            if pictures is not None:
+                factor = trust(silhouette_agreement(solid, pictures, poses))
+                confidence = np.where(measured, confidence, np.float32(factor) * confidence)
             if view.truncated:
                 # What lies beyond the border of the image was in no picture that was learned.
                 confidence = np.where(measured, confidence, np.float32(0.6) * confidence)

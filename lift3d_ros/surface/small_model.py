@@ -115,16 +115,16 @@ class SmallReconstructor:
 
     @torch.no_grad()
     def synthesize(
-        self, observed: Observed, poses: Array, seed: int, run: Progress
+        self, observed: Observed, poses: Array, seed: int, coarse: bool, run: Progress
     ) -> NDArray[np.uint8]:
         """
         Return sets of views at ``poses`` (n, 4, 4), all made in one batch.
 
         Uint8 RGBA (samples, n, 128, 128, 4) on white; ``poses`` are optical frames in canonical
-        coordinates.
+        coordinates. With ``coarse`` they are the coarse volume's own rendering.
         """
         pictures = self._views.pictures(
-            observed.volume, observed.told, np.tile(poses, (self._samples, 1, 1)), seed, False,
+            observed.volume, observed.told, np.tile(poses, (self._samples, 1, 1)), seed, coarse,
             run, (0.2, 0.5),
         )
         rgba = pictures.clamp(0.0, 1.0).mul(255.0).round().permute(0, 2, 3, 1).to(torch.uint8)
@@ -196,11 +196,12 @@ class SmallReconstructor:
 
 
 def _check_views(pictures: NDArray[np.uint8], poses: Array) -> None:
-    if pictures.ndim != 5 or pictures.shape[1] != len(poses) or pictures.shape[-1] != 4:
+    fits = pictures.ndim == 5 and pictures.shape[2] == pictures.shape[3]
+    if not fits or pictures.shape[1] != len(poses) or pictures.shape[-1] != 4:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
             f'Views of the shape {pictures.shape} for {len(poses)} poses were given; give RGBA '
-            'pictures (sets, views, height, width, 4), one for each pose.',
+            'square pictures (sets, views, side, side, 4), one for each pose.',
         )
     if not np.isfinite(poses).all():
         raise LiftError(ErrorCode.BAD_REQUEST, 'A pose has an entry that is not a finite number.')
