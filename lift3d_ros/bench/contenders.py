@@ -24,10 +24,13 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from lift3d_ros.bench.ablation import Variant
+from lift3d_ros.bench.ablation import VARIANTS
 from lift3d_ros.bench.baselines import BASELINES
 from lift3d_ros.bench.mean_shape import MeanShape
 from lift3d_ros.bench.prediction import Contender
 from lift3d_ros.bench.prediction import Prediction
+from lift3d_ros.bench.prediction import prediction_of
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import Frame
@@ -59,23 +62,12 @@ class MethodContender:
         """Return the lifted shape."""
         deadline = time.monotonic() + self._timeout
         shape = self._lifter.lift(frame, mask, seed=seed, deadline=deadline)
-        return Prediction(
-            mesh=shape.mesh_in_camera(),
-            confidence=shape.confidence,
-            seconds=shape.seconds,
-            notes={
-                'size_mm': [round(1000.0 * float(side), 1) for side in shape.size],
-                'scale_source': shape.scale_source,
-                'elevation_deg': shape.elevation,
-                'elevation_source': shape.elevation_source,
-                'confidence': shape.overall_confidence,
-            },
-        )
+        return prediction_of(shape, shape.seconds)
 
 
 def names() -> list[str]:
-    """Return all contenders, baselines first."""
-    return [*BASELINES, MeanShape.name, *METHODS]
+    """Return all contenders: baselines, methods, variants of a method."""
+    return [*BASELINES, MeanShape.name, *METHODS, *VARIANTS]
 
 
 def check_names(chosen: Sequence[str]) -> None:
@@ -106,4 +98,6 @@ def make_contender(
         return MeanShape.read(mean_shape)
     if name in BASELINES:
         return BASELINES[name]()
+    if name in VARIANTS:
+        return Variant(name, timeout, weights or 'small')
     return MethodContender(name, timeout, weights, samples)

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import Array
 from lift3d_ros.shape import Mesh
+from lift3d_ros.shape import Shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,3 +58,17 @@ class Contender(Protocol):
         """Return the object under ``mask``, bool (height, width), or raise ``LiftError``."""
 
 
+def prediction_of(shape: Shape, seconds: dict[str, float]) -> Prediction:
+    """Return what a method made, with what a report tells of it."""
+    return Prediction(
+        mesh=shape.mesh_in_camera(),
+        confidence=shape.confidence,
+        seconds=seconds,
+        notes={
+            'size_mm': [round(1000.0 * float(side), 1) for side in shape.size],
+            'scale_source': shape.scale_source,
+            'elevation_deg': shape.elevation,
+            'elevation_source': shape.elevation_source,
+            'confidence': shape.overall_confidence,
+        },
+    )

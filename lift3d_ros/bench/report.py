@@ -57,7 +57,7 @@ def text_tables(rows: Sequence[Row], contenders: Sequence[str]) -> str:
             parts.append(f'### {track}: {len(objects)} objects, {len(scenes)} scenes')
             for heading, body in tables(scored, contenders, track):
                 parts += [f'{heading}', markdown(body)]
-        figure, name = ('iou', 'IoU') if track == 'rgbd' else ('aligned_fs_0.1', 'FS@0.1')
+        figure, name = ('iou', 'IoU') if track.startswith('rgbd') else ('aligned_fs_0.1', 'FS@0.1')
         by_category = _by_category(chosen, contenders, figure)
         if by_category:
             parts += [f'{name} by category, and how many objects it has', by_category]

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lift3d_ros.bench.ablation import VARIANTS
 from lift3d_ros.bench.baselines import BASELINES
 from lift3d_ros.bench.contenders import check_names
 from lift3d_ros.bench.tracks import MASKS
@@ -79,9 +80,10 @@ class Settings:
         if self.views < 1:
             raise LiftError(ErrorCode.BAD_REQUEST, f'{self.views} views show nothing.')
         for name in self.contenders:
-            if name in LEARNED:
+            if name in LEARNED or name in VARIANTS:
                 # What no lift could do shall not become a table of failures.
-                Lifter(name, weights=self.weights, samples=self.samples).check()
+                method = name.split('/')[0]
+                Lifter(method, weights=self.weights, samples=self.samples).check()
 
     def identity(self) -> dict[str, Any]:
         """Return what all rows of one folder of results must share to be comparable."""

@@ -44,6 +44,7 @@ class Track:
 
 TRACKS = {
     'rgbd': Track(depth=True, gravity=True),
+    'rgbd-blind': Track(depth=True, gravity=False),
     'rgb': Track(depth=False, gravity=True),
     'rgb-blind': Track(depth=False, gravity=False),
 }

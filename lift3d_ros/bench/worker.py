@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lift3d_ros.bench.ablation import Variant
 from lift3d_ros.bench.contenders import make_contender
 from lift3d_ros.bench.prediction import Contender
 from lift3d_ros.bench.prediction import Prediction
@@ -54,6 +55,7 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import Frame
 from lift3d_ros.lifter import METHODS
 from lift3d_ros.objects import ObjectEntry
+from lift3d_ros.render import Light
 from lift3d_ros.shape import Mesh
 
 #: Where a run keeps the mean shape of the training split, in its folder of results.
@@ -73,6 +75,7 @@ class View:
     mask: NDArray[np.bool_]
     truth: Truth | None
     notes: dict[str, Any]
+    light: Light = Light()
 
 
 class Worker:
@@ -161,7 +164,13 @@ class Worker:
                 name, self._out / MEAN_SHAPE, settings.timeout, settings.weights, settings.samples
             )
         start = time.monotonic()
-        prediction = self._contenders[name].predict(frame, view.mask, self._settings.seed)
+        contender, seed = self._contenders[name], self._settings.seed
+        if isinstance(contender, Variant):
+            prediction = contender.predict_knowing(
+                frame, view.mask, seed, view.truth, view.light
+            )
+        else:
+            prediction = contender.predict(frame, view.mask, seed)
         seconds = prediction.seconds or {'total': time.monotonic() - start}
         points = prediction.points if prediction.mesh is None else prediction.mesh.vertices
         if points is None or not len(points) or not np.isfinite(points).all():
@@ -196,6 +205,7 @@ class Worker:
                 'distance_m': round(scene.distance, 4),
                 'occlusion': round(scene.occlusion, 4),
             },
+            scene.light,
         )
 
 

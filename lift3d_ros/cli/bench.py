@@ -85,12 +85,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--methods', nargs='+', metavar='NAME',
         help='methods, or single baselines (default: geometric and the default method; with '
         '--views the weights and their coarse volume)')
+    what.add_argument(
+        '--ablation', action='store_true',
+        help='measure what each part of one2345 brings instead: the method with 0 to 32 '
+        'synthesised views, with renderings of its coarse volume, with true renders, with four '
+        'samples; tracks rgbd, rgbd-blind, rgb and rgb-blind if none are named')
     what.add_argument('--no-baselines', action='store_true', help='the named methods alone')
     scenes = parser.add_argument_group('scenes')
     scenes.add_argument(
         '--track', nargs='+', metavar='TRACK',
-        help='rgbd: depth and gravity are given, rgb: gravity alone, rgb-blind: neither '
-        '(default: rgbd; with --views rgbd and rgb)'
+        help='rgbd: depth and gravity are given, rgbd-blind: depth alone, rgb: gravity alone, '
+        'rgb-blind: neither (default: rgbd; with --views rgbd and rgb)'
     )
     scenes.add_argument(
         '--mask', default='exact', metavar='KIND',
@@ -139,17 +144,26 @@ def run(options: argparse.Namespace) -> int:
         return _run_views_time(options)
     if options.views == _VIEWS:
         return _run_views(options)
+    from lift3d_ros.bench.ablation import VARIANTS
     from lift3d_ros.bench.baselines import BASELINES
     from lift3d_ros.bench.mean_shape import MeanShape
     from lift3d_ros.bench.run import run_bench
     from lift3d_ros.bench.settings import Settings
+    from lift3d_ros.bench.tracks import TRACKS
     from lift3d_ros.lifter import DEFAULT_METHOD
 
     methods = options.methods or ['geometric', *([] if options.quick else [DEFAULT_METHOD])]
     baselines = [] if options.no_baselines else [*BASELINES, MeanShape.name]
+    tracks = options.track or ['rgbd']
+    if options.ablation:
+        if options.methods:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST, '--ablation chooses the methods; leave --methods out.'
+            )
+        methods, baselines, tracks = list(VARIANTS), [], options.track or list(TRACKS)
     settings = Settings(
         contenders=tuple(dict.fromkeys([*baselines, *methods])),
-        tracks=tuple(dict.fromkeys(options.track or ['rgbd'])),
+        tracks=tuple(dict.fromkeys(tracks)),
         mask=options.mask,
         occluded=options.occluded,
         views=options.scenes or options.views or _QUICK_SCENES,

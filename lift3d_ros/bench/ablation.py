@@ -1,0 +1,130 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What each part of the method one2345 brings: the method with one thing changed at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import functools
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lift3d_ros.bench.prediction import Prediction
+from lift3d_ros.bench.prediction import prediction_of
+from lift3d_ros.bench.score import Truth
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.frame import crop_object
+from lift3d_ros.frame import Frame
+from lift3d_ros.geometry import Array
+from lift3d_ros.methods.one2345 import One2345
+from lift3d_ros.progress import Progress
+from lift3d_ros.render import Light
+from lift3d_ros.render import Raycaster
+from lift3d_ros.views.canonical import CanonicalFrame
+from lift3d_ros.views.truth import object_from_canonical
+from lift3d_ros.views.truth import true_view
+
+#: Contenders by the names of their rows, and the settings of the method that they change.
+VARIANTS: dict[str, dict[str, Any]] = {
+    'one2345/views=0': {'views': 0},
+    'one2345/views=1': {'views': 1},
+    'one2345/views=4': {'views': 4},
+    'one2345/views=8': {'views': 8},
+    'one2345/views=32': {'views': 32},
+    'one2345/coarse-views': {'views': 8, 'coarse': True},
+    'one2345/true-views': {'views': 8},
+    'one2345/samples=4': {'views': 8, 'samples': 4},
+}
+
+#: The variant that is given renders of the scan in place of synthesised views.
+TRUE_VIEWS = 'one2345/true-views'
+
+#: Side of true renders, pixels: that of the synthesised views.
+_SIZE = 128
+
+
+class Variant:
+    """One of ``VARIANTS``."""
+
+    needs_depth = False
+
+    def __init__(self, name: str, timeout: float, weights: str) -> None:
+        """Choose it, and the seconds after which a lift is given up; nothing is loaded yet."""
+        self._name = name
+        self._timeout = timeout
+        self._weights = weights
+
+    def predict(self, frame: Frame, mask: NDArray[np.bool_], seed: int) -> Prediction:
+        """Return the lifted shape; the truth is not known."""
+        return self.predict_knowing(frame, mask, seed, None, Light())
+
+    def predict_knowing(
+        self,
+        frame: Frame,
+        mask: NDArray[np.bool_],
+        seed: int,
+        truth: Truth | None,
+        light: Light,
+    ) -> Prediction:
+        """
+        Return the lifted shape; the truth and its light are for true views alone.
+
+        Raises ``LiftError``, also ``BAD_REQUEST`` for true views where the truth is not known.
+        """
+        changes = VARIANTS[self._name]
+        loaded = _loaded(self._weights, changes.get('samples', 1))
+        method = replace(loaded, **changes)
+        source = None
+        if self._name == TRUE_VIEWS:
+            if truth is None:
+                raise LiftError(
+                    ErrorCode.BAD_REQUEST,
+                    f'{TRUE_VIEWS} renders the mesh that an object really has, and here none is '
+                    'known; leave it out.',
+                )
+            source = functools.partial(_true_views, truth, light, method.views)
+        run = Progress(deadline=time.monotonic() + self._timeout)
+        with run.stage('crop', 0.02):
+            view = crop_object(frame, mask)
+        shape = method.lift_with(view, source, np.random.default_rng(seed), run)
+        return prediction_of(shape, {**run.seconds, 'total': run.total})
+
+
+@functools.cache
+def _loaded(weights: str, samples: int) -> One2345:
+    """Return the method with its networks, which all variants of a process share."""
+    method = One2345(weights=weights, samples=samples)
+    method.load()
+    return method
+
+
+def _true_views(
+    truth: Truth, light: Light, count: int, canonical: CanonicalFrame
+) -> tuple[NDArray[np.uint8], Array]:
+    """Return renders of the scan where the synthesised views would be, and their poses."""
+    from lift3d_ros.surface.small_model import view_plan
+
+    low, high = truth.mesh.vertices.min(axis=0), truth.mesh.vertices.max(axis=0)
+    T_object_canonical = object_from_canonical(
+        canonical, truth.T_camera_object, 0.5 * (low + high).astype(np.float64)
+    )
+    caster = Raycaster([truth.mesh])
+    poses = view_plan(count)
+    pictures = [true_view(caster, T_object_canonical, pose, _SIZE, light) for pose in poses]
+    return np.stack(pictures), poses
