@@ -59,6 +59,7 @@ from lift3d_ros.surface.level_set import sample_near_surface
 from lift3d_ros.surface.one2345_network import One2345Network
 from lift3d_ros.surface.regularization import coarser_sites
 from lift3d_ros.surface.regularization import SparseCostRegNet
+from lift3d_ros.surface.silhouettes import silhouette_agreement
 from lift3d_ros.training.procedural import procedural_object
 from lift3d_ros.views.elevation import ElevationSettings
 from lift3d_ros.views.plan import first_stage
@@ -684,6 +685,27 @@ def test_pictures_agree_where_the_surface_is(carton):
     assert variances[0] < 0.3 * variances[1]
 
 
+def test_silhouettes_agree_with_the_pictures_of_the_mesh_alone(carton):
+    first = first_stage(25.0)
+    plan = second_stage(first)[::4]
+    frame = source_frame(plan, first, 128)
+    pictures = rendered(carton, plan, 128)
+
+    def agreement(vertices):
+        return silhouette_agreement(
+            frame.from_world(vertices), carton.faces, frame.projections, pictures)
+
+    assert agreement(carton.vertices) > 0.95
+    assert agreement(1.3 * carton.vertices) < 0.75
+    # A quarter turn shows a carton from its other side.
+    turned = carton.vertices[:, [1, 0, 2]] * [-1.0, 1.0, 1.0]
+    assert agreement(turned) < 0.9
+    assert agreement(carton.vertices + [0.0, 0.0, 0.3]) < 0.7
+    blank = np.full_like(pictures, 255)
+    assert silhouette_agreement(
+        frame.from_world(carton.vertices), carton.faces, frame.projections, blank) == 0.0
+
+
 def test_a_scene_has_distances_and_colours(network, carton):
     first = first_stage(25.0)
     plan = second_stage(first)
@@ -751,7 +773,7 @@ def test_a_view_becomes_a_coloured_mesh_in_the_canonical_frame(tiny):
         object_view(), np.random.default_rng(1), Progress(lambda s, f: heard.append((s, f))))
     assert surface.images.shape == (32, IMAGE, IMAGE, 3) and len(surface.plan) == 32
     assert surface.first_images.shape == (8, IMAGE, IMAGE, 3)
-    assert surface.elevation.source == 'gravity'
+    assert surface.elevation.source == 'gravity' and 0.0 < surface.agreement < 1.0
     assert surface.elevation.degrees == pytest.approx(surface.canonical.elevation)
     assert not ((surface.images >= 253) & (surface.images < 255)).any()
     mesh = Mesh(surface.vertices, surface.faces, surface.colors)

@@ -57,6 +57,7 @@ from lift3d_ros.surface.level_set import sample_grid
 from lift3d_ros.surface.level_set import sample_near_surface
 from lift3d_ros.surface.one2345_network import One2345Network
 from lift3d_ros.surface.one2345_network import SurfaceScene
+from lift3d_ros.surface.silhouettes import silhouette_agreement
 from lift3d_ros.views.batching import is_out_of_memory
 from lift3d_ros.views.canonical import canonical_frame
 from lift3d_ros.views.canonical import CanonicalFrame
@@ -135,6 +136,8 @@ class PublishedSurface:
     - ``distance``: the signed distance (n,), negative inside, canonical lengths, at canonical
       points (n, 3); computed when asked. Outside of the volume it says nothing.
     - ``canonical``, ``elevation``: the frame of those coordinates, and what it rests on.
+    - ``agreement``: 0 to 1, the median IoU of the mesh's silhouette with the eight views that stand
+      above those of the first stage: how far the views and the surface are of one object.
     - ``images``: uint8 (32, s, s, 3), the views that the surface was made of; ``first_images``:
       those of the first stage, (8, s, s, 3). ``plan``, ``first_plan``: their poses.
     """
@@ -145,6 +148,7 @@ class PublishedSurface:
     distance: Callable[[ArrayLike], NDArray[np.float32]]
     canonical: CanonicalFrame
     elevation: Elevation
+    agreement: float
     images: NDArray[np.uint8]
     first_images: NDArray[np.uint8]
     plan: tuple[PlannedView, ...]
@@ -276,6 +280,8 @@ class PublishedOne2345:
             distance=canonical_distance(scene, frame),
             canonical=canonical_frame(view, elevation.degrees),
             elevation=elevation,
+            agreement=silhouette_agreement(
+                vertices, faces, frame.projections[::len(NEAR_STEPS)], images[::len(NEAR_STEPS)]),
             images=images,
             first_images=first_images,
             plan=plan,
