@@ -157,14 +157,18 @@ class NodeProcess:
     """A node ``lift3d`` in a process and a namespace of its own."""
 
     def __init__(self, graph: Graph, namespace: str, *arguments: str, **values: Any) -> None:
-        """Start the node with parameter ``values``; ``arguments`` are for the command line."""
+        """
+        Start the node with parameter ``values``; ``arguments`` are for the command line.
+
+        Where no method is named it is the one that loads nothing: most tests are about the node.
+        """
         self.graph = graph
         self.namespace = namespace
         self._command = [
             sys.executable, '-m', 'lift3d_ros.node', *arguments,
             '--ros-args', '-r', f'__ns:=/{namespace}',
         ]
-        for name, value in values.items():
+        for name, value in {'method': 'geometric', **values}.items():
             self._command += ['-p', f'{name}:={json.dumps(value)}']
         self.log = ''
         self.start()

@@ -59,6 +59,7 @@ from lift3d_ros.bench.summary import summarise
 from lift3d_ros.bench.summary import tables
 from lift3d_ros.bench.worker import failure
 from lift3d_ros.bench.worker import Worker
+from lift3d_ros.cli import main
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.objects import find_objects
@@ -375,6 +376,8 @@ def test_a_line_that_is_no_row_is_named(tmp_path):
         ({'tracks': ('lidar',)}, 'no track "lidar"'),
         ({'mask': 'perfect'}, 'no mask "perfect"'),
         ({'views': 0}, '0 views'),
+        ({'contenders': ('one2345',), 'samples': 17}, 'ask for 1 to 16'),
+        ({'contenders': ('one2345',), 'weights': 'no-such'}, "no weights 'no-such'"),
     ],
 )
 def test_what_does_not_exist_is_refused_at_once(choice, message):
@@ -580,6 +583,38 @@ def test_the_command_prints_tables_and_leaves_reports(data, tmp_path):
     assert '2 objects, 2 scenes' in done.stdout
     assert str(tmp_path / 'report.json') in done.stdout
     assert '--no-baselines' in json.loads((tmp_path / 'report.json').read_text())['command']
+
+
+def test_the_learned_method_is_measured_by_the_weights_that_are_named(
+    data, tmp_path, learned_weights
+):
+    done = lift3d('--data', data, '--methods', 'one2345', '--weights', learned_weights,
+                  '--no-baselines', '--scenes', 1, '--objects', 1, '--jobs', 1, '--out', tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (row,) = rows_of(tmp_path).values()
+    assert row['contender'] == 'one2345'
+    assert row['iou'] > 0.0
+    assert 'denoise' in row['seconds']
+    shared = json.loads((tmp_path / 'run.json').read_text())
+    assert (shared['weights'], shared['samples']) == (str(learned_weights), 1)
+
+
+@pytest.mark.parametrize('default', ['geometric', 'one2345'])
+def test_without_names_geometric_and_the_default_method_are_measured(
+    default, monkeypatch, tmp_path, learned_weights
+):
+    asked = []
+
+    def record(settings, out, **options):
+        asked.append(settings)
+        return 0
+
+    monkeypatch.setattr('lift3d_ros.bench.run.run_bench', record)
+    monkeypatch.setattr('lift3d_ros.lifter.DEFAULT_METHOD', default)
+    assert main(['bench', '--no-baselines', '--samples', '2', '--weights', str(learned_weights),
+                 '--out', str(tmp_path)]) == 0
+    assert asked[0].contenders == tuple(dict.fromkeys(['geometric', default]))
+    assert (asked[0].weights, asked[0].samples) == (str(learned_weights), 2)
 
 
 @pytest.mark.parametrize(

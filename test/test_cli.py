@@ -35,9 +35,15 @@ import numpy as np
 import psutil
 import pytest
 import trimesh
+import view_helpers
 
 from lift3d_ros.cli.demo import DEMO_SCENE
+from lift3d_ros.lifter import DEFAULT_METHOD
+from lift3d_ros.lifter import METHODS
 from lift3d_ros.scene import read_scene
+
+#: For tests of what is around the method: it loads nothing.
+QUICK = ('--method', 'geometric')
 
 KEYS = [
     'ok', 'error', 'method', 'scale_source', 'scale_stddev', 'elevation_deg', 'elevation_source',
@@ -109,8 +115,11 @@ def test_a_command_line_that_says_too_little_is_a_usage_error(arguments):
 def test_methods_are_listed_with_what_they_are():
     done = lift3d('methods')
     assert done.returncode == 0
-    assert done.stdout.startswith('geometric  Depth, mask')
-    assert '(default)' in done.stdout
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.split('\n\n')[0].splitlines())
+    assert list(lines) == list(METHODS)
+    assert lines['geometric'].startswith('Depth, mask')
+    assert [name for name, text in lines.items() if '(default)' in text] == [DEFAULT_METHOD]
+    assert '--weights NAME|PATH and --samples K' in done.stdout
 
 
 # lift
@@ -125,7 +134,8 @@ def lifted(tmp_path_factory):
     out = folder / 'out'
     out.mkdir()
     (out / 'empty.ply').write_text('a mesh of yesterday')
-    return lift3d('lift', empty, good, folder / 'absent', good, '--out', out), out
+    scenes = (empty, good, folder / 'absent', good)
+    return lift3d('lift', *scenes, '--out', out, *QUICK), out
 
 
 def test_one_failure_neither_stops_the_others_nor_passes_for_success(lifted):
@@ -195,7 +205,8 @@ def test_on_a_terminal_there_is_a_bar(tmp_path):
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, '-m', 'lift3d_ros.cli', 'lift', DEMO_SCENE, '--out', tmp_path],
+        [sys.executable, '-m', 'lift3d_ros.cli', 'lift', DEMO_SCENE, '--out', tmp_path,
+         *QUICK],
         stdout=subprocess.PIPE, stderr=follower, text=True,
     )
     os.close(follower)
@@ -213,9 +224,43 @@ def test_on_a_terminal_there_is_a_bar(tmp_path):
     assert process.returncode == 0
 
 
+def test_many_scenes_are_lifted_by_networks_that_are_loaded_once(tmp_path, learned_weights):
+    scenes = [copy_of(DEMO_SCENE, tmp_path / 'in' / f'scene_{k}') for k in range(3)]
+    done = lift3d(
+        'lift', *scenes, '--out', tmp_path, '--method', 'one2345', '--weights', learned_weights,
+        '--samples', 1,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = [report(tmp_path / f'{scene.name}.json') for scene in scenes]
+    for success in found:
+        assert success['ok'] is True
+        assert success['method'] == 'one2345'
+        assert success['scale_source'] == 'depth'
+        assert success['watertight'] is True
+        assert {'volume', 'denoise', 'surface', 'total'} < set(success['seconds'])
+    # Only the first may pay for the loading: the stages are all that there is, but for the files.
+    for success in found[1:]:
+        stages = dict(success['seconds'])
+        total = stages.pop('total')
+        assert sum(stages.values()) > 0.5 * total
+    # The same frame and seed, the same mesh, whatever was lifted before.
+    assert len({(tmp_path / f'{scene.name}.ply').read_bytes() for scene in scenes}) == 1
+
+
+def test_weights_without_a_surface_are_the_fault_of_the_command_line(tmp_path):
+    folder = view_helpers.random_weights(tmp_path / 'views')
+    done = lift3d(
+        'lift', DEMO_SCENE, '--out', tmp_path / 'out', '--method', 'one2345', '--weights', folder)
+    assert done.returncode == 2
+    assert str(folder) in done.stderr
+    assert 'surface' in done.stderr
+    assert 'Traceback' not in done.stderr
+    assert not (tmp_path / 'out').exists()
+
+
 @pytest.mark.parametrize('kind', ['glb', 'obj', 'stl'])
 def test_other_formats_are_written_when_asked_for(tmp_path, kind):
-    done = lift3d('lift', DEMO_SCENE, '--out', tmp_path / 'a' / 'b', '--format', kind)
+    done = lift3d('lift', DEMO_SCENE, '--out', tmp_path / 'a' / 'b', '--format', kind, *QUICK)
     assert done.returncode == 0, done.stderr
     names = sorted(path.name for path in (tmp_path / 'a' / 'b').iterdir())
     assert names == sorted([f'demo_scene.{kind}', 'demo_scene.json'])
@@ -225,13 +270,14 @@ def test_other_formats_are_written_when_asked_for(tmp_path, kind):
 
 def test_the_same_seed_gives_the_same_file(tmp_path):
     for run in ('one', 'other'):
-        assert lift3d('lift', DEMO_SCENE, '--out', tmp_path / run, '--seed', 3).returncode == 0
+        done = lift3d('lift', DEMO_SCENE, '--out', tmp_path / run, '--seed', 3, *QUICK)
+        assert done.returncode == 0, done.stderr
     one, other = (tmp_path / run / 'demo_scene.ply' for run in ('one', 'other'))
     assert one.read_bytes() == other.read_bytes()
 
 
 def test_without_depth_no_scale_is_claimed_to_come_from_it(tmp_path):
-    lift3d('lift', DEMO_SCENE, '--out', tmp_path, '--no-depth')
+    lift3d('lift', DEMO_SCENE, '--out', tmp_path, '--no-depth', *QUICK)
     found = report(tmp_path / 'demo_scene.json')
     assert found['scale_source'] != 'depth'
     assert not found['ok'] or found['scale_stddev'] > 0.1
@@ -248,11 +294,16 @@ def test_two_scenes_of_one_name_are_refused_before_anything_is_written(tmp_path)
 @pytest.mark.parametrize(
     ('arguments', 'reason'),
     [
-        (['--method', 'magic'], 'choose one of geometric'),
-        (['--device', 'cuda'], 'runs on the CPU alone'),
+        (['--method', 'magic'], f'choose one of {", ".join(METHODS)}'),
+        ([*QUICK, '--device', 'cuda'], 'runs on the CPU alone'),
+        ([*QUICK, '--samples', '3'], 'draws no samples'),
+        ([*QUICK, '--weights', 'small'], 'has no weights'),
+        (['--method', 'one2345', '--samples', '17'], 'ask for 1 to 16'),
+        (['--method', 'one2345', '--samples', '0'], 'ask for 1 to 16'),
+        (['--samples', 'few'], 'invalid int value'),
+        (['--method', 'one2345', '--weights', 'no-such'], "There are no weights 'no-such'"),
         (['--seed', '-1'], 'not negative'),
         (['--format', 'fbx'], "'ply', 'glb', 'obj', 'stl'|ply, glb, obj, stl"),
-        (['--samples', '3'], 'unrecognized arguments'),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_the_reason(tmp_path, arguments, reason):
@@ -265,7 +316,7 @@ def test_what_cannot_be_done_is_refused_with_the_reason(tmp_path, arguments, rea
 
 def test_an_output_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / 'file').touch()
-    done = lift3d('lift', DEMO_SCENE, '--out', tmp_path / 'file' / 'out')
+    done = lift3d('lift', DEMO_SCENE, '--out', tmp_path / 'file' / 'out', *QUICK)
     assert done.returncode == 2
     assert 'cannot be made' in done.stderr
 
@@ -274,7 +325,7 @@ def test_a_disk_that_takes_no_mesh_is_reported(tmp_path):
     def small_files():
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
-    done = lift3d('lift', DEMO_SCENE, '--out', tmp_path, preexec_fn=small_files)
+    done = lift3d('lift', DEMO_SCENE, '--out', tmp_path, *QUICK, preexec_fn=small_files)
     assert done.returncode == 1
     assert [path.name for path in tmp_path.iterdir()] == ['demo_scene.json']
     assert 'could not be written' in report(tmp_path / 'demo_scene.json')['error']['message']
@@ -282,7 +333,7 @@ def test_a_disk_that_takes_no_mesh_is_reported(tmp_path):
 
 def test_ctrl_c_ends_the_run_with_130_and_nothing_half_written(tmp_path):
     scenes = [copy_of(DEMO_SCENE, tmp_path / 'in' / f'scene_{k}') for k in range(8)]
-    process = start('lift', *scenes, '--out', tmp_path / 'out')
+    process = start('lift', *scenes, '--out', tmp_path / 'out', *QUICK)
     assert process.stdout.readline().startswith('scene_0: ')
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
@@ -336,7 +387,8 @@ def test_the_demo_leaves_meshes_a_report_and_a_picture_and_no_process(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     names = sorted(path.name for path in (tmp_path / 'out').iterdir())
     assert names == [f'demo_scene.{suffix}' for suffix in ('glb', 'json', 'ply', 'png')]
-    assert report(tmp_path / 'out' / 'demo_scene.json')['ok'] is True
+    found = report(tmp_path / 'out' / 'demo_scene.json')
+    assert (found['ok'], found['method']) == (True, DEFAULT_METHOD)
     assert trimesh.load(tmp_path / 'out' / 'demo_scene.ply').is_watertight
     picture = cv2.imread(str(tmp_path / 'out' / 'demo_scene.png'))
     assert picture.shape[0] > 900

@@ -44,7 +44,8 @@ def test_every_argument_has_a_description():
     arguments = [e for e in description.entities if isinstance(e, DeclareLaunchArgument)]
     names = {argument.name for argument in arguments}
     assert names >= {
-        'image', 'camera_info', 'mask', 'depth', 'detections', 'target_frame', 'method',
+        'image', 'camera_info', 'mask', 'depth', 'detections', 'target_frame', 'method', 'weights',
+        'samples',
         'params_file', 'namespace', 'use_sim_time', 'autostart', 'rviz', 'demo', 'log_level',
     }
     for argument in arguments:

@@ -301,6 +301,10 @@ def test_a_set_parameter_out_of_range_is_refused_with_the_reason(node: ros.NodeP
         ('mode', 'sometimes', 'continuous'),
         ('method', 'magic', 'geometric'),
         ('max_faces', 5000, 'deactivate'),
+        ('samples', 0, 'range'),
+        ('samples', 17, 'range'),
+        ('samples', 2, 'deactivate'),
+        ('weights', 'small', 'deactivate'),
         ('queue_size', 8, 'read-only'),
         ('seed', 'seven', 'type'),
     ):

@@ -31,6 +31,7 @@ pytest.importorskip('lift3d_ros.msg')
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.lifter import DEFAULT_METHOD
 from lift3d_ros.node import selection
 from lift3d_ros.node.parameters import Settings
 from lift3d_ros.node.parameters import SPECS
@@ -317,7 +318,9 @@ def test_stopping_ends_what_runs_and_what_waits():
 
 def test_every_parameter_is_described_bounded_and_in_the_file():
     given = yaml.safe_load((ROOT / 'config' / 'lift.yaml').read_text())['/**']['ros__parameters']
-    assert given == {name: spec.default for name, spec in SPECS.items()}
+    # The default method is said in one place alone.
+    assert {'method': DEFAULT_METHOD, **given} == {n: spec.default for n, spec in SPECS.items()}
+    assert 'method' not in given
     assert set(Settings.__dataclass_fields__) == set(SPECS)
     for name, spec in SPECS.items():
         assert spec.description.endswith('.'), name

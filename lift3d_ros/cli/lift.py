@@ -98,7 +98,9 @@ def run(options: argparse.Namespace) -> int:
         weights=options.weights,
         samples=options.samples,
     )
-    # Missing weights are the fault of the command line, not of a scene.
+    # Missing weights are the fault of the command line, not of a scene; that they are is known
+    # sooner than the networks are imported.
+    lifter.check()
     lifter.load()
 
     def mesh_path(name: str) -> Path:
