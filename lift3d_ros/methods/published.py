@@ -136,8 +136,8 @@ class PublishedSurface:
     - ``distance``: the signed distance (n,), negative inside, canonical lengths, at canonical
       points (n, 3); computed when asked. Outside of the volume it says nothing.
     - ``canonical``, ``elevation``: the frame of those coordinates, and what it rests on.
-    - ``agreement``: 0 to 1, the median IoU of the mesh's silhouette with the eight views that stand
-      above those of the first stage: how far the views and the surface are of one object.
+    - ``agreement``: 0 to 1, the median IoU of the mesh's silhouette with the eight views above
+      the ones of the first stage: how far the views and the surface are of one object.
     - ``images``: uint8 (32, s, s, 3), the views that the surface was made of; ``first_images``:
       those of the first stage, (8, s, s, 3). ``plan``, ``first_plan``: their poses.
     """
