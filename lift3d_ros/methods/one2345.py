@@ -66,6 +66,12 @@ from lift3d_ros.views.elevation import find_elevation
 #: object: the best of 0.01 to 0.04 on scenes of the train split.
 SKIN = 0.03
 
+#: At least so much of it, voxels: what is thinner, the grid does not hold.
+_THINNEST = 2.5
+
+#: Share of the readings that the mesh's box must hold: what holds fewer is a fragment.
+_HELD = 0.5
+
 #: Probability from which on a place is looked at when the mesh's box is fitted.
 _LEAST = 0.25
 
@@ -223,18 +229,27 @@ class One2345:
         voxel = size / self.resolution
         low, high = low - 2.0 * voxel, high + 2.0 * voxel
         band = 2.0 * solid.voxel * canonical.scale
+        skin = max(SKIN * size, _THINNEST * voxel)
 
         def evaluate(local: Array) -> NDArray[np.float32]:
             camera = transform(T, local)
             believed = solid.probability_at(local / canonical.scale)
             # Near one half a probability falls from 0.8 to 0.2 over about a voxel and a half.
             guess = np.float32(band) * np.clip(2.0 * believed - 1.0, -1.0, 1.0)
-            return constrain(seen, support, camera, guess, SKIN * size)
+            return constrain(seen, support, camera, guess, skin)
 
         values = sample_refined(evaluate, low, high, voxel)
         # Less than a voxel of blur takes the steps out of the intersections' edges.
         values = ndimage.gaussian_filter(values, 0.7, mode='nearest')
         vertices, faces = extract_surface(values, low, voxel, self.max_faces)
+        if len(points):
+            ends = vertices.min(axis=0) - 2.0 * voxel, vertices.max(axis=0) + 2.0 * voxel
+            if ((local >= ends[0]) & (local <= ends[1])).all(axis=1).mean() < _HELD:
+                raise LiftError(
+                    ErrorCode.NO_SURFACE,
+                    'The surface found is a fragment of what the camera measured; is the depth '
+                    'registered to the image, and all of the mask one object?',
+                )
         return transform(T, vertices).astype(np.float32), faces, voxel
 
 
