@@ -53,6 +53,7 @@ from lift3d_ros.surface.coloring import paint
 from lift3d_ros.surface.field import SolidField
 from lift3d_ros.surface.meshing import extract_surface
 from lift3d_ros.surface.observation import Observation
+from lift3d_ros.surface.observation import sample
 from lift3d_ros.surface.refining import sample_refined
 from lift3d_ros.surface.support import find_support
 from lift3d_ros.surface.support import Support
@@ -78,6 +79,14 @@ _LEAST = 0.25
 #: Gives pictures (n, h, h, 4), uint8 RGBA on white through the lens of Zero-1-to-3, and their
 #: poses (n, 4, 4), optical frames in the canonical frame that it is told.
 ViewSource = Callable[[CanonicalFrame], tuple[NDArray[np.uint8], Array]]
+
+#: Rays across the larger side of the window in which a mask is looked at, and places on each.
+_RAYS = 80
+
+#: On a ray through the mask whatever is at least this share as probable as its most probable place
+#: counts as inside, if that is over the least level.
+_RAY_SHARE = 0.85
+_LEAST_LEVEL = 0.1
 
 
 @dataclass
@@ -230,12 +239,14 @@ class One2345:
         low, high = low - 2.0 * voxel, high + 2.0 * voxel
         band = 2.0 * solid.voxel * canonical.scale
         skin = max(SKIN * size, _THINNEST * voxel)
+        levels = None if seen.depth is not None else _ray_levels(solid, seen, canonical)
 
         def evaluate(local: Array) -> NDArray[np.float32]:
             camera = transform(T, local)
             believed = solid.probability_at(local / canonical.scale)
             # Near one half a probability falls from 0.8 to 0.2 over about a voxel and a half.
-            guess = np.float32(band) * np.clip(2.0 * believed - 1.0, -1.0, 1.0)
+            level = np.float32(0.5) if levels is None else levels(camera)
+            guess = np.float32(band) * np.clip(2.0 * (believed - level), -1.0, 1.0)
             return constrain(seen, support, camera, guess, skin)
 
         values = sample_refined(evaluate, low, high, voxel)
@@ -251,6 +262,36 @@ class One2345:
                     'registered to the image, and all of the mask one object?',
                 )
         return transform(T, vertices).astype(np.float32), faces, voxel
+
+
+def _ray_levels(
+    solid: SolidField, seen: Observation, canonical: CanonicalFrame
+) -> Callable[[Array], NDArray[np.float32]]:
+    """
+    Return the probability from which on points (n, 3) of the optical frame count as inside.
+
+    It is one half, but for rays through the mask on which no place is as probable: something on
+    them is solid, and the most probable place is the best guess. Without it, what is thin or may
+    lie at many depths would be missing from every one of them.
+    """
+    side = max(seen.mask.shape)
+    stride = -(-side // _RAYS)
+    rays = seen.camera.rays()[::stride, ::stride]
+    middle = transform(canonical.camera_from_canonical, solid.centre[None])[0]
+    half = 0.87 * solid.side * canonical.scale
+    depths = np.linspace(max(middle[2] - half, 0.05 * half), middle[2] + half, _RAYS)
+    points = rays[:, :, None] * depths[:, None]
+    most = solid.probability_at(
+        transform(canonical.canonical_from_camera, points.reshape(-1, 3))
+    ).reshape(points.shape[:3]).max(axis=2)
+    level = np.clip(_RAY_SHARE * most, _LEAST_LEVEL, 0.5).astype(np.float32)
+    level = np.where(seen.mask[::stride, ::stride], level, np.float32(0.5))
+
+    def at(camera: Array) -> NDArray[np.float32]:
+        u, v, _ = ((a / stride).astype(np.float32) for a in seen.camera.project(camera))
+        return sample(level, u, v)
+
+    return at
 
 
 def _confidence(
