@@ -83,3 +83,18 @@ class Progress:
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
         self.check(name, end)
+
+    def part(self, begin: float, end: float) -> Progress:
+        """
+        Return the progress of a part of the lift, whose 0 and 1 are ``begin`` and ``end`` here.
+
+        It ends when this one does, and its stages are timed here.
+        """
+        length = end - begin
+        inner = Progress(
+            lambda stage, done: self.check(stage, begin + length * done),
+            self._cancelled,
+            self._deadline,
+        )
+        inner._start, inner.seconds = self._start, self.seconds
+        return inner

@@ -50,6 +50,7 @@ from lift3d_ros.surface.cleaning import observe
 from lift3d_ros.surface.cleaning import reconcile
 from lift3d_ros.surface.coloring import OBSERVED
 from lift3d_ros.surface.coloring import paint
+from lift3d_ros.surface.field import Solid
 from lift3d_ros.surface.field import SolidField
 from lift3d_ros.surface.meshing import extract_surface
 from lift3d_ros.surface.observation import Observation
@@ -220,7 +221,7 @@ class One2345:
 
     def _mesh(
         self,
-        solid: SolidField,
+        solid: Solid,
         seen: Observation,
         support: Support,
         canonical: CanonicalFrame,
@@ -265,7 +266,7 @@ class One2345:
 
 
 def _ray_levels(
-    solid: SolidField, seen: Observation, canonical: CanonicalFrame
+    solid: Solid, seen: Observation, canonical: CanonicalFrame
 ) -> Callable[[Array], NDArray[np.float32]]:
     """
     Return the probability from which on points (n, 3) of the optical frame count as inside.

@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,31 @@ from scipy import ndimage
 
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
+
+
+class Solid(Protocol):
+    """A solid that is believed in: how probably a canonical place is inside, and its colour."""
+
+    @property
+    def centre(self) -> Array:
+        """Middle (3,) of the cube that it lies in, canonical units."""
+
+    @property
+    def side(self) -> float:
+        """Edge of that cube, beyond which the probability is 0, canonical units."""
+
+    @property
+    def voxel(self) -> float:
+        """Over about this length the probability falls at the surface, canonical units."""
+
+    def probability_at(self, points: Floats) -> NDArray[np.float32]:
+        """Return the probability of being inside, (n,), at canonical points (n, 3)."""
+
+    def color_at(self, points: Floats) -> NDArray[np.uint8]:
+        """Return uint8 RGB (n, 3) at canonical points (n, 3)."""
+
+    def bounds(self, level: float) -> tuple[Array, Array] | None:
+        """Return the corners (3,) of the box of what is at or over ``level``; None: no such."""
 
 
 @dataclass(frozen=True, eq=False)
