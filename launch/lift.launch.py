@@ -54,7 +54,7 @@ PARAMETERS = {
     'mode': (str, 'continuous or on_request'),
     'method': (str, 'how the whole of an object is found; `lift3d methods` lists them'),
     'device': (str, 'cpu, or cuda where the method can use it'),
-    'weights': (str, 'of a method with networks: a name of `lift3d weights list`, or a folder'),
+    'weights': (str, 'of a method with networks: small, full or a folder'),
     'samples': (int, 'sets of views that such a method draws for one shape, 1 to 16'),
     'mask_source': (str, 'binary, label or detections'),
     'image_transport': (str, 'raw or compressed'),

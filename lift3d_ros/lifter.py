@@ -42,6 +42,7 @@ from lift3d_ros.frame import Frame
 from lift3d_ros.frame import ObjectView
 from lift3d_ros.methods.geometric import Geometric
 from lift3d_ros.methods.one2345 import One2345
+from lift3d_ros.methods.one2345_full import One2345Full
 from lift3d_ros.progress import Progress
 from lift3d_ros.progress import ProgressCallback
 from lift3d_ros.shape import Shape
@@ -71,6 +72,9 @@ DEFAULT_METHOD = 'geometric'
 #: The methods that have networks: they take weights and a device, and draw samples.
 LEARNED = ('one2345',)
 
+#: The weights of the published system, which the user brings.
+FULL = 'full'
+
 #: Where a lift may be computed.
 DEVICES = ('cpu', 'cuda')
 
@@ -93,8 +97,8 @@ class Lifter:
         """
         Choose the method; nothing is loaded yet.
 
-        ``max_faces`` bounds every mesh, ``device`` is one of ``DEVICES``. ``weights``, a name or a
-        folder that ``lift3d weights`` knows, and ``samples``, up to ``MAX_SAMPLES``, are for the
+        ``max_faces`` bounds every mesh, ``device`` is one of ``DEVICES``. ``weights``, which is
+        ``small``, ``full`` or a folder, and ``samples``, up to ``MAX_SAMPLES``, are for the
         methods in ``LEARNED``; None leaves the method's own.
 
         Raises ``LiftError(BAD_REQUEST)`` for an unknown method, a bound that no closed mesh can
@@ -127,7 +131,8 @@ class Lifter:
             _refuse_networks(method, device, weights, samples)
         self.name = method
         self._device = device
-        self._method = METHODS[method](max_faces=max_faces, **chosen)
+        make: Callable[..., Method] = One2345Full if weights == FULL else METHODS[method]
+        self._method = make(max_faces=max_faces, **chosen)
 
     def check(self) -> None:
         """
@@ -135,6 +140,9 @@ class Lifter:
 
         Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
         """
+        if isinstance(self._method, One2345Full):
+            self._method.check()
+            return
         weights = getattr(self._method, 'weights', None)
         if weights is None:
             return

@@ -588,9 +588,8 @@ def test_the_command_prints_tables_and_leaves_reports(data, tmp_path):
 def test_the_learned_method_is_measured_by_the_weights_that_are_named(
     data, tmp_path, learned_weights
 ):
-    done = lift3d('--data', data, '--methods', 'one2345', '--weights', learned_weights,
-                  '--no-baselines', '--scenes', 1, '--objects', 1, '--jobs', 1, '--out', tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
+    settings = Settings(('one2345',), views=1, weights=str(learned_weights))
+    assert run_bench(settings, tmp_path, data=data, count=1) == 0
     (row,) = rows_of(tmp_path).values()
     assert row['contender'] == 'one2345'
     assert row['iou'] > 0.0

@@ -25,6 +25,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import trimesh
 import view_helpers
 
 from lift3d_ros.cli.demo import DEMO_SCENE
@@ -35,8 +36,13 @@ from lift3d_ros.lifter import LEARNED
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.lifter import MAX_SAMPLES
 from lift3d_ros.lifter import METHODS
+from lift3d_ros.methods.one2345_full import One2345Full
+from lift3d_ros.methods.published import PublishedOne2345
+from lift3d_ros.methods.published import PublishedSurface
 from lift3d_ros.scene import read_scene
 from lift3d_ros.shape import Shape
+from lift3d_ros.views.canonical import canonical_frame
+from lift3d_ros.views.elevation import find_elevation
 
 METHOD = 'one2345'
 
@@ -71,6 +77,7 @@ def test_the_default_is_one_of_the_methods():
     ('geometric', {'device': 'cuda'}, ('CPU alone',)),
     (METHOD, {'samples': 0}, ('0 samples', f'1 to {MAX_SAMPLES}')),
     (METHOD, {'samples': MAX_SAMPLES + 1}, (f'1 to {MAX_SAMPLES}',)),
+    (METHOD, {'weights': 'full', 'samples': 2}, ('one set of views', 'small')),
     (METHOD, {'device': 'abacus'}, ('cpu, cuda',)),
     (METHOD, {'max_faces': 7}, ('at least 100',)),
 ])
@@ -212,3 +219,81 @@ def test_unloaded_it_loads_again_by_itself(lifter, shape, scene):
     lifter.unload()
     again = lifter.lift(*scene, seed=1)
     np.testing.assert_array_equal(again.mesh.vertices, shape.mesh.vertices)
+
+
+# The published weights behind the same face
+
+
+@pytest.fixture(scope='module')
+def published(scene):
+    """Return a published system whose views and surface are made up: a ball, seen by nobody."""
+    frame, mask = scene
+    ball = trimesh.creation.icosphere(4, 0.4)
+
+    class Published:
+        agreement = 0.5
+
+        def reconstruct(self, view, rng, progress):
+            elevation = find_elevation(view)
+            with progress.stage('views', 0.8):
+                progress.check()
+            return PublishedSurface(
+                vertices=np.asarray(ball.vertices, np.float32),
+                faces=np.asarray(ball.faces, np.int32),
+                colors=np.full((len(ball.vertices), 3), (10, 200, 30), np.uint8),
+                distance=lambda p: (np.linalg.norm(p, axis=1) - 0.4).astype(np.float32),
+                canonical=canonical_frame(view, elevation.degrees),
+                elevation=elevation,
+                agreement=self.agreement,
+                images=np.zeros((32, 8, 8, 3), np.uint8),
+                first_images=np.zeros((8, 8, 8, 3), np.uint8),
+                plan=(),
+                first_plan=(),
+            )
+
+    return Published()
+
+
+@pytest.fixture()
+def full(published, monkeypatch):
+    lifter = Lifter(METHOD, weights='full')
+    monkeypatch.setattr(One2345Full, 'check', lambda self: None)
+    monkeypatch.setattr(PublishedOne2345, 'load', lambda *names, **options: published)
+    return lifter
+
+
+@pytest.mark.parametrize('step', [Lifter.check, Lifter.load])
+def test_without_the_published_weights_it_is_said_how_to_bring_them(step, monkeypatch, tmp_path):
+    monkeypatch.setenv('LIFT3D_WEIGHTS', str(tmp_path))
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    with pytest.raises(LiftError, match='zero123-xl') as caught:
+        step(Lifter(METHOD, weights='full'))
+    assert caught.value.code is ErrorCode.WEIGHTS_MISSING
+
+
+def test_a_published_surface_is_placed_and_cut_by_what_was_measured(full, scene):
+    frame, mask = scene
+    shape = full.lift(frame, mask)
+    assert shape.method == METHOD
+    assert shape.mesh.is_watertight()
+    assert (shape.scale_source, shape.elevation_source) == ('depth', 'gravity')
+    vertices = shape.mesh_in_camera().vertices
+    u, v, _ = frame.camera.project(vertices)
+    rows, columns = np.nonzero(mask)
+    assert u.min() > columns.min() - 10
+    assert u.max() < columns.max() + 10
+    assert v.min() > rows.min() - 10
+    assert v.max() < rows.max() + 10
+    # What was guessed has the colour of the published surface; what was seen mostly the camera's.
+    green = (shape.mesh.colors == (10, 200, 30)).all(axis=1)
+    assert green[~shape.observed].mean() > 0.9
+    assert green[shape.observed].mean() < 0.5
+
+
+def test_confidence_falls_with_the_agreement_of_the_views(full, scene, published, monkeypatch):
+    first = full.lift(*scene)
+    monkeypatch.setattr(type(published), 'agreement', 0.25)
+    second = full.lift(*scene)
+    guessed = ~first.observed
+    np.testing.assert_allclose(second.confidence[guessed], 0.5 * first.confidence[guessed])
+    np.testing.assert_array_equal(second.confidence[~guessed], first.confidence[~guessed])

@@ -57,8 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--weights',
         metavar='NAME|PATH',
-        help='of a method with networks, as `lift3d weights list` names them, or a folder '
-        '(default: small)',
+        help='of a method with networks: small, packaged; full, the published ones that you have '
+        'brought; or a folder (default: small)',
     )
     parser.add_argument(
         '--samples',

@@ -93,8 +93,8 @@ SPECS: dict[str, Spec] = {
     ),
     'weights': Spec(
         'small',
-        'Weights of a method with networks, as `lift3d weights list` names them, or a folder; '
-        'other methods do without.',
+        'Weights of a method with networks: small, packaged; full, the published ones that the '
+        'user has brought; or a folder. Other methods do without.',
     ),
     'samples': Spec(
         1,
