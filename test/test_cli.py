@@ -48,7 +48,7 @@ QUICK = ('--method', 'geometric')
 
 KEYS = [
     'ok', 'error', 'method', 'scale_source', 'scale_stddev', 'elevation_deg', 'elevation_source',
-    'confidence', 'watertight', 'seconds', 'peak_memory_mb',
+    'confidence', 'camera_source', 'watertight', 'seconds', 'peak_memory_mb',
 ]
 
 
@@ -422,3 +422,22 @@ def test_a_scene_that_cannot_be_read_is_refused_before_anything_is_started(tmp_p
     assert done.returncode == 2
     assert 'is not a folder' in done.stderr
     assert not (tmp_path / 'out').exists()
+
+
+def test_a_cut_out_picture_is_lifted_without_scale(tmp_path):
+    frame, mask = read_scene(DEMO_SCENE, depth=False)
+    rgba = np.dstack([frame.image[..., ::-1], 255 * mask.astype(np.uint8)])
+    cv2.imwrite(str(tmp_path / 'cut out.png'), rgba)
+    cv2.imwrite(str(tmp_path / 'opaque.png'), frame.image)
+    done = lift3d(
+        'lift', tmp_path / 'cut out.png', tmp_path / 'opaque.png', '--out', tmp_path / 'out',
+        *QUICK,
+    )
+    assert done.returncode == 1
+    found = json.loads((tmp_path / 'out' / 'cut out.json').read_text())
+    assert found['camera_source'] == 'assumed'
+    assert found['scale_source'] == 'unknown'
+    assert found['watertight'] is True
+    refused = json.loads((tmp_path / 'out' / 'opaque.json').read_text())
+    assert refused['error']['code'] == 'BAD_IMAGE'
+    assert 'transparent' in refused['error']['message']

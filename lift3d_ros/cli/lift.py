@@ -40,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar='SCENE',
         help='folder with rgb.png, mask.png (not zero = object), camera.json and, where there is '
-        'depth, depth.png (16 bit, millimetres)',
+        'depth, depth.png (16 bit, millimetres); or an RGBA picture (.png) whose alpha is the '
+        'mask, taken by an assumed lens',
     )
     parser.add_argument(
         '--out',
@@ -90,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
     named = scenes.named(options.scenes)
     from lift3d_ros.lifter import DEFAULT_METHOD
     from lift3d_ros.lifter import Lifter
-    from lift3d_ros.scene import read_scene
+    from lift3d_ros.scene import read_input
 
     lifter = Lifter(
         options.method or DEFAULT_METHOD,
@@ -106,15 +107,15 @@ def run(options: argparse.Namespace) -> int:
     def mesh_path(name: str) -> Path:
         return Path(options.out / f'{name}.{options.format}')
 
-    def lift(name: str, folder: Path, progress: ProgressCallback) -> scenes.Told:
+    def lift(name: str, path: Path, progress: ProgressCallback) -> scenes.Told:
         start = time.monotonic()
-        frame, mask = read_scene(folder, depth=not options.no_depth)
+        frame, mask, camera_source = read_input(path, not options.no_depth)
         shape = lifter.lift(frame, mask, seed=options.seed, progress=progress)
         shape.mesh_in_camera().export(
             mesh_path(name),
             {'confidence': shape.confidence, 'observed': shape.observed.astype('float32')},
         )
-        report = _succeeded(shape, time.monotonic() - start)
+        report = _succeeded(shape, camera_source, time.monotonic() - start)
         size = ' x '.join(f'{1000.0 * side:.0f}' for side in shape.size)
         return report, (
             f'{name}: {size} mm, confidence {shape.overall_confidence:.2f}, '
@@ -131,7 +132,7 @@ def run(options: argparse.Namespace) -> int:
     )
 
 
-def _succeeded(shape: Shape, total: float) -> dict[str, Any]:
+def _succeeded(shape: Shape, camera_source: str, total: float) -> dict[str, Any]:
     return {
         'ok': True,
         'error': None,
@@ -141,6 +142,7 @@ def _succeeded(shape: Shape, total: float) -> dict[str, Any]:
         'elevation_deg': scenes.number(shape.elevation),
         'elevation_source': shape.elevation_source,
         'confidence': scenes.number(shape.overall_confidence),
+        'camera_source': camera_source,
         'watertight': shape.mesh.is_watertight(),
         # The total is that of the scene, with the files read and written.
         'seconds': {
@@ -161,6 +163,7 @@ def _failed(error: LiftError, method: str) -> dict[str, Any]:
         'elevation_deg': None,
         'elevation_source': None,
         'confidence': None,
+        'camera_source': None,
         'watertight': None,
         'seconds': None,
         'peak_memory_mb': scenes.peak_memory(),

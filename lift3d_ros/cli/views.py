@@ -34,9 +34,8 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import crop_object
 from lift3d_ros.frame import Frame
-from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import ZERO123_FOV
-from lift3d_ros.scene import read_scene
+from lift3d_ros.scene import read_input
 from lift3d_ros.views import faces
 
 if TYPE_CHECKING:
@@ -188,45 +187,6 @@ def run(options: argparse.Namespace) -> int:
         lambda name: _pictures(options.out, name),
         'synthesised',
     )
-
-
-def read_input(
-    path: Path, depth: bool = True
-) -> tuple[Frame, NDArray[np.bool_], str]:
-    """
-    Return frame, mask and the source of the camera: ``given``, or ``assumed`` for a lone picture.
-
-    ``path`` is a scene folder, or an RGBA picture whose alpha is the mask: opaque by half or more
-    is object. Its lens is taken as that of the views of Zero-1-to-3, ``ZERO123_FOV`` across the
-    longer side. Raises ``LiftError``, ``BAD_IMAGE`` for a picture without an alpha that says
-    something.
-    """
-    if path.is_dir() or path.suffix.lower() != '.png':
-        return *read_scene(path, depth=depth), 'given'
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise LiftError(
-            ErrorCode.BAD_IMAGE, f'{path} cannot be read: {error.strerror}.'
-        ) from error
-    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
-    if pixels is None:
-        raise LiftError(ErrorCode.BAD_IMAGE, f'{path} is not a complete image file.')
-    if pixels.dtype == np.uint16:
-        pixels = (pixels >> 8).astype(np.uint8)
-    if pixels.ndim != 3 or pixels.shape[2] != 4 or pixels[..., 3].min() == 255:
-        raise LiftError(
-            ErrorCode.BAD_IMAGE,
-            f'{path} has no transparent pixels, so nothing says what the object is; cut it out '
-            '(alpha 0 around it), or give a scene folder with a mask.png.',
-        )
-    height, width = pixels.shape[:2]
-    side = max(width, height)
-    camera = Camera.from_fov(side, side, ZERO123_FOV).crop(
-        (side - width) / 2.0 - 0.5, (side - height) / 2.0 - 0.5, width, height
-    )
-    image = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB)
-    return Frame(image, camera), pixels[..., 3] > 127, 'assumed'
 
 
 def view_sheet(
