@@ -84,11 +84,9 @@ class CoarseTask:
         found: dict[str, list[float]] = {}
         for start in range(0, len(self._samples), 8):
             group = self._samples[start:start + 8]
-            batch = {
-                name: torch.from_numpy(np.stack([s[name] for s in group])) for name in group[0]
-            }
+            batch = stacked(group, model)
             inputs = model_inputs(batch)
-            with torch.autocast('cpu', torch.bfloat16):
+            with torch.autocast(inputs['picture'].device.type, torch.bfloat16):
                 volume = model(**inputs)
             iou = overlap(volume.occupancy > 0.5, batch['solid'].bool())
             mask, psnr = view_scores(volume, batch)
@@ -100,6 +98,15 @@ class CoarseTask:
         scores = {name: float(np.mean(values)) for name, values in found.items()}
         parts = [value for name, value in scores.items() if name.startswith(('iou', 'mask'))]
         return {'score': float(np.mean(parts)), **scores}
+
+
+def stacked(samples: Sequence[dict[str, NDArray[Any]]], model: nn.Module) -> dict[str, Tensor]:
+    """Return the arrays of samples as a batch on the device of the model."""
+    device = next(model.parameters()).device
+    return {
+        name: torch.from_numpy(np.stack([sample[name] for sample in samples])).to(device)
+        for name in samples[0]
+    }
 
 
 def model_inputs(batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from lift3d_ros.training.coarse import model_inputs
 from lift3d_ros.training.coarse import overlap
+from lift3d_ros.training.coarse import stacked
 from lift3d_ros.views.coarse import CoarseNet
 from lift3d_ros.views.components import Zero123Components
 from lift3d_ros.views.guide import guide
@@ -131,13 +132,14 @@ class DenoiserTask:
         ``coarse_...`` are those of the volume's own rendering.
         """
         assert isinstance(model, DenoiserModel)
-        zero = Zero123(model.components)
+        device = next(model.parameters()).device
+        zero = Zero123(model.components, device=device)
         settings = SamplerSettings('dpm++', steps=1, spacing='uniform', guidance_scale=1.0)
         found: dict[str, list[float]] = {}
         for sample in self._samples:
-            batch = {name: torch.from_numpy(value)[None] for name, value in sample.items()}
+            batch = stacked([sample], model)
             inputs = model_inputs(batch)
-            with torch.autocast('cpu', torch.bfloat16):
+            with torch.autocast(device.type, torch.bfloat16):
                 volume = model.coarse(**inputs)
                 extra, seen = guide(
                     volume, inputs['picture'], inputs['focal'], inputs['centre'], inputs['pose'],
@@ -145,15 +147,15 @@ class DenoiserTask:
                 )
                 poses = pose_vectors(inputs['pose'], batch['target_poses'])[0]
                 views = zero.synthesize(
-                    2.0 * inputs['picture'][0] - 1.0, poses.numpy(), settings,
+                    2.0 * inputs['picture'][0] - 1.0, poses.cpu().numpy(), settings,
                     extra_channels=extra[0].float(),
                 )
-            truth = target_pictures(batch)[0]
+            truth = target_pictures(batch)[0].cpu()
             side = int(seen.alpha.shape[-1] ** 0.5)
-            raw = torch.cat([seen.color, seen.alpha], dim=2)[0].reshape(-1, 4, side, side)
+            raw = torch.cat([seen.color, seen.alpha], dim=2)[0].cpu().reshape(-1, 4, side, side)
             raw = 2.0 * functional.interpolate(raw, scale_factor=2, mode='bilinear') - 1.0
             kind = 'depth' if sample['flags'][0] else 'rgb'
-            place = batch['target_poses'][0, :, :3, 3]
+            place = batch['target_poses'][0, :, :3, 3].cpu()
             far = torch.atan2(place[:, 1], place[:, 0]).abs() > np.pi / 4.0
             for name, pictures in (('', views), ('coarse_', raw)):
                 mask = overlap(pictures[far, 3] > 0.0, truth[far, 3] > 0.0)

@@ -43,6 +43,7 @@ from lift3d_ros.surface.small_network import SurfaceField
 from lift3d_ros.training.coarse import dice
 from lift3d_ros.training.coarse import model_inputs
 from lift3d_ros.training.coarse import overlap
+from lift3d_ros.training.coarse import stacked
 from lift3d_ros.views.coarse_inputs import EXTENT
 from lift3d_ros.views.grids import sample_grid
 from lift3d_ros.views.grids import voxel_grid
@@ -115,9 +116,7 @@ class SurfaceTask:
         found: dict[str, list[float]] = {}
         for start in range(0, len(self._samples), 8):
             group = self._samples[start:start + 8]
-            batch = {
-                name: torch.from_numpy(np.stack([s[name] for s in group])) for name in group[0]
-            }
+            batch = stacked(group, model)
             b, count = batch['targets'].shape[:2]
             ring = np.stack([orbit_pose(a, 25.0, self._model.radius) for a in (45, 135, 225, 315)])
             rings = np.repeat(ring[None], b, axis=0)
@@ -188,7 +187,8 @@ class SurfaceTask:
                 )
             )
         return posed_sources(
-            torch.stack(pictures).clamp(0.0, 1.0),
+            # The denoiser gives its pictures to the CPU.
+            torch.stack(pictures).clamp(0.0, 1.0).to(volume.density.device),
             torch.from_numpy(np.ascontiguousarray(poses)).float(),
         )
 
