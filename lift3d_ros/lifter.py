@@ -43,6 +43,7 @@ from lift3d_ros.frame import ObjectView
 from lift3d_ros.methods.geometric import Geometric
 from lift3d_ros.methods.one2345 import One2345
 from lift3d_ros.methods.one2345_full import One2345Full
+from lift3d_ros.methods.one2345_full import published_views
 from lift3d_ros.progress import Progress
 from lift3d_ros.progress import ProgressCallback
 from lift3d_ros.shape import Shape
@@ -72,9 +73,6 @@ DEFAULT_METHOD = 'geometric'
 #: The methods that have networks: they take weights and a device, and draw samples.
 LEARNED = ('one2345',)
 
-#: The weights of the published system, which the user brings.
-FULL = 'full'
-
 #: Where a lift may be computed.
 DEVICES = ('cpu', 'cuda')
 
@@ -98,8 +96,9 @@ class Lifter:
         Choose the method; nothing is loaded yet.
 
         ``max_faces`` bounds every mesh, ``device`` is one of ``DEVICES``. ``weights``, which is
-        ``small``, ``full`` or a folder, and ``samples``, up to ``MAX_SAMPLES``, are for the
-        methods in ``LEARNED``; None leaves the method's own.
+        ``small``, ``full`` (``full-faithful``: with the published samplers), a folder of small
+        ones or Zero-1-to-3 weights (a name, file or folder), and ``samples``, up to
+        ``MAX_SAMPLES``, are for the methods in ``LEARNED``; None leaves the method's own.
 
         Raises ``LiftError(BAD_REQUEST)`` for an unknown method, a bound that no closed mesh can
         keep, and what the method cannot use.
@@ -131,7 +130,9 @@ class Lifter:
             _refuse_networks(method, device, weights, samples)
         self.name = method
         self._device = device
-        make: Callable[..., Method] = One2345Full if weights == FULL else METHODS[method]
+        make = METHODS[method]
+        if weights is not None and published_views(weights) is not None:
+            make = One2345Full
         self._method = make(max_faces=max_faces, **chosen)
 
     def check(self) -> None:
