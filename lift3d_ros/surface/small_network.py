@@ -193,6 +193,8 @@ class SurfaceNet(nn.Module):
                     'block': ResidualBlock(narrow, normed=narrow > widths[0]),
                 })
             )
+        # Without it nothing bounds what reaches the heads, and training comes to a dead end.
+        self.norm = nn.GroupNorm(8, widths[0])
         self.logit = nn.Conv3d(widths[0], 8, 3, padding=1)
         self.color = nn.Conv3d(widths[0], 24, 3, padding=1)
         for head in (self.logit, self.color):
@@ -255,7 +257,7 @@ class SurfaceNet(nn.Module):
             cast(Iterable[Any], reversed(self.up)), reversed(skips), strict=True
         ):
             x = level['block'](level['sample'](x) + skip)
-        x = functional.silu(x)
+        x = functional.silu(self.norm(x))
         before = before.reshape(b, 4, 2 * size, 2 * size, 2 * size)
         return SurfaceField(
             before[:, :1] + channels_to_space(self.logit(x)).float(),
