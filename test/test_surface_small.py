@@ -21,6 +21,7 @@ import weakref
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from skimage.measure import marching_cubes
 import torch
 from torch import nn
@@ -37,6 +38,7 @@ from lift3d_ros.surface.carving import constrain
 from lift3d_ros.surface.cleaning import observe
 from lift3d_ros.surface.coloring import _in_front
 from lift3d_ros.surface.field import SolidField
+from lift3d_ros.surface.meshing import extract_surface
 from lift3d_ros.surface.observation import Observation
 from lift3d_ros.surface.refining import sample_refined
 from lift3d_ros.surface.small_network import Box
@@ -348,6 +350,20 @@ def test_refined_sampling_gives_the_surface_of_dense_sampling_with_fewer_questio
     moved = np.abs(marching_cubes(field, 0.0)[0] - marching_cubes(dense, 0.0)[0]).max(axis=1)
     assert moved.max() < 0.5 and np.quantile(moved, 0.999) < 1e-3
     assert asked < 0.35 * dense.size
+
+
+@pytest.mark.parametrize('seed', range(6))
+@pytest.mark.parametrize('max_faces', [200, 1500])
+def test_a_ragged_solid_stays_one_closed_piece_when_it_is_simplified(seed, max_faces):
+    rng = np.random.default_rng(seed)
+    noise = ndimage.gaussian_filter(rng.standard_normal((40, 40, 40)), 1.5)
+    ball = 14.0 - np.linalg.norm(np.indices((40, 40, 40)).transpose(1, 2, 3, 0) - 19.5, axis=-1)
+    field = (noise / noise.std() + 0.1 * ball).astype(np.float32)
+    vertices, faces = extract_surface(field, np.zeros(3), 1.0, max_faces)
+    mesh = trimesh.Trimesh(vertices, faces, process=False)
+    assert mesh.is_watertight and mesh.volume > 0.0 and len(faces) <= max_faces
+    assert len(mesh.split(only_watertight=False)) == 1
+    assert len(np.unique(faces)) == len(vertices)
 
 
 @pytest.fixture(scope='module')

@@ -19,6 +19,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
@@ -94,6 +96,19 @@ def _simplify(
         if len(faces) > max_faces:
             return None
     mesh = Mesh(vertices.astype(np.float32), faces.astype(np.int32), blank)
-    if not mesh.is_watertight() or mesh.volume() <= 0.0:
+    if not mesh.is_watertight():
         return None
-    return mesh.vertices, mesh.faces
+    # Where it was thin, simplification may have parted it.
+    used, renumbered = np.unique(_largest_piece(mesh.faces), return_inverse=True)
+    mesh = Mesh(mesh.vertices[used], renumbered.reshape(-1, 3).astype(np.int32), blank[used])
+    return (mesh.vertices, mesh.faces) if mesh.volume() > 0.0 else None
+
+
+def _largest_piece(faces: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the faces of the largest piece of a closed mesh, joined over edges."""
+    edges = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
+    # Every edge has two faces: equal ones are neighbours when sorted.
+    owners = np.lexsort(edges.T).reshape(-1, 2) // 3
+    links = coo_matrix((np.ones(len(owners)), owners.T), shape=(len(faces), len(faces)))
+    count, labels = connected_components(links, directed=False)
+    return faces if count == 1 else faces[labels == np.argmax(np.bincount(labels))]
