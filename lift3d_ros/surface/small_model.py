@@ -52,7 +52,7 @@ _ELEVATIONS = (15.0, 40.0)
 
 #: One step of the denoiser gives the mean of what a view may be; sets of views that shall differ
 #: take more.
-_STEPS_OF_SAMPLES = 4
+_STEPS_OF_SAMPLES = 2
 
 
 @dataclass(frozen=True, eq=False)

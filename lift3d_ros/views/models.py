@@ -151,10 +151,13 @@ class SmallModel:
         """
         half = fractions[0] + 0.3 * (fractions[1] - fractions[0])
         with run.stage('render', half):
+            # Sets of views at the same poses differ in their noise alone.
+            flat, each = np.unique(poses.reshape(-1, 16), axis=0, return_inverse=True)
+            different = flat.reshape(-1, 4, 4)
             channels, rendered = [], []
-            for start in range(0, len(poses), _RENDERED_AT_ONCE):
+            for start in range(0, len(different), _RENDERED_AT_ONCE):
                 run.check()
-                group = torch.from_numpy(poses[None, start:start + _RENDERED_AT_ONCE])
+                group = torch.from_numpy(different[None, start:start + _RENDERED_AT_ONCE])
                 extra, seen = guide(
                     volume, told['picture'], told['focal'], told['centre'], told['pose'],
                     group.float().to(self._device),
@@ -165,7 +168,7 @@ class SmallModel:
         fine = functional.interpolate(
             torch.cat(rendered).reshape(-1, 4, side, side), scale_factor=2, mode='bilinear',
             align_corners=False,
-        )
+        )[each.reshape(-1)]
         if coarse:
             return fine
         with run.stage('denoise', fractions[1]):
@@ -174,7 +177,8 @@ class SmallModel:
             vectors = zero123_pose(azimuths, elevations, 0.0, float(own[0]))
             made = self._zero.synthesize(
                 2.0 * told['picture'][0] - 1.0, vectors, self._sampler, seed=seed,
-                extra_channels=torch.cat(channels), progress=run, fractions=(half, fractions[1]),
+                extra_channels=torch.cat(channels)[each.reshape(-1)], progress=run,
+                fractions=(half, fractions[1]),
             )
         made = 0.5 * (made.float() + 1.0)
         if self._sampler.steps == 1 and not bool(told['flags'][0, 0]):
