@@ -49,7 +49,7 @@ class SurfaceTraining(RunSettings):
     - ``surface``: how the run goes.
     """
 
-    surface: LoopSettings = LoopSettings(minutes=90.0, batch=4)
+    surface: LoopSettings = LoopSettings(minutes=90.0, batch=6, rate=5e-4)
 
 
 def train_surface(
