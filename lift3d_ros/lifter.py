@@ -68,7 +68,7 @@ METHODS: dict[str, Callable[..., Method]] = {
     'one2345': One2345,
 }
 
-DEFAULT_METHOD = 'geometric'
+DEFAULT_METHOD = 'one2345'
 
 #: The methods that have networks: they take weights and a device, and draw samples.
 LEARNED = ('one2345',)
