@@ -81,6 +81,11 @@ _LEAST = 0.25
 #: poses (n, 4, 4), optical frames in the canonical frame that it is told.
 ViewSource = Callable[[CanonicalFrame], tuple[NDArray[np.uint8], Array]]
 
+#: What the networks' probability of a vertex being right, within 1 % of the diagonal, proved to be
+#: worth on 122 scenes of scans of the train split.
+_BELIEVED = (0.0, 0.35, 0.45, 0.55, 0.65, 0.75, 1.0)
+_PROVED = (0.36, 0.36, 0.46, 0.60, 0.71, 0.75, 0.85)
+
 #: Rays across the larger side of the window in which a mask is looked at, and places on each.
 _RAYS = 80
 
@@ -318,7 +323,7 @@ def _confidence(
 
     # The grid is coarser than 1 %: what falls over a voxel to each side is shared out.
     wide = max(reach, solid.voxel)
-    guessed = fall(wide) * (reach / wide)
+    guessed = np.interp(fall(wide) * (reach / wide), _BELIEVED, _PROVED)
     return np.where(observed, np.float32(OBSERVED), guessed).astype(np.float32)
 
 
