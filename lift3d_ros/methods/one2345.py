@@ -86,6 +86,9 @@ ViewSource = Callable[[CanonicalFrame], tuple[NDArray[np.uint8], Array]]
 _BELIEVED = (0.0, 0.35, 0.45, 0.55, 0.65, 0.75, 1.0)
 _PROVED = (0.36, 0.36, 0.46, 0.60, 0.71, 0.75, 0.85)
 
+#: What is left of the confidence where no depth tells the scale; the same as in ``geometric``.
+_WITHOUT_DEPTH = 0.3
+
 #: Rays across the larger side of the window in which a mask is looked at, and places on each.
 _RAYS = 80
 
@@ -205,6 +208,10 @@ class One2345:
             if pictures is not None:
                 factor = trust(silhouette_agreement(solid, pictures, poses))
                 confidence = np.where(measured, confidence, np.float32(factor) * confidence)
+            if seen.depth is None:
+                # Without its size the place of nothing is known; what is left is how sure the
+                # shape is.
+                confidence = np.float32(_WITHOUT_DEPTH) * confidence
             if view.truncated:
                 # What lies beyond the border of the image was in no picture that was learned.
                 confidence = np.where(measured, confidence, np.float32(0.6) * confidence)
