@@ -22,10 +22,10 @@ DATA=${LIFT3D_DATA:-../shared/data}
 OUT=${1:-bench_out}
 
 # The exit status tells failed lifts; they are in the tables, and the rest is measured all the same.
-lift3d bench --data "$DATA/objects" --split eval --track rgbd rgb rgb-blind --grasp \
+lift3d bench --data "$DATA/objects" --split eval --track rgbd rgb rgb-blind --grasp --scenes 1 \
   --out "$OUT/exact" || [[ $? == 1 ]]
-lift3d bench --data "$DATA/objects" --split eval --mask noisy --out "$OUT/noisy" || [[ $? == 1 ]]
-lift3d bench --data "$DATA/objects" --split eval --occluded --out "$OUT/occluded" || [[ $? == 1 ]]
+lift3d bench --data "$DATA/objects" --split eval --mask noisy --scenes 1 --out "$OUT/noisy" || [[ $? == 1 ]]
+lift3d bench --data "$DATA/objects" --split eval --occluded --scenes 1 --out "$OUT/occluded" || [[ $? == 1 ]]
 lift3d bench --data "$DATA/objects" --split eval --ablation --objects 24 --scenes 1 \
   --out "$OUT/ablation" || [[ $? == 1 ]]
 lift3d bench --data "$DATA/objects" --real "$DATA/rgbd" --out "$OUT/real" || [[ $? == 1 ]]
