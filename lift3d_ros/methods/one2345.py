@@ -26,11 +26,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
@@ -71,8 +73,13 @@ SKIN = 0.03
 #: At least so much of it, voxels: what is thinner, the grid does not hold.
 _THINNEST = 2.5
 
-#: Share of the readings that the mesh's box must hold: what holds fewer is a fragment.
-_HELD = 0.5
+#: Share of the readings that must lie at the surface: with fewer the mesh is a fragment. Where
+#: fewer than enough do, parts hang loose; a lower level is taken that joins so many more.
+_HELD, _ENOUGH, _MORE = 0.5, 0.9, 0.05
+_LEVELS = (0.5, 0.35, 0.2, 0.1)
+
+#: A reading is at the surface within so many voxels.
+_AT_SURFACE = 3.0
 
 #: Probability from which on a place is looked at when the mesh's box is fitted.
 _LEAST = 0.25
@@ -254,27 +261,39 @@ class One2345:
         skin = max(SKIN * size, _THINNEST * voxel)
         levels = None if seen.depth is not None else _ray_levels(solid, seen, canonical)
 
-        def evaluate(local: Array) -> NDArray[np.float32]:
+        def evaluate(local: Array, least: float) -> NDArray[np.float32]:
             camera = transform(T, local)
             believed = solid.probability_at(local / canonical.scale)
             # Near one half a probability falls from 0.8 to 0.2 over about a voxel and a half.
-            level = np.float32(0.5) if levels is None else levels(camera)
+            level = np.float32(least) if levels is None else levels(camera)
             guess = np.float32(band) * np.clip(2.0 * (believed - level), -1.0, 1.0)
             return constrain(seen, support, camera, guess, skin)
 
-        values = sample_refined(evaluate, low, high, voxel)
-        # Less than a voxel of blur takes the steps out of the intersections' edges.
-        values = ndimage.gaussian_filter(values, 0.7, mode='nearest')
-        vertices, faces = extract_surface(values, low, voxel, self.max_faces)
-        if len(points):
-            ends = vertices.min(axis=0) - 2.0 * voxel, vertices.max(axis=0) + 2.0 * voxel
-            if ((local >= ends[0]) & (local <= ends[1])).all(axis=1).mean() < _HELD:
-                raise LiftError(
-                    ErrorCode.NO_SURFACE,
-                    'The surface found is a fragment of what the camera measured; is the depth '
-                    'registered to the image, and all of the mask one object?',
-                )
-        return transform(T, vertices).astype(np.float32), faces, voxel
+        best, held = None, -1.0
+        for least in _LEVELS:
+            values = sample_refined(partial(evaluate, least=least), low, high, voxel)
+            # Less than a voxel of blur takes the steps out of the intersections' edges.
+            values = ndimage.gaussian_filter(values, 0.7, mode='nearest')
+            vertices, faces = extract_surface(values, low, voxel, self.max_faces)
+            share = _held(local, vertices, voxel) if len(points) else 1.0
+            if share > held + _MORE:
+                best, held = (vertices, faces), share
+            if held > _ENOUGH:
+                break
+        if best is None or held < _HELD:
+            raise LiftError(
+                ErrorCode.NO_SURFACE,
+                'The surface found is a fragment of what the camera measured; is the depth '
+                'registered to the image, and all of the mask one object?',
+            )
+        return transform(T, best[0]).astype(np.float32), best[1], voxel
+
+
+def _held(points: Array, vertices: NDArray[np.float32], voxel: float) -> float:
+    """Return which share of the readings (n, 3) lies at the surface with those vertices."""
+    chosen = points[:: max(1, len(points) // 2000)]
+    distance, _ = cKDTree(vertices).query(chosen)
+    return float((distance < _AT_SURFACE * voxel).mean())
 
 
 def _ray_levels(
