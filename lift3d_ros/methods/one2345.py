@@ -81,6 +81,9 @@ _LEVELS = (0.5, 0.35, 0.2, 0.1)
 #: A reading is at the surface within so many voxels.
 _AT_SURFACE = 3.0
 
+#: Points that are spread over a surface to tell what is near it.
+_SPREAD = 12_000
+
 #: Probability from which on a place is looked at when the mesh's box is fitted.
 _LEAST = 0.25
 
@@ -275,7 +278,7 @@ class One2345:
             # Less than a voxel of blur takes the steps out of the intersections' edges.
             values = ndimage.gaussian_filter(values, 0.7, mode='nearest')
             vertices, faces = extract_surface(values, low, voxel, self.max_faces)
-            share = _held(local, vertices, voxel) if len(points) else 1.0
+            share = _held(local, vertices, faces, voxel) if len(points) else 1.0
             if share > held + _MORE:
                 best, held = (vertices, faces), share
             if held > _ENOUGH:
@@ -289,10 +292,16 @@ class One2345:
         return transform(T, best[0]).astype(np.float32), best[1], voxel
 
 
-def _held(points: Array, vertices: NDArray[np.float32], voxel: float) -> float:
-    """Return which share of the readings (n, 3) lies at the surface with those vertices."""
+def _held(
+    points: Array, vertices: NDArray[np.float32], faces: NDArray[np.int32], voxel: float
+) -> float:
+    """Return which share of the readings (n, 3) lies at the surface."""
     chosen = points[:: max(1, len(points) // 2000)]
-    distance, _ = cKDTree(vertices).query(chosen)
+    # Vertices alone are far apart where the faces are few.
+    mesh = Mesh(vertices, faces, np.zeros((len(vertices), 3), np.uint8))
+    face, weights = mesh.sample(_SPREAD, np.random.default_rng(0))
+    between = np.einsum('ijk,ij->ik', vertices[faces[face]], weights)
+    distance, _ = cKDTree(np.concatenate([vertices, between])).query(chosen)
     return float((distance < _AT_SURFACE * voxel).mean())
 
 
