@@ -26,7 +26,7 @@ lift3d bench --data "$DATA/objects" --split eval --track rgbd rgb rgb-blind --gr
   --out "$OUT/exact" || [[ $? == 1 ]]
 lift3d bench --data "$DATA/objects" --split eval --mask noisy --scenes 1 --out "$OUT/noisy" || [[ $? == 1 ]]
 lift3d bench --data "$DATA/objects" --split eval --occluded --scenes 1 --out "$OUT/occluded" || [[ $? == 1 ]]
-lift3d bench --data "$DATA/objects" --split eval --ablation --objects 24 --scenes 1 \
+lift3d bench --data "$DATA/objects" --split eval --ablation --track rgbd rgb --objects 8 --scenes 1 \
   --out "$OUT/ablation" || [[ $? == 1 ]]
 lift3d bench --data "$DATA/objects" --real "$DATA/rgbd" --out "$OUT/real" || [[ $? == 1 ]]
 lift3d bench --views --data "$DATA/objects" --split eval --real "$DATA/gso_views" \
