@@ -75,11 +75,26 @@ def write_strip(
     if prediction.mesh is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = strip(frame, mask, prediction.mesh, truth)
+    mesh = prediction.mesh
+    if truth is not None and prediction.notes.get('scale_source') == 'unknown':
+        mesh = _at_true_distance(mesh, truth)
+    picture = strip(frame, mask, mesh, truth)
     _, data = cv2.imencode(
         path.suffix, picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
     )
     path.write_bytes(data.tobytes())
+
+
+def _at_true_distance(mesh: Mesh, truth: Truth) -> Mesh:
+    """
+    Return a mesh of unknown scale, in the optical frame, as large as it is where the scan is.
+
+    It is scaled about the camera, which sees the same then; else it would be out of the picture.
+    """
+    scan = truth.mesh.transformed(truth.T_camera_object)
+    depths = [float(np.ptp(m.vertices[:, 2]) / 2.0 + m.vertices[:, 2].min()) for m in (mesh, scan)]
+    factor = np.float32(depths[1] / depths[0])
+    return Mesh(factor * mesh.vertices, mesh.faces, mesh.colors)
 
 
 def strip(
