@@ -133,6 +133,39 @@ class ObjectView:
         return float(np.degrees(np.arcsin(np.clip(ray @ self.frame.gravity, -1.0, 1.0))))
 
 
+@dataclass(frozen=True, eq=False)
+class FurtherView:
+    """
+    Another view of the same object, from a camera whose place is known.
+
+    - ``view``: the object in the other frame.
+    - ``T_first_camera``: rigid (4, 4), metres, the optical frame of the other camera in that of
+      the first view.
+    """
+
+    view: ObjectView
+    T_first_camera: Array
+
+    def __post_init__(self) -> None:
+        """Raise ``LiftError(BAD_REQUEST)`` for a pose that is no rigid motion."""
+        T = np.asarray(self.T_first_camera, np.float64)
+        rigid_motion = (
+            T.shape == (4, 4)
+            and np.isfinite(T).all()
+            and np.allclose(T[:3, :3] @ T[:3, :3].T, np.eye(3), atol=1e-3)
+            and np.linalg.det(T[:3, :3]) > 0.0
+            and np.allclose(T[3], (0.0, 0.0, 0.0, 1.0))
+        )
+        if not rigid_motion:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                'The pose of a further view is no rigid motion; give the 4 x 4 matrix of a '
+                'rotation and a translation in metres, from its optical frame to that of the '
+                'first view.',
+            )
+        object.__setattr__(self, 'T_first_camera', T)
+
+
 def bounding_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     """
     Return left, top, right, bottom of a mask's pixels, right and bottom exclusive.

@@ -27,6 +27,7 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import bounding_box
 from lift3d_ros.frame import crop_object
 from lift3d_ros.frame import Frame
+from lift3d_ros.frame import FurtherView
 from lift3d_ros.frame import VIEW_FILL
 from lift3d_ros.frame import VIEW_SIZE
 from lift3d_ros.geometry import Camera
@@ -170,3 +171,16 @@ def test_the_elevation_comes_from_gravity_and_the_place_of_the_object():
 def test_a_one_pixel_image_is_refused_not_crashed_on():
     frame = make_frame(1, 1)
     assert code_of(crop_object, frame, np.ones((1, 1), bool)) == ErrorCode.MASK_TOO_SMALL
+
+
+def test_the_pose_of_a_further_view_is_a_rigid_motion():
+    """A scaled, mirrored or unknown pose is refused before anything is computed with it."""
+    view = crop_object(make_frame(), make_mask(20, 10, 40, 30))
+    assert FurtherView(view, np.eye(4)).T_first_camera.shape == (4, 4)
+    for wrong in (
+        np.diag([2.0, 2.0, 2.0, 1.0]),
+        np.diag([1.0, 1.0, -1.0, 1.0]),
+        np.full((4, 4), np.nan),
+        np.eye(3),
+    ):
+        assert code_of(FurtherView, view, wrong) is ErrorCode.BAD_REQUEST

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.frame import FurtherView
 from lift3d_ros.frame import ObjectView
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import invert
@@ -53,14 +54,6 @@ _ELEVATIONS = (15.0, 40.0)
 #: One step of the denoiser gives the mean of what a view may be; sets of views that shall differ
 #: take more.
 _STEPS_OF_SAMPLES = 2
-
-
-@dataclass(frozen=True, eq=False)
-class FurtherView:
-    """Another frame of the same object: its view, and its optical frame in the first one's."""
-
-    view: ObjectView
-    T_first_camera: Array
 
 
 @dataclass(frozen=True, eq=False)
