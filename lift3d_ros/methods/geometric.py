@@ -16,11 +16,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lift3d_ros.frame import FurtherView
 from lift3d_ros.frame import ObjectView
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import rigid
@@ -37,6 +39,9 @@ from lift3d_ros.surface.coloring import agreement
 from lift3d_ros.surface.coloring import paint
 from lift3d_ros.surface.meshing import extract_surface
 from lift3d_ros.surface.observation import Observation
+from lift3d_ros.surface.painting import paint_further
+from lift3d_ros.surface.sightings import gather
+from lift3d_ros.surface.sightings import Sighting
 from lift3d_ros.surface.support import find_support
 from lift3d_ros.surface.support import Support
 from lift3d_ros.surface.symmetry import Hypothesis
@@ -67,23 +72,33 @@ class Geometric:
     def unload(self) -> None:
         """Nothing to free."""
 
-    def lift(self, view: ObjectView, rng: np.random.Generator, progress: Progress) -> Shape:
+    def lift(
+        self,
+        view: ObjectView,
+        rng: np.random.Generator,
+        progress: Progress,
+        further: Sequence[FurtherView] = (),
+    ) -> Shape:
         """
         Return the shape of the object in the view.
 
-        Raises ``LiftError``: ``NO_DEPTH_IN_MASK``, ``NO_SURFACE``, ``CANCELLED``, ``TIMEOUT``.
+        The symmetries are weighed by that view alone; ``further`` ones cut and colour what comes
+        of them, and what they measured stands. Raises ``LiftError``: ``NO_DEPTH_IN_MASK``,
+        ``NO_SURFACE``, ``CANCELLED``, ``TIMEOUT``, ``BAD_REQUEST`` for a further view that
+        contradicts another.
         """
         with progress.stage('observe', 0.1):
             seen = observe(view)
         with progress.stage('support', 0.2):
             support = find_support(seen, view.frame.gravity, rng)
             seen = reconcile(seen, support)
+            others = gather(view, seen, support, further)
         with progress.stage('symmetry', 0.5):
             box = search_box(seen, support)
             hypotheses = self._hypotheses(seen, box, rng)
         with progress.stage('volume', 0.8):
             solid, corner, voxel = carve(
-                seen, support, hypotheses, box, self.resolution, progress
+                seen, support, hypotheses, box, self.resolution, progress, others
             )
         with progress.stage('mesh', 0.9):
             vertices, faces = extract_surface(solid, corner, voxel, self.max_faces)
@@ -91,7 +106,14 @@ class Geometric:
         with progress.stage('colour', 1.0):
             diagonal = float(np.linalg.norm(np.ptp(vertices, axis=0)))
             colors, observed = paint(seen, hypotheses, in_camera, 1.5 * voxel)
-            confidence = agreement(
+            colors, observed, certainty = paint_further(
+                Sighting(seen, view, np.eye(4)),
+                others,
+                Mesh(in_camera, faces, colors),
+                observed,
+                1.5 * voxel,
+            )
+            confidence = certainty * agreement(
                 seen, support, hypotheses, in_camera, observed, 0.02 * diagonal
             )
             if seen.depth is None:

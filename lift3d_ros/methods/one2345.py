@@ -23,6 +23,7 @@ what it measured has the last word.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
@@ -36,6 +37,7 @@ from scipy.spatial import cKDTree
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.frame import FurtherView
 from lift3d_ros.frame import ObjectView
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
@@ -57,7 +59,13 @@ from lift3d_ros.surface.field import SolidField
 from lift3d_ros.surface.meshing import extract_surface
 from lift3d_ros.surface.observation import Observation
 from lift3d_ros.surface.observation import sample
+from lift3d_ros.surface.painting import paint_further
 from lift3d_ros.surface.refining import sample_refined
+from lift3d_ros.surface.sightings import all_points
+from lift3d_ros.surface.sightings import as_further
+from lift3d_ros.surface.sightings import cut
+from lift3d_ros.surface.sightings import gather
+from lift3d_ros.surface.sightings import Sighting
 from lift3d_ros.surface.support import find_support
 from lift3d_ros.surface.support import Support
 from lift3d_ros.views.canonical import canonical_frame
@@ -160,14 +168,20 @@ class One2345:
         """Free what ``load`` took."""
         self._model = None
 
-    def lift(self, view: ObjectView, rng: np.random.Generator, progress: Progress) -> Shape:
+    def lift(
+        self,
+        view: ObjectView,
+        rng: np.random.Generator,
+        progress: Progress,
+        further: Sequence[FurtherView] = (),
+    ) -> Shape:
         """
-        Return the shape of the object in the view.
+        Return the shape of the object in the view, and in the ``further`` ones where there are.
 
         Raises ``LiftError``: ``NO_DEPTH_IN_MASK``, ``ELEVATION_UNKNOWN``, ``NO_SURFACE``,
-        ``CANCELLED``, ``TIMEOUT``.
+        ``CANCELLED``, ``TIMEOUT``, ``BAD_REQUEST`` for a further view that contradicts another.
         """
-        return self.lift_with(view, None, rng, progress)
+        return self.lift_with(view, None, rng, progress, further)
 
     def lift_with(
         self,
@@ -175,6 +189,7 @@ class One2345:
         given: ViewSource | None,
         rng: np.random.Generator,
         progress: Progress,
+        further: Sequence[FurtherView] = (),
     ) -> Shape:
         """
         Return the shape of the object in the view, from views that are ``given``.
@@ -192,6 +207,7 @@ class One2345:
             seen = observe(view)
             support = find_support(seen, view.frame.gravity, rng)
             seen = reconcile(seen, support)
+            others = gather(view, seen, support, further)
         with progress.stage('elevation', 0.1):
             view, elevation = self._upright(view, support)
             canonical = canonical_frame(view, elevation.degrees)
@@ -206,15 +222,22 @@ class One2345:
             pictures = self._model.synthesize(
                 observed, poses, int(rng.integers(2**31)), self.coarse, progress
             )
-        solid = self._model.field(observed, (), pictures, poses, progress)
+        solid = self._model.field(
+            observed, as_further(others), pictures, poses, progress
+        )
         with progress.stage('mesh', 0.85):
-            vertices, faces, voxel = self._mesh(solid, seen, support, canonical)
+            vertices, faces, voxel = self._mesh(solid, seen, support, canonical, others)
         with progress.stage('colour', 1.0):
             at = transform(canonical.canonical_from_camera, vertices)
             colors, measured = paint(
                 seen, [], vertices, 1.5 * voxel, solid.color_at(at)
             )
-            confidence = _confidence(solid, Mesh(vertices, faces, colors), canonical, measured)
+            mesh = Mesh(vertices, faces, colors)
+            colors, measured, certainty = paint_further(
+                Sighting(seen, view, np.eye(4)), others, mesh, measured, 1.5 * voxel
+            )
+            mesh = Mesh(vertices, faces, colors)
+            confidence = certainty * _confidence(solid, mesh, canonical, measured)
             if pictures is not None:
                 factor = trust(silhouette_agreement(solid, pictures, poses))
                 confidence = np.where(measured, confidence, np.float32(factor) * confidence)
@@ -225,9 +248,7 @@ class One2345:
             if view.truncated:
                 # What lies beyond the border of the image was in no picture that was learned.
                 confidence = np.where(measured, confidence, np.float32(0.6) * confidence)
-        return _place(
-            Mesh(vertices, faces, colors), canonical, elevation, confidence, measured, voxel
-        )
+        return _place(mesh, canonical, elevation, confidence, measured, voxel)
 
     def _upright(
         self, view: ObjectView, support: Support
@@ -247,13 +268,14 @@ class One2345:
         seen: Observation,
         support: Support,
         canonical: CanonicalFrame,
+        others: Sequence[Sighting] = (),
     ) -> tuple[NDArray[np.float32], NDArray[np.int32], float]:
         """Return vertices in the optical frame, faces, and the voxel's edge, metres."""
         T = canonical.T_camera_object
         corners = solid.bounds(_LEAST)
         assert corners is not None, 'the networks see a solid'
         low, high = (canonical.scale * corner for corner in corners)
-        points = seen.points()
+        points = all_points(seen, others)
         if len(points):
             local = transform(invert(T), points)
             low, high = np.minimum(low, local.min(axis=0)), np.maximum(high, local.max(axis=0))
@@ -270,6 +292,7 @@ class One2345:
             # Near one half a probability falls from 0.8 to 0.2 over about a voxel and a half.
             level = np.float32(least) if levels is None else levels(camera)
             guess = np.float32(band) * np.clip(2.0 * (believed - level), -1.0, 1.0)
+            guess = cut(others, camera, guess, skin)
             return constrain(seen, support, camera, guess, skin)
 
         best, held = None, -1.0

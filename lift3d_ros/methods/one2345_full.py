@@ -21,6 +21,7 @@ it goes the way of the small weights, through ``One2345``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ from scipy.special import logit
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.frame import FurtherView
 from lift3d_ros.frame import ObjectView
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
@@ -47,6 +49,9 @@ from lift3d_ros.surface.cleaning import observe
 from lift3d_ros.surface.cleaning import reconcile
 from lift3d_ros.surface.coloring import OBSERVED
 from lift3d_ros.surface.coloring import paint
+from lift3d_ros.surface.painting import paint_further
+from lift3d_ros.surface.sightings import gather
+from lift3d_ros.surface.sightings import Sighting
 from lift3d_ros.surface.support import find_support
 from lift3d_ros.weights import store
 from lift3d_ros.weights.catalog import CATALOG
@@ -173,10 +178,12 @@ class One2345Full(One2345):
         given: ViewSource | None,
         rng: np.random.Generator,
         progress: Progress,
+        further: Sequence[FurtherView] = (),
     ) -> Shape:
         """
         Return the shape of the object in the view.
 
+        The published networks know one view; ``further`` ones cut and colour what comes of it.
         Raises ``LiftError``: ``BAD_REQUEST`` for views that are ``given``, ``NO_DEPTH_IN_MASK``,
         and what ``PublishedOne2345.reconstruct`` raises.
         """
@@ -191,6 +198,7 @@ class One2345Full(One2345):
             seen = observe(view)
             support = find_support(seen, view.frame.gravity, rng)
             seen = reconcile(seen, support)
+            others = gather(view, seen, support, further)
         if support.source != 'assumed':
             view = replace(view, frame=replace(view.frame, gravity=-support.up))
         made = model.reconstruct(view, rng, progress.part(0.02, 0.9))
@@ -199,16 +207,20 @@ class One2345Full(One2345):
             elevation = replace(elevation, source=support.source)
         solid = PublishedSolid(made)
         with progress.stage('mesh', 0.97):
-            vertices, faces, voxel = self._mesh(solid, seen, support, canonical)
+            vertices, faces, voxel = self._mesh(solid, seen, support, canonical, others)
         with progress.stage('colour', 1.0):
             at = transform(canonical.canonical_from_camera, vertices)
             colors, measured = paint(seen, [], vertices, 1.5 * voxel, solid.color_at(at))
+            mesh = Mesh(vertices, faces, colors)
+            colors, measured, certainty = paint_further(
+                Sighting(seen, view, np.eye(4)), others, mesh, measured, 1.5 * voxel
+            )
             inside = solid.probability_at(at)
             # On the published surface it is one half, and the product one.
             guessed = MOST_CONFIDENCE * made.agreement * 4.0 * inside * (1.0 - inside)
             if view.truncated:
                 guessed = 0.6 * guessed
-            confidence = np.where(measured, OBSERVED, guessed).astype(np.float32)
+            confidence = np.where(measured, OBSERVED * certainty, guessed).astype(np.float32)
         mesh = Mesh(vertices, faces, colors)
         return _place(mesh, canonical, elevation, confidence, measured, voxel)
 

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,9 @@ from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
 from lift3d_ros.progress import Progress
 from lift3d_ros.surface.observation import Observation
+from lift3d_ros.surface.sightings import all_points
+from lift3d_ros.surface.sightings import cut
+from lift3d_ros.surface.sightings import Sighting
 from lift3d_ros.surface.support import Support
 from lift3d_ros.surface.symmetry import Hypothesis
 
@@ -133,6 +137,7 @@ def carve(
     box: SearchBox,
     resolution: int,
     progress: Progress,
+    others: Sequence[Sighting] = (),
 ) -> tuple[NDArray[np.float32], Array, float]:
     """
     Return the field of the solid, (nx, ny, nz) metres and positive inside.
@@ -140,7 +145,7 @@ def carve(
     With it come the position of its first sample in ``box.T_camera_up`` and the voxel's edge in
     metres. The longest side of the solid spans about ``resolution`` voxels.
     """
-    low, high = _fit(observation, hypotheses, box)
+    low, high = _fit(observation, hypotheses, box, others)
     # What the hypotheses vote on varies slowly: a grid of half the resolution will do.
     coarse = float((high - low).max()) / (0.5 * resolution)
     points, shape = _grid(box.T_camera_up, low, high, coarse)
@@ -152,10 +157,10 @@ def carve(
     voxel = 0.5 * coarse
     points, shape = _grid(box.T_camera_up, low, high, voxel)
     index = np.stack(np.meshgrid(*(0.5 * np.arange(n) for n in shape), indexing='ij'))
-    others = ndimage.map_coordinates(votes, index.reshape(3, -1), order=1, mode='nearest')
-    value = constrain(
-        observation, support, points, 1.5 * coarse * others, SKIN * float((high - low).max())
-    )
+    voted = ndimage.map_coordinates(votes, index.reshape(3, -1), order=1, mode='nearest')
+    skin = SKIN * float((high - low).max())
+    guess = cut(others, points, np.float32(1.5 * coarse) * voted.astype(np.float32), skin)
+    value = constrain(observation, support, points, guess, skin)
     field = np.clip(value, -3.0 * voxel, 3.0 * voxel).reshape(shape)
     # Less than a voxel of blur takes the steps out of the intersections' edges.
     return ndimage.gaussian_filter(field, 0.7, mode='nearest'), low, voxel
@@ -202,18 +207,26 @@ def vote(
 
 
 def _fit(
-    observation: Observation, hypotheses: list[Hypothesis], box: SearchBox
+    observation: Observation,
+    hypotheses: list[Hypothesis],
+    box: SearchBox,
+    others: Sequence[Sighting],
 ) -> tuple[Array, Array]:
     """Return the corners in ``box.T_camera_up`` of the box that the solid needs."""
     stays = vote(observation, hypotheses, box.cells, 1e-6, Progress()) > -0.4
-    kept = np.concatenate([box.cells[stays], observation.points()])
+    measured = all_points(observation, others)
+    kept = np.concatenate([box.cells[stays], measured])
     if not len(kept):
         raise LiftError(ErrorCode.NO_SURFACE, 'No part of the object agrees with its symmetry.')
     local = (kept - box.T_camera_up[:3, 3]) @ box.T_camera_up[:3, :3]
-    return (
-        np.maximum(local.min(axis=0) - box.step, box.low),
-        np.minimum(local.max(axis=0) + box.step, box.high),
-    )
+    low = np.maximum(local.min(axis=0) - box.step, box.low)
+    high = np.minimum(local.max(axis=0) + box.step, box.high)
+    if others:
+        # They may have measured what no symmetry of the first view reaches.
+        local = (measured - box.T_camera_up[:3, 3]) @ box.T_camera_up[:3, :3]
+        low = np.minimum(low, local.min(axis=0) - box.step)
+        high = np.maximum(high, local.max(axis=0) + box.step)
+    return low, high
 
 
 def _grid(

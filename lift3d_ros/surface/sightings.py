@@ -1,0 +1,201 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+What further cameras saw of an object, in the optical frame of the first.
+
+Each camera is believed where it measured: its outline and the free space before its readings cut
+the guess, and the surface that it measured stands. Where two cameras disagree by a little, since
+no pose is exact, what was measured wins over what was carved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.frame import FurtherView
+from lift3d_ros.frame import ObjectView
+from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import Floats
+from lift3d_ros.geometry import invert
+from lift3d_ros.geometry import rotate
+from lift3d_ros.geometry import transform
+from lift3d_ros.surface.cleaning import observe
+from lift3d_ros.surface.cleaning import reconcile
+from lift3d_ros.surface.observation import Observation
+from lift3d_ros.surface.support import Support
+
+#: A disagreement over this share of the object's size is a contradiction.
+CONTRADICTION = 0.15
+
+#: One up to this share is the noise of depth and masks.
+AGREED = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """
+    What one camera saw.
+
+    - ``seen``: its cleaned observation; ``view``: the object in its whole frame.
+    - ``T_first_own``: rigid, its optical frame in that of the first camera.
+    - ``disagreement``: metres, by which it and the cameras before it contradict each other where
+      both say something; nine of ten points are nearer.
+    - ``tolerance``: metres, how far another camera's surface may lie where this one saw nothing.
+    """
+
+    seen: Observation
+    view: ObjectView
+    T_first_own: Array
+    disagreement: float = 0.0
+    tolerance: float = 0.0
+
+    def own(self, points: Floats) -> Array:
+        """Return points (n, 3) of the first optical frame in the camera's own."""
+        return transform(invert(self.T_first_own), points)
+
+    def points(self) -> Array:
+        """Return its measured points of the object, (n, 3) metres, first optical frame."""
+        return transform(self.T_first_own, self.seen.points())
+
+    def room(self, local: Floats) -> NDArray[np.float32]:
+        """
+        Return how deep points lie in what the camera allows to be solid, (n,) metres.
+
+        ``local`` is (n, 3) in its own optical frame. It is inf where it does not know: beyond the
+        border of an image that cuts the object off.
+        """
+        value = self.seen.solid(local)
+        if not self.view.truncated:
+            return value
+        camera = self.view.frame.camera
+        u, v, z = camera.project(local)
+        with np.errstate(invalid='ignore'):
+            inside = (u > 0.0) & (u < camera.width - 1.0) & (v > 0.0) & (v < camera.height - 1.0)
+        return np.where(inside | (z <= 0.0), value, np.float32(np.inf))
+
+    def sheet(self, local: Floats, skin: float) -> NDArray[np.float32]:
+        """
+        Return how deep points lie in the first ``skin`` metres behind what it measured, (n,).
+
+        ``local`` is (n, 3) in its own optical frame. It is -inf where it measured nothing.
+        """
+        behind = self.seen.behind(local)
+        value = np.minimum(np.float32(skin) - behind, self.seen.solid(local))
+        return np.where(np.isnan(behind), np.float32(-np.inf), value)
+
+
+def gather(
+    view: ObjectView, seen: Observation, support: Support, further: Sequence[FurtherView]
+) -> tuple[Sighting, ...]:
+    """
+    Return what the further views saw, their poses mended by what they share with the others.
+
+    ``seen`` is the cleaned observation of the first view, ``support`` its support plane. Raises
+    ``LiftError``: ``NO_DEPTH_IN_MASK``, and ``BAD_REQUEST`` for a view that contradicts another
+    one; both name it.
+    """
+    from lift3d_ros.surface.registration import contradiction
+    from lift3d_ros.surface.registration import mended_pose
+
+    known = [Sighting(seen, view, np.eye(4))]
+    size = _size(seen)
+    for number, other in enumerate(further, 1):
+        try:
+            fresh = Sighting(observe(other.view), other.view, other.T_first_camera)
+        except LiftError as error:
+            raise LiftError(error.code, f'Further view {number}: {error.message}') from error
+        fresh = replace(fresh, T_first_own=mended_pose(fresh, known, support, size))
+        fresh = replace(fresh, seen=reconcile(fresh.seen, _support_in(support, fresh)))
+        apart = [contradiction(fresh, one) for one in known]
+        worst = int(np.argmax(apart))
+        if apart[worst] > CONTRADICTION * size:
+            before = 'the first view' if worst == 0 else f'further view {worst}'
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                f'Further view {number} contradicts {before}: what one measured of the object '
+                f'lies up to {_length(apart[worst], seen)} off the mask or the depth of the '
+                'other. Is its pose that of its optical frame at the stamp of its image, in '
+                'metres, and its mask that of the same object, which has not been moved?',
+            )
+        known.append(
+            replace(
+                fresh,
+                disagreement=apart[worst],
+                tolerance=max(apart[worst] - AGREED * size, 0.0),
+            )
+        )
+    return tuple(known[1:])
+
+
+def as_further(sightings: Sequence[Sighting]) -> tuple[FurtherView, ...]:
+    """Return the views of sightings, with the poses that were mended."""
+    return tuple(FurtherView(one.view, one.T_first_own) for one in sightings)
+
+
+def all_points(seen: Observation, sightings: Sequence[Sighting]) -> Array:
+    """Return what all cameras measured of the object, (n, 3) metres, first optical frame."""
+    return np.concatenate([seen.points(), *(one.points() for one in sightings)])
+
+
+def cut(
+    sightings: Sequence[Sighting], points: Array, guess: NDArray[np.float32], skin: float
+) -> NDArray[np.float32]:
+    """
+    Return a guess cut to what further cameras allow, (n,) metres.
+
+    ``guess`` (n,) tells how deep points (n, 3) of the first optical frame lie inside a solid;
+    ``skin`` metres behind what any of them measured are kept, where no other saw through it.
+    """
+    if not sightings:
+        return guess
+    local = [one.own(points) for one in sightings]
+    rooms = [
+        one.room(at) + np.float32(one.tolerance)
+        for one, at in zip(sightings, local, strict=True)
+    ]
+    value = np.minimum.reduce([guess, *rooms])
+    for index, (one, at) in enumerate(zip(sightings, local, strict=True)):
+        others = rooms[:index] + rooms[index + 1:]
+        np.maximum(value, np.minimum.reduce([one.sheet(at, skin), *others]), out=value)
+    return value
+
+
+def _support_in(support: Support, sighting: Sighting) -> Support:
+    """Return the support plane in the frame of another camera."""
+    offset = support.offset
+    if offset is not None:
+        offset -= float(support.up @ sighting.T_first_own[:3, 3])
+    return replace(
+        support, up=rotate(invert(sighting.T_first_own), support.up), offset=offset
+    )
+
+
+def _size(seen: Observation) -> float:
+    """Return the longest side of what the first view shows of the object, in its units."""
+    # Without depth the longer side of the mask is one unit long, at the nominal distance.
+    return 1.0 if seen.depth is None else float(np.ptp(seen.points(), axis=0).max())
+
+
+def _length(metres: float, seen: Observation) -> str:
+    if seen.depth is None:
+        return f'{100.0 * metres:.0f} % of its length'
+    return f'{1000.0 * metres:.0f} mm'
