@@ -141,10 +141,12 @@ class FurtherView:
     - ``view``: the object in the other frame.
     - ``T_first_camera``: rigid (4, 4), metres, the optical frame of the other camera in that of
       the first view.
+    - ``name``: what errors call it.
     """
 
     view: ObjectView
     T_first_camera: Array
+    name: str = ''
 
     def __post_init__(self) -> None:
         """Raise ``LiftError(BAD_REQUEST)`` for a pose that is no rigid motion."""

@@ -57,6 +57,7 @@ class Sighting:
 
     - ``seen``: its cleaned observation; ``view``: the object in its whole frame.
     - ``T_first_own``: rigid, its optical frame in that of the first camera.
+    - ``name``: what errors call it.
     - ``disagreement``: metres, by which it and the cameras before it contradict each other where
       both say something; nine of ten points are nearer.
     - ``tolerance``: metres, how far another camera's surface may lie where this one saw nothing.
@@ -65,6 +66,7 @@ class Sighting:
     seen: Observation
     view: ObjectView
     T_first_own: Array
+    name: str = 'the first view'
     disagreement: float = 0.0
     tolerance: float = 0.0
 
@@ -116,25 +118,28 @@ def gather(
     from lift3d_ros.surface.registration import contradiction
     from lift3d_ros.surface.registration import mended_pose
 
-    known = [Sighting(seen, view, np.eye(4))]
+    first = Sighting(seen, view, np.eye(4))
+    if view.frame.depth is not None:
+        first = replace(first, name='the first view with depth')
+    known = [first]
     size = _size(seen)
     for number, other in enumerate(further, 1):
+        name = other.name or f'further view {number}'
         try:
-            fresh = Sighting(observe(other.view), other.view, other.T_first_camera)
+            fresh = Sighting(observe(other.view), other.view, other.T_first_camera, name)
         except LiftError as error:
-            raise LiftError(error.code, f'Further view {number}: {error.message}') from error
+            raise LiftError(error.code, f'In {name}: {error.message}') from error
         fresh = replace(fresh, T_first_own=mended_pose(fresh, known, support, size))
         fresh = replace(fresh, seen=reconcile(fresh.seen, _support_in(support, fresh)))
         apart = [contradiction(fresh, one) for one in known]
         worst = int(np.argmax(apart))
         if apart[worst] > CONTRADICTION * size:
-            before = 'the first view' if worst == 0 else f'further view {worst}'
             raise LiftError(
                 ErrorCode.BAD_REQUEST,
-                f'Further view {number} contradicts {before}: what one measured of the object '
-                f'lies up to {_length(apart[worst], seen)} off the mask or the depth of the '
-                'other. Is its pose that of its optical frame at the stamp of its image, in '
-                'metres, and its mask that of the same object, which has not been moved?',
+                f'{name[0].upper()}{name[1:]} contradicts {known[worst].name}: what one measured '
+                f'of the object lies up to {_length(apart[worst], seen)} off the mask or the '
+                'depth of the other. Is its pose that of its optical frame at the stamp of its '
+                'image, in metres, and its mask that of the same object, which has not moved?',
             )
         known.append(
             replace(
