@@ -26,6 +26,7 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
+from lift3d_ros.geometry import is_rigid
 from lift3d_ros.geometry import unit
 
 #: Side of the square picture of an object that the view networks take, pixels.
@@ -150,22 +151,16 @@ class FurtherView:
 
     def __post_init__(self) -> None:
         """Raise ``LiftError(BAD_REQUEST)`` for a pose that is no rigid motion."""
-        T = np.asarray(self.T_first_camera, np.float64)
-        rigid_motion = (
-            T.shape == (4, 4)
-            and np.isfinite(T).all()
-            and np.allclose(T[:3, :3] @ T[:3, :3].T, np.eye(3), atol=1e-3)
-            and np.linalg.det(T[:3, :3]) > 0.0
-            and np.allclose(T[3], (0.0, 0.0, 0.0, 1.0))
-        )
-        if not rigid_motion:
+        if not is_rigid(self.T_first_camera):
             raise LiftError(
                 ErrorCode.BAD_REQUEST,
                 'The pose of a further view is no rigid motion; give the 4 x 4 matrix of a '
                 'rotation and a translation in metres, from its optical frame to that of the '
                 'first view.',
             )
-        object.__setattr__(self, 'T_first_camera', T)
+        object.__setattr__(
+            self, 'T_first_camera', np.asarray(self.T_first_camera, np.float64)
+        )
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:

@@ -171,6 +171,18 @@ def invert(T_a_b: ArrayLike) -> Array:
     return inverse
 
 
+def is_rigid(T_a_b: ArrayLike) -> bool:
+    """Return whether a 4 x 4 matrix is a rotation and a translation, to a thousandth."""
+    T = np.asarray(T_a_b, dtype=np.float64)
+    return bool(
+        T.shape == (4, 4)
+        and np.isfinite(T).all()
+        and np.allclose(T[:3, :3] @ T[:3, :3].T, np.eye(3), atol=1e-3)
+        and np.linalg.det(T[:3, :3]) > 0.0
+        and np.allclose(T[3], (0.0, 0.0, 0.0, 1.0))
+    )
+
+
 def rigid(rotation: ArrayLike, translation: ArrayLike) -> Array:
     """Return the 4 x 4 matrix of a 3 x 3 rotation and a translation."""
     T = np.eye(4)

@@ -17,7 +17,12 @@ Scene folders: one frame with the mask of one object, on disk.
 
 A scene is a folder with ``rgb.png``, ``mask.png`` (not zero = object), optionally ``depth.png``
 (16 bit, millimetres, 0 = none) and ``camera.json`` with ``width``, ``height``, ``K`` (3 x 3 nested
-list) and optionally ``gravity`` ([x, y, z], pointing down in the optical frame).
+list) and optionally ``gravity`` ([x, y, z], pointing down in the optical frame) and
+``T_world_camera`` (4 x 4 nested list, metres: the optical frame in a frame of your choice that
+does not move with the camera).
+
+What other cameras saw of the same object is in scene folders below ``views/``. Their poses and
+that of the first are ``T_world_camera``, with one world for all.
 """
 
 from __future__ import annotations
@@ -32,9 +37,17 @@ from numpy.typing import NDArray
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.frame import crop_object
 from lift3d_ros.frame import Frame
+from lift3d_ros.frame import FurtherView
+from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
+from lift3d_ros.geometry import invert
+from lift3d_ros.geometry import is_rigid
 from lift3d_ros.geometry import ZERO123_FOV
+
+#: Folder in a scene folder with the scene folders of further views.
+FURTHER = 'views'
 
 
 def read_scene(folder: Path, depth: bool = True) -> tuple[Frame, NDArray[np.bool_]]:
@@ -110,7 +123,33 @@ def read_input(
     return Frame(image, camera), pixels[..., 3] > 127, 'assumed'
 
 
-def write_scene(folder: Path, frame: Frame, mask: NDArray[np.bool_]) -> None:
+def read_further(path: Path, depth: bool = True) -> list[FurtherView]:
+    """
+    Return the further views of a scene folder, in the order of their names.
+
+    With ``depth`` false depth images are not read. Raises ``LiftError`` as ``read_scene``, and
+    ``NO_CAMERA`` where a pose is missing or no rigid motion; all name the folder.
+    """
+    folder = path / FURTHER
+    if not folder.is_dir():
+        return []
+    found: list[FurtherView] = []
+    for other in sorted(child for child in folder.iterdir() if child.is_dir()):
+        T_world_first, T_world_other = _read_pose(path), _read_pose(other)
+        try:
+            view = crop_object(*read_scene(other, depth))
+            T_first_other = invert(T_world_first) @ T_world_other
+            found.append(FurtherView(view, T_first_other, f'view "{other.name}"'))
+        except LiftError as error:
+            if str(folder) in error.message:
+                raise
+            raise LiftError(error.code, f'{other}: {error.message}') from error
+    return found
+
+
+def write_scene(
+    folder: Path, frame: Frame, mask: NDArray[np.bool_], T_world_camera: Array | None = None
+) -> None:
     """Write a frame and the mask of one object as a scene folder, which is made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
     _write_image(folder / 'rgb.png', cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))
@@ -127,6 +166,8 @@ def write_scene(folder: Path, frame: Frame, mask: NDArray[np.bool_]) -> None:
     }
     if frame.gravity is not None:
         camera['gravity'] = frame.gravity.tolist()
+    if T_world_camera is not None:
+        camera['T_world_camera'] = np.asarray(T_world_camera, np.float64).tolist()
     (folder / 'camera.json').write_text(json.dumps(camera, indent=1) + '\n')
 
 
@@ -164,3 +205,22 @@ def _read_camera(path: Path) -> tuple[Camera, NDArray[np.float64] | None]:
             '"width", "height", "K" as a 3 x 3 list and optionally "gravity".',
         ) from error
     return camera, direction
+
+
+def _read_pose(folder: Path) -> Array:
+    path = folder / 'camera.json'
+    try:
+        T = np.asarray(json.loads(path.read_text())['T_world_camera'], np.float64)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LiftError(
+            ErrorCode.NO_CAMERA,
+            f'{path} has no pose ({type(error).__name__}: {error}); a scene with further views '
+            'needs "T_world_camera", 4 x 4, in its camera.json and in theirs.',
+        ) from error
+    if not is_rigid(T):
+        raise LiftError(
+            ErrorCode.NO_CAMERA,
+            f'T_world_camera in {path} is no rigid motion; give the 4 x 4 matrix of a rotation '
+            'and a translation in metres, from the optical frame to the world.',
+        )
+    return T
