@@ -164,6 +164,8 @@ class Shape:
     - ``elevation_source``: ``gravity``, ``plane``, ``estimated`` or ``assumed``; ``elevation`` is
       that of the camera over the object's horizon in degrees.
     - ``method``: that made it; ``seconds``: spent in each stage and in ``total``.
+    - ``mask_iou``: intersection over union of its silhouette and the mask, None where it was not
+      looked at; ``notes``: sentences on what was doubtful.
     """
 
     mesh: Mesh
@@ -177,6 +179,8 @@ class Shape:
     elevation_source: str
     method: str
     seconds: dict[str, float] = field(default_factory=dict)
+    mask_iou: float | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """

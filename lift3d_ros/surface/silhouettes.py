@@ -39,17 +39,36 @@ def silhouette(
     ``projection`` (3, 4) takes vertices (n, 3) to pixels times depth. A face that reaches behind
     the camera is left out.
     """
+    return draw_faces(vertices, faces, projection, size) >= 0
+
+
+def draw_faces(
+    vertices: Floats, faces: NDArray[np.integer], projection: Floats, size: tuple[int, int]
+) -> NDArray[np.int32]:
+    """
+    Return which face of a mesh is seen at each pixel, int32 of ``size``, -1 where none is.
+
+    Arguments as of ``silhouette``. Faces are painted from the farthest to the nearest, by their
+    middles: where they are small against the depth of the mesh that is the order of sight.
+    """
     image = vertices @ projection[:, :3].T + projection[:, 3]
-    front = (image[faces, 2] > 1e-6).all(axis=1)
+    front = np.flatnonzero((image[faces, 2] > 1e-6).all(axis=1))
+    front = front[np.argsort(-image[faces[front], 2].sum(axis=1), kind='stable')]
     with np.errstate(divide='ignore', invalid='ignore'):
         pixels = image[:, :2] / image[:, 2:]
     # Coordinates far outside would not fit the drawing's integers.
     pixels = np.clip(np.nan_to_num(pixels), -4.0 * max(size), 4.0 * max(size))
     corners = np.rint(pixels * 2**_FRACTION).astype(np.int32)[faces[front]]
-    drawn = np.zeros(size, np.uint8)
-    for triangle in corners:
-        cv2.fillConvexPoly(drawn, triangle, 1, shift=_FRACTION)
-    return drawn > 0
+    drawn = np.full(size, -1, np.int32)
+    for triangle, face in zip(corners, front.tolist(), strict=True):
+        cv2.fillConvexPoly(drawn, triangle, face, shift=_FRACTION)
+    return drawn
+
+
+def mask_iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    """Return the intersection of two masks over their union, 0 where both are empty."""
+    union = np.count_nonzero(a | b)
+    return np.count_nonzero(a & b) / union if union else 0.0
 
 
 def silhouette_agreement(
@@ -68,6 +87,5 @@ def silhouette_agreement(
     for projection, image in zip(projections, images, strict=True):
         shown = (image <= WHITE).any(axis=2)
         covered = silhouette(vertices, faces, projection, (image.shape[0], image.shape[1]))
-        union = np.count_nonzero(shown | covered)
-        shares.append(np.count_nonzero(shown & covered) / union if union else 0.0)
+        shares.append(mask_iou(shown, covered))
     return float(np.median(shares))

@@ -91,7 +91,7 @@ def find_support(
     points = points[rng.permutation(len(points))[:2000]]
     size = float(np.ptp(points, axis=0).max())
     tolerance = max(0.004, 0.006 * float(np.median(around[:, 2])))
-    found = _best_plane(around, points, vertical, tolerance, rng)
+    found = fit_plane(around, points, vertical, tolerance, rng)
     if found is None:
         return fallback
     normal, offset, stddev = found
@@ -106,14 +106,20 @@ def find_support(
     return Support(normal, offset, stddev, 'plane' if vertical is None else 'gravity')
 
 
-def _best_plane(
+def fit_plane(
     around: Array,
     points: Array,
     vertical: Array | None,
     tolerance: float,
     rng: np.random.Generator,
 ) -> tuple[Array, float, float] | None:
-    """Return normal, offset and standard deviation of the plane below the object, or None."""
+    """
+    Return normal, offset and standard deviation of the plane below the object, or None.
+
+    ``around`` (n, 3) are readings of which many are of the plane, ``points`` (m, 3) those that lie
+    over it, ``vertical`` (3,) is nearly its normal where that is known. ``tolerance`` in metres is
+    how far a reading of the plane may be off.
+    """
     corners = around[rng.integers(0, len(around), (400, 3))]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     length = np.linalg.norm(normals, axis=1)
