@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lift3d_ros.decimation import decimate
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.shape import Mesh
@@ -238,11 +239,8 @@ def _weld(mesh: Mesh) -> Mesh:
 
 
 def _simplify(mesh: Mesh) -> Mesh:
-    import fast_simplification
     from scipy.spatial import cKDTree
 
-    vertices, faces = fast_simplification.simplify(
-        mesh.vertices, mesh.faces, target_count=MAX_FACES
-    )
+    vertices, faces = decimate(mesh.vertices, mesh.faces, MAX_FACES)
     _, nearest = cKDTree(mesh.vertices).query(vertices, workers=1)
-    return Mesh(vertices.astype(np.float32), faces.astype(np.int32), mesh.colors[nearest])
+    return Mesh(vertices.astype(np.float32), faces, mesh.colors[nearest])

@@ -26,6 +26,7 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 from visualization_msgs.msg import MarkerArray
 
+from lift3d_ros.decimation import decimate
 from lift3d_ros.node.cdr import Packed
 from lift3d_ros.node.results import colors_message
 from lift3d_ros.node.results import Lifted
@@ -119,14 +120,11 @@ def reduced(mesh: Mesh, max_faces: int) -> Mesh:
     """Return a mesh of at most ``max_faces`` triangles, each vertex with its nearest colour."""
     if len(mesh.faces) <= max_faces:
         return mesh
-    import fast_simplification
     from scipy.spatial import cKDTree
 
-    vertices, faces = fast_simplification.simplify(
-        mesh.vertices, mesh.faces, target_count=max_faces, agg=3.0
-    )
+    vertices, faces = decimate(mesh.vertices, mesh.faces, max_faces, aggressiveness=3.0)
     # The simplification may stop short of its target; what is left over is not drawn.
-    faces = np.asarray(faces, np.int32)[:max_faces]
+    faces = faces[:max_faces]
     _, nearest = cKDTree(mesh.vertices).query(vertices)
     return Mesh(np.asarray(vertices, np.float32), faces, mesh.colors[nearest])
 

@@ -22,9 +22,11 @@ from scipy import ndimage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from lift3d_ros.decimation import decimate
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import Floats
 from lift3d_ros.shape import Mesh
 
 
@@ -78,20 +80,12 @@ def extract_surface(
 
 
 def _simplify(
-    vertices: NDArray[np.float32], faces: NDArray[np.int32], max_faces: int
+    vertices: Floats, faces: NDArray[np.int32], max_faces: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]] | None:
-    """
-    Return the mesh with at most ``max_faces`` faces, or None where it would not stay closed.
-
-    Quadric error metrics (Garland and Heckbert, 1997) by the fast-simplification package.
-    """
+    """Return the mesh with at most ``max_faces`` faces, or None where it would not stay closed."""
     blank = np.zeros((len(vertices), 3), np.uint8)
     if len(faces) > max_faces:
-        import fast_simplification
-
-        vertices, faces = fast_simplification.simplify(
-            vertices, faces, target_count=max_faces, agg=4
-        )
+        vertices, faces = decimate(vertices, faces, max_faces, aggressiveness=4.0)
         blank = np.zeros((len(vertices), 3), np.uint8)
         if len(faces) > max_faces:
             return None
