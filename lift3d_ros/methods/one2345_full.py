@@ -38,10 +38,14 @@ from lift3d_ros.frame import FurtherView
 from lift3d_ros.frame import ObjectView
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
+from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
 from lift3d_ros.methods.one2345 import _place
 from lift3d_ros.methods.one2345 import One2345
 from lift3d_ros.methods.one2345 import ViewSource
+from lift3d_ros.placement.alignment import align_to_depth
+from lift3d_ros.placement.rendering import Surface
+from lift3d_ros.placement.rendering import window
 from lift3d_ros.progress import Progress
 from lift3d_ros.shape import Mesh
 from lift3d_ros.shape import Shape
@@ -53,6 +57,7 @@ from lift3d_ros.surface.painting import paint_further
 from lift3d_ros.surface.sightings import gather
 from lift3d_ros.surface.sightings import Sighting
 from lift3d_ros.surface.support import find_support
+from lift3d_ros.views.canonical import CanonicalFrame
 from lift3d_ros.weights import store
 from lift3d_ros.weights.catalog import CATALOG
 
@@ -205,6 +210,9 @@ class One2345Full(One2345):
         canonical, elevation = made.canonical, made.elevation
         if elevation.source == 'gravity':
             elevation = replace(elevation, source=support.source)
+        if view.frame.depth is not None:
+            with progress.stage('align', 0.92):
+                canonical = _on_depth(made, view)
         solid = PublishedSolid(made)
         with progress.stage('mesh', 0.97):
             vertices, faces, voxel = self._mesh(solid, seen, support, canonical, others)
@@ -227,6 +235,22 @@ class One2345Full(One2345):
     def _sources(self) -> tuple[tuple[str, str], ...]:
         """Return names or paths of the weights, and the family that each must be of."""
         return (published_views(self.weights) or self.weights, 'zero123'), (SURFACE, 'one2345')
+
+
+def _on_depth(made: PublishedSurface, view: ObjectView) -> CanonicalFrame:
+    """
+    Return the canonical frame of a surface that is laid on the mask and on what was measured.
+
+    Raises ``LiftError(NO_DEPTH_IN_MASK)`` as ``align_to_depth``.
+    """
+    old = made.canonical
+    surface = Surface.of(transform(old.camera_from_canonical, made.vertices), made.faces)
+    up = None if view.frame.gravity is None else -view.frame.gravity
+    T = align_to_depth(surface, window(view), up).T
+    factor = float(np.cbrt(np.linalg.det(T[:3, :3])))
+    axes = T[:3, :3] @ old.T_camera_object[:3, :3] / factor
+    middle = transform(T, old.T_camera_object[:3, 3])
+    return replace(old, T_camera_object=rigid(axes, middle), scale=factor * old.scale)
 
 
 class PublishedSolid:

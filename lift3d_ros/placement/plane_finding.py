@@ -1,0 +1,79 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The support plane in the depth around an object, where the object itself has no depth."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.frame import bounding_box
+from lift3d_ros.frame import ObjectView
+from lift3d_ros.placement.hints import Plane
+from lift3d_ros.surface.cleaning import DEPTH_RANGE
+from lift3d_ros.surface.cleaning import WINDOW_MARGIN
+from lift3d_ros.surface.support import fit_plane
+from lift3d_ros.surface.support import MAX_TILT
+
+#: Readings around the object that a plane can be fitted to, and how many are looked at.
+_MIN_READINGS = 200
+_MAX_READINGS = 4000
+
+
+def find_plane(view: ObjectView, rng: np.random.Generator) -> Plane:
+    """
+    Return the plane around an object, as ``find_support`` does where the object has depth.
+
+    Raises ``LiftError(BAD_REQUEST)`` where the depth around the object shows no plane.
+    """
+    failure = LiftError(
+        ErrorCode.BAD_REQUEST,
+        'No support plane is given, and the depth around the object shows none; name the plane, '
+        'or another source of scale.',
+    )
+    if view.frame.depth is None:
+        raise failure
+    left, top, right, bottom = bounding_box(view.mask)
+    margin = int(np.ceil(WINDOW_MARGIN * max(right - left, bottom - top))) + 4
+    left, top = max(left - margin, 0), max(top - margin, 0)
+    cut = np.s_[top : bottom + margin, left : right + margin]
+    readings = np.where(view.mask[cut], 0.0, np.nan_to_num(view.frame.depth[cut]))
+    v, u = np.nonzero((readings > DEPTH_RANGE[0]) & (readings < DEPTH_RANGE[1]))
+    if len(u) < _MIN_READINGS:
+        raise failure
+    chosen = rng.permutation(len(u))[:_MAX_READINGS]
+    v, u = v[chosen], u[chosen]
+    around = view.frame.camera.unproject(u + left, v + top, readings[v, u])
+    vertical = None if view.frame.gravity is None else -view.frame.gravity
+    tolerance = max(0.004, 0.006 * float(np.median(around[:, 2])))
+    # What else stands around stands on it, too.
+    found = fit_plane(around, around, vertical, tolerance, rng)
+    if found is None:
+        raise failure
+    return Plane(found[0], found[1])
+
+
+def check_tilt(plane: Plane, view: ObjectView) -> None:
+    """Raise ``LiftError(BAD_REQUEST)`` for a plane that gravity would let an object slide off."""
+    if view.frame.gravity is None:
+        return
+    tilt = float(np.degrees(np.arccos(np.clip(-plane.up @ view.frame.gravity, -1.0, 1.0))))
+    if tilt > MAX_TILT:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'The support plane is tilted by {tilt:.0f} degrees against gravity, and nothing '
+            f'stands on more than {MAX_TILT:.0f}; is its normal up, and in the optical frame?',
+        )
