@@ -27,6 +27,7 @@ The methods are in ``lift3d_ros.methods``, one file each, and tell their own sto
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 import gc
 from typing import Any
@@ -39,14 +40,20 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import crop_object
 from lift3d_ros.frame import Frame
+from lift3d_ros.frame import FurtherView
 from lift3d_ros.frame import ObjectView
 from lift3d_ros.methods.geometric import Geometric
 from lift3d_ros.methods.one2345 import One2345
 from lift3d_ros.methods.one2345_full import One2345Full
 from lift3d_ros.methods.one2345_full import published_views
+from lift3d_ros.placement.hints import ScaleHints
+from lift3d_ros.placement.placing import place
+from lift3d_ros.placement.placing import prepare
+from lift3d_ros.placement.placing import prepare_further
 from lift3d_ros.progress import Progress
 from lift3d_ros.progress import ProgressCallback
 from lift3d_ros.shape import Shape
+from lift3d_ros.surface.several import lift_together
 
 
 class Method(Protocol):
@@ -58,8 +65,14 @@ class Method(Protocol):
     def unload(self) -> None:
         """Free the device's memory."""
 
-    def lift(self, view: ObjectView, rng: np.random.Generator, progress: Progress) -> Shape:
-        """Return the shape of the object in the view, or raise ``LiftError``."""
+    def lift(
+        self,
+        view: ObjectView,
+        rng: np.random.Generator,
+        progress: Progress,
+        further: Sequence[FurtherView] = (),
+    ) -> Shape:
+        """Return the shape of the object in the view and further ones, or raise ``LiftError``."""
 
 
 #: Every method by its name. The first line of its docstring is what ``lift3d methods`` prints.
@@ -181,6 +194,8 @@ class Lifter:
         frame: Frame,
         mask: NDArray[np.bool_],
         *,
+        scale: ScaleHints | None = None,
+        further: Sequence[FurtherView] = (),
         seed: int = 0,
         progress: ProgressCallback | None = None,
         cancelled: Callable[[], bool] | None = None,
@@ -188,6 +203,9 @@ class Lifter:
     ) -> Shape:
         """
         Return the shape of the object under ``mask``, bool (height, width).
+
+        ``scale`` is what is known of its scale beside the view, and what goes first where several
+        sources tell it; ``further`` are other views of the object.
 
         The same seed gives the same shape on the same device. ``progress`` is told the stage and
         the fraction done; ``cancelled`` is asked between steps; ``deadline`` is a value of
@@ -201,13 +219,52 @@ class Lifter:
             with run.stage('crop', 0.02):
                 view = crop_object(frame, mask)
             self.load()
-            shape = self._method.lift(view, np.random.default_rng(seed), run)
+            shape = self._lift_view(view, scale or ScaleHints(), further, seed, run)
         except MemoryError as error:
             raise LiftError(
                 ErrorCode.OUT_OF_MEMORY, 'The memory ran out; lower the resolution of the method.'
             ) from error
         run.check('done', 1.0)
         return replace(shape, method=self.name, seconds={**run.seconds, 'total': run.total})
+
+    def _lift_view(
+        self,
+        view: ObjectView,
+        hints: ScaleHints,
+        further: Sequence[FurtherView],
+        seed: int,
+        run: Progress,
+    ) -> Shape:
+        """Return the shape of the object in a view, at its scale and place."""
+        rng = np.random.default_rng(seed)
+        notes: tuple[str, ...] = ()
+        try:
+            shape = self._together(view, hints, further, rng, run)
+        except LiftError as error:
+            helped = hints.helps_without_depth and not further
+            if error.code is not ErrorCode.NO_DEPTH_IN_MASK or not helped:
+                raise
+            # Transparent, or mirror-like: something else was named that may tell its scale.
+            hints, notes = hints.without_depth(), (error.message,)
+            rng = np.random.default_rng(seed)
+            shape = self._together(view, hints, further, rng, run)
+        with run.stage('placement', 1.0):
+            return place(replace(shape, notes=notes), view, hints, further, rng)
+
+    def _together(
+        self,
+        view: ObjectView,
+        hints: ScaleHints,
+        further: Sequence[FurtherView],
+        rng: np.random.Generator,
+        run: Progress,
+    ) -> Shape:
+        """Return the shape of the object in all of its views."""
+
+        def lift(view: ObjectView, further: Sequence[FurtherView]) -> Shape:
+            return self._method.lift(view, rng, run, further)
+
+        return lift_together(lift, prepare(view, hints), prepare_further(further, hints))
 
 
 def _refuse_networks(
