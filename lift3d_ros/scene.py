@@ -17,7 +17,9 @@ Scene folders: one frame with the mask of one object, on disk.
 
 A scene is a folder with ``rgb.png``, ``mask.png`` (not zero = object), optionally ``depth.png``
 (16 bit, millimetres, 0 = none) and ``camera.json`` with ``width``, ``height``, ``K`` (3 x 3 nested
-list) and optionally ``gravity`` ([x, y, z], pointing down in the optical frame) and
+list) and optionally ``gravity`` ([x, y, z], pointing down in the optical frame), ``plane``
+([x, y, z, offset], the normal of the plane that the object stands on and the offset of its points
+along it in metres, in the optical frame; see ``placement.hints.Plane``) and
 ``T_world_camera`` (4 x 4 nested list, metres: the optical frame in a frame of your choice that
 does not move with the camera).
 
@@ -45,6 +47,7 @@ from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import is_rigid
 from lift3d_ros.geometry import ZERO123_FOV
+from lift3d_ros.placement.hints import Plane
 
 #: Folder in a scene folder with the scene folders of further views.
 FURTHER = 'views'
@@ -147,8 +150,35 @@ def read_further(path: Path, depth: bool = True) -> list[FurtherView]:
     return found
 
 
+def read_plane(path: Path) -> Plane | None:
+    """
+    Return the support plane that a scene folder names, if it does.
+
+    Raises ``LiftError``: ``NO_CAMERA`` for an entry of another form, ``BAD_REQUEST`` for a plane
+    that cannot be one.
+    """
+    file = path / 'camera.json'
+    if not file.is_file():
+        return None
+    try:
+        entry = json.loads(file.read_text()).get('plane')
+        numbers = None if entry is None else np.asarray(entry, np.float64).reshape(4)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise LiftError(
+            ErrorCode.NO_CAMERA,
+            f'The "plane" in {file} cannot be read ({type(error).__name__}: {error}); it must be '
+            '[x, y, z, offset]: its normal, which points up, and its offset in metres, negative '
+            'since the camera is above.',
+        ) from error
+    return None if numbers is None else Plane(numbers[:3], float(numbers[3]))
+
+
 def write_scene(
-    folder: Path, frame: Frame, mask: NDArray[np.bool_], T_world_camera: Array | None = None
+    folder: Path,
+    frame: Frame,
+    mask: NDArray[np.bool_],
+    T_world_camera: Array | None = None,
+    plane: Plane | None = None,
 ) -> None:
     """Write a frame and the mask of one object as a scene folder, which is made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -168,6 +198,8 @@ def write_scene(
         camera['gravity'] = frame.gravity.tolist()
     if T_world_camera is not None:
         camera['T_world_camera'] = np.asarray(T_world_camera, np.float64).tolist()
+    if plane is not None:
+        camera['plane'] = [*plane.up.tolist(), plane.offset]
     (folder / 'camera.json').write_text(json.dumps(camera, indent=1) + '\n')
 
 
