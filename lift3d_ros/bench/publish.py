@@ -98,9 +98,13 @@ def _block(run: Path, images: Path) -> str:
             path = images / f'bench_{run.name}_{track}_{name}.jpg'
             _write_sheet(path, captions(run, chosen))
             parts.append(f'![{name}, {track}, {run.name}](images/{path.name})')
-    timing = run / 'views_time.md'
-    if timing.is_file():
-        parts += ['### Time of eight views', timing.read_text().strip('\n')]
+    for name, heading in (
+        ('views_time', 'Time of eight views'),
+        ('five_time', 'Time of five objects of one frame'),
+    ):
+        timing = run / f'{name}.md'
+        if timing.is_file():
+            parts += [f'### {heading}', timing.read_text().strip('\n')]
     # Rings of synthesised views are a sheet already.
     for ring in sorted(run.glob('rings_*.jpg')):
         path = images / f'bench_{run.name}_{ring.name}'

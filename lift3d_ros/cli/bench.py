@@ -82,6 +82,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='measure seconds, memory and throughput of eight views in a process of their own, '
         'with all cores, and nothing else')
     what.add_argument(
+        '--five', action='store_true',
+        help='measure seconds and memory of five objects of one frame beside one, in a process '
+        'of their own, with all cores, and nothing else')
+    what.add_argument(
         '--methods', nargs='+', metavar='NAME',
         help='methods, or single baselines (default: geometric and the default method; with '
         '--views the weights and their coarse volume)')
@@ -142,6 +146,8 @@ def run(options: argparse.Namespace) -> int:
     """
     if options.views_time:
         return _run_views_time(options)
+    if options.five:
+        return _run_five_time(options)
     if options.views == _VIEWS:
         return _run_views(options)
     from lift3d_ros.bench.ablation import VARIANTS
@@ -233,6 +239,26 @@ def _run_views_time(options: argparse.Namespace) -> int:
     run_views_time(
         options.out,
         weights=options.weights,
+        data=options.data,
+        split=options.split,
+        seed=options.seed,
+        command=_command(),
+    )
+    return 0
+
+
+def _run_five_time(options: argparse.Namespace) -> int:
+    from lift3d_ros.bench.five_time import run_five_time
+    from lift3d_ros.lifter import DEFAULT_METHOD
+    from lift3d_ros.lifter import LEARNED
+
+    methods = options.methods or [DEFAULT_METHOD]
+    if len(methods) != 1:
+        raise LiftError(ErrorCode.BAD_REQUEST, '--five times one method; name one in --methods.')
+    run_five_time(
+        options.out,
+        method=methods[0],
+        weights=options.weights if methods[0] in LEARNED else None,
         data=options.data,
         split=options.split,
         seed=options.seed,

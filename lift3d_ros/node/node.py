@@ -564,18 +564,19 @@ class LiftNode(LifecycleNode):
 
 
 class _Feedback:
-    """Publishes the feedback of a goal, a few times a second at most."""
+    """Publishes the feedback of a goal, for each object a few times a second at most."""
 
     def __init__(self, goal: ServerGoalHandle) -> None:
         self._goal = goal
-        self._last: tuple[str, int] | None = None
-        self._time = 0.0
+        #: The last stage of each object, and when it was told.
+        self._told: dict[int, tuple[str, float]] = {}
 
     def __call__(self, stage: str, fraction: float, name: str, index: int, count: int) -> None:
         now = time.monotonic()
-        if self._last == (stage, index) and now - self._time < _FEEDBACK_PERIOD:
+        last, when = self._told.get(index, ('', 0.0))
+        if stage == last and now - when < _FEEDBACK_PERIOD:
             return
-        self._last, self._time = (stage, index), now
+        self._told[index] = stage, now
         self._goal.publish_feedback(
             Lift.Feedback(
                 stage=stage,

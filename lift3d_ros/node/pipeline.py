@@ -16,7 +16,7 @@
 From the messages of one instant to the lifted objects in the target frame.
 
 Observation --build_frame--> Frame --find_instances--> [Instance] --select--> [Instance]
---Lifter.lift--> [Shape] --in_frame--> [Lifted]
+--Lifter.lift_all--> [Shape] --in_frame--> [Lifted]
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ from lift3d_ros.node.selection import Detection
 from lift3d_ros.node.selection import IdKeeper
 from lift3d_ros.node.selection import Instance
 from lift3d_ros.node.transforms import Transforms
+from lift3d_ros.shape import Shape
 
 if TYPE_CHECKING:
     from lift3d_ros.node.gravity import ImuGravity
@@ -56,8 +57,8 @@ if TYPE_CHECKING:
 #: Called with the stage, the fraction of the whole job, the object's id, its index, their number.
 Report = Callable[[str, float, str, int, int], None]
 
-#: Errors that end a job; any other concerns one object, and the next one is tried.
-_ENDING = (ErrorCode.CANCELLED, ErrorCode.NOT_ACTIVE, ErrorCode.TIMEOUT, ErrorCode.OUT_OF_MEMORY)
+#: Errors that end a job; any other concerns one object.
+_ENDING = (ErrorCode.CANCELLED, ErrorCode.NOT_ACTIVE, ErrorCode.TIMEOUT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,29 +137,43 @@ def lift_observation(
     chosen = select(instances, query.selector)[:settings.max_objects]
     names = ids.assign(chosen, query.selector.mode == ObjectSelector.ALL)
     lifter = get_lifter(query.method)
+    # What is not as it should be is known before anything is lifted.
+    found: dict[int, Shape | LiftError] = {}
     for index, (name, instance) in enumerate(zip(names, chosen, strict=True)):
-
-        def progress(stage: str, fraction: float, name: str = name, index: int = index) -> None:
-            report(stage, (index + fraction) / len(chosen), name, index, len(chosen))
-
         try:
             check_instance(observation, frame, instance, name, outcome.warnings)
-            shape = lifter.lift(
-                frame,
-                instance.mask,
-                seed=query.seed,
-                progress=progress,
-                cancelled=cancelled,
-                deadline=deadline,
-            )
         except LiftError as error:
-            outcome.failures.append((name, error))
-            if error.code in _ENDING:
-                break
+            found[index] = error
+    good = [index for index in range(len(chosen)) if index not in found]
+    done = [float(index in found) for index in range(len(chosen))]
+
+    def progress(place: int, stage: str, fraction: float) -> None:
+        index = good[place]
+        done[index] = fraction
+        report(stage, sum(done) / len(done), names[index], index, len(done))
+
+    shapes = lifter.lift_all(
+        frame,
+        [chosen[index].mask for index in good],
+        seed=query.seed,
+        progress=progress,
+        cancelled=cancelled,
+        deadline=deadline,
+    )
+    found.update(zip(good, shapes, strict=True))
+    for index, (name, instance) in enumerate(zip(names, chosen, strict=True)):
+        shape = found[index]
+        if isinstance(shape, LiftError):
+            outcome.failures.append((name, shape))
             continue
         pose, covariance = in_frame(shape, T_frame_camera)
         cloud = shape.cloud(settings.cloud_points, query.seed)
         outcome.lifted.append(Lifted(header, name, instance, shape, pose, covariance, cloud))
+    # A job that was ended says so once, and first.
+    ended = [failure for failure in outcome.failures if failure[1].code in _ENDING]
+    if ended:
+        others = [failure for failure in outcome.failures if failure[1].code not in _ENDING]
+        outcome.failures = [ended[0], *others]
     return outcome
 
 
