@@ -39,6 +39,9 @@ _SHARPNESS = 4.0
 #: Cells across the root of the mask's area in which the surface nearest to a camera is looked for.
 _CELLS = 60.0
 
+#: What a colour at the outline counts beside one well inside it.
+_RIM = np.float32(1e-4)
+
 #: Error that a measured vertex may have, over the diagonal: what confidence is about.
 _RIGHT = 0.01
 
@@ -74,8 +77,9 @@ def paint_further(
         with np.errstate(invalid='ignore'):
             measured = np.abs(one.seen.behind(local)) < tolerance
         shown = measured if one.seen.depth is not None else _nearest(one.seen, local, tolerance)
-        shown = shown & _amid(one.seen, local) & (facing > _FACING)
+        shown = shown & (facing > _FACING)
         weight = np.where(shown, np.maximum(facing, 0.0) ** _SHARPNESS / distance**2, 0.0)
+        weight *= _trusted(one.seen, local)
         total += weight[:, None] * one.seen.colors(local)
         weights += weight
         if one is not first:
@@ -89,14 +93,20 @@ def paint_further(
     return colors, observed, np.where(observed, certainty, np.float32(1.0))
 
 
-def _amid(seen: Observation, local: Array) -> NDArray[np.bool_]:
-    """Return which points (n, 3) lie well inside the mask: at its outline colours are mixed."""
+def _trusted(seen: Observation, local: Array) -> NDArray[np.float32]:
+    """
+    Return how far the colours at points (n, 3) are the object's own, (n,).
+
+    It is 1 well inside the mask, 0 off it, and next to nothing between: at the outline colours
+    are mixed, and are taken only where no camera shows better ones.
+    """
     reach = 2 + int(0.03 * np.sqrt(np.count_nonzero(seen.mask)))
     inner = ((seen.outline > reach) & seen.mask).astype(np.float32)
     if np.count_nonzero(inner) < 0.3 * np.count_nonzero(seen.mask):
         inner = seen.mask.astype(np.float32)
     u, v, _ = (np.nan_to_num(a, nan=-9.0).astype(np.float32) for a in seen.camera.project(local))
-    return sample(inner, u, v) > 0.99
+    rim = np.where(sample(seen.outline, u, v) > 1.0, _RIM, np.float32(0.0))
+    return np.where(sample(inner, u, v) > 0.99, np.float32(1.0), rim)
 
 
 def _nearest(seen: Observation, local: Array, tolerance: float) -> NDArray[np.bool_]:

@@ -72,7 +72,12 @@ def lift_together(lift: LiftOne, view: ObjectView, further: Sequence[FurtherView
                 replace(one, T_first_camera=invert(T) @ one.T_first_camera)
                 for one in named[:index] + named[index + 1:]
             ]
-            return _moved(lift(other.view, others), T)
+            try:
+                return _moved(lift(other.view, others), T)
+            except LiftError as error:
+                if error.code is not ErrorCode.NO_DEPTH_IN_MASK or error.message[:3] == 'In ':
+                    raise
+                raise LiftError(error.code, f'In {other.name}: {error.message}') from error
     factor = _metres_per_unit(view, named)
     if factor is None:
         return lift(view, ())

@@ -217,6 +217,9 @@ def _seen(
     for other in further:
         arrays = observation(other.view, canonical, bool(told['flags'][0, 1]))
         one = tensors(arrays, device)
+        # It was trained on further frames without depth, and is worse with one: what they
+        # measured cuts its solid afterwards.
+        one['depth'] = torch.zeros_like(one['depth'])
         # Its camera's place, from the first one's.
         T = invert(canonical.T_camera_object) @ other.T_first_camera
         T[:3, 3] /= canonical.scale
