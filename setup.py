@@ -65,6 +65,8 @@ setup(
         'psutil>=5.9',
         'rosbags>=0.10',
         'rosbags-image>=0.10',
+        'coacd>=1.0.5',
+        'xatlas>=0.0.9',
         'torch>=2.6',
         'diffusers>=0.35',
         'transformers>=4.50',
@@ -72,7 +74,7 @@ setup(
         'safetensors>=0.4',
     ],
     extras_require={
-        'test': ['pytest>=6.2', 'pytest-timeout>=1.4', 'hypothesis>=6.36'],
+        'test': ['pytest>=6.2', 'pytest-timeout>=1.4', 'hypothesis>=6.36', 'mujoco>=3.2,<4'],
     },
     entry_points={'console_scripts': ['lift3d = lift3d_ros.cli:main']},
     zip_safe=False,

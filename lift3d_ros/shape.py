@@ -140,12 +140,14 @@ class Cloud:
 
     - ``points``: float32 (n, 3), metres; ``colors``: uint8 RGB (n, 3).
     - ``confidence``: float32 (n,), 0 to 1; ``observed``: bool (n,).
+    - ``normals``: float32 (n, 3), unit, outward.
     """
 
     points: NDArray[np.float32]
     colors: NDArray[np.uint8]
     confidence: NDArray[np.float32]
     observed: NDArray[np.bool_]
+    normals: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,9 +218,15 @@ class Shape:
         corner = self.mesh.faces[chosen]
         places = self.mesh.vertices[corner].astype(np.float64)
         blend = np.einsum('ijk,ij->ik', self.mesh.colors[corner].astype(np.float64), weights)
+        bent = np.einsum('ijk,ij->ik', self.mesh.vertex_normals()[corner], weights)
+        # Opposite normals at the corners of a sliver cancel out: its own is taken.
+        flat = np.cross(places[:, 1] - places[:, 0], places[:, 2] - places[:, 0])
+        normals = np.where(np.linalg.norm(bent, axis=1, keepdims=True) > 0.1, bent, flat)
+        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)
         return Cloud(
             np.einsum('ijk,ij->ik', places, weights).astype(np.float32),
             np.rint(blend).astype(np.uint8),
             np.einsum('ij,ij->i', self.confidence[corner], weights).astype(np.float32),
             np.einsum('ij,ij->i', self.observed[corner].astype(np.float64), weights) > 0.5,
+            normals.astype(np.float32),
         )

@@ -133,7 +133,9 @@ def test_the_service_answers_with_the_whole_object(node):
 def test_the_cloud_lies_on_the_mesh_in_the_frame_of_the_header(node):
     lifted = node.lift(request()).object
     names = [field.name for field in lifted.cloud.fields]
-    assert names == ['x', 'y', 'z', 'rgb', 'confidence', 'observed']
+    assert names == [
+        'x', 'y', 'z', 'rgb', 'confidence', 'observed', 'normal_x', 'normal_y', 'normal_z'
+    ]
     rows = np.frombuffer(lifted.cloud.data, POINT)
     assert len(rows) == lifted.cloud.width == 10_000
     place = np.stack([rows['x'], rows['y'], rows['z']], axis=1)
@@ -143,6 +145,12 @@ def test_the_cloud_lies_on_the_mesh_in_the_frame_of_the_header(node):
     colour = rows['rgb'].view(np.uint32)
     assert np.median(colour >> 16 & 255) > np.median(colour & 255), 'the ball is red'
     assert set(np.unique(rows['observed'])) == {0, 1}
+    normals = np.stack([rows['normal_x'], rows['normal_y'], rows['normal_z']], axis=1)
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1.0, atol=1e-4)
+    # A ball: away from its middle.
+    outward = place - place.mean(axis=0)
+    cosine = (normals * outward).sum(axis=1) / np.linalg.norm(outward, axis=1)
+    assert np.median(cosine) > 0.95
 
 
 def test_the_same_seed_gives_the_same_mesh(node):

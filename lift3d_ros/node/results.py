@@ -34,6 +34,7 @@ from std_msgs.msg import ColorRGBA
 from std_msgs.msg import Header
 
 from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import rotate
 from lift3d_ros.geometry import transform
 from lift3d_ros.msg import LiftedObject
 from lift3d_ros.node.cdr import Packed
@@ -50,6 +51,9 @@ POINT = np.dtype([
     ('rgb', '<f4'),
     ('confidence', '<f4'),
     ('observed', 'u1'),
+    ('normal_x', '<f4'),
+    ('normal_y', '<f4'),
+    ('normal_z', '<f4'),
 ])
 
 _FIELDS = [
@@ -147,8 +151,9 @@ def points(cloud: Cloud, T_frame_object: Array) -> NDArray[np.void]:
     """Return a cloud in another frame as rows of ``POINT``."""
     rows = np.zeros(len(cloud.points), POINT)
     place = transform(T_frame_object, cloud.points).astype(np.float32)
+    normals = rotate(T_frame_object, cloud.normals).astype(np.float32)
     for axis, name in enumerate('xyz'):
-        rows[name] = place[:, axis]
+        rows[name], rows[f'normal_{name}'] = place[:, axis], normals[:, axis]
     red, green, blue = cloud.colors.astype(np.uint32).T
     rows['rgb'] = (red << 16 | green << 8 | blue).view(np.float32)
     rows['confidence'] = cloud.confidence
