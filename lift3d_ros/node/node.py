@@ -72,6 +72,7 @@ from lift3d_ros.node.pipeline import Query
 from lift3d_ros.node.pipeline import Report
 from lift3d_ros.node.results import object_message
 from lift3d_ros.node.results import seconds
+from lift3d_ros.node.scale import check_settings
 from lift3d_ros.node.selection import IdKeeper
 from lift3d_ros.node.shelf import Shelf
 from lift3d_ros.node.view_service import Synthesized
@@ -238,6 +239,7 @@ class LiftNode(LifecycleNode):
         if settings.target_frame or settings.gravity_frame:
             if not transforms.is_available():
                 raise LiftError(ErrorCode.NO_TRANSFORM, transforms.MISSING)
+        check_settings(settings)
         if settings.mask_source == 'detections':
             detection_type()
             if not settings.use_depth:

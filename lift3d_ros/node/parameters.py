@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 import difflib
 from typing import Any
@@ -27,10 +28,15 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from lift3d_ros.errors import LiftError
 from lift3d_ros.lifter import DEFAULT_METHOD
 from lift3d_ros.lifter import DEVICES
 from lift3d_ros.lifter import MAX_SAMPLES
 from lift3d_ros.lifter import METHODS
+from lift3d_ros.node.scale import plane_height
+from lift3d_ros.node.scale import sizes
+from lift3d_ros.placement.hints import check_order
+from lift3d_ros.placement.hints import SOURCES
 from lift3d_ros.views.faces import RING
 
 #: Of views_assumed_elevation: nothing is assumed.
@@ -45,8 +51,9 @@ class Spec:
     """
     One parameter: its default and what it may be.
 
-    ``live`` parameters take effect with the next lift, ``read_only`` ones are set when the node
-    starts, and all others are changed while the node is not active.
+    ``check`` raises ``LiftError`` for a value that has no meaning. ``live`` parameters take effect
+    with the next lift, ``read_only`` ones are set when the node starts, and all others are changed
+    while the node is not active.
     """
 
     default: Any
@@ -54,6 +61,7 @@ class Spec:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
+    check: Callable[[Any], object] | None = None
     live: bool = False
     read_only: bool = False
 
@@ -74,6 +82,17 @@ class Spec:
                     FloatingPointRange(from_value=self.minimum, to_value=self.maximum, step=0.0)
                 ]
         return descriptor
+
+    def complaint(self, name: str, value: Any) -> str:
+        """Return what is wrong with a value of the parameter of that name, or an empty string."""
+        if self.choices and value not in self.choices:
+            return f'"{name}" is "{value}"; it must be one of {", ".join(self.choices)}.'
+        try:
+            if self.check is not None:
+                self.check(value)
+        except LiftError as error:
+            return f'"{name}": {error.message}'
+        return ''
 
 
 SPECS: dict[str, Spec] = {
@@ -203,6 +222,27 @@ SPECS: dict[str, Spec] = {
         'Take gravity from the topic imu, while the camera is at rest, where neither '
         'gravity_frame nor target_frame is set.',
     ),
+    'support_plane': Spec(
+        '',
+        'Plane that objects stand on, in target_frame, whose z points up: "z = HEIGHT" in metres, '
+        'such as "z = 0"; empty: not known. It tells the scale where there is no depth.',
+        check=plane_height,
+        live=True,
+    ),
+    'known_sizes': Spec(
+        [''],
+        'Longest sides of objects by class in metres, such as ["mug: 0.10", "bowl: 0.15"]; they '
+        'tell the scale where there is no depth.',
+        check=sizes,
+        live=True,
+    ),
+    'scale_order': Spec(
+        list(SOURCES),
+        'What may tell the scale, the first one that can does: depth, views, plane, known_size; '
+        'unknown at the end: a shape without scale is better than none.',
+        check=check_order,
+        live=True,
+    ),
     'transform_timeout': Spec(
         0.2, 'Seconds to wait for a transform at the stamp of the image.', 0.0, 10.0, live=True
     ),
@@ -281,6 +321,9 @@ class Settings:
     target_frame: str
     gravity_frame: str
     use_imu: bool
+    support_plane: str
+    known_sizes: list[str]
+    scale_order: list[str]
     transform_timeout: float
     cloud_points: int
     marker_max_faces: int
@@ -303,8 +346,9 @@ def declare(node: Node) -> list[str]:
     """
     for name, spec in SPECS.items():
         value = node.declare_parameter(name, spec.default, spec.descriptor()).value
-        if spec.choices and value not in spec.choices:
-            raise ValueError(_no_choice(name, value, spec))
+        complaint = spec.complaint(name, value)
+        if complaint:
+            raise ValueError(complaint)
     # rclpy keeps overrides that nobody declared to itself and says nothing about them.
     given = getattr(node, '_parameter_overrides', {})
     complaints = []
@@ -323,10 +367,9 @@ def check(parameters: list[Parameter], active: bool) -> SetParametersResult:
         spec = SPECS.get(parameter.name)
         if spec is None:
             continue
-        if spec.choices and parameter.value not in spec.choices:
-            return SetParametersResult(
-                successful=False, reason=_no_choice(parameter.name, parameter.value, spec)
-            )
+        complaint = spec.complaint(parameter.name, parameter.value)
+        if complaint:
+            return SetParametersResult(successful=False, reason=complaint)
         if active and not spec.live:
             return SetParametersResult(
                 successful=False,
@@ -339,7 +382,3 @@ def check(parameters: list[Parameter], active: bool) -> SetParametersResult:
 def read(node: Node) -> Settings:
     """Return the values that the parameters have now."""
     return Settings(**{name: node.get_parameter(name).value for name in SPECS})
-
-
-def _no_choice(name: str, value: Any, spec: Spec) -> str:
-    return f'"{name}" is "{value}"; it must be one of {", ".join(spec.choices)}.'

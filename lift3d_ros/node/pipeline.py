@@ -45,10 +45,13 @@ from lift3d_ros.node import selection
 from lift3d_ros.node.parameters import Settings
 from lift3d_ros.node.results import in_frame
 from lift3d_ros.node.results import Lifted
+from lift3d_ros.node.scale import complaint
+from lift3d_ros.node.scale import hints_for
 from lift3d_ros.node.selection import Detection
 from lift3d_ros.node.selection import IdKeeper
 from lift3d_ros.node.selection import Instance
 from lift3d_ros.node.transforms import Transforms
+from lift3d_ros.placement.hints import UNKNOWN
 from lift3d_ros.shape import Shape
 
 if TYPE_CHECKING:
@@ -155,6 +158,7 @@ def lift_observation(
     shapes = lifter.lift_all(
         frame,
         [chosen[index].mask for index in good],
+        scale=[hints_for(settings, chosen[index].class_id, T_frame_camera) for index in good],
         seed=query.seed,
         progress=progress,
         cancelled=cancelled,
@@ -166,6 +170,10 @@ def lift_observation(
         if isinstance(shape, LiftError):
             outcome.failures.append((name, shape))
             continue
+        doubts = list(shape.notes)
+        if shape.scale_source == UNKNOWN:
+            doubts.append(complaint(settings, instance.class_id))
+        outcome.warnings += [f'{name}: {doubt}' for doubt in doubts if doubt]
         pose, covariance = in_frame(shape, T_frame_camera)
         cloud = shape.cloud(settings.cloud_points, query.seed)
         outcome.lifted.append(Lifted(header, name, instance, shape, pose, covariance, cloud))
