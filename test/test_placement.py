@@ -18,12 +18,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+import json
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 import trimesh
 
+from lift3d_ros.bench.metrics import distance_error
+from lift3d_ros.bench.tracks import TRACKS
+from lift3d_ros.cli import main
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import crop_object
@@ -50,6 +54,8 @@ from lift3d_ros.placement.rendering import window
 from lift3d_ros.placement.sources import from_known_size
 from lift3d_ros.placement.sources import from_plane
 from lift3d_ros.placement.sources import from_views
+from lift3d_ros.scene import read_plane
+from lift3d_ros.scene import write_scene
 from lift3d_ros.shape import Mesh
 from lift3d_ros.shape import Shape
 
@@ -486,3 +492,81 @@ def test_a_transparent_object_gets_its_scale_from_what_was_named():
     shape = Lifter('geometric').lift(clear, mask, scale=ScaleHints(plane=PLANE))
     assert shape.scale_source == 'plane'
     assert 'readings inside the mask' in shape.notes[0]
+
+
+# On the command line
+
+
+def test_a_scene_keeps_its_plane(tmp_path):
+    frame, mask = ball_scene()
+    write_scene(tmp_path, frame, mask, plane=PLANE)
+    plane = read_plane(tmp_path)
+    np.testing.assert_allclose(plane.up, PLANE.up, atol=1e-12)
+    assert plane.offset == PLANE.offset
+    write_scene(tmp_path, frame, mask)
+    assert read_plane(tmp_path) is None
+    assert read_plane(tmp_path / 'cut-out.png') is None
+
+
+@pytest.mark.parametrize(('entry', 'code'), [
+    ([0.0, -1.0, 0.0], ErrorCode.NO_CAMERA),
+    ('the floor', ErrorCode.NO_CAMERA),
+    ([0.0, -1.0, 0.0, 0.4], ErrorCode.BAD_REQUEST),
+])
+def test_a_plane_that_a_scene_names_wrong_is_refused(tmp_path, entry, code):
+    (tmp_path / 'camera.json').write_text(json.dumps({'plane': entry}))
+    with pytest.raises(LiftError) as caught:
+        read_plane(tmp_path)
+    assert caught.value.code is code
+
+
+def test_the_command_line_tells_the_scale(tmp_path, capsys):
+    frame, mask = ball_scene()
+    write_scene(tmp_path / 'named', frame, mask, plane=PLANE)
+    write_scene(tmp_path / 'bare', frame, mask)
+    common = ['lift', str(tmp_path / 'named'), str(tmp_path / 'bare'), '--method', 'geometric']
+    common += ['--out', str(tmp_path / 'out'), '--no-depth', '--known-size', '0.1']
+    assert main(common) == 0
+    reports = [json.loads((tmp_path / 'out' / f'{n}.json').read_text()) for n in ('named', 'bare')]
+    assert [report['scale_source'] for report in reports] == ['plane', 'known_size']
+    for report in reports:
+        assert report['mask_iou'] > 0.9
+        assert report['notes'] == []
+        assert 0.0 < report['scale_stddev'] < 0.2
+
+
+@pytest.mark.parametrize(('arguments', 'words'), [
+    (['--known-size', '0'], 'known size is 0 m'),
+    (['--plane', '0', '-1', '0', '0.5'], 'under the support plane'),
+    (['--scale-source', 'tape'], 'no source of scale "tape"'),
+])
+def test_what_cannot_be_is_refused_before_any_scene(tmp_path, capsys, arguments, words):
+    (tmp_path / 'scene').mkdir()
+    done = main([
+        'lift', str(tmp_path / 'scene'), '--method', 'geometric', '--out', str(tmp_path),
+        *arguments,
+    ])
+    assert done != 0
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / 'scene.json').exists()
+
+
+# In the benchmark
+
+
+def test_tracks_tell_the_table_or_the_longest_side():
+    mesh = Mesh(
+        trimesh.creation.box(SIDES).vertices.astype(np.float32),
+        np.zeros((0, 3), np.int32),
+        np.zeros((8, 3), np.uint8),
+    )
+    T = invert(T_TABLE_CAMERA) @ rigid(np.eye(3), [0.0, 0.0, 0.5 * SIDES[2]])
+    plane = TRACKS['rgb-plane'].hints(mesh, T).plane
+    np.testing.assert_allclose(plane.up, PLANE.up)
+    assert plane.offset == pytest.approx(PLANE.offset)
+    assert TRACKS['rgb-size'].hints(mesh, T).known_size == pytest.approx(max(SIDES))
+    assert TRACKS['rgb'].hints(mesh, T) is None
+
+
+def test_the_distance_error_is_that_of_a_wrong_factor(block):
+    assert distance_error(1.2 * block.vertices, block.vertices, np.zeros(3)) == pytest.approx(0.2)

@@ -37,6 +37,7 @@ from lift3d_ros.frame import Frame
 from lift3d_ros.lifter import LEARNED
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.lifter import METHODS
+from lift3d_ros.placement.hints import ScaleHints
 
 
 class MethodContender:
@@ -58,10 +59,16 @@ class MethodContender:
         )
         self._timeout = timeout
 
-    def predict(self, frame: Frame, mask: NDArray[np.bool_], seed: int) -> Prediction:
-        """Return the lifted shape."""
+    def predict(
+        self,
+        frame: Frame,
+        mask: NDArray[np.bool_],
+        seed: int,
+        scale: ScaleHints | None = None,
+    ) -> Prediction:
+        """Return the lifted shape; ``scale`` is what is known of its scale."""
         deadline = time.monotonic() + self._timeout
-        shape = self._lifter.lift(frame, mask, seed=seed, deadline=deadline)
+        shape = self._lifter.lift(frame, mask, scale=scale, seed=seed, deadline=deadline)
         return prediction_of(shape, shape.seconds)
 
 

@@ -203,6 +203,20 @@ def centre_error(predicted: Floats, true: Floats) -> float:
     return float(np.linalg.norm(middles[0] - middles[1]))
 
 
+def distance_error(predicted: Floats, true: Floats, eye: Floats) -> float:
+    """
+    Return by which share the middle of a box is nearer or farther than it is.
+
+    Points are (n, 3) in the true object's frame, ``eye`` (3,) is the camera there. It is what an
+    error of the scale alone does to the place.
+    """
+    near, far = (
+        float(np.linalg.norm(0.5 * (p.min(axis=0) + p.max(axis=0)) - eye))
+        for p in (np.asarray(predicted, np.float64), np.asarray(true, np.float64))
+    )
+    return abs(near / far - 1.0)
+
+
 def scale_error(predicted: Floats, true: Floats) -> float:
     """
     Return by which share the predicted diagonal is off, 0 = right, 1 = twice as long.

@@ -67,6 +67,8 @@ def prediction_of(shape: Shape, seconds: dict[str, float]) -> Prediction:
         notes={
             'size_mm': [round(1000.0 * float(side), 1) for side in shape.size],
             'scale_source': shape.scale_source,
+            'scale_stddev': shape.scale_stddev,
+            'mask_iou': shape.mask_iou,
             'elevation_deg': shape.elevation,
             'elevation_source': shape.elevation_source,
             'confidence': shape.overall_confidence,

@@ -130,6 +130,9 @@ def score(prediction: Prediction, truth: Truth, grasp: bool = False) -> dict[str
             figures.update(score_grasps(mesh, truth))
     return figures
 
+        'distance_error': metrics.distance_error(
+            box, truth.mesh.vertices, invert(truth.T_camera_object)[:3, 3]
+        ),
 
 def score_grasps(mesh: Mesh, truth: Truth) -> dict[str, Any]:
     """Return how many grasps were planned on a mesh of the object frame, and which hold."""

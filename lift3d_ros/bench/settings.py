@@ -32,6 +32,7 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.lifter import LEARNED
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.objects import ObjectEntry
+from lift3d_ros.lifter import METHODS
 
 #: The contender that is the scan itself: what the grasp planner can reach at best.
 SCAN = 'scan'
@@ -129,7 +130,8 @@ def plan_tasks(
     """
     Return all work of a run, scene by scene.
 
-    Baselines that need depth have no part in tracks without it.
+    Baselines that need depth have no part in tracks without it, and methods alone in those that
+    tell the scale otherwise.
     """
     contenders = list(settings.contenders)
     if settings.grasp and 'rgbd' in settings.tracks:
@@ -150,3 +152,5 @@ def plan_tasks(
 
 def _takes_part(contender: str, track: str) -> bool:
     return TRACKS[track].depth or contender not in (*BASELINES, SCAN)
+    if TRACKS[track].scale:
+        return contender in METHODS

@@ -35,24 +35,34 @@ _RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over objects, its 95 % interval, and of how many objects and scenes it is."""
+    """
+    A mean over objects, its 95 % interval, and of how many objects and scenes it is.
+
+    ``median`` is that of the same numbers.
+    """
 
     mean: float
     low: float
     high: float
     objects: int
     scenes: int
+    median: float
 
 
 @dataclass(frozen=True)
 class Column:
-    """A figure of a table: its name in a row, its heading, and how it is printed."""
+    """
+    A figure of a table: its name in a row, its heading, and how it is printed.
+
+    It is the mean over objects, or with ``median`` their median.
+    """
 
     figure: str
     heading: str
     factor: float = 1.0
     digits: int = 2
     interval: bool = False
+    median: bool = False
 
 
 #: The tables, by their headings.
@@ -67,6 +77,11 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column('scale_error', 'scale error %', 100.0, 1),
         Column('watertight', 'watertight %', 100.0, 0),
         Column('seconds_total', 's', digits=2),
+    ),
+    'Place and scale: medians over objects': (
+        Column('centre_mm', 'centre mm', digits=1, median=True),
+        Column('distance_error', 'distance of the centre %', 100.0, 1, median=True),
+        Column('scale_error', 'scale error %', 100.0, 1, median=True),
     ),
     'Shape alone: cube [-1, 1]^3, rotation search, ICP': (
         Column('aligned_cd', 'CD', digits=3, interval=True),
@@ -135,6 +150,8 @@ def cell(value: Mean | None, column: Column) -> str:
                for x in (value.mean, value.low, value.high)]
     interval = column.interval and value.objects > 1
     return f'{numbers[0]} [{numbers[1]}, {numbers[2]}]' if interval else numbers[0]
+    if column.median:
+        return f'{column.factor * value.median:.{column.digits}f}'
 
 
 def mean_over_objects(rows: Sequence[Row], figure: str, seed: int = 0) -> Mean | None:
@@ -157,7 +174,12 @@ def mean_over_objects(rows: Sequence[Row], figure: str, seed: int = 0) -> Mean |
     draws = np.random.default_rng(seed).integers(0, len(means), (_RESAMPLES, len(means)))
     low, high = np.percentile(means[draws].mean(axis=1), [2.5, 97.5])
     return Mean(
-        float(means.mean()), float(low), float(high), len(means), sum(map(len, values.values()))
+        float(means.mean()),
+        float(low),
+        float(high),
+        len(means),
+        sum(map(len, values.values())),
+        float(np.median(means)),
     )
 
 

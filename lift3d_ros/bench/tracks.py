@@ -24,14 +24,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lift3d_ros.frame import Frame
+from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import transform
+from lift3d_ros.placement.hints import Plane
+from lift3d_ros.placement.hints import ScaleHints
+from lift3d_ros.placement.sources import longest_side
+from lift3d_ros.shape import Mesh
 
 
 @dataclass(frozen=True)
 class Track:
-    """Which parts of a frame a contender may use beside the image and the mask."""
+    """
+    Which parts of a frame a contender may use beside the image and the mask.
+
+    ``scale`` is what it is told of the scale, a source of ``placement.hints.SOURCES``, or nothing.
+    """
 
     depth: bool
     gravity: bool
+    scale: str = ''
 
     def strip(self, frame: Frame) -> Frame:
         """Return the frame without what the track withholds."""
@@ -41,12 +52,29 @@ class Track:
             gravity=frame.gravity if self.gravity else None,
         )
 
+    def hints(self, mesh: Mesh, T_camera_object: Array) -> ScaleHints | None:
+        """
+        Return what the track tells of the scale of a scan on its table, None where nothing.
+
+        ``mesh`` is z up and stands on the table; ``T_camera_object`` is its pose.
+        """
+        up, low = T_camera_object[:3, 2], mesh.vertices[:, 2].min()
+        if self.scale == 'plane':
+            on_table = transform(T_camera_object, (0.0, 0.0, float(low)))
+            return ScaleHints(plane=Plane(up, float(up @ on_table)), order=('plane',))
+        if self.scale == 'known_size':
+            size = longest_side(mesh.vertices, np.array([0.0, 0.0, 1.0]))
+            return ScaleHints(known_size=size, known_size_stddev=0.0, order=('known_size',))
+        return None
+
 
 TRACKS = {
     'rgbd': Track(depth=True, gravity=True),
     'rgbd-blind': Track(depth=True, gravity=False),
     'rgb': Track(depth=False, gravity=True),
     'rgb-blind': Track(depth=False, gravity=False),
+    'rgb-plane': Track(depth=False, gravity=True, scale='plane'),
+    'rgb-size': Track(depth=False, gravity=True, scale='known_size'),
 }
 
 #: ``exact``: the pixels where the object is seen; ``noisy``: with the errors of a detector.

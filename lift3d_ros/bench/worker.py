@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from lift3d_ros.bench.ablation import Variant
 from lift3d_ros.bench.contenders import make_contender
+from lift3d_ros.bench.contenders import MethodContender
 from lift3d_ros.bench.prediction import Contender
 from lift3d_ros.bench.prediction import Prediction
 from lift3d_ros.bench.real import read_real
@@ -55,6 +56,7 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import Frame
 from lift3d_ros.lifter import METHODS
 from lift3d_ros.objects import ObjectEntry
+from lift3d_ros.placement.hints import ScaleHints
 from lift3d_ros.render import Light
 from lift3d_ros.shape import Mesh
 
@@ -134,7 +136,10 @@ class Worker:
             assert view.truth is not None
             return {'ok': True, 'error': None, **score_grasps(view.truth.mesh, view.truth)}
         cold = task.contender not in self._used
-        prediction = self._predict(task.contender, frame, view)
+        hints = None
+        if view.truth is not None and track != REAL:
+            hints = TRACKS[track].hints(view.truth.mesh, view.truth.T_camera_object)
+        prediction = self._predict(task.contender, frame, view, hints)
         self._used.add(task.contender)
         figures: dict[str, Any] = {}
         if view.truth is not None:
@@ -157,7 +162,9 @@ class Worker:
             'notes': prediction.notes,
         }
 
-    def _predict(self, name: str, frame: Frame, view: View) -> Prediction:
+    def _predict(
+        self, name: str, frame: Frame, view: View, hints: ScaleHints | None
+    ) -> Prediction:
         if name not in self._contenders:
             settings = self._settings
             self._contenders[name] = make_contender(
@@ -170,6 +177,8 @@ class Worker:
                 frame, view.mask, seed, view.truth, view.light
             )
         else:
+        elif isinstance(contender, MethodContender):
+            prediction = contender.predict(frame, view.mask, seed, hints)
             prediction = contender.predict(frame, view.mask, seed)
         seconds = prediction.seconds or {'total': time.monotonic() - start}
         points = prediction.points if prediction.mesh is None else prediction.mesh.vertices

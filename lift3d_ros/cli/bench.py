@@ -99,7 +99,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scenes.add_argument(
         '--track', nargs='+', metavar='TRACK',
         help='rgbd: depth and gravity are given, rgbd-blind: depth alone, rgb: gravity alone, '
-        'rgb-blind: neither (default: rgbd; with --views rgbd and rgb)'
+        'rgb-blind: neither; rgb-plane and rgb-size: gravity, and the table or the longest side '
+        'of the object, which tell the scale (default: rgbd; with --views rgbd and rgb)'
     )
     scenes.add_argument(
         '--mask', default='exact', metavar='KIND',
