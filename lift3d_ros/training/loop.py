@@ -39,6 +39,8 @@ import torch
 from torch import nn
 from torch import Tensor
 
+from lift3d_ros.training.optimizer import SplitOptimizer
+
 
 class Task(Protocol):
     """What a network learns."""
@@ -55,8 +57,8 @@ class LoopSettings:
     """
     How a run goes.
 
-    - ``minutes``: of this run; ``batch``: samples a step; ``rate``: of AdamW at its highest;
-      ``decay``: of the weights; ``clip``: bound of the gradient's norm.
+    - ``minutes``: of this run; ``batch``: samples a step; ``rate``: at its highest, as AdamW's
+      (``SplitOptimizer``); ``decay``: of the weights; ``clip``: bound of the gradient's norm.
     - ``warmup``: steps; ``anneal``: last share of the run in which the rate falls to nothing.
     - ``average``: of the weights, per step; ``evaluate_every``: minutes between evaluations.
     """
@@ -89,10 +91,8 @@ def train(
     """
     out.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(mixed_precision='bf16', cpu=not torch.cuda.is_available())
-    optimizer = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad],
-        lr=settings.rate, betas=(0.9, 0.98), weight_decay=settings.decay,
-    )
+    model.to(accelerator.device)
+    optimizer = SplitOptimizer(model, settings.rate, settings.decay)
     average = EMAModel(model.parameters(), decay=settings.average)
     step, best, before = 0, -np.inf, 0.0
     if resume and (out / 'last.pt').exists():
@@ -104,7 +104,7 @@ def train(
         report(f'resuming at step {step}, best score {best:.4f}')
     average.to(accelerator.device)
     plain = model
-    model, optimizer = accelerator.prepare(model, optimizer)
+    model = accelerator.prepare(model)
     start = evaluated = time.monotonic()
     first, count = step, 0
     sums: dict[str, float] = {}
@@ -141,16 +141,16 @@ def train(
             evaluated = time.monotonic()
             if done:
                 return
-        rate = settings.rate * _share(minutes / settings.minutes, step - first, settings)
-        for group in optimizer.param_groups:
-            group['lr'] = rate
+        optimizer.set_rate(
+            settings.rate * _share(minutes / settings.minutes, step - first, settings)
+        )
         batch = {
             name: torch.from_numpy(value).to(accelerator.device)
             for name, value in next(batches).items()
         }
         terms = task.losses(model, batch, step)
         loss = torch.stack(list(terms.values())).sum()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(model.parameters(), settings.clip)
         optimizer.step()
