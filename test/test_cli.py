@@ -48,7 +48,8 @@ QUICK = ('--method', 'geometric')
 
 KEYS = [
     'ok', 'error', 'method', 'scale_source', 'scale_stddev', 'elevation_deg', 'elevation_source',
-    'confidence', 'camera_source', 'watertight', 'seconds', 'peak_memory_mb',
+    'confidence', 'camera_source', 'views', 'mask_iou', 'notes', 'watertight',
+    'frame', 'pose', 'files', 'stands', 'body', 'seconds', 'peak_memory_mb',
 ]
 
 
@@ -269,6 +270,51 @@ def test_other_formats_are_written_when_asked_for(tmp_path, kind):
     assert 0.05 < mesh.extents.max() < 0.25
 
 
+def test_a_body_is_described_beside_its_meshes_in_the_object_frame(tmp_path):
+    pytest.importorskip('xatlas')
+    out = tmp_path / 'out'
+    done = lift3d(
+        'lift', DEMO_SCENE, '--out', out, *QUICK, '--format', 'urdf', '--density', 500,
+        '--cloud', 300, '--texture', 128,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = report(out / 'demo_scene.json')
+    assert found['frame'] == 'object'
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        [*found['files'], 'demo_scene.json'])
+    assert found['files'][0] == 'demo_scene.urdf'
+    assert 'demo_scene_cloud.ply' in found['files']
+    visual = trimesh.load(out / 'demo_scene_visual.obj', force='mesh')
+    np.testing.assert_allclose(visual.bounds.sum(axis=0), 0.0, atol=1e-4)
+    # The pose takes the object frame to where the camera saw the object, which stands upright.
+    pose = np.array(found['pose'])
+    frame, mask = read_scene(DEMO_SCENE)
+    assert -pose[:3, 2] @ frame.gravity > 0.99
+    u, v, _ = frame.camera.project(pose[:3, 3])
+    rows, columns = np.nonzero(mask)
+    assert (u, v) == pytest.approx((columns.mean(), rows.mean()), abs=40)
+    body = found['body']
+    assert body['density'] == 500.0
+    assert body['mass'] == pytest.approx(500.0 * visual.volume, rel=1e-3)
+    assert np.linalg.eigvalsh(body['inertia']).min() > 0.0
+    assert body['collision_parts'] == 1
+    assert 0.5 < sum(pose['probability'] for pose in body['stable_poses']) <= 1.001
+    assert found['stands']['stable'] is True
+    assert found['stands']['margin'] > 0.0
+
+
+def test_a_folder_in_the_way_of_a_file_is_the_failure_of_that_scene_alone(tmp_path):
+    out = tmp_path / 'out'
+    (out / 'first.ply').mkdir(parents=True)
+    scenes = [copy_of(DEMO_SCENE, tmp_path / name) for name in ('first', 'second')]
+    done = lift3d('lift', *scenes, '--out', out, *QUICK)
+    assert done.returncode == 1
+    failure = report(out / 'first.json')
+    assert failure['error']['code'] == 'INTERNAL'
+    assert 'first.ply' in failure['error']['message']
+    assert report(out / 'second.json')['frame'] == 'camera'
+
+
 def test_the_same_seed_gives_the_same_file(tmp_path):
     for run in ('one', 'other'):
         done = lift3d('lift', DEMO_SCENE, '--out', tmp_path / run, '--seed', 3, *QUICK)
@@ -305,6 +351,11 @@ def test_two_scenes_of_one_name_are_refused_before_anything_is_written(tmp_path)
         (['--method', 'one2345', '--weights', 'no-such'], "There are no weights 'no-such'"),
         (['--seed', '-1'], 'not negative'),
         (['--format', 'fbx'], "'ply', 'glb', 'obj', 'stl'|ply, glb, obj, stl"),
+        (['--format', 'urdf', '--density', 'nan'], 'The density is nan'),
+        (['--density', '0'], 'The density is 0'),
+        (['--convex-parts', '4'], 'choose the format urdf, mjcf'),
+        (['--texture', '512'], 'choose the format obj, glb'),
+        (['--cloud', '-1'], 'ask for 0 to 1000000'),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_the_reason(tmp_path, arguments, reason):

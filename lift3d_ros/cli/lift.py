@@ -22,14 +22,14 @@ import time
 from typing import Any
 from typing import TYPE_CHECKING
 
+from lift3d_ros.cli import exports
+from lift3d_ros.cli import scale
 from lift3d_ros.cli import scenes
 from lift3d_ros.errors import LiftError
 
 if TYPE_CHECKING:
     from lift3d_ros.progress import ProgressCallback
     from lift3d_ros.shape import Shape
-
-_FORMATS = ('ply', 'glb', 'obj', 'stl')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='SCENE',
         help='folder with rgb.png, mask.png (not zero = object), camera.json and, where there is '
         'depth, depth.png (16 bit, millimetres); or an RGBA picture (.png) whose alpha is the '
-        'mask, taken by an assumed lens',
+        'mask, taken by an assumed lens. Scene folders below SCENE/views show the same object to '
+        'cameras whose poses are "T_world_camera" (4 x 4) in each camera.json',
     )
     parser.add_argument(
         '--out',
@@ -73,11 +74,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--device', choices=('cpu', 'cuda'), default='cpu', help='where to compute (default: cpu)'
     )
     parser.add_argument(
-        '--format', choices=_FORMATS, default='ply', help='of the meshes (default: ply)'
-    )
-    parser.add_argument(
         '--no-depth', action='store_true', help='do as if the scenes had no depth image'
     )
+    parser.add_argument(
+        '--no-further', action='store_true', help='do as if the scenes had no further views'
+    )
+    scale.add_arguments(parser)
+    exports.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -89,10 +92,15 @@ def run(options: argparse.Namespace) -> int:
     made.
     """
     named = scenes.named(options.scenes)
+    export = exports.chosen(options)
+    exports.check_names(export, options.out, named)
     from lift3d_ros.lifter import DEFAULT_METHOD
     from lift3d_ros.lifter import Lifter
+    from lift3d_ros.robot.export import write
+    from lift3d_ros.scene import read_further
     from lift3d_ros.scene import read_input
 
+    hints = scale.hints(options)
     lifter = Lifter(
         options.method or DEFAULT_METHOD,
         device=options.device,
@@ -104,18 +112,23 @@ def run(options: argparse.Namespace) -> int:
     lifter.check()
     lifter.load()
 
-    def mesh_path(name: str) -> Path:
-        return Path(options.out / f'{name}.{options.format}')
-
     def lift(name: str, path: Path, progress: ProgressCallback) -> scenes.Told:
         start = time.monotonic()
         frame, mask, camera_source = read_input(path, not options.no_depth)
-        shape = lifter.lift(frame, mask, seed=options.seed, progress=progress)
-        shape.mesh_in_camera().export(
-            mesh_path(name),
-            {'confidence': shape.confidence, 'observed': shape.observed.astype('float32')},
+        further = [] if options.no_further else read_further(path, not options.no_depth)
+        shape = lifter.lift(
+            frame,
+            mask,
+            scale=scale.hints_of_scene(hints, path),
+            further=further,
+            seed=options.seed,
+            progress=progress,
         )
-        report = _succeeded(shape, camera_source, time.monotonic() - start)
+        written = write(shape, export.path(options.out, name), export, in_camera=True)
+        files = exports.entries(shape, written)
+        report = _succeeded(
+            shape, camera_source, 1 + len(further), files, time.monotonic() - start
+        )
         size = ' x '.join(f'{1000.0 * side:.0f}' for side in shape.size)
         return report, (
             f'{name}: {size} mm, confidence {shape.overall_confidence:.2f}, '
@@ -127,12 +140,14 @@ def run(options: argparse.Namespace) -> int:
         options.out,
         lift,
         lambda error: _failed(error, lifter.name),
-        lambda name: [mesh_path(name)],
+        lambda name: export.files(export.path(options.out, name)),
         'lifted',
     )
 
 
-def _succeeded(shape: Shape, camera_source: str, total: float) -> dict[str, Any]:
+def _succeeded(
+    shape: Shape, camera_source: str, views: int, files: dict[str, Any], total: float
+) -> dict[str, Any]:
     return {
         'ok': True,
         'error': None,
@@ -143,7 +158,10 @@ def _succeeded(shape: Shape, camera_source: str, total: float) -> dict[str, Any]
         'elevation_source': shape.elevation_source,
         'confidence': scenes.number(shape.overall_confidence),
         'camera_source': camera_source,
+        'views': views,
+        **scale.entries(shape),
         'watertight': shape.mesh.is_watertight(),
+        **files,
         # The total is that of the scene, with the files read and written.
         'seconds': {
             **{stage: round(spent, 4) for stage, spent in shape.seconds.items()},
@@ -164,7 +182,10 @@ def _failed(error: LiftError, method: str) -> dict[str, Any]:
         'elevation_source': None,
         'confidence': None,
         'camera_source': None,
+        'views': None,
+        **scale.NOTHING,
         'watertight': None,
+        **exports.NOTHING,
         'seconds': None,
         'peak_memory_mb': scenes.peak_memory(),
     }

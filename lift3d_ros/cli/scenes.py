@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from collections.abc import Iterable
+import contextlib
 import json
 import math
 from pathlib import Path
@@ -133,7 +134,10 @@ def _work_on(
         write_report(report_path, report)
     except Exception as error:
         failure = _as_lift_error(error)
-        _remove(results(name))
+        for result in results(name):
+            # A folder in the way of a file, say, is the failure and stays.
+            with contextlib.suppress(OSError):
+                result.unlink(missing_ok=True)
         report = failed(failure)
         report['seconds'] = {'total': round(time.monotonic() - start, 4)}
         line = f'{name}: {failure}'

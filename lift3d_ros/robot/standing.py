@@ -133,7 +133,7 @@ def feet(solids: Sequence[Mesh], poses: Sequence[StablePose]) -> tuple[Array, fl
     size = float(np.linalg.norm(np.ptp(corners, axis=0)))
     radius = _FOOT * size
     outward = np.stack([np.cos(_AROUND), np.sin(_AROUND)])
-    found = [np.zeros((0, 3))]
+    found: list[Array] = [np.zeros((0, 3))]
     for pose in poses[:_POSES]:
         placed = transform(pose.T_ground_object, corners)
         low = placed[placed[:, 2] < _TREAD * size, :2]

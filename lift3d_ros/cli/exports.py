@@ -1,0 +1,144 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""What ``lift3d lift`` writes: its arguments, and what the report says of the files."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from typing import TYPE_CHECKING
+
+from lift3d_ros.cli import scenes
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lift3d_ros.robot.export import Export
+    from lift3d_ros.robot.export import Written
+    from lift3d_ros.shape import Shape
+
+_FORMATS = ('ply', 'glb', 'obj', 'stl', 'urdf', 'mjcf')
+
+#: What the report of a lift that failed says of its files.
+NOTHING = {'frame': None, 'pose': None, 'files': None, 'stands': None, 'body': None}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    group = parser.add_argument_group('files')
+    group.add_argument(
+        '--format',
+        choices=_FORMATS,
+        default='ply',
+        help='of the meshes (default: ply), in the optical frame; urdf and mjcf describe a body '
+        'with mass and convex collision parts, in the object frame',
+    )
+    group.add_argument(
+        '--texture',
+        type=int,
+        metavar='SIZE',
+        help='bake the colours into a texture of so many pixels a side: obj, glb, urdf, mjcf '
+        '(default: colours at the vertices; 1024 for urdf and mjcf)',
+    )
+    group.add_argument(
+        '--cloud',
+        type=int,
+        default=0,
+        metavar='N',
+        help='write NAME_cloud.ply, too: N points with normals, in the frame of the mesh',
+    )
+    group.add_argument(
+        '--density',
+        type=float,
+        metavar='RHO',
+        help='kg per cubic metre: the report tells mass, centre of mass and inertia (default for '
+        'urdf and mjcf: 1000, as water)',
+    )
+    group.add_argument(
+        '--convex-parts',
+        type=int,
+        default=1,
+        metavar='N',
+        help='of urdf and mjcf: as many convex parts at most, up to 16, by coacd (default: 1, the '
+        'hull)',
+    )
+
+
+def chosen(options: argparse.Namespace) -> Export:
+    """Return what is to be written; raises ``LiftError(BAD_REQUEST)`` where that cannot be."""
+    from lift3d_ros.robot.export import Export
+
+    return Export(
+        options.format, options.texture, options.cloud, options.density, options.convex_parts
+    )
+
+
+def check_names(export: Export, folder: Path, names: Iterable[str]) -> None:
+    """Raise ``LiftError(BAD_REQUEST)`` where a file would be written for two scenes."""
+    owners: dict[Path, str] = {}
+    for name in names:
+        for file in export.files(export.path(folder, name)):
+            other = owners.setdefault(file, name)
+            if other != name:
+                raise LiftError(
+                    ErrorCode.BAD_REQUEST,
+                    f'{file} would be written for both scenes {other} and {name}; rename one or '
+                    'use two output folders.',
+                )
+
+
+def entries(shape: Shape, written: Written) -> dict[str, Any]:
+    """Return what the report says of the files and of the body."""
+    from lift3d_ros.robot.export import stands
+
+    found = stands(shape, written.mass)
+    return {
+        'frame': written.frame,
+        'pose': _numbers(shape.T_camera_object),
+        'files': [path.name for path in written.files],
+        'stands': found and {
+            'stable': found.stable,
+            'margin': scenes.number(found.margin),
+            'tipping_deg': scenes.number(found.tipping_deg),
+        },
+        'body': _body(written),
+    }
+
+
+def _body(written: Written) -> dict[str, Any] | None:
+    mass = written.mass
+    if mass is None:
+        return None
+    return {
+        'density': mass.density,
+        'mass': float(f'{mass.mass:.6g}'),
+        'center': _numbers(mass.center),
+        'inertia': [[float(f'{value:.6g}') for value in row] for row in mass.inertia.tolist()],
+        'inertia_source': mass.source,
+        'collision_parts': len(written.parts),
+        'stable_poses': [
+            {'probability': round(pose.probability, 3), 'pose': _numbers(pose.T_ground_object)}
+            for pose in written.poses
+        ],
+    }
+
+
+def _numbers(values: np.ndarray[Any, Any]) -> Any:
+    return values.round(6).tolist()
