@@ -30,6 +30,7 @@ from lift3d_ros.bench.alignment import align
 from lift3d_ros.bench.grasps import GraspTrial
 from lift3d_ros.bench.grasps import Jaw
 from lift3d_ros.bench.grasps import plan
+from lift3d_ros.bench.physics import PhysicsTrial
 from lift3d_ros.bench.prediction import Prediction
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
@@ -48,6 +49,9 @@ F_ALIGNED = {'aligned_fs_0.1': 0.1, 'aligned_fs_0.2': 0.2, 'aligned_fs_0.5': 0.5
 FAILED = {'iou': 0.0, **dict.fromkeys([*F_IN_PLACE, *F_ALIGNED], 0.0)}
 
 _JAW = Jaw()
+
+#: So many of the best grasps are tried in physics.
+_LIFTED = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,19 +90,28 @@ class Truth:
         """Diagonal of the bounding box, metres."""
         return metrics.diagonal(self.mesh)
 
+    @cached_property
+    def physics(self) -> PhysicsTrial:
+        """The object on its table, in simulated physics."""
+        return PhysicsTrial(self.mesh, _JAW)
+
     @property
     def towards_camera(self) -> Array:
         """Direction from the object to the camera, object frame."""
         return invert(self.T_camera_object)[:3, 3]
 
 
-def score(prediction: Prediction, truth: Truth, grasp: bool = False) -> dict[str, Any]:
+def score(
+    prediction: Prediction, truth: Truth, grasp: bool = False, physics: bool = False
+) -> dict[str, Any]:
     """
     Return the figures of a prediction.
 
     Lengths in millimetres where the name ends in ``_mm``, the rest are shares. A figure that the
     prediction does not allow, such as the IoU of a cloud, is left out. With ``grasp`` grasps are
-    planned on its mesh and tried on the scan. Raises ``LiftError(NO_SURFACE)`` for an empty one.
+    planned on its mesh and tried on the scan, with ``physics`` in simulation, too.
+
+    Raises ``LiftError(NO_SURFACE)`` for an empty one.
     """
     # Both in the object's frame: distances are the same there, boxes fit the object.
     T_object_camera = invert(truth.T_camera_object)
@@ -117,6 +130,9 @@ def score(prediction: Prediction, truth: Truth, grasp: bool = False) -> dict[str
         **{name: apart.f_score(share * truth.diagonal) for name, share in F_IN_PLACE.items()},
         'centre_mm': 1000.0 * metrics.centre_error(box, truth.mesh.vertices),
         'scale_error': metrics.scale_error(box, truth.mesh.vertices),
+        'distance_error': metrics.distance_error(
+            box, truth.mesh.vertices, invert(truth.T_camera_object)[:3, 3]
+        ),
     }
     aligned = align(points, truth.points, truth.towards_camera).distances
     figures['aligned_cd'] = aligned.chamfer()
@@ -127,21 +143,28 @@ def score(prediction: Prediction, truth: Truth, grasp: bool = False) -> dict[str
         if prediction.confidence is not None:
             figures.update(_calibration(prediction.confidence, mesh, truth))
         if grasp:
-            figures.update(score_grasps(mesh, truth))
+            figures.update(score_grasps(mesh, truth, physics))
     return figures
 
-        'distance_error': metrics.distance_error(
-            box, truth.mesh.vertices, invert(truth.T_camera_object)[:3, 3]
-        ),
 
-def score_grasps(mesh: Mesh, truth: Truth) -> dict[str, Any]:
-    """Return how many grasps were planned on a mesh of the object frame, and which hold."""
-    held = [truth.trial.holds(grasp) for grasp in plan(mesh, _JAW)]
-    return {
+def score_grasps(mesh: Mesh, truth: Truth, physics: bool = False) -> dict[str, Any]:
+    """
+    Return how many grasps were planned on a mesh of the object frame, and which hold.
+
+    With ``physics`` the best of them are tried in simulation, too.
+    """
+    grasps = plan(mesh, _JAW)
+    held = [truth.trial.holds(grasp) for grasp in grasps]
+    figures = {
         'grasps': len(held),
         'grasp_top_1': float(held[0]) if held else 0.0,
         'grasp_top_10': float(np.mean(held)) if held else 0.0,
     }
+    if physics:
+        lifted = [truth.physics.holds(grasp) for grasp in grasps[:_LIFTED]]
+        figures['physics_top_1'] = float(lifted[0]) if lifted else 0.0
+        figures['physics_top_3'] = float(np.mean(lifted)) if lifted else 0.0
+    return figures
 
 
 def _calibration(confidence: Any, mesh: Mesh, truth: Truth) -> dict[str, Any]:

@@ -25,14 +25,15 @@ from typing import Any
 from lift3d_ros.bench.ablation import VARIANTS
 from lift3d_ros.bench.baselines import BASELINES
 from lift3d_ros.bench.contenders import check_names
+from lift3d_ros.bench.physics import check_packages
 from lift3d_ros.bench.tracks import MASKS
 from lift3d_ros.bench.tracks import TRACKS
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.lifter import LEARNED
 from lift3d_ros.lifter import Lifter
-from lift3d_ros.objects import ObjectEntry
 from lift3d_ros.lifter import METHODS
+from lift3d_ros.objects import ObjectEntry
 
 #: The contender that is the scan itself: what the grasp planner can reach at best.
 SCAN = 'scan'
@@ -49,7 +50,8 @@ class Settings:
     - ``contenders``: methods and baselines by name; ``tracks``: of ``TRACKS``.
     - ``mask``: ``exact`` or ``noisy``; ``occluded``: another object stands in front.
     - ``views``: scenes of each object; ``seed``: of scenes and methods.
-    - ``grasp``: plan and try grasps too; ``timeout``: seconds after which a lift is given up.
+    - ``grasp``: plan and try grasps too, with ``physics`` in simulation besides; ``timeout``:
+      seconds after which a lift is given up.
     - ``weights``, ``samples``: of the methods with networks, as ``Lifter`` takes them.
     """
 
@@ -63,6 +65,7 @@ class Settings:
     timeout: float = 600.0
     weights: str = 'small'
     samples: int = 1
+    physics: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what does not exist; raises ``LiftError(BAD_REQUEST)``."""
@@ -80,6 +83,12 @@ class Settings:
             )
         if self.views < 1:
             raise LiftError(ErrorCode.BAD_REQUEST, f'{self.views} views show nothing.')
+        if self.physics:
+            if not self.grasp:
+                raise LiftError(
+                    ErrorCode.BAD_REQUEST, 'Physics tries grasps; ask for grasps, too (--grasp).'
+                )
+            check_packages()
         for name in self.contenders:
             if name in LEARNED or name in VARIANTS:
                 # What no lift could do shall not become a table of failures.
@@ -92,6 +101,7 @@ class Settings:
             'mask': self.mask,
             'occluded': self.occluded,
             'grasp': self.grasp,
+            'physics': self.physics,
             'seed': self.seed,
             'weights': self.weights,
             'samples': self.samples,
@@ -151,6 +161,6 @@ def plan_tasks(
 
 
 def _takes_part(contender: str, track: str) -> bool:
-    return TRACKS[track].depth or contender not in (*BASELINES, SCAN)
     if TRACKS[track].scale:
         return contender in METHODS
+    return TRACKS[track].depth or contender not in (*BASELINES, SCAN)

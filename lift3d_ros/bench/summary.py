@@ -100,6 +100,10 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column('grasp_top_10', 'top 10 %', 100.0, 0, interval=True),
         Column('grasps', 'planned', digits=1),
     ),
+    'Grasps of that jaw in physics: closed, lifted, shaken': (
+        Column('physics_top_1', 'top 1 %', 100.0, 0, interval=True),
+        Column('physics_top_3', 'top 3 %', 100.0, 0, interval=True),
+    ),
 }
 
 
@@ -146,12 +150,12 @@ def cell(value: Mean | None, column: Column) -> str:
     """Return a mean as it is printed, '-' where there is none."""
     if value is None:
         return '-'
+    if column.median:
+        return f'{column.factor * value.median:.{column.digits}f}'
     numbers = [f'{column.factor * x:.{column.digits}f}'
                for x in (value.mean, value.low, value.high)]
     interval = column.interval and value.objects > 1
     return f'{numbers[0]} [{numbers[1]}, {numbers[2]}]' if interval else numbers[0]
-    if column.median:
-        return f'{column.factor * value.median:.{column.digits}f}'
 
 
 def mean_over_objects(rows: Sequence[Row], figure: str, seed: int = 0) -> Mean | None:

@@ -134,14 +134,15 @@ class Worker:
         frame = view.frame if track == REAL else TRACKS[track].strip(view.frame)
         if task.contender == SCAN:
             assert view.truth is not None
-            return {'ok': True, 'error': None, **score_grasps(view.truth.mesh, view.truth)}
+            figures = score_grasps(view.truth.mesh, view.truth, self._settings.physics)
+            return {'ok': True, 'error': None, **figures}
         cold = task.contender not in self._used
         hints = None
         if view.truth is not None and track != REAL:
             hints = TRACKS[track].hints(view.truth.mesh, view.truth.T_camera_object)
         prediction = self._predict(task.contender, frame, view, hints)
         self._used.add(task.contender)
-        figures: dict[str, Any] = {}
+        figures = {}
         if view.truth is not None:
             # Without depth the size is unknown, and a jaw of 80 mm has nothing to be tried on.
             grasp = self._settings.grasp and frame.depth is not None
@@ -149,7 +150,7 @@ class Worker:
             if prediction.notes.get('scale_source') == 'unknown':
                 # Where nothing can be at its place, confidence in the place says nothing.
                 judged = replace(prediction, confidence=None)
-            figures = score(judged, view.truth, grasp)
+            figures = score(judged, view.truth, grasp, grasp and self._settings.physics)
         if task.view == 0 and task.contender in METHODS:
             self._draw(strip_path(self._out, track, task.contender, task.scene), view, prediction)
         return {
@@ -176,9 +177,9 @@ class Worker:
             prediction = contender.predict_knowing(
                 frame, view.mask, seed, view.truth, view.light
             )
-        else:
         elif isinstance(contender, MethodContender):
             prediction = contender.predict(frame, view.mask, seed, hints)
+        else:
             prediction = contender.predict(frame, view.mask, seed)
         seconds = prediction.seconds or {'total': time.monotonic() - start}
         points = prediction.points if prediction.mesh is None else prediction.mesh.vertices

@@ -124,6 +124,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--grasp', action='store_true',
         help='plan grasps of an 80 mm jaw on the predictions and try them on the scans')
     parser.add_argument(
+        '--physics', action='store_true',
+        help='with --grasp: try the best of them in MuJoCo, too: close on the scan, lift, shake')
+    parser.add_argument(
         '--out', type=Path, default=Path('bench_out'), metavar='DIR',
         help='results, report.md, report.json and sheet.png (default: bench_out)'
     )
@@ -179,6 +182,7 @@ def run(options: argparse.Namespace) -> int:
         timeout=options.timeout,
         weights=options.weights,
         samples=options.samples,
+        physics=options.physics,
     )
     failed = run_bench(
         settings,
@@ -202,11 +206,11 @@ def _run_views(options: argparse.Namespace) -> int:
     from lift3d_ros.bench.views_settings import ViewsSettings
     from lift3d_ros.bench.views_settings import weights_name
 
-    if options.mask != 'exact' or options.occluded or options.grasp:
+    if options.mask != 'exact' or options.occluded or options.grasp or options.physics:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
             'Views are measured with exact masks of objects that nothing hides; leave --mask, '
-            '--occluded and --grasp out.',
+            '--occluded, --grasp and --physics out.',
         )
     baselines = [] if options.no_baselines else BASELINES
     methods = options.methods or [COARSE, weights_name(options.weights)]

@@ -1,0 +1,289 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Grasps tried in simulated physics: a parallel jaw closes on the scan, lifts it and shakes it.
+
+MuJoCo (Todorov, Erez and Tassa, 2012) computes what happens. The scan is a rigid body of convex
+parts that stands free on its table; the jaw is that of ``grasps``, its fingers driven by a bounded
+force. Meshes are in a frame with z up, metres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lift3d_ros.bench.grasps import Grasp
+from lift3d_ros.bench.grasps import Jaw
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.geometry import Array
+from lift3d_ros.robot.convex import convex_parts
+from lift3d_ros.shape import Mesh
+
+
+@dataclass(frozen=True)
+class Physics:
+    """
+    What a grasp is tried with; SI units.
+
+    - ``density``: of the whole object, that of a filled package or a hollow tool.
+    - ``friction``: Coulomb's coefficient of rubber on most things, between fingers, object and
+      table. ``pad``: radius of the patch of contact of a soft pad, which resists turning with
+      2/3 of friction, radius and force (Howe and Cutkosky, 1996).
+    - ``force``: of each finger. ``speed``: at which it closes.
+    - ``approach``: how far the open jaw comes along its approach, ``rise``: how high it lifts.
+    - ``shift``, ``tilt``: of the shaking along and about each axis, metres and radians.
+    """
+
+    density: float = 400.0
+    friction: float = 0.8
+    pad: float = 0.008
+    force: float = 30.0
+    speed: float = 0.15
+    approach: float = 0.10
+    rise: float = 0.15
+    shift: float = 0.02
+    tilt: float = float(np.radians(10.0))
+
+
+#: Seconds of a step, of closing, lifting, shaking and holding still after it.
+_STEP = 0.002
+_CLOSE, _LIFT, _SHAKE, _HOLD = 0.5, 0.6, 1.2, 0.2
+
+#: Frequencies of the shaking along x, y, z, and about them, hertz; none is another's multiple, so
+#: that it goes all ways.
+_HERTZ = (3.0, 2.5, 2.0, 2.2, 2.7, 1.7)
+
+#: The way of the approach is looked at in steps of this length, metres.
+_STRIDE = 0.005
+
+#: So deep may the open jaw reach into the convex parts, metres: they are that much larger than the
+#: scan in its hollows.
+_OVERLAP = 0.002
+
+#: Inertia at the joints that place the hand, whose motion is given: nothing moves it otherwise.
+_IMMOVABLE = 1e4
+
+#: Who collides with whom: each kind's own bit, and the bits of the others.
+_HAND, _OBJECT, _TABLE = 1, 2, 4
+
+
+def check_packages() -> None:
+    """Raise ``LiftError(BAD_REQUEST)`` where a package that the simulation needs is missing."""
+    for name in ('mujoco', 'coacd'):
+        if find_spec(name) is None:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                f'Grasps in physics need the package {name}, which is not installed; '
+                f'"pip install {name}" brings it (requirements/test.txt has its version).',
+            )
+
+
+class PhysicsTrial:
+    """The true object on its table, on which grasps are tried in simulation."""
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        jaw: Jaw,
+        physics: Physics | None = None,
+        parts: Sequence[Mesh] | None = None,
+    ) -> None:
+        """
+        Take the scan, which stands on its lowest point.
+
+        ``parts`` are convex meshes that make it up; by default they are those of
+        ``convex_parts``. Raises ``LiftError``: ``BAD_REQUEST`` where a package is missing,
+        ``NO_SURFACE`` where the mesh has no volume.
+        """
+        check_packages()
+        self._jaw, self._physics = jaw, physics or Physics()
+        chosen = convex_parts(mesh) if parts is None else parts
+        self._parts = [part.vertices.astype(np.float64) for part in chosen]
+
+    def holds(self, grasp: Grasp) -> bool:
+        """
+        Return whether the object is in the jaw after it has been grasped, lifted and shaken.
+
+        The open jaw must come along its approach without touching object or table. It closes,
+        rises and shakes; at the end of each both fingers must touch the object, and after lifting
+        nothing else may. The same grasp gives the same answer.
+        """
+        import mujoco
+
+        model, joints = self._model, self._joints
+        data = mujoco.MjData(model)
+        model.body_pos[model.body('mount').id] = grasp.centre
+        mujoco.mju_mat2Quat(
+            model.body_quat[model.body('hand').id], np.ascontiguousarray(grasp.axes).ravel()
+        )
+        mujoco.mj_setConst(model, data)
+        if not self._comes_near(data, grasp):
+            return False
+        mujoco.mj_resetData(model, data)
+        data.ctrl[:] = self._physics.force
+        steps = [round(seconds / _STEP) for seconds in (_CLOSE, _LIFT, _SHAKE + _HOLD)]
+        ends = np.cumsum(steps)
+        places = _motion(self._physics)
+        speeds = np.diff(places, axis=0, append=places[-1:]) / _STEP
+        for index, (place, speed) in enumerate(zip(places, speeds, strict=True)):
+            data.qpos[joints.places] = place
+            data.qvel[joints.speeds] = speed
+            mujoco.mj_step(model, data)
+            if index + 1 in ends and not self._is_held(data, lifted=index + 1 > ends[0]):
+                return False
+        return bool(np.isfinite(data.qpos).all())
+
+    def _comes_near(self, data: Any, grasp: Grasp) -> bool:
+        """Return whether the open jaw touches nothing on its way."""
+        import mujoco
+
+        for distance in np.arange(self._physics.approach, -0.5 * _STRIDE, -_STRIDE):
+            data.qpos[self._joints.places[:3]] = -distance * grasp.axes[:, 2]
+            mujoco.mj_kinematics(self._model, data)
+            mujoco.mj_collision(self._model, data)
+            kinds = self._kinds(data)
+            touched = (kinds & _HAND).any(axis=1) & (data.contact.dist < -_OVERLAP)
+            if touched.any():
+                return False
+        return True
+
+    def _is_held(self, data: Any, lifted: bool) -> bool:
+        """Return whether both fingers touch the object, and once it is ``lifted`` nothing else."""
+        kinds, geoms = self._kinds(data), data.contact.geom
+        object_touched = (kinds == _OBJECT).any(axis=1)
+        fingers = [
+            (object_touched & (geoms == self._model.geom(name).id).any(axis=1)).any()
+            for name in ('left', 'right')
+        ]
+        on_table = (object_touched & (kinds == _TABLE).any(axis=1)).any()
+        return bool(all(fingers) and not (lifted and on_table))
+
+    def _kinds(self, data: Any) -> NDArray[np.int32]:
+        """Return what each contact is between, (n, 2) of the bits above."""
+        return np.asarray(self._model.geom_contype[data.contact.geom.reshape(-1, 2)], np.int32)
+
+    @cached_property
+    def _model(self) -> Any:
+        """The compiled model; a grasp moves its body ``mount`` and turns its body ``hand``."""
+        return _build(self._parts, self._jaw, self._physics).compile()
+
+    @cached_property
+    def _joints(self) -> _Joints:
+        names = [f'{kind}_{axis}' for kind in ('shift', 'turn') for axis in 'xyz']
+        joints = [self._model.joint(name) for name in names]
+        return _Joints(
+            np.array([joint.qposadr[0] for joint in joints]),
+            np.array([joint.dofadr[0] for joint in joints]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Joints:
+    """Where places and speeds of the hand are in the state, three along and three about axes."""
+
+    places: NDArray[np.int64]
+    speeds: NDArray[np.int64]
+
+
+def _motion(physics: Physics) -> Array:
+    """Return the places (n, 6) of the hand at each step, along and about x, y and z."""
+    time = _STEP * np.arange(round((_CLOSE + _LIFT + _SHAKE + _HOLD) / _STEP))
+    rising = np.clip((time - _CLOSE) / _LIFT, 0.0, 1.0)
+    shaken = np.clip((time - _CLOSE - _LIFT) / _SHAKE, 0.0, 1.0)
+    # It begins and ends gently.
+    strength = np.sin(np.pi * shaken) ** 2
+    waves = np.sin(2.0 * np.pi * np.outer(shaken * _SHAKE, _HERTZ))
+    places = strength[:, None] * waves * np.repeat([physics.shift, physics.tilt], 3)
+    places[:, 2] += physics.rise * rising**2 * (3.0 - 2.0 * rising)
+    return places
+
+
+def _build(parts: Sequence[Array], jaw: Jaw, physics: Physics) -> Any:
+    """Return the specification of the scene: table, object, and the open jaw at the origin."""
+    import mujoco
+
+    spec = mujoco.MjSpec()
+    spec.option.timestep = _STEP
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+    # Friction as hard as the contact itself creeps; ten times as hard it holds.
+    spec.option.impratio = 10.0
+    # A face on a face touches at several points.
+    spec.option.enableflags |= mujoco.mjtEnableBit.mjENBL_MULTICCD
+    friction = [physics.friction, 2.0 / 3.0 * physics.friction * physics.pad, 1e-4]
+
+    def add_geom(body: Any, kind: int, others: int, **what: Any) -> None:
+        body.add_geom(
+            contype=kind, conaffinity=others, condim=4, friction=friction,
+            solref=[2.0 * _STEP, 1.0], solimp=[0.95, 0.99, 0.001, 0.5, 2.0], **what,
+        )
+
+    def add_box(body: Any, corners: Array, **what: Any) -> None:
+        low, high = corners
+        add_geom(
+            body, _HAND, _OBJECT | _TABLE, type=mujoco.mjtGeom.mjGEOM_BOX,
+            pos=0.5 * (low + high), size=0.5 * (high - low), **what,
+        )
+
+    floor = min(float(part[:, 2].min()) for part in parts)
+    add_geom(
+        spec.worldbody, _TABLE, _HAND | _OBJECT, type=mujoco.mjtGeom.mjGEOM_PLANE,
+        size=[1.0, 1.0, 0.1], pos=[0.0, 0.0, floor],
+    )
+    solid = spec.worldbody.add_body(name='object')
+    solid.add_freejoint()
+    for index, part in enumerate(parts):
+        spec.add_mesh(name=f'part{index}', uservert=part.ravel().tolist())
+        add_geom(
+            solid, _OBJECT, _HAND | _TABLE, type=mujoco.mjtGeom.mjGEOM_MESH,
+            meshname=f'part{index}', density=physics.density,
+        )
+    mount = spec.worldbody.add_body(name='mount')
+    for name, kind in (
+        ('shift', mujoco.mjtJoint.mjJNT_SLIDE), ('turn', mujoco.mjtJoint.mjJNT_HINGE)
+    ):
+        for axis, direction in zip('xyz', np.eye(3), strict=True):
+            mount.add_joint(
+                name=f'{name}_{axis}', type=kind, axis=direction, armature=_IMMOVABLE
+            )
+    hand = mount.add_body(name='hand')
+    left, right, palm = jaw.boxes()
+    add_box(hand, palm, mass=1.0)
+    for name, corners, way in (('left', left, -1.0), ('right', right, 1.0)):
+        finger = hand.add_body(name=name)
+        finger.add_joint(
+            name=name, type=mujoco.mjtJoint.mjJNT_SLIDE, axis=[way, 0.0, 0.0],
+            limited=mujoco.mjtLimited.mjLIMITED_TRUE, range=[0.0, 0.5 * jaw.opening],
+            damping=physics.force / physics.speed, armature=0.5,
+        )
+        add_box(finger, corners, name=name, mass=0.1)
+        spec.add_actuator(
+            name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT,
+        )
+    # One drive moves both fingers alike.
+    spec.add_equality(
+        type=mujoco.mjtEq.mjEQ_JOINT, objtype=mujoco.mjtObj.mjOBJ_JOINT, name1='left',
+        name2='right', data=[0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+        solref=[2.0 * _STEP, 1.0], solimp=[0.99, 0.999, 0.001, 0.5, 2.0],
+    )
+    return spec

@@ -1,0 +1,170 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Grasps in simulated physics: what is lifted, what slips, what collides."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+import time
+
+from bench_helpers import box
+from bench_helpers import mesh_of
+from bench_helpers import sphere
+import numpy as np
+import pytest
+import trimesh
+
+from lift3d_ros.bench import physics as physics_module
+from lift3d_ros.bench.grasps import Grasp
+from lift3d_ros.bench.grasps import Jaw
+from lift3d_ros.bench.grasps import plan
+from lift3d_ros.bench.physics import Physics
+from lift3d_ros.bench.physics import PhysicsTrial
+from lift3d_ros.bench.score import score_grasps
+from lift3d_ros.bench.score import Truth
+from lift3d_ros.bench.settings import Settings
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+
+if find_spec('mujoco') is None or find_spec('coacd') is None:
+    pytest.skip('mujoco or coacd is not installed; see requirements/test.txt',
+                allow_module_level=True)
+
+JAW = Jaw()
+
+#: Closing along x, from straight above, and from the side.
+FROM_ABOVE = np.stack([[1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, -1.0]], axis=1)
+FROM_THE_SIDE = np.stack([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]], axis=1)
+
+#: Thirty centimetres long, six high, four between the fingers; it stands on z = -0.03.
+BAR = box((0.04, 0.3, 0.06))
+MIDDLE, EDGE = (0.0, 0.0, 0.01), (0.0, 0.12, 0.01)
+
+CAN = mesh_of(trimesh.creation.cylinder(0.03, 0.12, sections=64))
+
+
+def holds(mesh, centre, axes=FROM_ABOVE, **changes):
+    return PhysicsTrial(mesh, JAW, Physics(**changes)).holds(Grasp(np.array(centre), axes))
+
+
+# What is held, and what is not
+
+
+def test_a_box_across_its_faces_is_lifted():
+    assert holds(BAR, MIDDLE)
+
+
+def test_at_its_edge_it_turns_out_of_the_jaw_where_friction_is_low():
+    assert holds(BAR, EDGE, friction=0.8)
+    assert holds(BAR, MIDDLE, friction=0.15)
+    assert not holds(BAR, EDGE, friction=0.15)
+
+
+def test_without_friction_nothing_is_lifted():
+    assert not holds(BAR, MIDDLE, friction=0.0)
+
+
+def test_beside_the_object_the_jaw_closes_on_nothing():
+    assert not holds(BAR, (0.0, 0.25, 0.01))
+
+
+def test_what_is_too_heavy_for_the_force_stays_on_the_table():
+    assert holds(BAR, MIDDLE, force=30.0, density=400.0)
+    assert not holds(BAR, MIDDLE, force=30.0, density=12_000.0)
+    assert holds(BAR, MIDDLE, force=600.0, density=12_000.0)
+
+
+def test_what_holds_in_the_hand_may_slip_when_it_is_shaken():
+    assert holds(BAR, MIDDLE, friction=0.08, shift=0.0)
+    assert not holds(BAR, MIDDLE, friction=0.08, shift=0.1)
+
+
+@pytest.mark.parametrize(('mesh', 'axes'), [
+    (sphere(0.03), FROM_ABOVE), (CAN, FROM_THE_SIDE), (box((0.05, 0.05, 0.09)), FROM_THE_SIDE)
+])
+def test_round_and_square_things_are_lifted_from_above_and_from_the_side(mesh, axes):
+    assert holds(mesh, (0.0, 0.0, 0.0), axes)
+
+
+def test_slanted_faces_slip_out_beyond_the_friction_cone():
+    # Wide below: its faces lean by 20 degrees, and the cone of 0.2 is 11 degrees wide.
+    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-0.05, 0.05) for z in (0.0, 0.06)])
+    corners[:, 0] *= 0.03 - 0.364 * corners[:, 2]
+    wedge = mesh_of(trimesh.Trimesh(corners).convex_hull)
+    assert not holds(wedge, (0.0, 0.0, 0.04), friction=0.2)
+    assert holds(wedge, (0.0, 0.0, 0.04), friction=0.8)
+
+
+# The way to the object
+
+
+def test_a_jaw_in_the_object_or_in_the_table_is_no_grasp():
+    flat = box((0.05, 0.05, 0.02))
+    assert not holds(BAR, (0.03, 0.0, 0.01)), 'a finger in the object'
+    assert not holds(BAR, (0.0, 0.0, -0.01)), 'the palm in the object'
+    assert not holds(flat, (0.0, 0.0, -0.005)), 'the fingers in the table'
+    assert holds(flat, (0.0, 0.0, 0.002))
+
+
+def test_what_hangs_over_the_grasp_is_in_the_way_from_above_alone():
+    post, roof = box((0.02, 0.02, 0.15)), box((0.12, 0.1, 0.01), (0.0, 0.0, 0.08))
+    trial = PhysicsTrial(post, JAW, parts=[post, roof])
+    centre = np.array([0.0, 0.0, 0.0])
+    assert not trial.holds(Grasp(centre, FROM_ABOVE))
+    assert trial.holds(Grasp(centre, FROM_THE_SIDE))
+
+
+# A trial
+
+
+def test_the_same_grasp_gives_the_same_answer_whatever_came_before():
+    first, second = Grasp(np.array(MIDDLE), FROM_ABOVE), Grasp(np.array(EDGE), FROM_ABOVE)
+    trial = PhysicsTrial(BAR, JAW, Physics(friction=0.15))
+    answers = [trial.holds(grasp) for grasp in (first, second, first, second)]
+    assert answers == [True, False, True, False]
+
+
+def test_what_is_planned_on_a_can_lifts_it_in_bounded_time():
+    trial = PhysicsTrial(CAN, JAW)
+    grasps = plan(CAN, JAW)[:3]
+    start = time.process_time()
+    assert all(trial.holds(grasp) for grasp in grasps)
+    assert time.process_time() - start < 1.5 * len(grasps)
+
+
+def test_a_grasp_planned_on_a_wrong_shape_is_scored_on_the_true_one():
+    thin, thick = mesh_of(trimesh.creation.cylinder(0.02, 0.12)), sphere(0.06)
+    right = score_grasps(thin, Truth(thin, np.eye(4)), physics=True)
+    wrong = score_grasps(thin, Truth(thick, np.eye(4)), physics=True)
+    assert (right['physics_top_1'], right['physics_top_3']) == (1.0, 1.0)
+    assert (wrong['physics_top_1'], wrong['physics_top_3']) == (0.0, 0.0)
+    assert 'physics_top_1' not in score_grasps(thin, Truth(thin, np.eye(4)))
+    none = score_grasps(sphere(0.06), Truth(thin, np.eye(4)), physics=True)
+    assert (none['grasps'], none['physics_top_1']) == (0, 0.0)
+
+
+# What is asked for
+
+
+def test_a_missing_package_is_named_before_anything_is_run(monkeypatch):
+    monkeypatch.setattr(physics_module, 'find_spec', lambda name: None)
+    with pytest.raises(LiftError, match='mujoco') as caught:
+        Settings(('geometric',), grasp=True, physics=True)
+    assert caught.value.code is ErrorCode.BAD_REQUEST
+
+
+def test_physics_without_grasps_is_refused():
+    with pytest.raises(LiftError, match='--grasp'):
+        Settings(('geometric',), physics=True)
