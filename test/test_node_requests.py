@@ -300,6 +300,13 @@ def test_save_object_writes_below_the_output_dir_only(node, output, graph):
         assert Path(answer.path).stat().st_size > 10_000
     assert save('some/where/mesh.ply').error_code == 'BAD_REQUEST'
     assert save('some/where/mesh.ply', overwrite=True).success
+    pytest.importorskip('xatlas')
+    for suffix in ('urdf', 'xml'):
+        answer = save(f'body/mug.{suffix}', overwrite=True)
+        assert answer.success, answer.message
+        assert Path(answer.path).with_name('mug_collision_0.stl').exists()
+    (output / 'body' / 'mug.urdf').unlink()
+    assert 'mug_visual.obj exists' in save('body/mug.urdf').message
     (output / 'link').symlink_to('/tmp')
     for path in ('../out.ply', '/tmp/out.ply', 'a/../../out.ply', 'link/out.ply', '', 'mesh.xyz'):
         assert save(path).error_code == 'BAD_REQUEST', path

@@ -70,6 +70,8 @@ from lift3d_ros.node.pipeline import Observation
 from lift3d_ros.node.pipeline import Outcome
 from lift3d_ros.node.pipeline import Query
 from lift3d_ros.node.pipeline import Report
+from lift3d_ros.node.planning_scene import collision_object_type
+from lift3d_ros.node.planning_scene import PlanningScene
 from lift3d_ros.node.results import object_message
 from lift3d_ros.node.results import seconds
 from lift3d_ros.node.scale import check_settings
@@ -88,6 +90,9 @@ _RESULT_TIMEOUT = 30
 
 #: Seconds between two feedback messages of the same stage.
 _FEEDBACK_PERIOD = 0.1
+
+#: Messages on collision_object that wait for a slow reader: each object of a frame is one.
+_OBSTACLES = 200
 
 _LATCHED = QoSProfile(
     depth=1,
@@ -116,6 +121,7 @@ class LiftNode(LifecycleNode):
         self._ids = IdKeeper()
         self._markers = MarkerMaker()
         self._shelf = Shelf()
+        self._scene: PlanningScene | None = None
         self._warned: set[str] = set()
         self._inputs: Inputs | None = None
         self._last_start = 0.0
@@ -248,6 +254,7 @@ class LiftNode(LifecycleNode):
                     'mask_source "detections" finds the object in its box by depth; set use_depth '
                     'to true.',
                 )
+        self._scene = PlanningScene() if settings.planning_scene else None
         if settings.output_dir and not Path(settings.output_dir).is_dir():
             raise LiftError(
                 ErrorCode.BAD_REQUEST,
@@ -266,6 +273,11 @@ class LiftNode(LifecycleNode):
             self._points_publisher,
             self._views.make_publisher(),
         ]
+        if settings.planning_scene:
+            self._obstacles_publisher = self.create_lifecycle_publisher(
+                collision_object_type(), 'collision_object', _OBSTACLES
+            )
+            self._publishers_made.append(self._obstacles_publisher)
 
     def _activate(self) -> None:
         settings = self._settings
@@ -485,9 +497,11 @@ class LiftNode(LifecycleNode):
                 frame_id = settings.target_frame or observation.header.frame_id
                 header = Header(stamp=observation.header.stamp, frame_id=frame_id)
                 self._publish(Outcome(header))
+                self._show_obstacles(Outcome(header), True)
             raise
         outcome.failures = [(name, job.reason(error)) for name, error in outcome.failures]
         self._publish(outcome)
+        self._show_obstacles(outcome, query.selector.mode == ObjectSelector.ALL)
         # Runs when this job is over and its result is with who waits for it.
         self._views.follow(observation.header, outcome)
         return outcome
@@ -497,6 +511,13 @@ class LiftNode(LifecycleNode):
             self._shelf.keep(lifted)
             self._statistics.add_object(lifted.shape.seconds)
         self._objects_publisher.publish(cdr.serialize(self._array(outcome)))
+
+    def _show_obstacles(self, outcome: Outcome, whole_frame: bool) -> None:
+        if self._scene is None:
+            return
+        seen = [name for name, _ in outcome.failures]
+        for message in self._scene.update(outcome.lifted, whole_frame, seen):
+            self._obstacles_publisher.publish(cdr.serialize(message))
 
     def _array(self, outcome: Outcome) -> LiftedObjectArray:
         return LiftedObjectArray(

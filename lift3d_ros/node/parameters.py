@@ -280,6 +280,11 @@ SPECS: dict[str, Spec] = {
         64,
         live=True,
     ),
+    'planning_scene': Spec(
+        False,
+        'Publish lifted objects whose scale is known as moveit_msgs/CollisionObject on the topic '
+        'collision_object, where MoveIt listens.',
+    ),
     'output_dir': Spec(
         '', 'Folder below which save_object may write; empty: it may not.', live=True
     ),
@@ -333,6 +338,7 @@ class Settings:
     views_sampler: str
     views_assumed_elevation: float
     views_count: int
+    planning_scene: bool
     output_dir: str
     diagnostics_period: float
     autostart: bool

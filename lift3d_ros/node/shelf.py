@@ -19,11 +19,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from pathlib import Path
 
-import numpy as np
-
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.node.results import Lifted
+from lift3d_ros.robot.export import Export
+from lift3d_ros.robot.export import write
 from lift3d_ros.srv import SaveObject
 
 #: Results that save_object can still write.
@@ -50,7 +50,7 @@ class Shelf:
 
     def save(self, request: SaveObject.Request, folder: str) -> Path:
         """
-        Write the mesh that is asked for below a folder; return its path.
+        Write the mesh or body that is asked for below a folder; return its path.
 
         Raises ``LiftError``: ``NO_OBJECT``, ``BAD_REQUEST``.
         """
@@ -64,21 +64,16 @@ class Shelf:
                 f'There is no object "{name}"; the last ones are: {", ".join(self._kept)}.',
             )
         path = output_path(folder, request.path)
-        if path.exists() and not request.overwrite:
+        export = Export.of_path(path)
+        there = next((file for file in export.files(path) if file.exists()), None)
+        if there is not None and not request.overwrite:
             raise LiftError(
-                ErrorCode.BAD_REQUEST, f'{path} exists; set overwrite, or choose another path.'
+                ErrorCode.BAD_REQUEST, f'{there} exists; set overwrite, or choose another path.'
             )
-        shape = lifted.shape
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            shape.mesh.export(
-                path,
-                {
-                    'confidence': shape.confidence,
-                    'observed': shape.observed.astype(np.float32),
-                },
-            )
-        except (OSError, ValueError) as error:
+            write(lifted.shape, path, export)
+        except OSError as error:
             raise LiftError(
                 ErrorCode.BAD_REQUEST, f'{path} cannot be written: {error}.'
             ) from error

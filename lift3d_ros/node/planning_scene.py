@@ -1,0 +1,91 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""Lifted objects as obstacles of MoveIt's planning scene."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from collections.abc import Sequence
+from typing import Any
+
+from geometry_msgs.msg import Pose
+from std_msgs.msg import Header
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.node.markers import reduced
+from lift3d_ros.node.results import Lifted
+from lift3d_ros.node.results import mesh_message
+from lift3d_ros.node.results import pose_message
+
+#: Triangles of an obstacle, at most: what MoveIt checks thousands of motions against.
+_MAX_FACES = 2_000
+
+
+def collision_object_type() -> Any:
+    """Return moveit_msgs/CollisionObject; raises ``LiftError(BAD_REQUEST)`` without it."""
+    try:
+        from moveit_msgs.msg import CollisionObject
+    except ImportError as error:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            'The parameter planning_scene needs moveit_msgs, which is not installed; install '
+            'ros-<distro>-moveit-msgs, or set planning_scene to false.',
+        ) from error
+    return CollisionObject
+
+
+class PlanningScene:
+    """Keeps the obstacles of a planning scene to the objects that were lifted."""
+
+    def __init__(self) -> None:
+        """Start with none; raises ``LiftError(BAD_REQUEST)`` where moveit_msgs is missing."""
+        self._type = collision_object_type()
+        self._shown: dict[str, Header] = {}
+
+    def update(
+        self, objects: Sequence[Lifted], whole_frame: bool, keep: Collection[str] = ()
+    ) -> list[Any]:
+        """
+        Return the messages, moveit_msgs/CollisionObject, that bring the scene up to date.
+
+        An object is added, or replaces that of its id. One whose scale is unknown is none to plan
+        on and is left out. Where the whole frame was lifted, what it no longer shows is removed,
+        except for the ids in ``keep``, which were seen and not lifted.
+        """
+        # Named fields, not positions: the message has grown from one MoveIt to the next.
+        messages = []
+        known = {o.id: o for o in objects if o.shape.scale_source != 'unknown'}
+        if whole_frame:
+            gone = [name for name in self._shown if name not in known and name not in keep]
+            for name in gone:
+                header = self._shown.pop(name)
+                messages.append(
+                    self._type(header=header, id=name, operation=self._type.REMOVE)
+                )
+        for name, lifted in known.items():
+            self._shown[name] = lifted.header
+            messages.append(
+                self._type(
+                    header=lifted.header,
+                    id=name,
+                    pose=pose_message(lifted.T_frame_object),
+                    meshes=[mesh_message(reduced(lifted.shape.mesh, _MAX_FACES))],
+                    mesh_poses=[Pose()],
+                    operation=self._type.ADD,
+                )
+            )
+        return messages
