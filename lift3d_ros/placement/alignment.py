@@ -61,8 +61,11 @@ _ROTATION, _TILT, _TRANSLATION, _SCALE = np.radians(5.0), np.radians(0.5), 0.5, 
 #: is not that of the object.
 _FOREIGN_SHARE, _FOREIGN = 0.5, 0.12
 
+#: A surface without depth is enlarged by at most this factor, or its inverse, to fill its mask.
+_ENLARGED = 1.3
+
 #: A shape that agrees so well is not moved: IoU of the masks, distance of the readings over size.
-_GOOD_IOU, _GOOD_RESIDUAL = 0.9, 0.02
+_GOOD_IOU, _GOOD_RESIDUAL = 0.98, 0.01
 
 #: An alignment that is no better than this is not worth another shape.
 _GAIN = 0.005
@@ -165,9 +168,10 @@ def refine(
     """
     Return the small motion that lays a surface on the mask and the readings of a view.
 
-    ``scale``: it may change its size, too; without depth that and the distance are one. ``up``,
-    (3,), is the vertical in the optical frame, which the motion keeps where it is known. The
-    motion is the identity where none makes the agreement better.
+    ``scale``: it may change its size, too. Without depth that and the distance are nearly one, and
+    the surface begins as much larger or smaller about its centre as its silhouette's area asks
+    for. ``up``, (3,), is the vertical in the optical frame, which the motion keeps where it is
+    known. The motion is the identity where none makes the agreement better.
     """
     drawn = surface.draw(seen.camera)
     before = best = _agreement(surface, drawn, seen)
@@ -175,6 +179,15 @@ def refine(
     outline = _outline(seen.mask)
     moved, done = surface, np.zeros(7)
     size = surface.size
+    if scale and seen.depth is None and not before.good:
+        area = np.count_nonzero(seen.mask) / max(np.count_nonzero(drawn.mask), 1)
+        growth = np.clip(0.5 * np.log(area), -np.log(_ENLARGED), np.log(_ENLARGED))
+        larger = _similarity(np.array([*6 * [0.0], growth]), surface.centre)
+        grown = surface.moved(larger)
+        now_drawn = grown.draw(seen.camera)
+        now = _agreement(grown, now_drawn, seen)
+        if now.cost < best.cost:
+            best, best_T, T, moved, drawn = now, larger, larger, grown, now_drawn
     # The information about the motion that there is beforehand.
     prior = np.diag([*3 * [_ROTATION**-2], *3 * [(_TRANSLATION * size) ** -2], _SCALE**-2])
     if up is not None:

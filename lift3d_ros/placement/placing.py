@@ -59,6 +59,9 @@ from lift3d_ros.shape import Shape
 #: is an object whose foot is this far off a given plane, over its size.
 _OTHER_SIZE, _OFF_PLANE = 1.5, 0.2
 
+#: A shape that depth has placed, and that falls on its mask by less than this, is moved.
+_ASTRAY = 0.9
+
 #: A plane may put the object so far from the readings on it, over their distance.
 _BESIDE_DEPTH = 0.25
 
@@ -110,25 +113,27 @@ def place(
     mesh = shape.mesh_in_camera()
     surface = Surface.of(mesh.vertices, mesh.faces)
     seen = window(view)
+    # A depth that did not make the shape shall not tell its place beside the mask.
+    silhouette = replace(seen, depth=None)
     up = shape.T_camera_object[:3, 2]
     if shape.scale_source == UNKNOWN:
+        fitted = refine(surface, silhouette, scale=True, up=up)
+        shape, surface = _moved(shape, fitted.T), surface.moved(fitted.T)
+        mesh = shape.mesh_in_camera()
         known = _sources(surface, mesh, view, seen, up, hints, further, rng)
         told, scale, notes = _tell(known, hints)
         shape, surface = _moved(shape, told, scale), surface.moved(told)
     else:
         check_depth(surface, seen)
+        if agreement(surface, silhouette).iou < _ASTRAY:
+            aligned = refine(surface, seen, scale=False, up=up)
+            shape, surface = _moved(shape, aligned.T), surface.moved(aligned.T)
         notes = _doubts(mesh, up, hints)
     if shape.elevation_source == 'gravity' and view.frame.gravity is None:
         # What ``prepare`` took for gravity is the normal of the plane.
         shape = replace(shape, elevation_source='plane')
-    if shape.scale_source != 'depth':
-        # A depth that did not tell the scale shall not tell the place.
-        seen = replace(seen, depth=None)
-    agreed = agreement(surface, seen)
-    if not agreed.good:
-        aligned = refine(surface, seen, scale=False, up=up)
-        shape, agreed = _moved(shape, aligned.T), aligned.after
-    return replace(shape, mask_iou=agreed.iou, notes=(*shape.notes, *notes))
+    iou = agreement(surface, silhouette).iou
+    return replace(shape, mask_iou=iou, notes=(*shape.notes, *notes))
 
 
 def _sources(
