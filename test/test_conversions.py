@@ -28,6 +28,7 @@ import pytest
 pytest.importorskip('rclpy')
 pytest.importorskip('lift3d_ros.msg')
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import Point
 from geometry_msgs.msg import Pose
 from rclpy.serialization import deserialize_message
@@ -329,6 +330,11 @@ def packed_object(vertices: int, faces: int, seed: int = 0) -> LiftedObject:
     message.pose.covariance = rng.random(36)
     message.cloud.data = array.array('B', bytes(range(seed % 200)))
     return message
+
+
+def test_a_byte_is_serialized_as_rclpy_keeps_it():
+    message = DiagnosticStatus(level=DiagnosticStatus.WARN, name='camera')
+    assert deserialize_message(cdr.serialize(message), DiagnosticStatus) == message
 
 
 @given(vertices=st.integers(0, 5), faces=st.integers(0, 5), count=st.integers(0, 3))

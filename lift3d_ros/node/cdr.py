@@ -38,10 +38,10 @@ from rosidl_parser.definition import AbstractString
 from rosidl_parser.definition import BasicType
 
 #: CDR type code and size in bytes of each primitive of the interface definition language; the
-#: alignment is the size.
+#: alignment is the size. A ``byte`` of a message, the octet, is a bytes object in rclpy.
 _PRIMITIVES = {
     'boolean': ('?', 1),
-    'octet': ('B', 1),
+    'octet': ('c', 1),
     'char': ('B', 1),
     'uint8': ('B', 1),
     'int8': ('b', 1),

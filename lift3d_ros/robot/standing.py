@@ -47,8 +47,10 @@ _POSES = 6
 #: Around which the corners of a support are looked for.
 _AROUND = np.radians(np.arange(0.0, 360.0, 45.0))
 
-#: A pose in which an object that is dropped at random comes to rest more seldom is left out.
+#: A pose in which an object that is dropped at random comes to rest more seldom is left out,
+#: unless it is upright to this cosine: a bottle seldom falls on its bottom, but was put there.
 _SELDOM = 0.02
+_UPRIGHT = np.cos(np.radians(10.0))
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,8 @@ def stable_poses(solids: Sequence[Mesh], center: Array) -> list[StablePose]:
 
     ``center`` (3,) is its centre of mass. Quasi-static: dropped in any direction, it rolls over
     the faces of its hull until it stays (Goldberg et al., Part Pose Statistics, 1999, as in
-    trimesh). Those that it ends in more seldom than one time in fifty are left out; a ball may
-    have none.
+    trimesh). Those that it ends in more seldom than one time in fifty are left out, but for
+    upright ones; a ball may have none.
     """
     from trimesh.poses import compute_stable_poses
 
@@ -118,7 +120,7 @@ def stable_poses(solids: Sequence[Mesh], center: Array) -> list[StablePose]:
         hull_of(_corners(solids)).to_trimesh(), center_mass=center, threshold=0.0
     )
     found = zip(np.asarray(poses, np.float64), np.asarray(probabilities).tolist(), strict=True)
-    return [StablePose(T, p) for T, p in found if p >= _SELDOM]
+    return [StablePose(T, p) for T, p in found if p >= _SELDOM or T[2, 2] > _UPRIGHT]
 
 
 def feet(solids: Sequence[Mesh], poses: Sequence[StablePose]) -> tuple[Array, float]:
@@ -134,7 +136,8 @@ def feet(solids: Sequence[Mesh], poses: Sequence[StablePose]) -> tuple[Array, fl
     radius = _FOOT * size
     outward = np.stack([np.cos(_AROUND), np.sin(_AROUND)])
     found: list[Array] = [np.zeros((0, 3))]
-    for pose in poses[:_POSES]:
+    upright = [pose for pose in poses[_POSES:] if pose.T_ground_object[2, 2] > _UPRIGHT]
+    for pose in [*poses[:_POSES], *upright]:
         placed = transform(pose.T_ground_object, corners)
         low = placed[placed[:, 2] < _TREAD * size, :2]
         spots = low[np.unique((low @ outward).argmax(axis=0))]
