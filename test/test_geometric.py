@@ -204,7 +204,9 @@ def test_stages_are_timed_and_reported_in_order(can: TableScene) -> None:
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
     stages = [name for name in shape.seconds if name != 'total']
-    assert stages == ['crop', 'observe', 'support', 'symmetry', 'volume', 'mesh', 'colour']
+    assert stages == [
+        'crop', 'observe', 'support', 'symmetry', 'volume', 'mesh', 'colour', 'placement',
+    ]
     assert sum(shape.seconds[s] for s in stages) <= shape.seconds['total'] + 1e-3
 
 

@@ -89,6 +89,10 @@ _LEVELS = (0.5, 0.35, 0.2, 0.1)
 #: A reading is at the surface within so many voxels.
 _AT_SURFACE = 3.0
 
+#: An object hangs in the air if it ends this much over the plane, but is held up if that is more
+#: than is known of it; it is continued down from this much over its end. Shares of its height.
+_HANGING, _HELD_UP, _ABOVE_FOOT = 0.08, 1.0, 0.15
+
 #: Points that are spread over a surface to tell what is near it.
 _SPREAD = 12_000
 
@@ -279,6 +283,9 @@ class One2345:
         if len(points):
             local = transform(invert(T), points)
             low, high = np.minimum(low, local.min(axis=0)), np.maximum(high, local.max(axis=0))
+        sill = _sill(solid, seen, support, canonical, local if len(points) else corners[:0])
+        if sill is not None:
+            low[2] = min(low[2], sill[1])
         size = float((high - low).max())
         voxel = size / self.resolution
         low, high = low - 2.0 * voxel, high + 2.0 * voxel
@@ -288,6 +295,10 @@ class One2345:
 
         def evaluate(local: Array, least: float) -> NDArray[np.float32]:
             camera = transform(T, local)
+            if sill is not None:
+                # Upright down to the plane, as far as nothing was seen there.
+                local = local.copy()
+                np.maximum(local[:, 2], sill[0], out=local[:, 2])
             believed = solid.probability_at(local / canonical.scale)
             # Near one half a probability falls from 0.8 to 0.2 over about a voxel and a half.
             level = np.float32(least) if levels is None else levels(camera)
@@ -313,6 +324,33 @@ class One2345:
                 'registered to the image, and all of the mask one object?',
             )
         return transform(T, best[0]).astype(np.float32), best[1], voxel
+
+
+def _sill(
+    solid: Solid,
+    seen: Observation,
+    support: Support,
+    canonical: CanonicalFrame,
+    measured: Array,
+) -> tuple[float, float] | None:
+    """
+    Return from which height an object is continued down, and how far, where its foot is hidden.
+
+    Both are z of the canonical axes, metres. None where the solid, or what was ``measured`` (n, 3)
+    of it along those axes, reaches the support plane, or where nothing hides the object: things do
+    not hang in the air, so that what stands under one is behind what hides it.
+    """
+    corners = solid.bounds(0.5)
+    if support.offset is None or corners is None or not seen.occluder.any():
+        return None
+    low, high = (canonical.scale * corner for corner in corners)
+    bottom = float(min(low[2], measured[:, 2].min())) if len(measured) else float(low[2])
+    height = float(high[2]) - bottom
+    foot = np.array([[0.5 * (low[0] + high[0]), 0.5 * (low[1] + high[1]), bottom]])
+    gap = float(support.height(transform(canonical.T_camera_object, foot))[0])
+    if not _HANGING * height < gap < _HELD_UP * height:
+        return None
+    return bottom + _ABOVE_FOOT * height, bottom - gap
 
 
 def _held(

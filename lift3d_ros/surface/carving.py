@@ -153,6 +153,9 @@ def carve(
     near = observation.solid(points) > -2.0 * coarse
     balance[near] = vote(observation, hypotheses, points[near], 1.5 * coarse, progress)
     votes = balance.reshape(shape) + np.float32(1.0 - 2.0 * MAJORITY)
+    if observation.depth is None and others:
+        # What all outlines leave (Laurentini, The Visual Hull, 1994) is nearer than a guess.
+        votes = np.ones_like(votes)
 
     voxel = 0.5 * coarse
     points, shape = _grid(box.T_camera_up, low, high, voxel)
@@ -182,7 +185,9 @@ def constrain(
     solid = np.minimum(guess, support.height(points)).astype(np.float32)
     if observation.depth is not None:
         behind, _ = observation.thickness_at(points)
-        np.maximum(solid, skin - behind, out=solid)
+        # Behind what hides the object nothing of it was measured.
+        clear = observation.clear_of_occluders(points)
+        np.maximum(solid, np.where(clear, skin - behind, solid), out=solid)
     return np.minimum(observation.solid(points), solid)
 
 
@@ -221,7 +226,7 @@ def _fit(
     local = (kept - box.T_camera_up[:3, 3]) @ box.T_camera_up[:3, :3]
     low = np.maximum(local.min(axis=0) - box.step, box.low)
     high = np.minimum(local.max(axis=0) + box.step, box.high)
-    if others:
+    if others and len(measured):
         # They may have measured what no symmetry of the first view reaches.
         local = (measured - box.T_camera_up[:3, 3]) @ box.T_camera_up[:3, :3]
         low = np.minimum(low, local.min(axis=0) - box.step)

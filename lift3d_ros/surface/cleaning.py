@@ -46,6 +46,10 @@ DEPTH_STEP = 0.02
 #: How far the outline of a detector's mask may be off, as a share of the root of its area.
 MASK_ERROR = 0.08
 
+#: How far holes of the depth reach around what stands before an object, as a share of the root of
+#: the mask's area.
+RIM = 0.12
+
 #: Readings of the object that a surface can be told from.
 MIN_READINGS = 30
 
@@ -137,6 +141,7 @@ def reconcile(observation: Observation, support: Support) -> Observation:
         mended,
         readings,
         (measured | added) & mended,
+        height > tolerance,
     )
 
 
@@ -146,17 +151,27 @@ def _assemble(
     mask: NDArray[np.bool_],
     readings: NDArray[np.float32],
     measured: NDArray[np.bool_],
+    raised: NDArray[np.bool_] | None = None,
 ) -> Observation:
-    """Return the observation of readings (height, width) in metres, 0 = none, by a mask."""
+    """
+    Return the observation of readings (height, width) in metres, 0 = none, by a mask.
+
+    ``raised`` tells what rises from the support plane, where that is known.
+    """
     filled = _fill(_smooth(readings, measured), measured)
     surroundings = np.where(mask, np.float32(0.0), readings)
-    occluder = _occluders(mask, filled, surroundings)
+    occluder = _occluders(mask, filled, surroundings, raised)
     return Observation(
         camera=camera,
         image=image,
         mask=mask,
         occluder=occluder,
-        depth=filled,
+        # What is hidden may come as near as what hides it, or as the rest of the object.
+        depth=np.where(
+            occluder,
+            np.where(surroundings > 0.0, surroundings, np.minimum(filled, filled[measured].min())),
+            filled,
+        ),
         measured=measured,
         surroundings=surroundings,
         outline=_outline(mask | occluder),
@@ -279,17 +294,39 @@ def _fill(depth: NDArray[np.float32], measured: NDArray[np.bool_]) -> NDArray[np
 
 
 def _occluders(
-    mask: NDArray[np.bool_], depth: NDArray[np.float32], surroundings: NDArray[np.float32]
+    mask: NDArray[np.bool_],
+    depth: NDArray[np.float32],
+    surroundings: NDArray[np.float32],
+    raised: NDArray[np.bool_] | None,
 ) -> NDArray[np.bool_]:
-    """Return the pixels off the mask, but within its hull, that are nearer than the object."""
-    nearer = (surroundings > 0.0) & (surroundings < (1.0 - DEPTH_STEP) * depth)
-    nearer &= ~mask
+    """
+    Return the pixels off the mask where something before the object may hide a part of it.
+
+    Something nearer that rises from the support plane and touches the mask in the image, with the
+    holes of the depth at its edge. What gives no readings at all is not noticed: holes are the
+    shade of the object, or a far background, more often than an occluder. Without a plane the
+    table before the object would be taken for it, so that only what is nearer within the hull of
+    the mask counts.
+    """
+    nearer = (surroundings > 0.0) & (surroundings < (1.0 - DEPTH_STEP) * depth) & ~mask
+    if raised is None:
+        if not nearer.any():
+            return nearer
+        v, u = np.nonzero(mask)
+        hull = cv2.convexHull(np.stack([u, v], axis=1).astype(np.int32))
+        inside = cv2.fillConvexPoly(np.zeros(mask.shape, np.uint8), hull, 1).astype(bool)
+        return nearer & inside
+    nearer &= raised
     if not nearer.any():
         return nearer
-    v, u = np.nonzero(mask)
-    hull = cv2.convexHull(np.stack([u, v], axis=1).astype(np.int32))
-    inside = cv2.fillConvexPoly(np.zeros(mask.shape, np.uint8), hull, 1).astype(bool)
-    return nearer & inside
+    width = 2 * int(RIM * np.sqrt(np.count_nonzero(mask))) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+    rim = cv2.dilate(nearer.astype(np.uint8), disc).astype(bool)
+    hiding = nearer | (rim & (surroundings == 0.0) & ~mask)
+    near = cv2.dilate(mask.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
+    _, labels = cv2.connectedComponents(hiding.astype(np.uint8), connectivity=8)
+    touching = np.unique(labels[near])
+    return np.isin(labels, touching[touching > 0])
 
 
 def _outline(mask: NDArray[np.bool_]) -> NDArray[np.float32]:

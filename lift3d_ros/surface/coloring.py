@@ -54,7 +54,8 @@ def paint(
     """
     # Near the outline the colour is mixed with the background's, and masks are some pixels off.
     reach = 2 + int(0.03 * np.sqrt(np.count_nonzero(observation.mask)))
-    inner = (observation.outline > reach).astype(np.float32)
+    # The outline counts occluders as inside; their colour is not the object's.
+    inner = ((observation.outline > reach) & observation.mask).astype(np.float32)
     if np.count_nonzero(inner) < 0.3 * np.count_nonzero(observation.mask):
         inner = observation.mask.astype(np.float32)
 

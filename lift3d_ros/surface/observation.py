@@ -37,7 +37,7 @@ class Observation:
     - ``mask``: bool, the object.
     - ``occluder``: bool, pixels where something nearer hides what may be the object.
     - ``depth``: float32 metres, the object's own readings, continued to every pixel from the
-      nearest reading; None without a depth image.
+      nearest reading; that of the occluder where there is one. None without a depth image.
     - ``measured``: bool, where ``depth`` is a reading and not a continuation.
     - ``surroundings``: float32 metres, readings off the object, 0 where there is none.
     - ``outline``: float32 pixels, distance to the outline of the mask, positive inside. Occluders
@@ -116,6 +116,15 @@ class Observation:
         np.nan_to_num(u, copy=False, nan=-1e6)
         np.nan_to_num(v, copy=False, nan=-1e6)
         return z - sample(self.depth, u, v), sample(self.thickness, u, v)
+
+    def clear_of_occluders(self, points: Floats) -> NDArray[np.bool_]:
+        """Return whether points (n, 3) project off every occluder, (n,)."""
+        if not self.occluder.any():
+            return np.ones(len(points), bool)
+        u, v, _ = (a.astype(np.float32) for a in self.camera.project(points))
+        np.nan_to_num(u, copy=False, nan=-1e6)
+        np.nan_to_num(v, copy=False, nan=-1e6)
+        return sample(self.occluder.astype(np.float32), u, v) < 0.5
 
     def colors(self, points: Floats) -> NDArray[np.float32]:
         """Return the image's colours at points (n, 3) of the optical frame, float32 (n, 3)."""

@@ -32,6 +32,9 @@ ASSUMED_ELEVATION = 30.0
 #: Angle between the plane's normal and the vertical up to which a plane can carry an object.
 MAX_TILT = 20.0
 
+#: What is nearer than a place by this share of the object's size hides it.
+_BEFORE = 0.1
+
 
 @dataclass(frozen=True, eq=False)
 class Support:
@@ -159,9 +162,10 @@ def _hides_its_foot(
     """
     Return whether what is seen of the object can hide its contact with a plane further below.
 
-    From above, the foot of a ball or of a bowl is hidden behind its own bulge. The visible points
-    (n, 3) are dropped onto the plane, there and somewhat further from the camera: where none of
-    these places is behind the mask, the camera would see the foot, and the object hangs.
+    From above, the foot of a ball or of a bowl is hidden behind its own bulge, and another thing
+    may stand before it. The visible points (n, 3) are dropped onto the plane, there and somewhat
+    further from the camera: where none of these places is behind the mask or behind a nearer
+    reading, the camera would see the foot, and the object hangs.
     """
     dropped = points - (points @ normal - offset)[:, None] * normal
     away = points.mean(axis=0)
@@ -171,8 +175,11 @@ def _hides_its_foot(
         return True
     size = float(np.ptp(points, axis=0).max())
     for share in (0.0, 0.25, 0.5):
-        u, v, _ = observation.camera.project(dropped + share * size / length * away)
+        u, v, z = observation.camera.project(dropped + share * size / length * away)
         column, row = (np.nan_to_num(a, nan=-1e6).astype(np.float32) for a in (u, v))
-        if (sample(observation.outline, column, row) > 0.0).mean() > 0.4:
+        behind = sample(observation.outline, column, row) > 0.0
+        reading = sample(observation.surroundings, column, row)
+        behind |= (reading > 0.0) & (reading < z - _BEFORE * size)
+        if behind.mean() > 0.4:
             return True
     return False
