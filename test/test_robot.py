@@ -61,6 +61,12 @@ def cup():
     return mesh_of(trimesh.creation.revolve(0.001 * np.array(profile), sections=64))
 
 
+def bottle():
+    """Return a tall bottle, which seldom falls on its bottom."""
+    profile = [[0, -120], [38, -120], [42, -112], [42, 40], [15, 80], [15, 120], [0, 120]]
+    return mesh_of(trimesh.creation.revolve(0.001 * np.array(profile), sections=96))
+
+
 def box(*sides):
     """Return a box about the origin with many faces."""
     solid = trimesh.creation.box(sides)
@@ -351,7 +357,12 @@ def silent(tmp_path, capfd):
 
 @pytest.mark.parametrize(
     ('name', 'mesh', 'parts'),
-    [('box', box(0.06, 0.09, 0.18), 1), ('cup', cup(), 1), ('hollow', cup(), 16)],
+    [
+        ('box', box(0.06, 0.09, 0.18), 1),
+        ('bottle', bottle(), 1),
+        ('cup', cup(), 1),
+        ('hollow', cup(), 16),
+    ],
 )
 def test_in_mujoco_the_object_rests_without_jitter_sinking_or_drift(
     name, mesh, parts, tmp_path, monkeypatch, capfd

@@ -41,7 +41,7 @@ MAX_PARTS = 16
 
 #: Faces that are decomposed. The time that it takes grows with them, and walls that a gripper
 #: minds are still there.
-_FACES = 400
+_FACES = 300
 
 #: A part with less than this share of the volume of all is a sliver that physics trips over.
 _SLIVER = 1e-4
@@ -102,9 +102,9 @@ def convex_parts(mesh: Mesh, max_parts: int = MAX_PARTS) -> list[Mesh]:
         # It cuts closed surfaces alone; of others it makes a closed one first.
         preprocess_mode='off' if closed else 'on',
         preprocess_resolution=20,
-        resolution=300,
-        mcts_nodes=8,
-        mcts_iterations=20,
+        resolution=200,
+        mcts_nodes=6,
+        mcts_iterations=12,
         mcts_max_depth=2,
         seed=0,
     )
