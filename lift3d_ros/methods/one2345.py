@@ -78,8 +78,12 @@ from lift3d_ros.views.elevation import find_elevation
 #: object: the best of 0.01 to 0.04 on scenes of the train split.
 SKIN = 0.03
 
-#: At least so much of it, voxels: what is thinner, the grid does not hold.
-_THINNEST = 2.5
+#: At least so much of it, voxels, and so much where the support plane lies in it: what is thinner,
+#: the grid does not hold.
+_THINNEST, _THINNEST_ON_PLANE = 2.5, 1.3
+
+#: Share of its box that an object of ordinary shape fills with as many voxels as are affordable.
+_FILLED = 0.25
 
 #: Share of the readings that must lie at the surface: with fewer the mesh is a fragment. Where
 #: fewer than enough do, parts hang loose; a lower level is taken that joins so many more.
@@ -286,8 +290,14 @@ class One2345:
         sill = _sill(solid, seen, support, canonical, local if len(points) else corners[:0])
         if sill is not None:
             low[2] = min(low[2], sill[1])
-        size = float((high - low).max())
-        voxel = size / self.resolution
+        if support.offset is not None:
+            low[2] = max(low[2], -float(support.height(T[None, :3, 3])[0]))
+        sides = high - low
+        size = float(sides.max())
+        coarsest = size / self.resolution
+        # What is flat or long has fewer voxels in its box, which may then be finer.
+        evenly = float(np.cbrt(sides.prod() / (_FILLED * self.resolution**3)))
+        voxel = float(np.clip(evenly, 0.5 * coarsest, coarsest))
         low, high = low - 2.0 * voxel, high + 2.0 * voxel
         band = 2.0 * solid.voxel * canonical.scale
         skin = max(SKIN * size, _THINNEST * voxel)
@@ -304,15 +314,19 @@ class One2345:
             level = np.float32(least) if levels is None else levels(camera)
             guess = np.float32(band) * np.clip(2.0 * (believed - level), -1.0, 1.0)
             guess = cut(others, camera, guess, skin)
-            return constrain(seen, support, camera, guess, skin)
+            return constrain(
+                seen, support, camera, guess, skin, _THINNEST_ON_PLANE * voxel
+            )
 
         best, held = None, -1.0
-        for least in _LEVELS:
+        # What no camera of several saw through is more probably solid than the networks, which
+        # are not told the other depths, believe.
+        for least in _LEVELS[1:] if len(others) > 1 else _LEVELS:
             values = sample_refined(partial(evaluate, least=least), low, high, voxel)
             # Less than a voxel of blur takes the steps out of the intersections' edges.
             values = ndimage.gaussian_filter(values, 0.7, mode='nearest')
             vertices, faces = extract_surface(values, low, voxel, self.max_faces)
-            share = _held(local, vertices, faces, voxel) if len(points) else 1.0
+            share = _held(local, vertices, faces, coarsest) if len(points) else 1.0
             if share > held + _MORE:
                 best, held = (vertices, faces), share
             if held > _ENOUGH:
@@ -323,7 +337,7 @@ class One2345:
                 'The surface found is a fragment of what the camera measured; is the depth '
                 'registered to the image, and all of the mask one object?',
             )
-        return transform(T, best[0]).astype(np.float32), best[1], voxel
+        return transform(T, best[0]).astype(np.float32), best[1], coarsest
 
 
 def _sill(

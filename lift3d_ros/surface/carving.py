@@ -175,19 +175,25 @@ def constrain(
     points: Array,
     guess: NDArray[np.float32],
     skin: float,
+    thinnest: float | None = None,
 ) -> NDArray[np.float32]:
     """
     Return a guess cut to what the view and the support plane allow, (n,) metres.
 
     ``guess`` (n,) tells how deep points (n, 3) of the optical frame lie inside a solid. The
-    measured surface stands whatever is guessed: ``skin`` metres behind it are kept.
+    measured surface stands whatever is guessed: ``skin`` metres behind it are kept. With
+    ``thinnest``, no more than that much of the skin reaches below the plane.
     """
-    solid = np.minimum(guess, support.height(points)).astype(np.float32)
+    height = support.height(points)
+    solid = np.minimum(guess, height).astype(np.float32)
     if observation.depth is not None:
         behind, _ = observation.thickness_at(points)
         # Behind what hides the object nothing of it was measured.
         clear = observation.clear_of_occluders(points)
-        np.maximum(solid, np.where(clear, skin - behind, solid), out=solid)
+        kept = skin - behind
+        if thinnest is not None:
+            kept = np.minimum(kept, np.maximum(height, thinnest - behind))
+        np.maximum(solid, np.where(clear, kept, solid), out=solid)
     return np.minimum(observation.solid(points), solid)
 
 
