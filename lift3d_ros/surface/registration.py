@@ -76,9 +76,11 @@ class _Patch:
 
 def mended_pose(
     fresh: Sighting, known: Sequence[Sighting], support: Support, size: float
-) -> Array:
+) -> tuple[Array, float]:
     """
     Return ``T_first_own`` of a sighting, moved so that it agrees with those that are known.
+
+    With it comes how far it was moved, in standard deviations of a given pose.
 
     Point-to-plane distances where two cameras saw the same surface (Chen and Medioni, 1992),
     distances out of what the other allows elsewhere, and heights of the table, under a
@@ -111,7 +113,9 @@ def mended_pose(
             parts.append(_weighed(support.height(transform(candidate.T_first_own, table)), size))
         return np.concatenate(parts)
 
-    return moved(_minimum(residuals)).T_first_own
+    x = _minimum(residuals)
+    strain = float(np.linalg.norm(x * np.repeat([1.0, size], 3) / stddev))
+    return moved(x).T_first_own, strain
 
 
 def contradiction(a: Sighting, b: Sighting) -> float:

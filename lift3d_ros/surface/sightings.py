@@ -43,6 +43,9 @@ from lift3d_ros.surface.cleaning import reconcile
 from lift3d_ros.surface.observation import Observation
 from lift3d_ros.surface.support import Support
 
+#: A pose that has to be moved by more standard deviations than this to agree is wrong.
+MAX_STRAIN = 4.0
+
 #: A disagreement over this share of the object's size is a contradiction.
 CONTRADICTION = 0.15
 
@@ -112,8 +115,8 @@ def gather(
     Return what the further views saw, their poses mended by what they share with the others.
 
     ``seen`` is the cleaned observation of the first view, ``support`` its support plane. Raises
-    ``LiftError``: ``NO_DEPTH_IN_MASK``, and ``BAD_REQUEST`` for a view that contradicts another
-    one; both name it.
+    ``LiftError(BAD_REQUEST)``, which names the view, for one whose depth says nothing of the
+    object, and for one that contradicts another.
     """
     from lift3d_ros.surface.registration import contradiction
     from lift3d_ros.surface.registration import mended_pose
@@ -128,12 +131,17 @@ def gather(
         try:
             fresh = Sighting(observe(other.view), other.view, other.T_first_camera, name)
         except LiftError as error:
-            raise LiftError(error.code, f'In {name}: {error.message}') from error
-        fresh = replace(fresh, T_first_own=mended_pose(fresh, known, support, size))
+            # Not NO_DEPTH_IN_MASK: the depth of the first view may be good.
+            raise LiftError(
+                ErrorCode.BAD_REQUEST, f'In {name}: {error.message}'
+            ) from error
+        given = [contradiction(fresh, one) for one in known]
+        T, strain = mended_pose(fresh, known, support, size)
+        fresh = replace(fresh, T_first_own=T)
         fresh = replace(fresh, seen=reconcile(fresh.seen, _support_in(support, fresh)))
-        apart = [contradiction(fresh, one) for one in known]
+        apart = given if strain > MAX_STRAIN else [contradiction(fresh, one) for one in known]
         worst = int(np.argmax(apart))
-        if apart[worst] > CONTRADICTION * size:
+        if strain > MAX_STRAIN or apart[worst] > CONTRADICTION * size:
             raise LiftError(
                 ErrorCode.BAD_REQUEST,
                 f'{name[0].upper()}{name[1:]} contradicts {known[worst].name}: what one measured '
