@@ -46,6 +46,7 @@ TOPICS = {
     'depth': 'depth registered to the image, 16UC1 mm or 32FC1 m',
     'detections': 'vision_msgs/Detection2DArray, with mask_source:=detections',
     'imu': 'sensor_msgs/Imu of the camera, with use_imu:=true',
+    'collision_object': 'obstacles for MoveIt, with planning_scene:=true',
 }
 
 #: Parameters that are arguments too: name, type, description. Left empty they keep the value of
@@ -63,6 +64,7 @@ PARAMETERS = {
     'known_sizes': (list[str], 'longest sides by class, such as "[\'mug: 0.10\']", metres'),
     'scale_order': (list[str], 'what may tell the scale, such as "[depth, plane, unknown]"'),
     'output_dir': (str, 'folder below which save_object may write'),
+    'planning_scene': (bool, 'true: lifted objects are obstacles of MoveIt'),
     'rectified': (bool, 'false for a raw image with distortion'),
     'use_depth': (bool, 'false where there is no depth'),
     'use_imu': (bool, 'true: gravity from the topic imu, where no target_frame tells it'),
