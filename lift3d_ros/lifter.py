@@ -49,9 +49,9 @@ from lift3d_ros.methods.one2345 import One2345
 from lift3d_ros.methods.one2345_full import One2345Full
 from lift3d_ros.methods.one2345_full import published_views
 from lift3d_ros.placement.hints import ScaleHints
+from lift3d_ros.placement.passing import pass_probability
 from lift3d_ros.placement.placing import place
 from lift3d_ros.placement.placing import prepare
-from lift3d_ros.placement.placing import prepare_further
 from lift3d_ros.progress import Progress
 from lift3d_ros.progress import ProgressCallback
 from lift3d_ros.shape import Shape
@@ -206,6 +206,7 @@ class Lifter:
         *,
         scale: ScaleHints | None = None,
         further: Sequence[FurtherView] = (),
+        min_confidence: float = 0.0,
         seed: int = 0,
         progress: ProgressCallback | None = None,
         cancelled: Callable[[], bool] | None = None,
@@ -215,7 +216,8 @@ class Lifter:
         Return the shape of the object under ``mask``, bool (height, width).
 
         ``scale`` is what is known of its scale beside the view, and what goes first where several
-        sources tell it; ``further`` are other views of the object.
+        sources tell it; ``further`` are other views of the object. A shape whose mean confidence
+        is below ``min_confidence`` is refused with ``LOW_CONFIDENCE``.
 
         The same seed gives the same shape on the same device. ``progress`` is told the stage and
         the fraction done; ``cancelled`` is asked between steps; ``deadline`` is a value of
@@ -235,7 +237,23 @@ class Lifter:
                 ErrorCode.OUT_OF_MEMORY, 'The memory ran out; lower the resolution of the method.'
             ) from error
         run.check('done', 1.0)
-        return replace(shape, method=self.name, seconds={**run.seconds, 'total': run.total})
+        confidence = shape.overall_confidence
+        if confidence < min_confidence:
+            raise LiftError(
+                ErrorCode.LOW_CONFIDENCE,
+                f'The confidence in the shape is {confidence:.2f}, and {min_confidence:.2f} was '
+                'asked for; add views from other sides, give depth, or ask for less.',
+            )
+        metric = shape.scale_source != 'unknown'
+        # The published weights were at hand nowhere, so that nothing is known of theirs.
+        calibrated = not isinstance(self._method, One2345Full)
+        return replace(
+            shape,
+            method=self.name,
+            pass_probability=pass_probability(self.name, confidence, metric)
+            if calibrated else None,
+            seconds={**run.seconds, 'total': run.total},
+        )
 
     def _lift_view(
         self,
@@ -274,7 +292,7 @@ class Lifter:
         def lift(view: ObjectView, further: Sequence[FurtherView]) -> Shape:
             return self._method.lift(view, rng, run, further)
 
-        return lift_together(lift, prepare(view, hints), prepare_further(further, hints))
+        return lift_together(lift, *prepare(view, hints, further))
 
     def lift_all(
         self,

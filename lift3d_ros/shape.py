@@ -168,6 +168,8 @@ class Shape:
     - ``method``: that made it; ``seconds``: spent in each stage and in ``total``.
     - ``mask_iou``: intersection over union of its silhouette and the mask, None where it was not
       looked at; ``notes``: sentences on what was doubtful.
+    - ``pass_probability``: how probably its F-score passes a bar (``placement.passing``); None
+      where that was not measured.
     """
 
     mesh: Mesh
@@ -183,6 +185,7 @@ class Shape:
     seconds: dict[str, float] = field(default_factory=dict)
     mask_iou: float | None = None
     notes: tuple[str, ...] = ()
+    pass_probability: float | None = None
 
     def __post_init__(self) -> None:
         """

@@ -32,6 +32,7 @@ from lift3d_ros.bench.settings import REAL
 from lift3d_ros.bench.sheet import compose
 from lift3d_ros.bench.summary import calibration_curve
 from lift3d_ros.bench.summary import mean_over_objects
+from lift3d_ros.bench.summary import pooled_error
 from lift3d_ros.bench.summary import summarise
 from lift3d_ros.bench.summary import tables
 from lift3d_ros.bench.worker import strip_path
@@ -190,11 +191,12 @@ def _curves(rows: Sequence[Row], contenders: Sequence[str]) -> str:
     for name in contenders:
         curve = calibration_curve([row for row in rows if row['contender'] == name])
         if any(entry[0] for entry in curve):
-            body.append([name, *(f'{right:.2f}' if n else '-' for n, _, right in curve)])
+            shares = [f'{right:.2f}' if n else '-' for n, _, right in curve]
+            body.append([name, *shares, f'{pooled_error(curve):.3f}'])
     if not body:
         return ''
     steps = [f'{low / 10:.1f} to {(low + 1) / 10:.1f}' for low in range(10)]
-    return markdown([['', *steps], *body])
+    return markdown([['', *steps, 'calibration error'], *body])
 
 
 def _sizes(rows: Sequence[Row], contenders: Sequence[str]) -> str:

@@ -93,7 +93,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
     'Confidence at the vertices': (
         Column('rank_correlation', 'rank correlation', digits=3, interval=True),
         Column('ause', 'AUSE', digits=3, interval=True),
-        Column('calibration_error', 'calibration error', digits=3),
+        Column('calibration_error', 'calibration error of a scene', digits=3),
     ),
     'Grasps of an 80 mm jaw that hold on the scan': (
         Column('grasp_top_1', 'top 1 %', 100.0, 0, interval=True),
@@ -221,3 +221,8 @@ def _flat(row: Row) -> dict[str, Any]:
     for stage, seconds in row.get('seconds', {}).items():
         flat[f'seconds_{stage}'] = seconds
     return flat
+
+
+def pooled_error(curve: Sequence[Sequence[float]]) -> float:
+    """Return the expected calibration error over all vertices of a ``calibration_curve``."""
+    return calibration.calibration_error([[n, n * mean, n * right] for n, mean, right in curve])

@@ -79,6 +79,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--no-further', action='store_true', help='do as if the scenes had no further views'
     )
+    parser.add_argument(
+        '--min-confidence',
+        type=float,
+        default=0.0,
+        metavar='C',
+        help='refuse shapes whose mean confidence is below this, 0 to 1 (default: 0, none)',
+    )
     scale.add_arguments(parser)
     exports.add_arguments(parser)
 
@@ -121,6 +128,7 @@ def run(options: argparse.Namespace) -> int:
             mask,
             scale=scale.hints_of_scene(hints, path),
             further=further,
+            min_confidence=options.min_confidence,
             seed=options.seed,
             progress=progress,
         )
@@ -157,6 +165,7 @@ def _succeeded(
         'elevation_deg': scenes.number(shape.elevation),
         'elevation_source': shape.elevation_source,
         'confidence': scenes.number(shape.overall_confidence),
+        'pass_probability': scenes.number(shape.pass_probability),
         'camera_source': camera_source,
         'views': views,
         **scale.entries(shape),
@@ -181,6 +190,7 @@ def _failed(error: LiftError, method: str) -> dict[str, Any]:
         'elevation_deg': None,
         'elevation_source': None,
         'confidence': None,
+        'pass_probability': None,
         'camera_source': None,
         'views': None,
         **scale.NOTHING,

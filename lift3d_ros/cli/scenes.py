@@ -166,9 +166,9 @@ def write_report(path: Path, report: dict[str, Any]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def number(value: float) -> float | None:
+def number(value: float | None) -> float | None:
     """Return a number that JSON can hold."""
-    return round(float(value), 6) if math.isfinite(value) else None
+    return round(float(value), 6) if value is not None and math.isfinite(value) else None
 
 
 def peak_memory() -> float:

@@ -287,7 +287,8 @@ class One2345:
         if len(points):
             local = transform(invert(T), points)
             low, high = np.minimum(low, local.min(axis=0)), np.maximum(high, local.max(axis=0))
-        sill = _sill(solid, seen, support, canonical, local if len(points) else corners[:0])
+        measured = local if len(points) else np.zeros((0, 3))
+        sill = _sill(solid, seen, support, canonical, measured)
         if sill is not None:
             low[2] = min(low[2], sill[1])
         if support.offset is not None:
