@@ -40,6 +40,9 @@ from lift3d_ros.geometry import look_at
 from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
 from lift3d_ros.lifter import Lifter
+from lift3d_ros.methods.one2345_full import One2345Full
+from lift3d_ros.methods.published import PublishedOne2345
+from lift3d_ros.methods.published import PublishedSurface
 from lift3d_ros.placement.alignment import agreement
 from lift3d_ros.placement.alignment import align_to_depth
 from lift3d_ros.placement.alignment import refine
@@ -58,6 +61,8 @@ from lift3d_ros.scene import read_plane
 from lift3d_ros.scene import write_scene
 from lift3d_ros.shape import Mesh
 from lift3d_ros.shape import Shape
+from lift3d_ros.views.canonical import canonical_frame
+from lift3d_ros.views.elevation import find_elevation
 
 CAMERA = Camera.from_fov(320, 240, 50.0)
 
@@ -246,8 +251,17 @@ def test_a_source_that_was_asked_for_and_not_given_is_refused(block):
 
 def test_a_depth_that_no_source_may_use_is_kept_from_the_method(block):
     view = view_of(block, depth=True)
-    assert prepare(view, ScaleHints()).frame.depth is view.frame.depth
-    assert prepare(view, ScaleHints(order=('known_size',))).frame.depth is None
+    further = [further_view(block, (0.1, 0.5, 0.35))]
+    first, others = prepare(view, ScaleHints(), further)
+    assert first.frame.depth is view.frame.depth
+    assert others is further
+    assert prepare(view, ScaleHints(order=('known_size',)), ())[0].frame.depth is None
+    # What goes before it may need a shape that was made without.
+    order = ('known_size', 'views', 'depth')
+    assert prepare(view, ScaleHints(order=order), ())[0].frame.depth is view.frame.depth
+    assert prepare(view, ScaleHints(order=order, known_size=0.2), ())[0].frame.depth is None
+    first, others = prepare(view, ScaleHints(order=order), further)
+    assert first.frame.depth is others[0].view.frame.depth is None
 
 
 # Planes
@@ -255,7 +269,7 @@ def test_a_depth_that_no_source_may_use_is_kept_from_the_method(block):
 
 def test_the_plane_tells_the_vertical_where_gravity_does_not(block):
     view = view_of(block)
-    told = prepare(view, ScaleHints(plane=PLANE))
+    told, _ = prepare(view, ScaleHints(plane=PLANE), ())
     np.testing.assert_allclose(told.frame.gravity, -UP, atol=1e-9)
     assert placed(shape_of(block), view, plane=PLANE).elevation_source == 'plane'
     level = view_of(block, gravity=True)
@@ -266,8 +280,8 @@ def test_a_plane_that_is_tilted_against_gravity_is_refused(block):
     view = view_of(block, gravity=True)
     tilted = Plane(UP + 0.6 * T_TABLE_CAMERA[1, :3], PLANE.offset)
     with refused('tilted by 31 degrees'):
-        prepare(view, ScaleHints(plane=tilted))
-    prepare(view, ScaleHints(plane=tilted, order=('depth',)))
+        prepare(view, ScaleHints(plane=tilted), ())
+    prepare(view, ScaleHints(plane=tilted, order=('depth',)), ())
 
 
 def test_a_plane_over_the_camera_is_refused():
@@ -471,7 +485,7 @@ def ball_scene() -> tuple[Frame, np.ndarray]:
 @pytest.mark.parametrize(('hints', 'source'), [
     (ScaleHints(plane=PLANE, order=('plane',)), 'plane'),
     (ScaleHints(known_size=0.1, order=('known_size',)), 'known_size'),
-    (ScaleHints(order=('plane',)), 'plane'),
+    (ScaleHints(order=('plane', 'depth')), 'plane'),
 ])
 def test_a_ball_is_lifted_to_its_place_without_depth(hints, source):
     frame, mask = ball_scene()
@@ -492,6 +506,50 @@ def test_a_transparent_object_gets_its_scale_from_what_was_named():
     shape = Lifter('geometric').lift(clear, mask, scale=ScaleHints(plane=PLANE))
     assert shape.scale_source == 'plane'
     assert 'readings inside the mask' in shape.notes[0]
+
+
+def published(frame: Frame, mask: np.ndarray, side: float):
+    """Return a stand-in for the published networks, which see a ball of canonical ``side``."""
+    ball = trimesh.creation.icosphere(3, 0.5 * side)
+
+    class Published:
+        def reconstruct(self, view, rng, progress):
+            return PublishedSurface(
+                vertices=np.asarray(ball.vertices, np.float32),
+                faces=np.asarray(ball.faces, np.int32),
+                colors=np.full((len(ball.vertices), 3), 90, np.uint8),
+                distance=lambda p: (np.linalg.norm(p, axis=1) - 0.5 * side).astype(np.float32),
+                canonical=canonical_frame(view, 30.0),
+                elevation=find_elevation(view),
+                agreement=1.0,
+                images=np.zeros((32, 8, 8, 3), np.uint8),
+                first_images=np.zeros((8, 8, 8, 3), np.uint8),
+                plan=(),
+                first_plan=(),
+            )
+
+    return Published()
+
+
+def test_a_published_surface_of_another_size_is_laid_on_the_depth(monkeypatch):
+    frame, mask = ball_scene()
+    lifter = Lifter('one2345', weights='full')
+    monkeypatch.setattr(One2345Full, 'check', lambda self: None)
+    monkeypatch.setattr(
+        PublishedOne2345, 'load', lambda *names, **options: published(frame, mask, 0.7)
+    )
+    shape = lifter.lift(frame, mask)
+    assert shape.scale_source == 'depth'
+    assert shape.size == pytest.approx(3 * [0.1], rel=0.1)
+    middle = transform(invert(T_TABLE_CAMERA), (0.0, 0.0, 0.05))
+    assert np.linalg.norm(shape.T_camera_object[:3, 3] - middle) < 0.006
+    # The far side is the networks', where their surface now is.
+    off = np.linalg.norm(place_of(shape) - middle, axis=1) - 0.05
+    assert np.abs(off[~shape.observed]).mean() < 0.004
+    # Through glass the table is seen, which no ball can be laid on.
+    table = (PLANE.offset / (CAMERA.rays() @ PLANE.up)).astype(np.float32)
+    with refused('not that of the object', ErrorCode.NO_DEPTH_IN_MASK):
+        lifter.lift(replace(frame, depth=table), mask)
 
 
 # On the command line

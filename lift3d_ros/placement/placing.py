@@ -66,33 +66,51 @@ _ASTRAY = 0.9
 _BESIDE_DEPTH = 0.25
 
 
-def prepare(view: ObjectView, hints: ScaleHints) -> ObjectView:
+def prepare(
+    view: ObjectView, hints: ScaleHints, further: Sequence[FurtherView]
+) -> tuple[ObjectView, Sequence[FurtherView]]:
     """
-    Return the view as a method shall see it.
+    Return the view and further ones as a method shall see them.
 
-    A plane that may be used tells the vertical where gravity does not; a depth that no source may
-    use is left out. Raises ``LiftError(BAD_REQUEST)`` for a plane that is tilted against gravity.
+    A plane that may be used tells the vertical where gravity does not. Depth is left out where it
+    may not be used, and where something else that is given goes before it: a shape that was made
+    of depth has its scale. Raises ``LiftError(BAD_REQUEST)`` for a plane that is tilted against
+    gravity.
     """
     frame = view.frame
     if hints.plane is not None and 'plane' in hints.order:
         check_tilt(hints.plane, view)
         if frame.gravity is None:
             frame = replace(frame, gravity=-hints.plane.up)
-    if 'depth' not in hints.order:
+    if not _depth_goes_first(view, hints, further):
         frame = replace(frame, depth=None)
-    return view if frame is view.frame else replace(view, frame=frame)
+        further = [
+            replace(one, view=replace(one.view, frame=replace(one.view.frame, depth=None)))
+            for one in further
+        ]
+    return (view if frame is view.frame else replace(view, frame=frame)), further
 
 
-def prepare_further(
-    further: Sequence[FurtherView], hints: ScaleHints
-) -> Sequence[FurtherView]:
-    """Return further views as a method shall see them: without a depth that may not be used."""
-    if 'depth' in hints.order:
-        return further
-    return [
-        replace(one, view=replace(one.view, frame=replace(one.view.frame, depth=None)))
-        for one in further
-    ]
+def _depth_goes_first(
+    view: ObjectView, hints: ScaleHints, further: Sequence[FurtherView]
+) -> bool:
+    """Return whether depth may tell the scale, and nothing that is given goes before it."""
+    given = {
+        'views': bool(further),
+        'plane': _plane_is_known(view, hints),
+        'known_size': hints.known_size is not None,
+    }
+    for name in hints.order:
+        if name == 'depth':
+            return True
+        if given.get(name, False):
+            return False
+    return False
+
+
+def _plane_is_known(view: ObjectView, hints: ScaleHints) -> bool:
+    # Where the order is the user's, a plane that is not given is looked for.
+    return hints.plane is not None or (view.frame.depth is not None and hints.order != SOURCES)
 
 
 def place(
@@ -160,7 +178,7 @@ def _sources(
         plane = hints.plane or find_plane(view, rng)
         check_tilt(plane, view)
         scale = from_plane(mesh.vertices, plane)
-        if seen.depth is not None and 'depth' in hints.order:
+        if 'depth' in known and 'depth' in hints.order:
             _check_stands(scale, depth_ratio(surface, seen))
         return _about_camera(scale)
 
@@ -169,17 +187,16 @@ def _sources(
             from_known_size(mesh.vertices, up, size, hints.known_size_stddev)
         )
 
-    found: dict[str, Callable[[], tuple[Array, Scale]]] = {}
-    if seen.depth is not None:
-        found['depth'] = by_depth
+    known: dict[str, Callable[[], tuple[Array, Scale]]] = {}
+    if seen.depth is not None and seen.depth.any():
+        known['depth'] = by_depth
     if further:
-        found['views'] = by_views
-    # Where the order is the user's, a plane that is not given is looked for.
-    if hints.plane is not None or (view.frame.depth is not None and hints.order != SOURCES):
-        found['plane'] = by_plane
+        known['views'] = by_views
+    if _plane_is_known(view, hints):
+        known['plane'] = by_plane
     if hints.known_size is not None:
-        found['known_size'] = partial(by_size, hints.known_size)
-    return found
+        known['known_size'] = partial(by_size, hints.known_size)
+    return known
 
 
 def _tell(
