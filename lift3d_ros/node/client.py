@@ -120,13 +120,16 @@ class LiftClient:
         method: str = '',
         seed: int = 0,
         timeout: float = 0.0,
+        refine: str = '',
+        **further: Any,
     ) -> None:
         """
         Ask for the objects that ``selector`` means, all of the frame by default.
 
         Without an ``image`` the newest frame of the node's topics is lifted. An empty method and
-        a seed and timeout (seconds) of 0 leave them to the node's parameters. Raises
-        ``RuntimeError`` while another request of this client runs.
+        a seed and timeout (seconds) of 0 leave them to the node's parameters. ``refine`` is the id
+        of an object that the frame shall improve; ``further`` are the fields further_images and
+        so on of Lift.action. Raises ``RuntimeError`` while another request of this client runs.
         """
         if not self._done.is_set():
             raise RuntimeError('the last request still runs; cancel it or wait for its result')
@@ -139,6 +142,8 @@ class LiftClient:
             method=method,
             seed=seed,
             timeout=duration_message(timeout),
+            refine=refine,
+            **further,
         )
         self._handle = self._feedback = self._result = None
         self._cancel_asked = False

@@ -41,15 +41,19 @@ from sensor_msgs.msg import Imu
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.geometry import is_rigid
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node import transforms
 from lift3d_ros.node.background import BackgroundNode
 from lift3d_ros.node.gravity import ImuGravity
 from lift3d_ros.node.parameters import Settings
+from lift3d_ros.node.pipeline import Extra
 from lift3d_ros.node.pipeline import nanoseconds
 from lift3d_ros.node.pipeline import Observation
+from lift3d_ros.node.results import pose_matrix
 from lift3d_ros.node.synchronizer import Match
 from lift3d_ros.node.synchronizer import Synchronizer
+from lift3d_ros.surface.several import MAX_FURTHER
 
 #: By parameters qos_overrides.<topic>.subscription.*; the reliability has its own parameter.
 _OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH)
@@ -247,6 +251,53 @@ def own_frame(request: Any) -> Observation | None:
         depth if len(depth.data) else None,
         own_mask(request),
     )
+
+
+def extra_of(request: Any) -> Extra:
+    """
+    Return what a request says of its object beside its frame.
+
+    Raises ``LiftError``: ``BAD_REQUEST`` for lists that do not go together, too many images and
+    poses that are no rotation.
+    """
+    images, masks = request.further_images, request.further_masks
+    infos, depths = request.further_camera_infos, request.further_depths
+    count = len(images)
+    if len(masks) != count or len(infos) != count or len(depths) not in (0, count):
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'There are {count} further images, {len(infos)} camera infos, {len(masks)} masks and '
+            f'{len(depths)} depths; give one of each for each image, or no depths.',
+        )
+    if count > MAX_FURTHER:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'{count} further images were given; {MAX_FURTHER} can be taken at once.',
+        )
+    if len(request.camera_poses) not in (0, 1 + count):
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'There are {len(request.camera_poses)} camera poses; give one for the image and one '
+            f'for each of the {count} further ones, or none.',
+        )
+    further = []
+    for index, image in enumerate(images):
+        info = infos[index]
+        depth = depths[index] if depths else None
+        further.append(
+            Observation(
+                image,
+                info if info.width or any(info.k) else None,
+                depth if depth is not None and len(depth.data) else None,
+                masks[index],
+            )
+        )
+    poses = tuple(pose_matrix(pose) for pose in request.camera_poses)
+    if not all(is_rigid(T) for T in poses):
+        raise LiftError(
+            ErrorCode.BAD_REQUEST, 'A camera pose has an entry that is not a finite number.'
+        )
+    return Extra(tuple(further), poses, request.refine)
 
 
 def detection_type() -> Any:

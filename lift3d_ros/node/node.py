@@ -62,6 +62,7 @@ from lift3d_ros.node import transforms
 from lift3d_ros.node.camera import ball_frame
 from lift3d_ros.node.gravity import ImuGravity
 from lift3d_ros.node.inputs import detection_type
+from lift3d_ros.node.inputs import extra_of
 from lift3d_ros.node.inputs import Inputs
 from lift3d_ros.node.inputs import own_frame
 from lift3d_ros.node.markers import MarkerMaker
@@ -77,6 +78,7 @@ from lift3d_ros.node.results import seconds
 from lift3d_ros.node.scale import check_settings
 from lift3d_ros.node.selection import IdKeeper
 from lift3d_ros.node.shelf import Shelf
+from lift3d_ros.node.standing import Standing
 from lift3d_ros.node.view_service import Synthesized
 from lift3d_ros.node.view_service import ViewService
 from lift3d_ros.node.worker import Job
@@ -121,6 +123,7 @@ class LiftNode(LifecycleNode):
         self._ids = IdKeeper()
         self._markers = MarkerMaker()
         self._shelf = Shelf()
+        self._standing = Standing()
         self._scene: PlanningScene | None = None
         self._warned: set[str] = set()
         self._inputs: Inputs | None = None
@@ -305,6 +308,7 @@ class LiftNode(LifecycleNode):
 
     def _clean_up(self) -> None:
         self._shelf.clear()
+        self._standing.clear()
         self._ids, self._markers = IdKeeper(), MarkerMaker()
         for publisher in self._publishers_made:
             self.destroy_lifecycle_publisher(publisher)
@@ -360,7 +364,7 @@ class LiftNode(LifecycleNode):
         self, request: LiftObject.Request, response: LiftObject.Response
     ) -> LiftObject.Response:
         try:
-            if request.selector.mode == ObjectSelector.ALL:
+            if request.selector.mode == ObjectSelector.ALL and not request.refine:
                 raise LiftError(
                     ErrorCode.BAD_REQUEST,
                     'The service lifts one object; use the action for all of a frame.',
@@ -411,7 +415,8 @@ class LiftNode(LifecycleNode):
         # An unknown method shall not wait in the queue to hear so.
         method = request.method or settings.method
         _lifters(settings).make(method)
-        query = Query(request.selector, method, request.seed or settings.seed)
+        extra = extra_of(request)
+        query = Query(request.selector, method, request.seed or settings.seed, extra)
 
         def work(observation: Observation, job: Job, lifters: Lifters) -> Outcome:
             return self._lift(observation, query, settings, report, job, lifters)
@@ -485,6 +490,7 @@ class LiftNode(LifecycleNode):
                 settings,
                 lifters.get,
                 self._ids,
+                self._standing,
                 self.tree,
                 self.imu,
                 report=report or _say_nothing,

@@ -37,6 +37,7 @@ from lift3d_ros.node.scale import plane_height
 from lift3d_ros.node.scale import sizes
 from lift3d_ros.placement.hints import check_order
 from lift3d_ros.placement.hints import SOURCES
+from lift3d_ros.surface.several import MAX_FURTHER
 from lift3d_ros.views.faces import RING
 
 #: Of views_assumed_elevation: nothing is assumed.
@@ -153,6 +154,14 @@ SPECS: dict[str, Spec] = {
     ),
     'max_objects': Spec(
         10, 'Objects of one frame that are lifted, at most, the largest first.', 1, 100, live=True
+    ),
+    'kept_frames': Spec(
+        4,
+        'Frames of each of the last objects that are kept, so that a request with refine can '
+        'improve it; 0: none.',
+        0,
+        MAX_FURTHER,
+        live=True,
     ),
     'mask_source': Spec(
         'binary',
@@ -312,6 +321,7 @@ class Settings:
     queue_size: int
     max_rate: float
     max_objects: int
+    kept_frames: int
     mask_source: str
     split_mask: bool
     use_depth: bool

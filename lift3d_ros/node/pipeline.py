@@ -38,6 +38,7 @@ from std_msgs.msg import Header
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import Frame
+from lift3d_ros.geometry import Array
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node import conversions
@@ -50,6 +51,9 @@ from lift3d_ros.node.scale import hints_for
 from lift3d_ros.node.selection import Detection
 from lift3d_ros.node.selection import IdKeeper
 from lift3d_ros.node.selection import Instance
+from lift3d_ros.node.standing import CameraPose
+from lift3d_ros.node.standing import Snapshot
+from lift3d_ros.node.standing import Standing
 from lift3d_ros.node.transforms import Transforms
 from lift3d_ros.placement.hints import UNKNOWN
 from lift3d_ros.shape import Shape
@@ -80,6 +84,21 @@ class Observation:
         return self.image.header
 
 
+@dataclass(frozen=True, eq=False)
+class Extra:
+    """
+    What a request says of its one object beside the observation.
+
+    - ``further``: observations from other places.
+    - ``poses``: of the cameras in one world, that of the observation first; empty: by tf2.
+    - ``refine``: the id of the standing object that it is; empty: a new one.
+    """
+
+    further: tuple[Observation, ...] = ()
+    poses: tuple[Array, ...] = ()
+    refine: str = ''
+
+
 @dataclass(frozen=True)
 class Query:
     """What is asked about an observation."""
@@ -87,6 +106,7 @@ class Query:
     selector: ObjectSelector
     method: str
     seed: int
+    extra: Extra = field(default_factory=lambda: Extra())
 
 
 @dataclass(eq=False)
@@ -115,6 +135,7 @@ def lift_observation(
     settings: Settings,
     get_lifter: Callable[[str], Lifter],
     ids: IdKeeper,
+    standing: Standing,
     transforms: Transforms | None = None,
     imu: ImuGravity | None = None,
     *,
@@ -137,8 +158,26 @@ def lift_observation(
         header = Header(stamp=header.stamp, frame_id=settings.target_frame)
     outcome = Outcome(header, frame)
     instances = find_instances(observation, frame, query.selector, settings, outcome.warnings)
-    chosen = select(instances, query.selector)[:settings.max_objects]
-    names = ids.assign(chosen, query.selector.mode == ObjectSelector.ALL)
+    extra = query.extra
+    pose = camera_pose(observation, extra, 0, settings, transforms)
+    snapshots: list[Snapshot] = []
+    if extra.refine:
+        found_again = choose_standing(instances, query, frame, pose, standing)
+        chosen, names = [found_again], [extra.refine]
+        ids.keep(extra.refine, found_again)
+    else:
+        chosen = select(instances, query.selector)[:settings.max_objects]
+        names = ids.assign(chosen, query.selector.mode == ObjectSelector.ALL)
+    if extra.further:
+        if len(chosen) != 1:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                f'Further images are of one object, and {len(chosen)} are selected; select one.',
+            )
+        snapshots += read_further(query, settings, transforms, imu)
+    if extra.refine:
+        snapshots += standing.frames(extra.refine)
+    views = [one.seen_from(pose) for one in snapshots]
     lifter = get_lifter(query.method)
     # What is not as it should be is known before anything is lifted.
     found: dict[int, Shape | LiftError] = {}
@@ -158,6 +197,7 @@ def lift_observation(
     shapes = lifter.lift_all(
         frame,
         [chosen[index].mask for index in good],
+        further=[views] * len(good),
         scale=[hints_for(settings, chosen[index].class_id, T_frame_camera) for index in good],
         seed=query.seed,
         progress=progress,
@@ -174,9 +214,11 @@ def lift_observation(
         if shape.scale_source == UNKNOWN:
             doubts.append(complaint(settings, instance.class_id))
         outcome.warnings += [f'{name}: {doubt}' for doubt in doubts if doubt]
-        pose, covariance = in_frame(shape, T_frame_camera)
+        place, covariance = in_frame(shape, T_frame_camera)
         cloud = shape.cloud(settings.cloud_points, query.seed)
-        outcome.lifted.append(Lifted(header, name, instance, shape, pose, covariance, cloud))
+        outcome.lifted.append(Lifted(header, name, instance, shape, place, covariance, cloud))
+        newest = Snapshot(frame, instance.mask, pose, f'the frame at {stamp_text(observation)}')
+        standing.keep(name, shape, [newest, *snapshots][:settings.kept_frames])
     # A job that was ended says so once, and first.
     ended = [failure for failure in outcome.failures if failure[1].code in _ENDING]
     if ended:
@@ -212,6 +254,76 @@ def read_frame(
         depth_unit=settings.depth_unit,
         gravity=gravity,
     )
+
+
+def camera_pose(
+    observation: Observation,
+    extra: Extra,
+    index: int,
+    settings: Settings,
+    transforms: Transforms | None,
+) -> CameraPose | None:
+    """
+    Return the pose of the camera of a request's frame of that index, None where nothing tells it.
+
+    Raises ``LiftError(NO_TRANSFORM)``.
+    """
+    if extra.poses:
+        return CameraPose(extra.poses[index], 'the frame of camera_poses')
+    if transforms is None or not settings.target_frame:
+        return None
+    header = observation.header
+    T = transforms.lookup(
+        settings.target_frame, header.frame_id, header.stamp, settings.transform_timeout
+    )
+    return CameraPose(T, f'"{settings.target_frame}"')
+
+
+def choose_standing(
+    instances: Sequence[Instance],
+    query: Query,
+    frame: Frame,
+    pose: CameraPose | None,
+    standing: Standing,
+) -> Instance:
+    """Return the instance that the object to refine is; raises ``LiftError``."""
+    if query.selector.mode in (ObjectSelector.ALL, ObjectSelector.LARGEST):
+        return standing.choose(query.extra.refine, instances, frame, pose)
+    standing.frames(query.extra.refine)
+    return select(instances, query.selector)[0]
+
+
+def read_further(
+    query: Query,
+    settings: Settings,
+    transforms: Transforms | None,
+    imu: ImuGravity | None,
+) -> list[Snapshot]:
+    """
+    Return the further frames of a request; raises ``LiftError``, which names the frame.
+
+    The mask of each is one object, in a label image under the label that is selected.
+    """
+    found = []
+    # Whatever the mode says of the first frame, its pixels and boxes are not those of another.
+    label = query.selector.mode == ObjectSelector.LABEL
+    mode = ObjectSelector.LABEL if label else ObjectSelector.LARGEST
+    selector = ObjectSelector(
+        mode=mode, label=query.selector.label, class_id=query.selector.class_id
+    )
+    whole = replace(settings, mask_source='binary', split_mask=False)
+    for index, observation in enumerate(query.extra.further, 1):
+        name = f'further image {index}'
+        try:
+            frame = read_frame(observation, settings, transforms, imu)
+            warnings: list[str] = []
+            instances = find_instances(observation, frame, selector, whole, warnings)
+            mask = select(instances, selector)[0].mask
+            pose = camera_pose(observation, query.extra, index, settings, transforms)
+        except LiftError as error:
+            raise LiftError(error.code, f'In {name}: {error.message}') from error
+        found.append(Snapshot(frame, mask, pose, name))
+    return found
 
 
 def check_instance(
@@ -333,6 +445,12 @@ def read_detections(message: Any) -> list[Detection]:
             )
         )
     return found
+
+
+def stamp_text(observation: Observation) -> str:
+    """Return the stamp of an observation as errors name it."""
+    stamp = observation.header.stamp
+    return f'{stamp.sec}.{stamp.nanosec:09d}'
 
 
 def nanoseconds(stamp: Time) -> int:

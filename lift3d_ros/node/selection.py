@@ -308,6 +308,11 @@ class IdKeeper:
             self._boxes = {name: box for name, box in self._boxes.items() if name in ids}
         return ids
 
+    def keep(self, name: str, instance: Instance) -> None:
+        """Take an instance for the object of that name, whatever its place."""
+        if not instance.label:
+            self._boxes[name] = instance.box
+
 
 def _instance(
     mask: NDArray[np.bool_], box: Box, label: int = 0, class_id: str = '', score: float = 1.0

@@ -1,0 +1,184 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The frames that standing objects were lifted from, so that a further one can improve them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.frame import bounding_box
+from lift3d_ros.frame import crop_object
+from lift3d_ros.frame import Frame
+from lift3d_ros.frame import FurtherView
+from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import invert
+from lift3d_ros.geometry import transform
+from lift3d_ros.node.selection import Instance
+from lift3d_ros.shape import Shape
+
+#: Objects whose frames are kept.
+_KEPT = 32
+
+#: What is kept of a frame around the object, over the longer side of its box: the table there
+#: tells the pose, too.
+_MARGIN = 0.6
+
+#: Intersection over union of a mask and the hull of the standing object's picture, at least, for
+#: the mask to be that of the object.
+_OVERLAP = 0.2
+
+_NO_POSE = (
+    'set the parameter target_frame to a frame that stands still (tf2 then tells the poses at the '
+    'stamps of the images), or give camera_poses with the request and with the one before.'
+)
+
+
+@dataclass(frozen=True, eq=False)
+class CameraPose:
+    """The optical frame of a camera in a ``world`` that stands still; worlds have names."""
+
+    T_world_camera: Array
+    world: str
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A frame with the mask of one object, bool (height, width), and its camera's pose."""
+
+    frame: Frame
+    mask: NDArray[np.bool_]
+    pose: CameraPose | None
+    name: str
+
+    def reduced(self) -> Snapshot:
+        """Return a copy of what is around the object: a frame holds much else."""
+        left, top, right, bottom = bounding_box(self.mask)
+        margin = int(_MARGIN * max(right - left, bottom - top)) + 8
+        height, width = self.mask.shape
+        left, right = max(left - margin, 0), min(right + margin, width)
+        top, bottom = max(top - margin, 0), min(bottom + margin, height)
+        cut = np.s_[top:bottom, left:right]
+        frame = self.frame
+        small = replace(
+            frame,
+            image=frame.image[cut].copy(),
+            camera=frame.camera.crop(left - 0.5, top - 0.5, right - left, bottom - top),
+            depth=None if frame.depth is None else frame.depth[cut].copy(),
+        )
+        return replace(self, frame=small, mask=self.mask[cut].copy())
+
+    def seen_from(self, first: CameraPose | None) -> FurtherView:
+        """
+        Return the object as a further view beside one from ``first``.
+
+        Raises ``LiftError``: ``NO_TRANSFORM`` without both poses, ``BAD_REQUEST`` for poses in
+        different worlds.
+        """
+        T_first_camera = invert(_known(first)) @ _known(self.pose)
+        assert first is not None and self.pose is not None, 'their poses are known'
+        if first.world != self.pose.world:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                f'The pose of {self.name} is in {self.pose.world}, that of the new frame in '
+                f'{first.world}; give both in the same way.',
+            )
+        return FurtherView(crop_object(self.frame, self.mask), T_first_camera, self.name)
+
+
+class Standing:
+    """The last lifted objects with the frames that they were lifted from, the newest first."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._kept: OrderedDict[str, tuple[Shape, tuple[Snapshot, ...]]] = OrderedDict()
+
+    def keep(self, name: str, shape: Shape, snapshots: Sequence[Snapshot]) -> None:
+        """Keep the frames of an object; ``shape`` is in the optical frame of the first of them."""
+        if not snapshots:
+            self._kept.pop(name, None)
+            return
+        self._kept[name] = shape, tuple(one.reduced() for one in snapshots)
+        self._kept.move_to_end(name)
+        while len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._kept.clear()
+
+    def frames(self, name: str) -> tuple[Snapshot, ...]:
+        """Return the frames of an object; raises ``LiftError(NO_OBJECT)`` for an unknown one."""
+        return self._find(name)[1]
+
+    def choose(
+        self, name: str, instances: Sequence[Instance], frame: Frame, pose: CameraPose | None
+    ) -> Instance:
+        """
+        Return the instance of a frame that is the standing object.
+
+        Raises ``LiftError``: ``NO_OBJECT`` for an unknown object, and where none of the instances
+        is where it must be seen; ``NO_TRANSFORM``, ``BAD_REQUEST`` as ``Snapshot.seen_from``.
+        """
+        shape, snapshots = self._find(name)
+        T = snapshots[0].seen_from(pose).T_first_camera
+        u, v, z = frame.camera.project(transform(T, shape.mesh_in_camera().vertices))
+        drawn = np.zeros((frame.camera.height, frame.camera.width), np.uint8)
+        if (z > 0.0).all():
+            # Far beyond the image the place matters no more, and overflows.
+            pixels = np.clip(np.stack([u, v], axis=1), -1e4, 1e4)
+            cv2.fillConvexPoly(drawn, cv2.convexHull(np.rint(pixels).astype(np.int32)), 1)
+        shown = drawn > 0
+        shares = [
+            np.count_nonzero(shown & one.mask) / max(np.count_nonzero(shown | one.mask), 1)
+            for one in instances
+        ]
+        best = int(np.argmax(shares))
+        if shares[best] < _OVERLAP:
+            raise LiftError(
+                ErrorCode.NO_OBJECT,
+                f'"{name}" is at none of the {len(instances)} masks of this frame (overlap '
+                f'{100.0 * shares[best]:.0f} %); was it moved, or is it out of sight? Select it '
+                'by LABEL, PIXEL or BOX if this is wrong.',
+            )
+        return instances[best]
+
+    def _find(self, name: str) -> tuple[Shape, tuple[Snapshot, ...]]:
+        found = self._kept.get(name)
+        if found is None:
+            known = ', '.join(self._kept) or 'none'
+            raise LiftError(
+                ErrorCode.NO_OBJECT,
+                f'There is no standing object "{name}" to refine; the last ones are: {known}. '
+                'The parameter kept_frames must not be 0.',
+            )
+        return found
+
+
+def _known(pose: CameraPose | None) -> Array:
+    if pose is None:
+        raise LiftError(
+            ErrorCode.NO_TRANSFORM,
+            f'Several frames of an object need the poses of their cameras: {_NO_POSE}',
+        )
+    return pose.T_world_camera
