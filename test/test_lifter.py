@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 import shutil
 import subprocess
@@ -39,6 +40,7 @@ from lift3d_ros.lifter import METHODS
 from lift3d_ros.methods.one2345_full import One2345Full
 from lift3d_ros.methods.published import PublishedOne2345
 from lift3d_ros.methods.published import PublishedSurface
+from lift3d_ros.placement.passing import pass_probability
 from lift3d_ros.scene import read_scene
 from lift3d_ros.shape import Shape
 from lift3d_ros.views.canonical import canonical_frame
@@ -297,3 +299,33 @@ def test_confidence_falls_with_the_agreement_of_the_views(full, scene, published
     guessed = ~first.observed
     np.testing.assert_allclose(second.confidence[guessed], 0.5 * first.confidence[guessed])
     np.testing.assert_array_equal(second.confidence[~guessed], first.confidence[~guessed])
+
+
+# Confidence
+
+
+def test_a_shape_tells_how_probably_it_is_good(shape, lifter, scene):
+    assert 0.0 < shape.pass_probability <= 1.0
+    frame, mask = scene
+    blind = lifter.lift(replace(frame, depth=None), mask, seed=1)
+    # Without a scale no place on it is known.
+    assert blind.pass_probability == 0.0
+
+
+def test_what_is_not_as_sure_as_was_asked_for_is_refused(shape, lifter, scene):
+    least = shape.overall_confidence
+    assert lifter.lift(*scene, seed=1, min_confidence=least - 1e-6).mesh.is_watertight()
+    with pytest.raises(LiftError, match=f'{least:.2f}') as caught:
+        lifter.lift(*scene, seed=1, min_confidence=least + 0.01)
+    assert caught.value.code is ErrorCode.LOW_CONFIDENCE
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_more_confidence_is_never_a_worse_chance(method):
+    chances = [pass_probability(method, c, True) for c in np.linspace(0.0, 1.0, 21)]
+    assert chances == sorted(chances)
+    assert chances[0] < chances[-1]
+
+
+def test_nothing_is_promised_for_what_was_not_measured():
+    assert pass_probability('telepathy', 0.9, True) is None
