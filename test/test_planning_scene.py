@@ -35,6 +35,7 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
 from lift3d_ros.node import cdr
+from lift3d_ros.node.camera import ball_frame
 from lift3d_ros.node.planning_scene import collision_object_type
 from lift3d_ros.node.planning_scene import PlanningScene
 from lift3d_ros.node.results import Lifted
@@ -42,6 +43,7 @@ from lift3d_ros.node.results import pose_matrix
 from lift3d_ros.node.selection import Instance
 from lift3d_ros.shape import Mesh
 from lift3d_ros.shape import Shape
+from lift3d_ros.srv import LiftObject
 
 pytestmark = pytest.mark.ros
 
@@ -129,3 +131,19 @@ def test_what_a_whole_frame_no_longer_shows_is_removed_and_nothing_else():
 def test_an_object_of_unknown_scale_is_none_to_plan_on():
     pytest.importorskip('moveit_msgs.msg')
     assert PlanningScene().update([lifted('mug', 'unknown')], True) == []
+
+
+def test_the_node_publishes_the_object_that_it_lifts_as_an_obstacle():
+    CollisionObject = pytest.importorskip('moveit_msgs.msg').CollisionObject
+    with ros.Graph() as graph:
+        node = ros.NodeProcess(graph, 'moveit', '--autostart', planning_scene=True)
+        node.wait_until_active()
+        with graph.listen(CollisionObject, '/moveit/collision_object') as heard:
+            made = node.lift(LiftObject.Request(**ros.messages(*ball_frame(320, 240))))
+            assert made.success, made.message
+            ros.wait_until(lambda: heard)
+        assert node.stop() == 0, node.log
+    assert heard[0].id == made.object.id
+    assert heard[0].header.frame_id == made.object.header.frame_id
+    assert heard[0].pose == made.object.pose.pose
+    assert len(heard[0].meshes[0].vertices) > 100
