@@ -294,10 +294,27 @@ def test_two_touching_masks_are_one_object_with_a_warning(node: ros.NodeProcess)
     assert max(size) > 0.15
 
 
+def test_a_shape_that_is_not_sure_enough_is_refused(node: ros.NodeProcess) -> None:
+    frame, labels = ros.table_scene((0.0, 0.0, 0.05))
+    request = LiftObject.Request(**ros.messages(frame, labels))
+    assert node.set_parameter('min_confidence', 0.999).successful
+    try:
+        refused = node.lift(request)
+    finally:
+        assert node.set_parameter('min_confidence', 0.0).successful
+    assert not refused.success
+    assert refused.error_code == 'LOW_CONFIDENCE'
+    answer = node.lift(request)
+    assert answer.success, answer.message
+    assert 0.0 < answer.object.pass_probability <= 1.0
+    assert answer.object.confidence < 0.999
+
+
 def test_a_set_parameter_out_of_range_is_refused_with_the_reason(node: ros.NodeProcess) -> None:
     for name, value, word in (
         ('max_rate', -1.0, 'range'),
         ('max_objects', 1000, 'range'),
+        ('min_confidence', 1.5, 'range'),
         ('mode', 'sometimes', 'continuous'),
         ('method', 'magic', 'geometric'),
         ('max_faces', 5000, 'deactivate'),

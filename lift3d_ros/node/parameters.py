@@ -155,6 +155,14 @@ SPECS: dict[str, Spec] = {
     'max_objects': Spec(
         10, 'Objects of one frame that are lifted, at most, the largest first.', 1, 100, live=True
     ),
+    'min_confidence': Spec(
+        0.0,
+        'Mean confidence below which a shape is refused with LOW_CONFIDENCE and not published; '
+        '0: none is.',
+        0.0,
+        1.0,
+        live=True,
+    ),
     'kept_frames': Spec(
         4,
         'Frames of each of the last objects that are kept, so that a request with refine can '
@@ -321,6 +329,7 @@ class Settings:
     queue_size: int
     max_rate: float
     max_objects: int
+    min_confidence: float
     kept_frames: int
     mask_source: str
     split_mask: bool

@@ -198,6 +198,7 @@ def lift_observation(
         frame,
         [chosen[index].mask for index in good],
         further=[views] * len(good),
+        min_confidence=[settings.min_confidence] * len(good),
         scale=[hints_for(settings, chosen[index].class_id, T_frame_camera) for index in good],
         seed=query.seed,
         progress=progress,

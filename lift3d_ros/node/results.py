@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import array
 from dataclasses import dataclass
+import math
 
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point
@@ -113,6 +114,7 @@ def object_message(lifted: Lifted) -> LiftedObject:
         elevation_source=shape.elevation_source,
         elevation=float(shape.elevation),
         confidence=shape.overall_confidence,
+        pass_probability=math.nan if shape.pass_probability is None else shape.pass_probability,
         method=shape.method,
         compute_time=duration_message(shape.seconds.get('total', 0.0)),
     )
