@@ -30,8 +30,13 @@ from lift3d_ros.bench import physics as physics_module
 from lift3d_ros.bench.grasps import Grasp
 from lift3d_ros.bench.grasps import Jaw
 from lift3d_ros.bench.grasps import plan
+from lift3d_ros.bench.physics import BLOCKED
+from lift3d_ros.bench.physics import DROPPED
+from lift3d_ros.bench.physics import HELD
+from lift3d_ros.bench.physics import MISSED
 from lift3d_ros.bench.physics import Physics
 from lift3d_ros.bench.physics import PhysicsTrial
+from lift3d_ros.bench.physics import SHAKEN
 from lift3d_ros.bench.score import score_grasps
 from lift3d_ros.bench.score import Truth
 from lift3d_ros.bench.settings import Settings
@@ -55,8 +60,12 @@ MIDDLE, EDGE = (0.0, 0.0, 0.01), (0.0, 0.12, 0.01)
 CAN = mesh_of(trimesh.creation.cylinder(0.03, 0.12, sections=64))
 
 
+def outcome(mesh, centre, axes=FROM_ABOVE, **changes):
+    return PhysicsTrial(mesh, JAW, Physics(**changes)).attempt(Grasp(np.array(centre), axes))
+
+
 def holds(mesh, centre, axes=FROM_ABOVE, **changes):
-    return PhysicsTrial(mesh, JAW, Physics(**changes)).holds(Grasp(np.array(centre), axes))
+    return outcome(mesh, centre, axes, **changes) == HELD
 
 
 # What is held, and what is not
@@ -73,11 +82,11 @@ def test_at_its_edge_it_turns_out_of_the_jaw_where_friction_is_low():
 
 
 def test_without_friction_nothing_is_lifted():
-    assert not holds(BAR, MIDDLE, friction=0.0)
+    assert outcome(BAR, MIDDLE, friction=0.0) == DROPPED
 
 
 def test_beside_the_object_the_jaw_closes_on_nothing():
-    assert not holds(BAR, (0.0, 0.25, 0.01))
+    assert outcome(BAR, (0.0, 0.25, 0.01)) == MISSED
 
 
 def test_what_is_too_heavy_for_the_force_stays_on_the_table():
@@ -88,7 +97,7 @@ def test_what_is_too_heavy_for_the_force_stays_on_the_table():
 
 def test_what_holds_in_the_hand_may_slip_when_it_is_shaken():
     assert holds(BAR, MIDDLE, friction=0.08, shift=0.0)
-    assert not holds(BAR, MIDDLE, friction=0.08, shift=0.1)
+    assert outcome(BAR, MIDDLE, friction=0.08, shift=0.1) == SHAKEN
 
 
 @pytest.mark.parametrize(('mesh', 'axes'), [
@@ -112,18 +121,24 @@ def test_slanted_faces_slip_out_beyond_the_friction_cone():
 
 def test_a_jaw_in_the_object_or_in_the_table_is_no_grasp():
     flat = box((0.05, 0.05, 0.02))
-    assert not holds(BAR, (0.03, 0.0, 0.01)), 'a finger in the object'
-    assert not holds(BAR, (0.0, 0.0, -0.01)), 'the palm in the object'
-    assert not holds(flat, (0.0, 0.0, -0.005)), 'the fingers in the table'
+    assert outcome(BAR, (0.03, 0.0, 0.01)) == BLOCKED, 'a finger in the object'
+    assert outcome(BAR, (0.0, 0.0, -0.01)) == BLOCKED, 'the palm in the object'
+    assert outcome(flat, (0.0, 0.0, -0.005)) == BLOCKED, 'the fingers in the table'
     assert holds(flat, (0.0, 0.0, 0.002))
+
+
+def test_a_palm_that_just_touches_does_not_jam_the_object_against_the_table():
+    # Two millimetres off the middle, so that the bar must slide between the fingers.
+    for overlap in (0.0, 0.001, 0.0019):
+        assert holds(BAR, (0.002, 0.0, -0.005 - overlap)), overlap
 
 
 def test_what_hangs_over_the_grasp_is_in_the_way_from_above_alone():
     post, roof = box((0.02, 0.02, 0.15)), box((0.12, 0.1, 0.01), (0.0, 0.0, 0.08))
     trial = PhysicsTrial(post, JAW, parts=[post, roof])
     centre = np.array([0.0, 0.0, 0.0])
-    assert not trial.holds(Grasp(centre, FROM_ABOVE))
-    assert trial.holds(Grasp(centre, FROM_THE_SIDE))
+    assert trial.attempt(Grasp(centre, FROM_ABOVE)) == BLOCKED
+    assert trial.attempt(Grasp(centre, FROM_THE_SIDE)) == HELD
 
 
 # A trial
@@ -132,7 +147,7 @@ def test_what_hangs_over_the_grasp_is_in_the_way_from_above_alone():
 def test_the_same_grasp_gives_the_same_answer_whatever_came_before():
     first, second = Grasp(np.array(MIDDLE), FROM_ABOVE), Grasp(np.array(EDGE), FROM_ABOVE)
     trial = PhysicsTrial(BAR, JAW, Physics(friction=0.15))
-    answers = [trial.holds(grasp) for grasp in (first, second, first, second)]
+    answers = [trial.attempt(grasp) == HELD for grasp in (first, second, first, second)]
     assert answers == [True, False, True, False]
 
 
@@ -140,7 +155,7 @@ def test_what_is_planned_on_a_can_lifts_it_in_bounded_time():
     trial = PhysicsTrial(CAN, JAW)
     grasps = plan(CAN, JAW)[:3]
     start = time.process_time()
-    assert all(trial.holds(grasp) for grasp in grasps)
+    assert [trial.attempt(grasp) for grasp in grasps] == [HELD] * 3
     assert time.process_time() - start < 1.5 * len(grasps)
 
 
@@ -153,6 +168,8 @@ def test_a_grasp_planned_on_a_wrong_shape_is_scored_on_the_true_one():
     assert 'physics_top_1' not in score_grasps(thin, Truth(thin, np.eye(4)))
     none = score_grasps(sphere(0.06), Truth(thin, np.eye(4)), physics=True)
     assert (none['grasps'], none['physics_top_1']) == (0, 0.0)
+    assert right['physics_outcomes'] == [HELD] * 3
+    assert none['physics_outcomes'] == []
 
 
 # What is asked for

@@ -65,6 +65,9 @@ class Physics:
     tilt: float = float(np.radians(10.0))
 
 
+#: What comes of a grasp.
+HELD, BLOCKED, MISSED, DROPPED, SHAKEN = 'held', 'blocked', 'missed', 'dropped', 'shaken off'
+
 #: Seconds of a step, of closing, lifting, shaking and holding still after it.
 _STEP = 0.002
 _CLOSE, _LIFT, _SHAKE, _HOLD = 0.5, 0.6, 1.2, 0.2
@@ -79,6 +82,9 @@ _STRIDE = 0.005
 #: So deep may the open jaw reach into the convex parts, metres: they are that much larger than the
 #: scan in its hollows.
 _OVERLAP = 0.002
+
+#: It stops before what it would touch so deep, at a multiple of this, metres.
+_MARGIN = 0.0005
 
 #: Inertia at the joints that place the hand, whose motion is given: nothing moves it otherwise.
 _IMMOVABLE = 1e4
@@ -120,13 +126,14 @@ class PhysicsTrial:
         chosen = convex_parts(mesh) if parts is None else parts
         self._parts = [part.vertices.astype(np.float64) for part in chosen]
 
-    def holds(self, grasp: Grasp) -> bool:
+    def attempt(self, grasp: Grasp) -> str:
         """
-        Return whether the object is in the jaw after it has been grasped, lifted and shaken.
+        Return ``HELD`` if the object is in the jaw after it has been grasped, lifted and shaken.
 
-        The open jaw must come along its approach without touching object or table. It closes,
-        rises and shakes; at the end of each both fingers must touch the object, and after lifting
-        nothing else may. The same grasp gives the same answer.
+        The open jaw must come along its approach without touching object or table, or it is
+        ``BLOCKED``. It closes, rises and shakes; at the end of each both fingers must touch the
+        object, and after lifting nothing else may, or the grasp has ``MISSED`` the object,
+        ``DROPPED`` it, or it was ``SHAKEN`` off. The same grasp gives the same answer.
         """
         import mujoco
 
@@ -137,35 +144,50 @@ class PhysicsTrial:
             model.body_quat[model.body('hand').id], np.ascontiguousarray(grasp.axes).ravel()
         )
         mujoco.mj_setConst(model, data)
-        if not self._comes_near(data, grasp):
-            return False
+        distance = self._come_near(data, grasp)
+        if distance is None:
+            return BLOCKED
         mujoco.mj_resetData(model, data)
         data.ctrl[:] = self._physics.force
         steps = [round(seconds / _STEP) for seconds in (_CLOSE, _LIFT, _SHAKE + _HOLD)]
-        ends = np.cumsum(steps)
+        ends = dict(zip(np.cumsum(steps).tolist(), (MISSED, DROPPED, SHAKEN), strict=True))
         places = _motion(self._physics)
+        places[:, :3] -= distance * grasp.axes[:, 2]
         speeds = np.diff(places, axis=0, append=places[-1:]) / _STEP
         for index, (place, speed) in enumerate(zip(places, speeds, strict=True)):
             data.qpos[joints.places] = place
             data.qvel[joints.speeds] = speed
             mujoco.mj_step(model, data)
-            if index + 1 in ends and not self._is_held(data, lifted=index + 1 > ends[0]):
-                return False
-        return bool(np.isfinite(data.qpos).all())
+            failure = ends.get(index + 1)
+            if failure is not None and not self._is_held(data, lifted=failure != MISSED):
+                return failure
+        return HELD
 
-    def _comes_near(self, data: Any, grasp: Grasp) -> bool:
-        """Return whether the open jaw touches nothing on its way."""
+    def _come_near(self, data: Any, grasp: Grasp) -> float | None:
+        """
+        Return how far before its place the open jaw stops, metres; None where its way is blocked.
+
+        It comes as near as it can without touching anything: a hand that does not yield would
+        else jam the object against the table.
+        """
+        way = np.arange(self._physics.approach, -0.5 * _STRIDE, -_STRIDE)
+        if any(self._overlap(data, grasp, distance) > _OVERLAP for distance in way):
+            return None
+        for distance in np.arange(0.0, _OVERLAP + _MARGIN, _MARGIN):
+            if self._overlap(data, grasp, distance) <= 0.0:
+                return float(distance)
+        # What it touches lies beside it, and is pushed away.
+        return 0.0
+
+    def _overlap(self, data: Any, grasp: Grasp, distance: float) -> float:
+        """Return how deep the jaw reaches into anything so far before its place, metres."""
         import mujoco
 
-        for distance in np.arange(self._physics.approach, -0.5 * _STRIDE, -_STRIDE):
-            data.qpos[self._joints.places[:3]] = -distance * grasp.axes[:, 2]
-            mujoco.mj_kinematics(self._model, data)
-            mujoco.mj_collision(self._model, data)
-            kinds = self._kinds(data)
-            touched = (kinds & _HAND).any(axis=1) & (data.contact.dist < -_OVERLAP)
-            if touched.any():
-                return False
-        return True
+        data.qpos[self._joints.places[:3]] = -distance * grasp.axes[:, 2]
+        mujoco.mj_kinematics(self._model, data)
+        mujoco.mj_collision(self._model, data)
+        touched = (self._kinds(data) & _HAND).any(axis=1)
+        return float(np.max(-data.contact.dist[touched], initial=0.0))
 
     def _is_held(self, data: Any, lifted: bool) -> bool:
         """Return whether both fingers touch the object, and once it is ``lifted`` nothing else."""

@@ -30,6 +30,7 @@ from lift3d_ros.bench.alignment import align
 from lift3d_ros.bench.grasps import GraspTrial
 from lift3d_ros.bench.grasps import Jaw
 from lift3d_ros.bench.grasps import plan
+from lift3d_ros.bench.physics import HELD
 from lift3d_ros.bench.physics import PhysicsTrial
 from lift3d_ros.bench.prediction import Prediction
 from lift3d_ros.errors import ErrorCode
@@ -155,15 +156,17 @@ def score_grasps(mesh: Mesh, truth: Truth, physics: bool = False) -> dict[str, A
     """
     grasps = plan(mesh, _JAW)
     held = [truth.trial.holds(grasp) for grasp in grasps]
-    figures = {
+    figures: dict[str, Any] = {
         'grasps': len(held),
         'grasp_top_1': float(held[0]) if held else 0.0,
         'grasp_top_10': float(np.mean(held)) if held else 0.0,
     }
     if physics:
-        lifted = [truth.physics.holds(grasp) for grasp in grasps[:_LIFTED]]
+        outcomes = [truth.physics.attempt(grasp) for grasp in grasps[:_LIFTED]]
+        lifted = [outcome == HELD for outcome in outcomes]
         figures['physics_top_1'] = float(lifted[0]) if lifted else 0.0
         figures['physics_top_3'] = float(np.mean(lifted)) if lifted else 0.0
+        figures['physics_outcomes'] = outcomes
     return figures
 
 
