@@ -225,6 +225,8 @@ def _fit(
 ) -> tuple[Array, Array]:
     """Return the corners in ``box.T_camera_up`` of the box that the solid needs."""
     stays = vote(observation, hypotheses, box.cells, 1e-6, Progress()) > -0.4
+    if observation.depth is None and others:
+        stays[:] = True
     measured = all_points(observation, others)
     kept = np.concatenate([box.cells[stays], measured])
     if not len(kept):
