@@ -170,10 +170,10 @@ class PhysicsTrial:
         It comes as near as it can without touching anything: a hand that does not yield would
         else jam the object against the table.
         """
-        way = np.arange(self._physics.approach, -0.5 * _STRIDE, -_STRIDE)
+        way = np.arange(self._physics.approach, -0.5 * _STRIDE, -_STRIDE).tolist()
         if any(self._overlap(data, grasp, distance) > _OVERLAP for distance in way):
             return None
-        for distance in np.arange(0.0, _OVERLAP + _MARGIN, _MARGIN):
+        for distance in np.arange(0.0, _OVERLAP + _MARGIN, _MARGIN).tolist():
             if self._overlap(data, grasp, distance) <= 0.0:
                 return float(distance)
         # What it touches lies beside it, and is pushed away.
