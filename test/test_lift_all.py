@@ -27,6 +27,8 @@ import trimesh
 
 from lift3d_ros import lifter as lifter_module
 from lift3d_ros import threads
+from lift3d_ros.bench import five_time
+from lift3d_ros.cli import main
 from lift3d_ros.cli.demo import DEMO_SCENE
 from lift3d_ros.decimation import decimate
 from lift3d_ros.errors import ErrorCode
@@ -35,6 +37,7 @@ from lift3d_ros.lifter import Lifter
 from lift3d_ros.lifter import MAX_AT_ONCE
 from lift3d_ros.methods.geometric import Geometric
 from lift3d_ros.scene import read_scene
+from lift3d_ros.scene import write_scene
 from lift3d_ros.shape import Shape
 from lift3d_ros.threads import run_in_threads
 
@@ -276,3 +279,29 @@ def test_meshes_of_several_threads_are_decimated_each_for_itself():
     for index, (vertices, faces) in enumerate(run_in_threads(fewer, 16, 4)):
         np.testing.assert_array_equal(vertices, alone[index % len(meshes)][0])
         np.testing.assert_array_equal(faces, alone[index % len(meshes)][1])
+
+
+# The benchmark's line
+
+
+def test_five_objects_are_timed_beside_one(monkeypatch):
+    monkeypatch.setattr(five_time, 'OBJECTS', 2)
+    monkeypatch.setattr(five_time, 'REPEATS', 1)
+    found = five_time.measure(DEMO_SCENE, 'geometric')
+    assert found['threads'] == 2
+    assert found['ratio'] == pytest.approx(found['five_seconds'] / found['one_seconds'])
+    # It is the work of two, however long it took.
+    assert 1.2 < found['five_cpu'] / found['one_cpu'] < 4.0
+    assert found['one_memory_mb'] <= found['five_memory_mb']
+    assert len(five_time.as_rows(found)) == len(found) - 1
+
+
+def test_an_object_that_cannot_be_lifted_is_not_timed(tmp_path):
+    write_scene(tmp_path / 'empty', read_scene(DEMO_SCENE)[0], np.zeros((480, 640), bool))
+    with pytest.raises(LiftError) as caught:
+        five_time.measure(tmp_path / 'empty', 'geometric')
+    assert caught.value.code is ErrorCode.EMPTY_MASK
+
+
+def test_one_method_is_timed_at_once():
+    assert main(['bench', '--five', '--methods', 'geometric', 'one2345']) != 0
