@@ -312,9 +312,10 @@ class Lifter:
         all the same. Up to ``MAX_AT_ONCE`` are lifted at once, in threads, so that they take less
         time than one after another; what found no memory beside others is tried again alone.
 
-        A shape is the one of ``lift`` with the same ``seed``, but for the order in which threads
-        of torch add up; the difference is far below a voxel. Its seconds are those that went by,
-        in which others had their share of the cores.
+        A shape is the one of ``lift`` with the same ``seed`` where torch has one thread. With more
+        they add up in another order: the surface moves by far less than a voxel, and decimation
+        may choose other vertices on it. Its seconds are those that went by, in which others had
+        their share of the cores.
 
         ``progress`` is told the object's index in ``masks``, the stage and the fraction of the
         object that is done, ``cancelled`` is asked between steps, each by one thread at a time.
