@@ -15,10 +15,10 @@
 """
 How probably a shape is good enough, from its confidence at the vertices.
 
-The map is a logistic curve (Platt, Probabilistic Outputs for Support Vector Machines, 1999) through
-what proved right on 100 scenes of scans of the train split, a fifth of them behind another object
-and a third with a detector's masks: whether the F-score at 2 % of the diagonal passed ``BAR``, over
-the mean confidence.
+The map is a logistic curve (Platt, Probabilistic Outputs for Support Vector Machines, 1999)
+through what proved right on 100 scenes of scans of the train split, a fifth of them behind another
+object and a third with a detector's masks: whether the F-score at 2 % of the diagonal passed
+``BAR``, over the mean confidence.
 """
 
 from __future__ import annotations
