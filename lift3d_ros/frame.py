@@ -120,6 +120,34 @@ class ObjectView:
     camera: Camera
     truncated: bool
 
+    def window(self, side: int, margin: int) -> tuple[tuple[slice, slice], Camera]:
+        """
+        Return where the object is in the images of the frame, and the camera of that part.
+
+        The slices, rows and columns, reach ``margin`` pixels over its bounding box, and take every
+        so many pixels that its longer side is at most ``side`` of them: an image of masks or
+        depths must not be averaged over an edge.
+        """
+        left, top, right, bottom = bounding_box(self.mask)
+        stride = -(-max(right - left, bottom - top) // side)
+        height, width = self.mask.shape
+        rows = slice(max(top - margin, 0), min(bottom + margin, height), stride)
+        columns = slice(max(left - margin, 0), min(right + margin, width), stride)
+        full = self.frame.camera
+        return (rows, columns), Camera(
+            len(range(*columns.indices(width))),
+            len(range(*rows.indices(height))),
+            full.fx / stride,
+            full.fy / stride,
+            (full.cx - columns.start) / stride,
+            (full.cy - rows.start) / stride,
+        )
+
+    def longer_side(self) -> int:
+        """Return the longer side of the object's bounding box, pixels."""
+        left, top, right, bottom = bounding_box(self.mask)
+        return max(right - left, bottom - top)
+
     def elevation(self) -> float | None:
         """
         Return the camera's elevation over the object's horizon in degrees, from gravity.

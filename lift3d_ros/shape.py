@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.files import write_whole
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import transform
 
@@ -125,12 +126,7 @@ class Mesh:
         if kind == 'ply':
             mesh.vertex_attributes.update(vertex_attributes or {})
         data: Any = mesh.export(file_type=kind)
-        partial = path.with_name(f'.{path.name}.part')
-        try:
-            partial.write_bytes(data.encode() if isinstance(data, str) else data)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(path, data.encode() if isinstance(data, str) else data)
 
 
 @dataclass(frozen=True, eq=False)

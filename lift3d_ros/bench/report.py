@@ -36,6 +36,7 @@ from lift3d_ros.bench.summary import pooled_error
 from lift3d_ros.bench.summary import summarise
 from lift3d_ros.bench.summary import tables
 from lift3d_ros.bench.worker import strip_path
+from lift3d_ros.files import write_whole
 from lift3d_ros.lifter import METHODS
 
 #: Letters of a name that fit below a picture.
@@ -225,13 +226,3 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     rule = ['-' * w if k == 0 else '-' * (w - 1) + ':' for k, w in enumerate(widths)]
     lines.insert(1, f'| {" | ".join(rule)} |')
     return '\n'.join(lines)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that appears under its name only when it is complete."""
-    partial = path.with_name(f'.{path.name}.part')
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

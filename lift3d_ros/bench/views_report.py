@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 
 from lift3d_ros.bench.machine import describe_machine
 from lift3d_ros.bench.report import markdown
-from lift3d_ros.bench.report import write_whole
 from lift3d_ros.bench.results import Row
 from lift3d_ros.bench.views_plan import SIZE
 from lift3d_ros.bench.views_settings import BASELINES
@@ -39,6 +38,7 @@ from lift3d_ros.bench.views_summary import summarise_views
 from lift3d_ros.bench.views_summary import view_tables
 from lift3d_ros.bench.views_worker import ring_path
 from lift3d_ros.bench.views_worker import TRUTH
+from lift3d_ros.files import write_whole
 from lift3d_ros.render import sheet
 
 #: Objects on a sheet.

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.files import write_whole
 
 if TYPE_CHECKING:
     from lift3d_ros.progress import ProgressCallback
@@ -158,12 +159,7 @@ def error_entry(error: LiftError) -> dict[str, str]:
 
 def write_report(path: Path, report: dict[str, Any]) -> None:
     """Write a report as JSON; the file appears under its name only when it is complete."""
-    partial = path.with_name(f'.{path.name}.part')
-    try:
-        partial.write_text(json.dumps(report, indent=1) + '\n')
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, (json.dumps(report, indent=1) + '\n').encode())
 
 
 def number(value: float | None) -> float | None:

@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lift3d_ros.decimation import decimate
-from lift3d_ros.frame import bounding_box
 from lift3d_ros.frame import ObjectView
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
@@ -58,25 +57,9 @@ class Window:
 
 def window(view: ObjectView, side: int = SIDE) -> Window:
     """Return the window of a view in which the object is at most ``side`` pixels long."""
-    left, top, right, bottom = bounding_box(view.mask)
-    longer = max(right - left, bottom - top)
-    margin = int(np.ceil(_MARGIN * longer)) + 2
-    height, width = view.mask.shape
-    left, right = max(left - margin, 0), min(right + margin, width)
-    top, bottom = max(top - margin, 0), min(bottom + margin, height)
-    # Every stride-th pixel: neither mask nor depth may be averaged over an edge.
-    stride = -(-longer // side)
-    cut = np.s_[top:bottom:stride, left:right:stride]
+    margin = int(np.ceil(_MARGIN * view.longer_side())) + 2
+    cut, camera = view.window(side, margin)
     mask = np.ascontiguousarray(view.mask[cut])
-    full = view.frame.camera
-    camera = Camera(
-        mask.shape[1],
-        mask.shape[0],
-        full.fx / stride,
-        full.fy / stride,
-        (full.cx - left) / stride,
-        (full.cy - top) / stride,
-    )
     depth = None
     if view.frame.depth is not None:
         readings = np.nan_to_num(view.frame.depth[cut], posinf=0.0, neginf=0.0)

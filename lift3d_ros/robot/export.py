@@ -32,6 +32,7 @@ import numpy as np
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.files import write_whole
 from lift3d_ros.geometry import Array
 from lift3d_ros.robot import convex
 from lift3d_ros.robot import texture
@@ -39,7 +40,6 @@ from lift3d_ros.robot.cloud import write_cloud
 from lift3d_ros.robot.description import Body
 from lift3d_ros.robot.description import mjcf
 from lift3d_ros.robot.description import urdf
-from lift3d_ros.robot.files import write_whole
 from lift3d_ros.robot.mass import check_density
 from lift3d_ros.robot.mass import DEFAULT_DENSITY
 from lift3d_ros.robot.mass import mass_properties

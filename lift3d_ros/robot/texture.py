@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.robot.files import write_whole
+from lift3d_ros.files import write_whole
 from lift3d_ros.shape import Mesh
 
 #: Sides of a texture, pixels.

@@ -24,7 +24,6 @@ from scipy.spatial import cKDTree
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import bounding_box
 from lift3d_ros.frame import ObjectView
 from lift3d_ros.geometry import Camera
 from lift3d_ros.surface.observation import Observation
@@ -61,26 +60,10 @@ def observe(view: ObjectView) -> Observation:
     Raises ``LiftError(NO_DEPTH_IN_MASK)`` where the frame has a depth image that says nothing of
     the object.
     """
-    left, top, right, bottom = bounding_box(view.mask)
-    side = max(right - left, bottom - top)
-    margin = int(np.ceil(WINDOW_MARGIN * side)) + 4
-    height, width = view.mask.shape
-    left, right = max(left - margin, 0), min(right + margin, width)
-    top, bottom = max(top - margin, 0), min(bottom + margin, height)
-    # Depth must not be averaged over an edge, so a large object is thinned out, not shrunk.
-    stride = -(-side // WINDOW_SIDE)
-    cut = np.s_[top:bottom:stride, left:right:stride]
+    margin = int(np.ceil(WINDOW_MARGIN * view.longer_side())) + 4
+    cut, camera = view.window(WINDOW_SIDE, margin)
     mask = np.ascontiguousarray(view.mask[cut])
     image = np.ascontiguousarray(view.frame.image[cut])
-    full = view.frame.camera
-    camera = Camera(
-        mask.shape[1],
-        mask.shape[0],
-        full.fx / stride,
-        full.fy / stride,
-        (full.cx - left) / stride,
-        (full.cy - top) / stride,
-    )
     if view.frame.depth is None:
         nothing = np.zeros(mask.shape, bool)
         return Observation(
