@@ -28,6 +28,8 @@ lift3d bench --data "$DATA/objects" --split eval --track rgbd rgb rgb-blind rgb-
 lift3d bench --five --data "$DATA/objects" --split eval --out "$OUT/exact"
 lift3d bench --data "$DATA/objects" --split eval --mask noisy --scenes 1 --out "$OUT/noisy" || [[ $? == 1 ]]
 lift3d bench --data "$DATA/objects" --split eval --occluded --scenes 1 --out "$OUT/occluded" || [[ $? == 1 ]]
+lift3d bench --data "$DATA/objects" --split eval --cameras 3 --methods geometric one2345 --no-baselines --scenes 1 \
+  --out "$OUT/cameras" || [[ $? == 1 ]]
 lift3d bench --data "$DATA/objects" --split eval --ablation --track rgbd rgb --objects 8 --scenes 1 \
   --out "$OUT/ablation" || [[ $? == 1 ]]
 lift3d bench --data "$DATA/objects" --real "$DATA/rgbd" --out "$OUT/real" || [[ $? == 1 ]]

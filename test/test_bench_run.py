@@ -62,6 +62,8 @@ from lift3d_ros.bench.worker import Worker
 from lift3d_ros.cli import main
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.geometry import invert
+from lift3d_ros.geometry import transform
 from lift3d_ros.objects import find_objects
 from lift3d_ros.objects import load_mesh
 from lift3d_ros.objects import MAX_FACES
@@ -211,6 +213,28 @@ def test_noisy_masks_and_occluders_make_other_scenes(data, tmp_path):
     np.testing.assert_array_equal(exact.frame.image, noisy.frame.image)
     assert (exact.mask != noisy.mask).any()
     assert exact.notes['occlusion'] == 0.0 < views['occluded'].notes['occlusion']
+
+
+def test_further_cameras_see_the_same_object(data, tmp_path):
+    """What they measure, brought into the first camera's frame, lies on the same scan."""
+    entry = find_objects(data)[0]
+    worker = Worker(Settings(('geometric',), cameras=3), find_objects(data), tmp_path, data)
+    view = worker._make_view(entry, 0)
+    assert len(view.further) == 2
+    back = invert(view.truth.T_camera_object)
+    for frame, mask, T in view.further:
+        v, u = np.nonzero(mask & (frame.depth > 0.0))
+        points = transform(T, frame.camera.unproject(u, v, frame.depth[v, u]))
+        assert np.median(view.truth.solid.distance(transform(back, points))) < 0.004
+        # From elsewhere: what the first camera sees is not what this one does.
+        assert np.linalg.norm(T[:3, 3]) > 0.1
+
+
+@pytest.mark.parametrize('count', [0, 9])
+def test_as_many_cameras_as_can_stand_around(count):
+    with pytest.raises(LiftError, match='1 to 4') as caught:
+        Settings(('hull',), cameras=count)
+    assert caught.value.code is ErrorCode.BAD_REQUEST
 
 
 # What fails

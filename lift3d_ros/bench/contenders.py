@@ -34,6 +34,7 @@ from lift3d_ros.bench.prediction import prediction_of
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import Frame
+from lift3d_ros.frame import FurtherView
 from lift3d_ros.lifter import LEARNED
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.lifter import METHODS
@@ -65,10 +66,13 @@ class MethodContender:
         mask: NDArray[np.bool_],
         seed: int,
         scale: ScaleHints | None = None,
+        further: Sequence[FurtherView] = (),
     ) -> Prediction:
-        """Return the lifted shape; ``scale`` is what is known of its scale."""
+        """Return the lifted shape; ``scale`` and ``further`` as ``Lifter.lift`` takes them."""
         deadline = time.monotonic() + self._timeout
-        shape = self._lifter.lift(frame, mask, scale=scale, seed=seed, deadline=deadline)
+        shape = self._lifter.lift(
+            frame, mask, scale=scale, further=further, seed=seed, deadline=deadline
+        )
         return prediction_of(shape, shape.seconds)
 
 

@@ -26,6 +26,8 @@ import zlib
 import numpy as np
 
 from lift3d_ros.errors import LiftError
+from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import invert
 from lift3d_ros.objects import ObjectEntry
 from lift3d_ros.scene import write_scene
 from lift3d_ros.shape import Mesh
@@ -85,6 +87,23 @@ def make_bench_scene(
         else:
             return BenchScene(f'{entry.name}_{view}', entry.name, number, scene)
     raise failure or ValueError('there is no other object to put in front of this one')
+
+
+def further_scenes(
+    mesh: Mesh, first: TableScene, seed: int, count: int
+) -> Iterator[tuple[TableScene, Array]]:
+    """
+    Yield ``count`` scenes of the same object from elsewhere, with their cameras' poses.
+
+    The cameras stand around the object, some 90 degrees of azimuth from the first one, then from
+    each other; a pose is the optical frame in that of the first scene, without any error.
+    """
+    for number in range(1, count + 1):
+        # To one side, to the other, behind.
+        turn = (90.0, -100.0, 180.0)[number - 1] + first.azimuth
+        settings = TableSettings(azimuth=(turn - 20.0, turn + 20.0))
+        scene = make_scene(mesh, seed + number, settings)
+        yield scene, first.T_camera_object @ invert(scene.T_camera_object)
 
 
 def scene_seed(entry: ObjectEntry, view: int, seed: int) -> int:

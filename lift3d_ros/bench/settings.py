@@ -38,6 +38,9 @@ from lift3d_ros.objects import ObjectEntry
 #: The contender that is the scan itself: what the grasp planner can reach at best.
 SCAN = 'scan'
 
+#: Cameras around one object, at most.
+MAX_CAMERAS = 4
+
 #: The track of real frames, where whatever the frame has is given.
 REAL = 'real'
 
@@ -53,6 +56,7 @@ class Settings:
     - ``grasp``: plan and try grasps too, with ``physics`` in simulation besides; ``timeout``:
       seconds after which a lift is given up.
     - ``weights``, ``samples``: of the methods with networks, as ``Lifter`` takes them.
+    - ``cameras``: that see the object; the methods are given all of them, baselines the first.
     """
 
     contenders: tuple[str, ...]
@@ -66,6 +70,7 @@ class Settings:
     weights: str = 'small'
     samples: int = 1
     physics: bool = False
+    cameras: int = 1
 
     def __post_init__(self) -> None:
         """Refuse what does not exist; raises ``LiftError(BAD_REQUEST)``."""
@@ -83,6 +88,11 @@ class Settings:
             )
         if self.views < 1:
             raise LiftError(ErrorCode.BAD_REQUEST, f'{self.views} views show nothing.')
+        if not 1 <= self.cameras <= MAX_CAMERAS:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                f'{self.cameras} cameras were asked for; ask for 1 to {MAX_CAMERAS}.',
+            )
         if self.physics:
             if not self.grasp:
                 raise LiftError(
@@ -105,6 +115,7 @@ class Settings:
             'seed': self.seed,
             'weights': self.weights,
             'samples': self.samples,
+            'cameras': self.cameras,
         }
 
 

@@ -39,6 +39,7 @@ from lift3d_ros.bench.real import read_real
 from lift3d_ros.bench.results import CannotWriteError
 from lift3d_ros.bench.results import Row
 from lift3d_ros.bench.scenes import draw_occluders
+from lift3d_ros.bench.scenes import further_scenes
 from lift3d_ros.bench.scenes import make_bench_scene
 from lift3d_ros.bench.score import FAILED
 from lift3d_ros.bench.score import score
@@ -53,7 +54,10 @@ from lift3d_ros.bench.tracks import choose_mask
 from lift3d_ros.bench.tracks import TRACKS
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.frame import crop_object
 from lift3d_ros.frame import Frame
+from lift3d_ros.frame import FurtherView
+from lift3d_ros.geometry import Array
 from lift3d_ros.lifter import METHODS
 from lift3d_ros.objects import ObjectEntry
 from lift3d_ros.placement.hints import ScaleHints
@@ -71,13 +75,18 @@ def strip_path(out: Path, track: str, contender: str, scene: str) -> Path:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A frame and a mask to lift, what is true of it, and what a row shall tell of the scene."""
+    """
+    A frame and a mask to lift, what is true of it, and what a row shall tell of the scene.
+
+    ``further`` are frames and masks of other cameras, and their poses in the first one's frame.
+    """
 
     frame: Frame
     mask: NDArray[np.bool_]
     truth: Truth | None
     notes: dict[str, Any]
     light: Light = Light()
+    further: tuple[tuple[Frame, NDArray[np.bool_], Array], ...] = ()
 
 
 class Worker:
@@ -140,7 +149,11 @@ class Worker:
         hints = None
         if view.truth is not None and track != REAL:
             hints = TRACKS[track].hints(view.truth.mesh, view.truth.T_camera_object)
-        prediction = self._predict(task.contender, frame, view, hints)
+        further = [
+            FurtherView(crop_object(TRACKS[track].strip(other), mask), T)
+            for other, mask, T in view.further
+        ]
+        prediction = self._predict(task.contender, frame, view, hints, further)
         self._used.add(task.contender)
         figures = {}
         if view.truth is not None:
@@ -164,7 +177,12 @@ class Worker:
         }
 
     def _predict(
-        self, name: str, frame: Frame, view: View, hints: ScaleHints | None
+        self,
+        name: str,
+        frame: Frame,
+        view: View,
+        hints: ScaleHints | None,
+        further: Sequence[FurtherView],
     ) -> Prediction:
         if name not in self._contenders:
             settings = self._settings
@@ -178,7 +196,7 @@ class Worker:
                 frame, view.mask, seed, view.truth, view.light
             )
         elif isinstance(contender, MethodContender):
-            prediction = contender.predict(frame, view.mask, seed, hints)
+            prediction = contender.predict(frame, view.mask, seed, hints, further)
         else:
             prediction = contender.predict(frame, view.mask, seed)
         seconds = prediction.seconds or {'total': time.monotonic() - start}
@@ -204,6 +222,7 @@ class Worker:
             occluders = draw_occluders(self._objects, subject, number, settings.seed)
         made = make_bench_scene(subject, mesh, number, settings.seed, occluders=occluders)
         scene = made.scene
+        others = further_scenes(mesh, scene, made.seed, settings.cameras - 1)
         return View(
             scene.frame,
             choose_mask(scene.mask, scene.detection, settings.mask),
@@ -216,6 +235,10 @@ class Worker:
                 'occlusion': round(scene.occlusion, 4),
             },
             scene.light,
+            tuple(
+                (other.frame, choose_mask(other.mask, other.detection, settings.mask), T)
+                for other, T in others
+            ),
         )
 
 

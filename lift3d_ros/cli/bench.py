@@ -109,6 +109,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scenes.add_argument(
         '--occluded', action='store_true', help='with another object standing in front')
     scenes.add_argument(
+        '--cameras', type=_positive, default=1, metavar='N',
+        help='that see each object, their poses known: 1 to 4; methods are given all of them '
+        '(default: 1)')
+    scenes.add_argument(
         '--scenes', type=_positive, metavar='N', help='scenes of each object (default: 2)')
     scenes.add_argument(
         '--objects', type=_positive, metavar='N', help='only N objects, evenly spread')
@@ -183,6 +187,7 @@ def run(options: argparse.Namespace) -> int:
         weights=options.weights,
         samples=options.samples,
         physics=options.physics,
+        cameras=options.cameras,
     )
     failed = run_bench(
         settings,
@@ -206,11 +211,12 @@ def _run_views(options: argparse.Namespace) -> int:
     from lift3d_ros.bench.views_settings import ViewsSettings
     from lift3d_ros.bench.views_settings import weights_name
 
-    if options.mask != 'exact' or options.occluded or options.grasp or options.physics:
+    shapes_only = options.occluded or options.grasp or options.physics or options.cameras > 1
+    if options.mask != 'exact' or shapes_only:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            'Views are measured with exact masks of objects that nothing hides; leave --mask, '
-            '--occluded, --grasp and --physics out.',
+            'Views are measured with exact masks of objects that nothing hides, from one camera; '
+            'leave --mask, --occluded, --cameras, --grasp and --physics out.',
         )
     baselines = [] if options.no_baselines else BASELINES
     methods = options.methods or [COARSE, weights_name(options.weights)]

@@ -91,7 +91,7 @@ class Geometric:
             seen = observe(view)
         with progress.stage('support', 0.2):
             support = find_support(seen, view.frame.gravity, rng)
-            seen = reconcile(seen, support)
+            seen = reconcile(seen, support, wide=False)
             others = gather(view, seen, support, further)
         with progress.stage('symmetry', 0.5):
             box = search_box(seen, support)

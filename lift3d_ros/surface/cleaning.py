@@ -92,13 +92,18 @@ def observe(view: ObjectView) -> Observation:
     return _assemble(camera, image, mask & ~past, steady, measured)
 
 
-def reconcile(observation: Observation, support: Support) -> Observation:
+def reconcile(
+    observation: Observation, support: Support, wide: bool = True
+) -> Observation:
     """
     Mend the outline of the mask, within a narrow band, by the depth around it.
 
     Masks of detectors are some pixels off, or miss a part. What rises from the support plane and
     continues the object's surface without a step is added, what lies in the plane is taken away.
     Without depth or without a plane the observation is returned as it is.
+
+    All that hides a part of the object counts as an occluder; where not ``wide``, only what lies
+    within the hull of the mask, for those who could not guess what is beyond it.
     """
     if observation.depth is None or support.offset is None:
         return observation
@@ -124,7 +129,7 @@ def reconcile(observation: Observation, support: Support) -> Observation:
         mended,
         readings,
         (measured | added) & mended,
-        height > tolerance,
+        height > tolerance if wide else None,
     )
 
 
