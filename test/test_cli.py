@@ -48,7 +48,8 @@ QUICK = ('--method', 'geometric')
 
 KEYS = [
     'ok', 'error', 'method', 'scale_source', 'scale_stddev', 'elevation_deg', 'elevation_source',
-    'confidence', 'camera_source', 'views', 'mask_iou', 'notes', 'watertight',
+    'confidence',
+    'pass_probability', 'camera_source', 'views', 'mask_iou', 'notes', 'watertight',
     'frame', 'pose', 'files', 'stands', 'body', 'seconds', 'peak_memory_mb',
 ]
 
