@@ -53,7 +53,7 @@ from lift3d_ros.node import memory
 from lift3d_ros.node.background import BackgroundNode
 from lift3d_ros.node.camera import ball_frame
 from lift3d_ros.node.camera import FrameCamera
-from lift3d_ros.node.pipeline import nanoseconds
+from lift3d_ros.node.conversions import nanoseconds
 from lift3d_ros.node.results import seconds
 
 _SERVER = 'lift3d_benchmark'

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from builtin_interfaces.msg import Time
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,11 @@ _PLANAR = ('nv12', 'nv21')
 
 #: Between these limits, metres, lies the depth of anything that a camera can grasp at.
 _PLAUSIBLE_DEPTH = (0.02, 50.0)
+
+
+def nanoseconds(stamp: Time) -> int:
+    """Return a stamp in nanoseconds."""
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
 def _raw(message: Image, what: str) -> NDArray[Any]:

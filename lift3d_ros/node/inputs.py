@@ -45,10 +45,10 @@ from lift3d_ros.geometry import is_rigid
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node import transforms
 from lift3d_ros.node.background import BackgroundNode
+from lift3d_ros.node.conversions import nanoseconds
 from lift3d_ros.node.gravity import ImuGravity
 from lift3d_ros.node.parameters import Settings
 from lift3d_ros.node.pipeline import Extra
-from lift3d_ros.node.pipeline import nanoseconds
 from lift3d_ros.node.pipeline import Observation
 from lift3d_ros.node.results import pose_matrix
 from lift3d_ros.node.synchronizer import Match

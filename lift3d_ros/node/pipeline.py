@@ -29,7 +29,6 @@ from dataclasses import replace
 from typing import Any
 from typing import TYPE_CHECKING
 
-from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
@@ -452,8 +451,3 @@ def stamp_text(observation: Observation) -> str:
     """Return the stamp of an observation as errors name it."""
     stamp = observation.header.stamp
     return f'{stamp.sec}.{stamp.nanosec:09d}'
-
-
-def nanoseconds(stamp: Time) -> int:
-    """Return a stamp in nanoseconds."""
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)

@@ -82,7 +82,7 @@ def search_box(observation: Observation, support: Support) -> SearchBox:
 
     Raises ``LiftError(NO_SURFACE)`` where the observation leaves no room for a solid.
     """
-    points = outline_points(observation)
+    points = observation.outline_points()
     middle = np.median(points, axis=0)
     T_camera_up = rigid(frame_from_up(support.up, -middle), middle)
     local = (points - middle) @ T_camera_up[:3, :3]
@@ -115,19 +115,6 @@ def search_box(observation: Observation, support: Support) -> SearchBox:
     pixel = distance**2 / (observation.camera.fx * observation.camera.fy)
     area = np.count_nonzero(observation.mask) * pixel
     return SearchBox(T_camera_up, low, high, cells, step, area)
-
-
-def outline_points(observation: Observation) -> Array:
-    """
-    Return the measured points; without depth, the mask's pixels at the nominal distance.
-
-    The nominal distance makes the longer side of the mask one metre long.
-    """
-    if observation.depth is not None:
-        return observation.points()
-    v, u = np.nonzero(observation.mask)
-    side = float(max(np.ptp(u) / observation.camera.fx, np.ptp(v) / observation.camera.fy))
-    return observation.camera.unproject(u, v, 1.0 / max(side, 1e-6))
 
 
 def carve(

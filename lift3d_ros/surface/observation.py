@@ -64,6 +64,18 @@ class Observation:
         v, u = np.nonzero(self.measured)
         return self.camera.unproject(u, v, self.depth[v, u])
 
+    def outline_points(self) -> Array:
+        """
+        Return the measured points; without depth, the mask's pixels at the nominal distance.
+
+        The nominal distance makes the longer side of the mask one metre long.
+        """
+        if self.depth is not None:
+            return self.points()
+        v, u = np.nonzero(self.mask)
+        side = float(max(np.ptp(u) / self.camera.fx, np.ptp(v) / self.camera.fy))
+        return self.camera.unproject(u, v, 1.0 / max(side, 1e-6))
+
     def surrounding_points(self) -> Array:
         """Return the measured points off the object, (n, 3) metres, optical frame."""
         v, u = np.nonzero(self.surroundings)

@@ -198,11 +198,7 @@ def _patch(seen: Observation) -> _Patch:
 
 def _centre(seen: Observation) -> Array:
     """Return about where the object is, in the optical frame."""
-    if seen.depth is not None:
-        return np.median(seen.points(), axis=0)
-    from lift3d_ros.surface.carving import outline_points
-
-    return np.median(outline_points(seen), axis=0)
+    return np.median(seen.outline_points(), axis=0)
 
 
 def _table(fresh: Sighting, support: Support, reach: float) -> Array:
