@@ -179,7 +179,7 @@ def test_what_finds_no_memory_beside_others_is_tried_again_alone(frame, masks, m
     running = 0
     alone: list[bool] = []
 
-    def hungry(self, view, rng, progress):
+    def hungry(self, view, rng, progress, *others):
         nonlocal running
         with lock:
             running += 1
@@ -188,7 +188,7 @@ def test_what_finds_no_memory_beside_others_is_tried_again_alone(frame, masks, m
         try:
             if crowded:
                 raise MemoryError
-            return lift(self, view, rng, progress)
+            return lift(self, view, rng, progress, *others)
         finally:
             with lock:
                 running -= 1
@@ -203,7 +203,7 @@ def test_what_finds_no_memory_beside_others_is_tried_again_alone(frame, masks, m
 def test_an_object_too_large_for_the_memory_says_so_after_two_tries(frame, masks, monkeypatch):
     tries = []
 
-    def starving(self, view, rng, progress):
+    def starving(self, view, rng, progress, *others):
         tries.append(view)
         raise MemoryError
 
