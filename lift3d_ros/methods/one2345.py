@@ -80,7 +80,7 @@ SKIN = 0.03
 
 #: At least so much of it, voxels, and so much where the support plane lies in it: what is thinner,
 #: the grid does not hold.
-_THINNEST, _THINNEST_ON_PLANE = 2.5, 1.3
+_THINNEST, _THINNEST_ON_PLANE = 2.5, 3.0
 
 #: Share of its box that an object of ordinary shape fills with as many voxels as are affordable.
 _FILLED = 0.25
