@@ -43,6 +43,7 @@ from lift3d_ros.node.pipeline import Query
 from lift3d_ros.node.results import pose_matrix
 from lift3d_ros.node.scale import plane_height
 from lift3d_ros.node.selection import IdKeeper
+from lift3d_ros.node.standing import Standing
 from lift3d_ros.srv import LiftObject
 
 pytestmark = pytest.mark.ros
@@ -193,6 +194,7 @@ def lifted_over(plane: str, height: float = 0.0) -> Outcome:
         settings,
         lambda method: lifter,
         IdKeeper(),
+        Standing(),
         Tree(height),
         report=lambda *told: None,
         cancelled=lambda: False,

@@ -207,6 +207,7 @@ def _succeeded(lifted: LiftedObject, mesh: Mesh, peak: float | None) -> dict[str
         'elevation_deg': round(lifted.elevation, 2),
         'elevation_source': lifted.elevation_source,
         'confidence': round(lifted.confidence, 4),
+        'pass_probability': round(lifted.pass_probability, 4),
         'camera_source': 'given',
         'watertight': mesh.is_watertight(),
         'seconds': {'total': round(seconds(lifted.compute_time), 4)},
