@@ -186,7 +186,7 @@ def test_the_same_seed_gives_the_same_mesh_also_by_the_paths_of_the_weights(
 ):
     # The views from the folder as it was published, the surface from the store.
     again = Lifter('one2345', FACES, weights=str(files['views'])).lift(*scene, seed=1)
-    # The last bits of the alignment vary with the threads, and by them which edges are thinned out.
+    # The last bits of the alignment vary, and with them which edges are thinned out.
     np.testing.assert_allclose(again.T_camera_object, shape.T_camera_object, atol=1e-5)
     np.testing.assert_allclose(again.size, shape.size, atol=1e-5)
     assert again.mesh.volume() == pytest.approx(shape.mesh.volume(), rel=1e-3)
