@@ -196,10 +196,13 @@ def refine(
         prior[6, 6] = 1e12
     for _ in range(0 if before.good else _STEPS):
         jacobian, off, weight = _equations(moved, drawn, seen, outline, size)
-        normal = jacobian.T @ (weight[:, None] * jacobian) + prior
-        step = np.linalg.solve(normal, jacobian.T @ (weight * off) - prior @ done)
+        # Not by BLAS, whose last bits depend on where the arrays lie in memory.
+        normal = np.einsum('ni,n,nj->ij', jacobian, weight, jacobian) + prior
+        pull = np.einsum('ni,n,n->i', jacobian, weight, off)
+        step = np.linalg.solve(normal, pull - prior @ done)
         done += step
-        T = _similarity(step, moved.centre) @ T
+        # To a micrometre: the last bits vary from run to run, the mesh must not.
+        T = np.round(_similarity(step, moved.centre) @ T, 6)
         moved = surface.moved(T)
         drawn = moved.draw(seen.camera)
         now = _agreement(moved, drawn, seen)
