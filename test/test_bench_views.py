@@ -31,6 +31,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from lift3d_ros import memory
 from lift3d_ros.bench.publish import main as publish
 from lift3d_ros.bench.results import CannotWriteError
 from lift3d_ros.bench.settings import Task
@@ -65,7 +66,6 @@ from lift3d_ros.bench.views_settings import ViewsSettings
 from lift3d_ros.bench.views_summary import difference
 from lift3d_ros.bench.views_summary import elevation_table
 from lift3d_ros.bench.views_summary import summarise_views
-from lift3d_ros.bench.views_time import peak_memory_mb
 from lift3d_ros.bench.views_time import watch_denoiser
 from lift3d_ros.bench.views_worker import ViewsWorker
 from lift3d_ros.errors import ErrorCode
@@ -658,9 +658,9 @@ def test_view_steps_of_a_denoiser_are_counted_with_their_operations():
 
 
 def test_the_peak_of_memory_is_that_of_this_process():
-    before = peak_memory_mb()
+    before = memory.peak_mb()
     block = np.ones(8_000_000)
-    assert peak_memory_mb() >= before > 20.0
+    assert memory.peak_mb() >= before > 20.0
     del block
 
 

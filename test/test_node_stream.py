@@ -120,6 +120,18 @@ def status(graph: ros.Graph, name: str, node: str = 'stream/lift3d') -> tuple[st
     return newest.message, {pair.key: pair.value for pair in newest.values}
 
 
+def wait_until_idle(graph: ros.Graph) -> None:
+    """Wait until no frame comes any more and all that came was lifted or dropped."""
+    seen = []
+
+    def quiet() -> bool:
+        received = {k: v for k, v in status(graph, 'input')[1].items() if k.endswith('received')}
+        seen.append((received, status(graph, 'lifting')[1]['idle']))
+        return len(seen) > 2 and seen[-1] == seen[-2] == seen[-3] and seen[-1][1] == 'True'
+
+    ros.wait_until(quiet)
+
+
 def results(heard: list, stamp: int) -> list:
     return [array for array in heard if nanoseconds(array.header.stamp) == stamp]
 
@@ -197,8 +209,7 @@ def test_a_late_listener_gets_the_last_result(graph, node, camera):
 def test_the_newest_frame_wins_and_the_others_are_counted(graph, node, camera):
     with graph.listen(LiftedObjectArray, node.name('objects'), LATCHED) as heard:
         publish_until_heard(camera, heard)
-        # The last frames of that may still be lifted or dropped.
-        time.sleep(1.0)
+        wait_until_idle(graph)
         before = int(status(graph, 'lifting')[1]['frames dropped (newer came)'])
         stamps = []
         for _ in range(15):
@@ -207,6 +218,7 @@ def test_the_newest_frame_wins_and_the_others_are_counted(graph, node, camera):
         ros.wait_until(lambda: results(heard, stamps[-1]))
         lifted = [stamp for stamp in stamps if results(heard, stamp)]
         assert len(lifted) < len(stamps)
+        wait_until_idle(graph)
         after = int(status(graph, 'lifting')[1]['frames dropped (newer came)'])
     assert after - before == len(stamps) - len(lifted)
 

@@ -37,7 +37,7 @@ import sys
 import time
 from typing import Any
 
-from lift3d_ros.bench.views_time import peak_memory_mb
+from lift3d_ros import memory
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.lifter import DEFAULT_METHOD
@@ -133,7 +133,7 @@ def measure(
 
     one()
     single = [_timed(one)]
-    one_memory = peak_memory_mb()
+    one_memory = memory.peak_mb()
     five()
     several = [_timed(five)]
     for _ in range(REPEATS - 1):
@@ -151,7 +151,7 @@ def measure(
         'one_cpu': statistics.median(cpu for _, cpu in single),
         'five_cpu': statistics.median(cpu for _, cpu in several),
         'one_memory_mb': one_memory,
-        'five_memory_mb': peak_memory_mb(),
+        'five_memory_mb': memory.peak_mb(),
     }
 
 

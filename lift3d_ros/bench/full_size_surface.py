@@ -29,7 +29,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import os
-import resource
 import time
 from typing import Any
 
@@ -38,6 +37,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from lift3d_ros import memory
 from lift3d_ros.methods.published import REACH
 from lift3d_ros.methods.published import SCHEDULES
 from lift3d_ros.methods.published import source_frame
@@ -166,7 +166,7 @@ def peak_memory(device: str) -> int:
     """Return the most bytes that the process held, or the device for it."""
     if device == 'cuda':
         return int(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return round(memory.peak_mb() * 2**20)
 
 
 def _points_asked(scale: float) -> dict[str, int]:

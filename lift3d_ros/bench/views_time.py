@@ -35,7 +35,6 @@ from dataclasses import dataclass
 import json
 import os
 from pathlib import Path
-import resource
 import statistics
 import subprocess
 import sys
@@ -45,6 +44,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lift3d_ros import memory
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.scene import read_scene
@@ -168,7 +168,7 @@ def measure(scene: Path, weights: str, seed: int = 0) -> dict[str, Any]:
         views = synthesizer.synthesize(frame, mask, azimuths, seed=seed)
         seconds.append(time.perf_counter() - start)
         stages.append(views.seconds)
-        peak = peak_memory_mb()
+        peak = memory.peak_mb()
         matmul['float32'].append(_matmul_rate('float32'))
     with watch_denoiser() as steps:
         synthesizer.synthesize(frame, mask, azimuths, seed=seed)
@@ -244,18 +244,6 @@ def watch_denoiser(counter: FlopCounterMode | None = None) -> Iterator[Steps]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def peak_memory_mb() -> float:
-    """Return the most memory that this process has held, MB."""
-    try:
-        # Unlike that of getrusage, this peak is not inherited from the process that began this.
-        for line in Path('/proc/self/status').read_text().splitlines():
-            if line.startswith('VmHWM:'):
-                return int(line.split()[1]) / 1024.0
-    except OSError:
-        pass
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
 
 
 def _matmul_rate(dtype: str) -> float:

@@ -21,7 +21,6 @@ from collections.abc import Callable
 import functools
 import os
 from pathlib import Path
-import resource
 import time
 from typing import Any
 from typing import TYPE_CHECKING
@@ -30,6 +29,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lift3d_ros import memory
 from lift3d_ros.bench.results import CannotWriteError
 from lift3d_ros.bench.results import Row
 from lift3d_ros.bench.scenes import make_bench_scene
@@ -108,9 +108,7 @@ class ViewsWorker:
                 if _ends_run(error):
                     raise
                 row.update(_failure(error))
-            row['peak_memory_mb'] = round(
-                resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0, 1
-            )
+            row['peak_memory_mb'] = round(memory.peak_mb(), 1)
             rows.append(row)
         return rows
 

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from dataclasses import replace
 import functools
 from pathlib import Path
-import resource
 import time
 import traceback
 from typing import Any
@@ -30,6 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lift3d_ros import memory
 from lift3d_ros.bench.ablation import Variant
 from lift3d_ros.bench.contenders import make_contender
 from lift3d_ros.bench.contenders import MethodContender
@@ -132,9 +132,7 @@ class Worker:
             except Exception as error:
                 row.update(failure(error))
             row['wall_seconds'] = round(time.monotonic() - start, 3)
-            row['peak_memory_mb'] = round(
-                resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0, 1
-            )
+            row['peak_memory_mb'] = round(memory.peak_mb(), 1)
             rows.append(row)
         return rows
 

@@ -23,13 +23,13 @@ import contextlib
 import json
 import math
 from pathlib import Path
-import resource
 import sys
 import time
 import traceback
 from typing import Any
 from typing import TYPE_CHECKING
 
+from lift3d_ros import memory
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.files import write_whole
@@ -169,7 +169,7 @@ def number(value: float | None) -> float | None:
 
 def peak_memory() -> float:
     """Return the most memory that this process has taken so far, in megabytes."""
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0, 1)
+    return round(memory.peak_mb(), 1)
 
 
 def _seed(text: str) -> int:

@@ -47,9 +47,9 @@ from rclpy.qos import DurabilityPolicy
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 
+from lift3d_ros import memory
 from lift3d_ros.lifter import DEFAULT_METHOD
 from lift3d_ros.msg import LiftedObjectArray
-from lift3d_ros.node import memory
 from lift3d_ros.node.background import BackgroundNode
 from lift3d_ros.node.camera import ball_frame
 from lift3d_ros.node.camera import FrameCamera

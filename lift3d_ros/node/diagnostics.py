@@ -17,7 +17,6 @@
 from __future__ import annotations
 
 from collections import deque
-import resource
 import threading
 import time
 
@@ -26,6 +25,7 @@ from diagnostic_msgs.msg import KeyValue
 import numpy as np
 import psutil
 
+from lift3d_ros import memory
 from lift3d_ros.errors import LiftError
 from lift3d_ros.node.gravity import ImuGravity
 from lift3d_ros.node.synchronizer import Synchronizer
@@ -109,14 +109,14 @@ def worker_status(
         'views synthesised': statistics.synthesised,
         'failures': statistics.failed,
         'objects per second': f'{statistics.rate():.2f}',
+        'idle': worker.is_idle,
         'requests waiting': worker.waiting,
         'requests refused (BUSY)': worker.refused,
         'frames dropped (newer came)': worker.dropped,
         'frames skipped (max_rate)': statistics.skipped,
         'last error': '' if last is None else str(last),
         'memory MB': f'{psutil.Process().memory_info().rss / 1e6:.0f}',
-        # Linux counts it in KiB.
-        'peak memory MB': f'{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1.024e-3:.0f}',
+        'peak memory MB': f'{memory.peak_mb() * 1.048576:.0f}',
     }
     for stage, seconds in statistics.medians().items():
         values[f'median seconds: {stage}'] = f'{seconds:.3f}'

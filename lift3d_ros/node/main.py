@@ -36,7 +36,7 @@ from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
-from lift3d_ros.node import memory
+from lift3d_ros import memory
 from lift3d_ros.node.node import LiftNode
 
 #: Seconds between two looks at whether a signal came.

@@ -47,6 +47,7 @@ from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
+from lift3d_ros import memory
 from lift3d_ros.action import Lift
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
@@ -55,7 +56,6 @@ from lift3d_ros.msg import LiftedObjectArray
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node import cdr
 from lift3d_ros.node import diagnostics
-from lift3d_ros.node import memory
 from lift3d_ros.node import parameters
 from lift3d_ros.node import results
 from lift3d_ros.node import transforms

@@ -163,6 +163,13 @@ class Worker:
         """Whether a job is worked on."""
         return self._running is not None
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no job is worked on and none waits."""
+        with self._condition:
+            waiting = (self._running, self._follower, self._stream)
+            return not self._queue and all(job is None for job in waiting)
+
     def start(self, lifters: Lifters) -> None:
         """Accept jobs from now on."""
         self._lifters = lifters

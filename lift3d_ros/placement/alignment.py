@@ -201,8 +201,7 @@ def refine(
         pull = np.einsum('ni,n,n->i', jacobian, weight, off)
         step = np.linalg.solve(normal, pull - prior @ done)
         done += step
-        # To a micrometre: the last bits vary from run to run, the mesh must not.
-        T = np.round(_similarity(step, moved.centre) @ T, 6)
+        T = _rounded(_similarity(step, moved.centre) @ T)
         moved = surface.moved(T)
         drawn = moved.draw(seen.camera)
         now = _agreement(moved, drawn, seen)
@@ -292,6 +291,14 @@ def _similarity(step: Array, centre: Array) -> Array:
     T[:3, :3] = np.exp(np.clip(step[6], -1.0, 1.0)) * rotation
     T[:3, 3] = centre + step[3:6] - T[:3, :3] @ centre
     return T
+
+
+def _rounded(T: Array) -> Array:
+    """Return a similarity to a micrometre: last bits vary from run to run, the mesh must not."""
+    scale = np.cbrt(np.linalg.det(T[:3, :3]))
+    rotation, _ = cv2.Rodrigues(T[:3, :3] / scale)
+    step = np.concatenate([rotation[:, 0], T[:3, 3], [np.log(scale)]])
+    return _similarity(np.round(step, 6), np.zeros(3))
 
 
 def _outline(mask: NDArray[np.bool_]) -> Array:
