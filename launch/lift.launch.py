@@ -19,6 +19,7 @@ ros2 launch lift3d_ros lift.launch.py image:=/camera/color/image_raw mask:=/segm
 ros2 launch lift3d_ros lift.launch.py --show-args
 """
 
+from pathlib import Path
 import sys
 
 from ament_index_python.packages import get_package_share_directory
@@ -33,6 +34,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.utilities import make_namespace_absolute
+from launch_ros.utilities import prefix_namespace
 
 from launch import LaunchDescription
 
@@ -49,6 +52,9 @@ TOPICS = {
     'collision_object': 'obstacles for MoveIt, with planning_scene:=true',
 }
 
+#: Those that carry images: each of their transports is a topic below the image's own name.
+IMAGES = ('image', 'mask', 'depth')
+
 #: Parameters that are arguments too: name, type, description. Left empty they keep the value of
 #: params_file.
 PARAMETERS = {
@@ -59,10 +65,15 @@ PARAMETERS = {
     'samples': (int, 'sets of views that such a method draws for one shape, 1 to 16'),
     'mask_source': (str, 'binary, label or detections'),
     'image_transport': (str, 'raw or compressed'),
+    'mask_transport': (str, 'raw or compressed'),
+    'depth_transport': (str, 'raw or compressedDepth'),
     'target_frame': (str, 'frame of the results, by tf2; without it the optical frame'),
+    'gravity_frame': (str, 'frame whose z axis points up, by tf2; without it target_frame'),
     'support_plane': (str, 'plane that objects stand on, in target_frame, such as "z = 0"'),
     'known_sizes': (list[str], 'longest sides by class, such as "[\'mug: 0.10\']", metres'),
     'scale_order': (list[str], 'what may tell the scale, such as "[depth, plane, unknown]"'),
+    'min_confidence': (float, 'mean confidence below which a shape is refused, 0.0 to 1.0'),
+    'kept_frames': (int, 'frames kept of each object for requests with refine, 0 to 15'),
     'output_dir': (str, 'folder below which save_object may write'),
     'planning_scene': (bool, 'true: lifted objects are obstacles of MoveIt'),
     'rectified': (bool, 'false for a raw image with distortion'),
@@ -71,39 +82,61 @@ PARAMETERS = {
 }
 
 
+def typed(context, name, kind):
+    """Return an argument as a value of a parameter; raises ``ValueError`` with its name."""
+    value = ParameterValue(LaunchConfiguration(name), value_type=kind)
+    try:
+        value.evaluate(context)
+    except ValueError as error:
+        # What launch says of it names neither the argument nor what it is for.
+        what = {int: 'a whole number', float: 'a number', bool: 'true or false'}.get(
+            kind, 'a list of strings'
+        )
+        text = LaunchConfiguration(name).perform(context)
+        meaning = PARAMETERS[name][1] if name in PARAMETERS else 'see --show-args'
+        raise ValueError(f'{name}:="{text}" is not {what} ({meaning})') from error
+    return value
+
+
 def make_node(context):
-    """Return the node, with those parameters that were given as arguments."""
+    """Return the node, with those parameters that were given as arguments, and what ends it."""
     def value(name):
         return LaunchConfiguration(name).perform(context)
 
+    file = value('params_file')
+    if not Path(file).is_file():
+        # launch_ros would leave it out and start the node with other parameters than were meant.
+        raise FileNotFoundError(f'params_file:="{file}" is not a file')
     given = {
-        name: ParameterValue(LaunchConfiguration(name), value_type=kind)
-        for name, (kind, _) in PARAMETERS.items()
-        if value(name)
+        name: typed(context, name, kind) for name, (kind, _) in PARAMETERS.items() if value(name)
     }
-    given['use_sim_time'] = ParameterValue(LaunchConfiguration('use_sim_time'), value_type=bool)
-    given['autostart'] = ParameterValue(LaunchConfiguration('autostart'), value_type=bool)
-    return [
-        LifecycleNode(
-            package='lift3d_ros',
-            executable='lift3d_node',
-            name=LaunchConfiguration('name'),
-            namespace=LaunchConfiguration('namespace'),
-            parameters=[LaunchConfiguration('params_file'), given],
-            remappings=[
-                remapping
-                for topic in TOPICS
-                for remapping in (
-                    (topic, LaunchConfiguration(topic)),
-                    # Transports are topics below the image's own name.
-                    (f'{topic}/compressed', f'{value(topic)}/compressed'),
-                    (f'{topic}/compressedDepth', f'{value(topic)}/compressedDepth'),
-                )
-            ],
-            ros_arguments=['--log-level', [LaunchConfiguration('name'), ':=', value('log_level')]],
-            output='screen',
-        )
-    ]
+    for name in ('use_sim_time', 'autostart'):
+        given[name] = typed(context, name, bool)
+    remappings = [(topic, value(topic)) for topic in TOPICS]
+    for topic in IMAGES:
+        for transport in ('compressed', 'compressedDepth'):
+            remappings.append((f'{topic}/{transport}', f'{value(topic)}/{transport}'))
+    # The logger has the node's full name, with what the launch files around this one put before.
+    namespace = make_namespace_absolute(
+        prefix_namespace(context.launch_configurations.get('ros_namespace'), value('namespace'))
+    )
+    logger = f'{namespace}/{value("name")}'.strip('/').replace('/', '.')
+    node = LifecycleNode(
+        package='lift3d_ros',
+        executable='lift3d_node',
+        name=value('name'),
+        namespace=value('namespace'),
+        parameters=[file, given],
+        remappings=remappings,
+        ros_arguments=['--log-level', f'{logger}:={value("log_level")}'],
+        output='screen',
+    )
+    # Without the node the demo would wait in vain.
+    end = RegisterEventHandler(
+        OnProcessExit(target_action=node, on_exit=[EmitEvent(event=Shutdown())]),
+        condition=IfCondition(LaunchConfiguration('demo')),
+    )
+    return [node, end]
 
 
 def generate_launch_description():
