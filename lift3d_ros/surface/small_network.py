@@ -25,12 +25,10 @@ weights, and learns by how much that is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict
 from dataclasses import dataclass
 import math
 from pathlib import Path
-from typing import Any
 from typing import cast
 
 import torch
@@ -39,7 +37,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from lift3d_ros.geometry import ZERO123_FOV
-from lift3d_ros.views.coarse import ResidualBlock
 from lift3d_ros.views.coarse_inputs import EXTENT
 from lift3d_ros.views.files import corrupt
 from lift3d_ros.views.files import read_config
@@ -50,6 +47,11 @@ from lift3d_ros.views.grids import sample_grid
 from lift3d_ros.views.grids import space_to_channels
 from lift3d_ros.views.grids import to_pixels
 from lift3d_ros.views.grids import voxel_grid
+from lift3d_ros.views.unet_levels import ascend
+from lift3d_ros.views.unet_levels import descend
+from lift3d_ros.views.unet_levels import make_levels
+from lift3d_ros.views.unet_levels import put_channels_last
+from lift3d_ros.views.unet_levels import ResidualBlock
 from lift3d_ros.views.volume import CoarseVolume
 
 #: Places of the coarse volume that are solid with at least this logit belong to the object's box.
@@ -178,21 +180,7 @@ class SurfaceNet(nn.Module):
         # Of each kind of source mean, variance and share; the coarse features; place, size, flags.
         channels = 8 * _FINE + 2 * (2 * pixels + 1) + config.features + 3 + 1 + 2
         self.stem = nn.Conv3d(channels, widths[0], 3, padding=1)
-        self.down = nn.ModuleList()
-        self.up = nn.ModuleList()
-        for narrow, wide in zip(widths, widths[1:], strict=False):
-            self.down.append(
-                nn.ModuleDict({
-                    'sample': nn.Conv3d(narrow, wide, 2, stride=2),
-                    'block': ResidualBlock(wide),
-                })
-            )
-            self.up.append(
-                nn.ModuleDict({
-                    'sample': nn.ConvTranspose3d(wide, narrow, 2, stride=2),
-                    'block': ResidualBlock(narrow, normed=narrow > widths[0]),
-                })
-            )
+        self.down, self.up = make_levels(widths)
         # Without it nothing bounds what reaches the heads, and training comes to a dead end.
         self.norm = nn.GroupNorm(8, widths[0])
         self.logit = nn.Conv3d(widths[0], 8, 3, padding=1)
@@ -200,13 +188,7 @@ class SurfaceNet(nn.Module):
         for head in (self.logit, self.color):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(cast(Tensor, head.bias))
-        for module in self.modules():
-            # The stubs of torch do not know that a module takes a memory format.
-            convertible = cast(Any, module)
-            if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
-                convertible.to(memory_format=torch.channels_last_3d)
-            elif isinstance(module, nn.Conv2d):
-                convertible.to(memory_format=torch.channels_last)
+        put_channels_last(self)
 
     def forward(
         self, volume: CoarseVolume, box: Box, seen: Sources, made: Sources | None, flags: Tensor
@@ -249,15 +231,8 @@ class SurfaceNet(nn.Module):
         x = torch.cat([x, space_to_channels(told)], dim=1)
         x = x.contiguous(memory_format=torch.channels_last_3d)
         x = self.stem(x)
-        skips = []
-        for level in cast(Iterable[Any], self.down):
-            skips.append(x)
-            x = level['block'](level['sample'](x))
-        for level, skip in zip(
-            cast(Iterable[Any], reversed(self.up)), reversed(skips), strict=True
-        ):
-            x = level['block'](level['sample'](x) + skip)
-        x = functional.silu(self.norm(x))
+        x, skips = descend(self.down, x)
+        x = functional.silu(self.norm(ascend(self.up, x, skips)))
         before = before.reshape(b, 4, 2 * size, 2 * size, 2 * size)
         return SurfaceField(
             before[:, :1] + channels_to_space(self.logit(x)).float(),

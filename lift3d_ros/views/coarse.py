@@ -24,9 +24,7 @@ the denoiser of the small weights goes by: the idea of GeNVS (Chan et al., 2023)
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 from typing import cast
 
 import torch
@@ -38,6 +36,11 @@ from lift3d_ros.views.grids import channels_to_space
 from lift3d_ros.views.grids import space_to_channels
 from lift3d_ros.views.grids import to_pixels
 from lift3d_ros.views.grids import voxel_grid
+from lift3d_ros.views.unet_levels import ascend
+from lift3d_ros.views.unet_levels import descend
+from lift3d_ros.views.unet_levels import make_levels
+from lift3d_ros.views.unet_levels import put_channels_last
+from lift3d_ros.views.unet_levels import ResidualBlock
 from lift3d_ros.views.volume import CoarseVolume
 
 
@@ -72,21 +75,7 @@ class CoarseNet(nn.Module):
         # Features, colour and alpha along the ray; eight times alpha, distance to the surface at
         # two scales and whether there is a reading; place, depth, flags.
         self.stem = nn.Conv3d(config.pixels + 4 + 8 * 4 + 6, widths[0], 3, padding=1)
-        self.down = nn.ModuleList()
-        self.up = nn.ModuleList()
-        for narrow, wide in zip(widths, widths[1:], strict=False):
-            self.down.append(
-                nn.ModuleDict({
-                    'sample': nn.Conv3d(narrow, wide, 2, stride=2),
-                    'block': ResidualBlock(wide),
-                })
-            )
-            self.up.append(
-                nn.ModuleDict({
-                    'sample': nn.ConvTranspose3d(wide, narrow, 2, stride=2),
-                    'block': ResidualBlock(narrow, normed=narrow > widths[0]),
-                })
-            )
+        self.down, self.up = make_levels(widths)
         places = (config.grid >> (len(widths) - 1)) ** 3
         self.place = nn.Parameter(0.02 * torch.randn(places, widths[-1]))
         self.pixel = nn.Parameter(0.02 * torch.randn(64, widths[-1]))
@@ -101,14 +90,7 @@ class CoarseNet(nn.Module):
         nn.init.constant_(cast(Tensor, self.density.bias), -3.0)
         # How hard the border between inside and outside is rendered.
         self.sharpness = nn.Parameter(torch.tensor([4.0, 1.5]))
-        # Convolutions on CPUs are up to four times as fast with the channels last.
-        for module in self.modules():
-            # The stubs of torch do not know that a module takes a memory format.
-            convertible = cast(Any, module)
-            if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
-                convertible.to(memory_format=torch.channels_last_3d)
-            elif isinstance(module, nn.Conv2d):
-                convertible.to(memory_format=torch.channels_last)
+        put_channels_last(self)
 
     def forward(
         self,
@@ -142,15 +124,9 @@ class CoarseNet(nn.Module):
         )
         x = x.to(pixels.dtype).contiguous(memory_format=torch.channels_last_3d)
         x = self.stem(x)
-        skips = []
-        for level in cast(Iterable[Any], self.down):
-            skips.append(x)
-            x = level['block'](level['sample'](x))
+        x, skips = descend(self.down, x)
         x = self.middle(self._attend(x, tokens))
-        ups = cast(Iterable[Any], reversed(self.up))
-        for level, skip in zip(ups, reversed(skips), strict=True):
-            x = level['block'](level['sample'](x) + skip)
-        x = functional.silu(x)
+        x = functional.silu(ascend(self.up, x, skips))
         return CoarseVolume(
             density=channels_to_space(self.density(x)),
             # Learned is how a place differs in colour from the pixel before or behind it.
@@ -199,25 +175,6 @@ class PictureEncoder(nn.Module):
         for level, side in zip(reversed(levels[:-1]), reversed(self.side[:-1]), strict=True):
             merged = functional.interpolate(merged, scale_factor=2.0) + side(level)
         return self.out(functional.silu(merged)), levels[-1].flatten(2).transpose(1, 2)
-
-
-class ResidualBlock(nn.Module):
-    """Two convolutions beside an identity; in the plane where ``flat``, else in space."""
-
-    def __init__(self, channels: int, flat: bool = False, normed: bool = True) -> None:
-        """Make the layers; without norms, which cost as much as the rest on large grids."""
-        super().__init__()
-        conv = nn.Conv2d if flat else nn.Conv3d
-        self.norm1 = nn.GroupNorm(8, channels) if normed else nn.Identity()
-        self.conv1 = conv(channels, channels, 3, padding=1)
-        self.norm2 = nn.GroupNorm(8, channels) if normed else nn.Identity()
-        self.conv2 = conv(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the features, of the same shape."""
-        y = self.conv1(functional.silu(self.norm1(x)))
-        return x + self.conv2(functional.silu(self.norm2(y)))
 
 
 class AttentionLayer(nn.Module):
