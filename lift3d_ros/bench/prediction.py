@@ -68,6 +68,7 @@ def prediction_of(shape: Shape, seconds: dict[str, float]) -> Prediction:
             'size_mm': [round(1000.0 * float(side), 1) for side in shape.size],
             'scale_source': shape.scale_source,
             'scale_stddev': shape.scale_stddev,
+            'centre_stddev_mm': 1000.0 * float(np.sqrt(np.trace(shape.pose_covariance[:3, :3]))),
             'mask_iou': shape.mask_iou,
             'elevation_deg': shape.elevation,
             'elevation_source': shape.elevation_source,

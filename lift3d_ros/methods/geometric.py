@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from lift3d_ros.frame import FurtherView
 from lift3d_ros.frame import ObjectView
 from lift3d_ros.geometry import invert
-from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
+from lift3d_ros.methods.object_frame import doubt_of_guess
+from lift3d_ros.methods.object_frame import object_frame
 from lift3d_ros.progress import Progress
 from lift3d_ros.shape import Mesh
 from lift3d_ros.shape import Shape
@@ -156,27 +157,19 @@ def _place(
     voxel: float,
 ) -> Shape:
     """Return the shape with its object frame, from the mesh in the optical frame."""
-    local = transform(invert(box.T_camera_up), mesh.vertices)
-    middle = 0.5 * (local.min(axis=0) + local.max(axis=0))
-    T_camera_object = box.T_camera_up @ rigid(np.eye(3), middle)
-    # The far side is a guess: the centre is as unsure as a share of the depth of the guess.
-    size = np.ptp(local, axis=0)
-    guessed = 0.15 * size[0] * float(1.0 - observed.mean())
-    stddev = np.array([np.hypot(guessed, voxel), voxel, voxel])
-    R = T_camera_object[:3, :3]
     tilt = np.radians({'plane': 1.0, 'gravity': 1.0}.get(support.source, 15.0))
-    covariance = np.zeros((6, 6))
-    covariance[:3, :3] = R @ np.diag(stddev**2) @ R.T
-    covariance[3:, 3:] = R @ np.diag([tilt**2, tilt**2, np.radians(10.0) ** 2]) @ R.T
+    upright = box.T_camera_up
+    doubt = doubt_of_guess(mesh, upright, observed, voxel)
+    frame = object_frame(mesh, upright, doubt, tilt)
     return Shape(
-        mesh=mesh.transformed(invert(T_camera_object)),
-        T_camera_object=T_camera_object,
-        pose_covariance=covariance,
+        mesh=frame.mesh,
+        T_camera_object=frame.T_camera_object,
+        pose_covariance=frame.covariance,
         confidence=confidence,
         observed=observed,
         scale_source='unknown' if seen.depth is None else 'depth',
-        scale_stddev=1.0 if seen.depth is None else float(stddev[0] / size.max()),
-        elevation=support.elevation(T_camera_object[:3, 3]),
+        scale_stddev=1.0 if seen.depth is None else frame.scale_stddev,
+        elevation=support.elevation(frame.T_camera_object[:3, 3]),
         elevation_source=support.source,
         method='geometric',
     )

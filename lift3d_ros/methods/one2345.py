@@ -42,8 +42,10 @@ from lift3d_ros.frame import ObjectView
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry import invert
-from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
+from lift3d_ros.methods.object_frame import BoxDoubt
+from lift3d_ros.methods.object_frame import doubt_of_solid
+from lift3d_ros.methods.object_frame import object_frame
 from lift3d_ros.progress import Progress
 from lift3d_ros.shape import Mesh
 from lift3d_ros.shape import Shape
@@ -256,7 +258,8 @@ class One2345:
             if view.truncated:
                 # What lies beyond the border of the image was in no picture that was learned.
                 confidence = np.where(measured, confidence, np.float32(0.6) * confidence)
-        return _place(mesh, canonical, elevation, confidence, measured, voxel)
+        doubt = doubt_of_solid(solid, canonical.scale, voxel)
+        return _place(mesh, canonical, elevation, confidence, measured, doubt)
 
     def _upright(
         self, view: ObjectView, support: Support
@@ -444,30 +447,19 @@ def _place(
     elevation: Elevation,
     confidence: NDArray[np.float32],
     observed: NDArray[np.bool_],
-    voxel: float,
+    doubt: BoxDoubt,
 ) -> Shape:
     """Return the shape with its object frame, from the mesh in the optical frame."""
-    axes = canonical.T_camera_object
-    local = transform(invert(axes), mesh.vertices)
-    low, high = local.min(axis=0), local.max(axis=0)
-    T_camera_object = axes @ rigid(np.eye(3), 0.5 * (low + high))
-    size = high - low
-    # The far side is a guess: the centre is as unsure as a share of the depth of the guess.
-    guessed = 0.15 * size[0] * float(1.0 - observed.mean())
-    stddev = np.array([np.hypot(guessed, voxel), voxel, voxel])
-    R = T_camera_object[:3, :3]
     tilt = np.radians(max(elevation.stddev, 1.0))
-    covariance = np.zeros((6, 6))
-    covariance[:3, :3] = R @ np.diag(stddev**2) @ R.T
-    covariance[3:, 3:] = R @ np.diag([tilt**2, tilt**2, np.radians(10.0) ** 2]) @ R.T
+    frame = object_frame(mesh, canonical.T_camera_object, doubt, tilt)
     return Shape(
-        mesh=mesh.transformed(invert(T_camera_object)),
-        T_camera_object=T_camera_object,
-        pose_covariance=covariance,
+        mesh=frame.mesh,
+        T_camera_object=frame.T_camera_object,
+        pose_covariance=frame.covariance,
         confidence=confidence,
         observed=observed,
         scale_source='depth' if canonical.metric else 'unknown',
-        scale_stddev=float(stddev[0] / size.max()) if canonical.metric else 1.0,
+        scale_stddev=frame.scale_stddev if canonical.metric else 1.0,
         elevation=canonical.elevation,
         elevation_source=elevation.source,
         method='one2345',
