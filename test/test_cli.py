@@ -106,6 +106,38 @@ def test_the_help_names_every_command_and_loads_nothing_heavy():
         assert f'    {command} ' in done.stdout
 
 
+def test_who_reads_the_first_line_alone_sees_no_trace():
+    process = start('weights', 'list')
+    process.stdout.close()
+    assert process.wait(100) == 141
+    assert process.stderr.read() == ''
+    process.stderr.close()
+
+
+@pytest.mark.parametrize(('arguments', 'sentence'), [
+    (['lift', '--seed', 'few'], 'few is not a whole number'),
+    (['lift', '--min-confidence', '60'], '60 is not between 0 and 1'),
+    (['lift', '--min-confidence', 'nan'], 'nan is not a finite number'),
+    (['views', '--ring', '1.5'], '1.5 is not a whole number'),
+    (['views', '--azimuth', 'left'], 'left is not a number'),
+    (['bench', '--jobs', 'all'], 'all is not a whole number'),
+    (['bench', '--timeout', '-1'], '-1 is not more than 0'),
+])
+def test_a_number_that_is_none_is_refused_in_words(arguments, sentence, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f'{arguments[1]}: {sentence}')
+
+
+def test_the_demo_refuses_a_folder_that_cannot_be_made(tmp_path, capsys):
+    pytest.importorskip('rclpy')
+    pytest.importorskip('lift3d_ros.msg')
+    (tmp_path / 'file').write_text('')
+    assert main(['demo', '--out', str(tmp_path / 'file')]) == 2
+    assert 'cannot be made' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     'arguments', [[], ['fly'], ['lift'], ['lift', 'scene'], ['lift', '--out', 'x']]
 )

@@ -435,6 +435,13 @@ def test_fetch_asks_first(hub, capsys, monkeypatch):
     monkeypatch.setattr('builtins.input', lambda prompt: 'n')
     assert main(['weights', 'fetch', 'one2345']) == 2
     assert 'Nothing was downloaded' in capsys.readouterr().err
+
+    def end_of_input(prompt):
+        raise EOFError
+
+    monkeypatch.setattr('builtins.input', end_of_input)
+    assert main(['weights', 'fetch', 'one2345']) == 2
+    assert 'Nothing was downloaded' in capsys.readouterr().err
     assert not any('/resolve/' in path for path, _ in hub.requests)
     monkeypatch.setattr('builtins.input', lambda prompt: 'y')
     assert main(['weights', 'fetch', 'one2345']) == 0

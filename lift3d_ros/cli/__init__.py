@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 import importlib
+import os
 import sys
 
 from lift3d_ros.errors import LiftError
@@ -43,17 +44,26 @@ _NODE_PROGRAMS = {
 #: The exit status that a shell expects of a command that Ctrl-C ended.
 _INTERRUPTED = 130
 
+#: And of one whose output nobody reads any more, which SIGPIPE ends as a rule.
+_UNHEARD = 141
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """
     Run the command; return its exit status.
 
     0 where all went well, 1 where a lift failed, 2 for a command line that asks for what cannot
-    be, 130 after Ctrl-C.
+    be, 130 after Ctrl-C, 141 where nobody reads the output any more.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(given)
+        status = _run(given)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Who read the output, such as `head`, has gone. Python would say so at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _UNHEARD
     except LiftError as error:
         print(f'lift3d: {error.message}', file=sys.stderr)
         return 2

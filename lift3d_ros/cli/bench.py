@@ -23,6 +23,7 @@ from pathlib import Path
 import shlex
 import sys
 
+from lift3d_ros.cli import values
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'with cameras.json; they are measured beside the objects of --data'
     )
     what.add_argument(
-        '--views', type=_positive, nargs='?', const=_VIEWS, metavar='N',
+        '--views', type=values.count, nargs='?', const=_VIEWS, metavar='N',
         help='measure synthesised views instead of shapes; with a number it is the earlier name '
         'of --scenes'
     )
@@ -69,13 +70,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'weights list` names them, or a folder (default: small)'
     )
     what.add_argument(
-        '--samples', type=_positive, default=1, metavar='K',
+        '--samples', type=values.count, default=1, metavar='K',
         help='of the methods with networks: sets of views for each shape (default: 1)')
     what.add_argument(
         '--sampler', default='fast', choices=('fast', 'faithful'),
         help='of the synthesised views (default: fast)')
     what.add_argument(
-        '--steps', type=_positive, default=0, metavar='N',
+        '--steps', type=values.count, default=0, metavar='N',
         help="of the sampler of the synthesised views (default: the sampler's own)")
     what.add_argument(
         '--views-time', action='store_true',
@@ -109,19 +110,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scenes.add_argument(
         '--occluded', action='store_true', help='with another object standing in front')
     scenes.add_argument(
-        '--cameras', type=_positive, default=1, metavar='N',
+        '--cameras', type=values.count, default=1, metavar='N',
         help='that see each object, their poses known: 1 to 4; methods are given all of them '
         '(default: 1)')
     scenes.add_argument(
-        '--scenes', type=_positive, metavar='N', help='scenes of each object (default: 2)')
+        '--scenes', type=values.count, metavar='N', help='scenes of each object (default: 2)')
     scenes.add_argument(
-        '--objects', type=_positive, metavar='N', help='only N objects, evenly spread')
+        '--objects', type=values.count, metavar='N', help='only N objects, evenly spread')
     scenes.add_argument(
         '--quick', action='store_true',
         help=f'{_QUICK_OBJECTS} objects, {_QUICK_SCENES} scenes, geometric and baselines; with '
         f'--views {_QUICK_RINGS} objects, one scene')
     scenes.add_argument(
-        '--seed', type=_seed, default=0, metavar='N',
+        '--seed', type=values.seed, default=0, metavar='N',
         help='same seed, same scenes and meshes (default: 0)'
     )
     parser.add_argument(
@@ -137,10 +138,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--fresh', action='store_true', help='drop the results that --out holds and begin anew')
     parser.add_argument(
-        '--jobs', type=_positive, metavar='N', default=_cores(),
+        '--jobs', type=values.count, metavar='N', default=_cores(),
         help='processes (default: one for each core, %(default)s here)')
     parser.add_argument(
-        '--timeout', type=float, default=600.0, metavar='S',
+        '--timeout', type=values.positive, default=600.0, metavar='S',
         help='seconds after which a lift is given up as failed (default: 600)'
     )
 
@@ -286,17 +287,3 @@ def _cores() -> int:
     if hasattr(os, 'sched_getaffinity'):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError('must be 1 or more')
-    return number
-
-
-def _seed(text: str) -> int:
-    seed = int(text)
-    if seed < 0:
-        raise argparse.ArgumentTypeError('a seed is not negative')
-    return seed

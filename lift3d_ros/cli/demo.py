@@ -29,6 +29,7 @@ import sys
 import time
 from typing import NoReturn
 
+from lift3d_ros.cli import scenes
 from lift3d_ros.cli.ros import module_command
 from lift3d_ros.cli.ros import require_ros
 
@@ -62,13 +63,13 @@ def run(options: argparse.Namespace) -> int:
     """
     Show the scene to the node and draw what it answers; return the exit status.
 
-    Raises ``LiftError`` where ROS is missing or the scene cannot be read.
+    Raises ``LiftError`` where ROS is missing, the scene cannot be read or the folder not made.
     """
     require_ros()
     from lift3d_ros.scene import read_scene
 
     frame, mask = read_scene(options.scene)
-    options.out.mkdir(parents=True, exist_ok=True)
+    scenes.make_folder(options.out)
     name = options.scene.resolve().name
     paths = {suffix: options.out / f'{name}.{suffix}' for suffix in ('ply', 'glb', 'json', 'png')}
     for path in paths.values():

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from lift3d_ros.cli import exports
 from lift3d_ros.cli import scale
 from lift3d_ros.cli import scenes
+from lift3d_ros.cli import values
 from lift3d_ros.errors import LiftError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--min-confidence',
-        type=float,
+        type=values.share,
         default=0.0,
         metavar='C',
         help='refuse shapes whose mean confidence is below this, 0 to 1 (default: 0, none)',

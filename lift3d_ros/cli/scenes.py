@@ -30,6 +30,7 @@ from typing import Any
 from typing import TYPE_CHECKING
 
 from lift3d_ros import memory
+from lift3d_ros.cli import values
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.files import write_whole
@@ -47,7 +48,7 @@ Work = Callable[[str, Path, 'ProgressCallback'], Told]
 def add_seed(parser: argparse.ArgumentParser, same: str) -> None:
     """Declare ``--seed``; ``same`` is what the same seed gives."""
     parser.add_argument(
-        '--seed', type=_seed, default=0, help=f'same seed, same {same} (default: 0)')
+        '--seed', type=values.seed, default=0, help=f'same seed, same {same} (default: 0)')
 
 
 def named(paths: Iterable[Path]) -> dict[str, Path]:
@@ -89,12 +90,7 @@ def work_through(
     """
     from tqdm import tqdm
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LiftError(
-            ErrorCode.BAD_REQUEST, f'The folder {out} cannot be made: {error.strerror}.'
-        ) from error
+    make_folder(out)
     done = 0
     # On a terminal a bar; elsewhere ``write`` is all that remains, one line for each scene.
     bar_format = '{percentage:3.0f} %|{bar}| {elapsed}<{remaining}{postfix}'
@@ -152,6 +148,16 @@ def _work_on(
     return report, line
 
 
+def make_folder(out: Path) -> None:
+    """Make a folder where there is none; raises ``LiftError(BAD_REQUEST)``."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST, f'The folder {out} cannot be made: {error.strerror}.'
+        ) from error
+
+
 def error_entry(error: LiftError) -> dict[str, str]:
     """Return an error as reports hold it."""
     return {'code': error.code.value, 'message': error.message}
@@ -170,13 +176,6 @@ def number(value: float | None) -> float | None:
 def peak_memory() -> float:
     """Return the most memory that this process has taken so far, in megabytes."""
     return round(memory.peak_mb(), 1)
-
-
-def _seed(text: str) -> int:
-    seed = int(text)
-    if seed < 0:
-        raise argparse.ArgumentTypeError('a seed is not negative')
-    return seed
 
 
 def _remove(paths: Iterable[Path]) -> None:

@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lift3d_ros.cli import scenes
+from lift3d_ros.cli import values
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import crop_object
@@ -72,17 +73,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         '--azimuth',
         nargs='+',
-        type=_angle,
+        type=values.angle,
         metavar='DEG',
         help='counter-clockwise seen from above, 0 is the side of the camera',
     )
     where.add_argument(
-        '--ring', type=_count, metavar='N',
+        '--ring', type=values.count, metavar='N',
         help=f'so many views evenly around the object (default: {faces.RING})')
     parser.add_argument(
         '--elevation',
         nargs='+',
-        type=_angle,
+        type=values.angle,
         default=[],
         metavar='DEG',
         help="over the object's horizon, one for each azimuth or one for all (default: that of "
@@ -90,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--radius',
-        type=_finite,
+        type=values.finite,
         metavar='R',
         help="distance from the object's middle, in lengths of the object (default: the one that "
         'the weights know best)',
@@ -105,9 +106,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--sampler', choices=_SAMPLERS, default='fast',
         help='few steps, or as published (default: fast)')
     parser.add_argument(
-        '--steps', type=_count, metavar='N', help='of the sampler (default: its own)')
+        '--steps', type=values.count, metavar='N', help='of the sampler (default: its own)')
     parser.add_argument(
-        '--size', type=_count, metavar='PX',
+        '--size', type=values.count, metavar='PX',
         help='side of the pictures (default: that of the weights)')
     scenes.add_seed(parser, 'views')
     parser.add_argument(
@@ -119,13 +120,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     known = parser.add_mutually_exclusive_group()
     known.add_argument(
         '--elevation-of-input',
-        type=_angle,
+        type=values.angle,
         metavar='DEG',
         help="of the camera over the object's horizon, where it is known",
     )
     known.add_argument(
         '--assume-elevation',
-        type=_angle,
+        type=values.angle,
         metavar='DEG',
         help='taken where it is neither known nor found, which is an error otherwise',
     )
@@ -310,24 +311,3 @@ def _write_png(path: Path, picture: NDArray[np.uint8]) -> None:
     order = cv2.COLOR_RGBA2BGRA if picture.shape[2] == 4 else cv2.COLOR_RGB2BGR
     _, data = cv2.imencode('.png', cv2.cvtColor(picture, order))
     path.write_bytes(data.tobytes())
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f'{text} is not a finite number')
-    return value
-
-
-def _angle(text: str) -> float:
-    degrees = _finite(text)
-    if not -360.0 <= degrees <= 360.0:
-        raise argparse.ArgumentTypeError(f'{text} is no angle in degrees, -360 to 360')
-    return degrees
-
-
-def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError(f'{text} is less than 1')
-    return count

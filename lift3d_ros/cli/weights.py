@@ -168,5 +168,11 @@ def _ask() -> None:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
             'Nothing was downloaded: without a terminal to ask on, say --yes.')
-    if input('Download? [y/N] ').strip().lower() not in ('y', 'yes'):
+    try:
+        answer = input('Download? [y/N] ')
+    except EOFError:
+        # Ctrl-D; the shell's prompt shall not follow on the line of the question.
+        answer = ''
+        print()
+    if answer.strip().lower() not in ('y', 'yes'):
         raise LiftError(ErrorCode.CANCELLED, 'Nothing was downloaded.')
