@@ -19,14 +19,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-import json
 from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 
 from lift3d_ros.bench.machine import describe_machine
+from lift3d_ros.bench.report_text import failures
+from lift3d_ros.bench.report_text import markdown
+from lift3d_ros.bench.report_text import write_report
 from lift3d_ros.bench.results import Row
 from lift3d_ros.bench.settings import REAL
 from lift3d_ros.bench.sheet import compose
@@ -41,9 +42,6 @@ from lift3d_ros.lifter import METHODS
 
 #: Letters of a name that fit below a picture.
 _NAME = 26
-
-#: How many failures a report names; all of them are in report.json.
-_NAMED = 20
 
 
 def text_tables(rows: Sequence[Row], contenders: Sequence[str]) -> str:
@@ -68,17 +66,7 @@ def text_tables(rows: Sequence[Row], contenders: Sequence[str]) -> str:
         curves = _curves(chosen, contenders)
         if curves:
             parts += ['Share of vertices within 1 % of the diagonal, by confidence', curves]
-    failures = [row for row in rows if not row['ok']]
-    if failures:
-        parts.append(f'### Failures: {len(failures)}, counted as IoU 0 and F 0')
-        lines = [
-            f'- {row["contender"]} on {row["scene"]} ({row["track"]}): '
-            f'{row["error"]["code"]}: {row["error"]["message"]}'
-            for row in failures[:_NAMED]
-        ]
-        if len(failures) > _NAMED:
-            lines.append(f'- and {len(failures) - _NAMED} more, in report.json')
-        parts.append('\n'.join(lines))
+    parts += failures(rows, 'counted as IoU 0 and F 0')
     return '\n\n'.join(parts) + '\n'
 
 
@@ -95,11 +83,10 @@ def write_reports(
     ``run`` is what the run was asked for. ``sheet.png`` is that of the first method in the first
     track. Raises ``OSError`` where the folder cannot be written.
     """
-    machine = describe_machine()
     report = {
         'command': command,
         'run': run,
-        'machine': machine,
+        'machine': describe_machine(),
         'means': {
             track: {name: {figure: asdict(mean) for figure, mean in figures.items()}
                     for name, figures in by_name.items()}
@@ -108,12 +95,7 @@ def write_reports(
         'failures': [row for row in rows if not row['ok']],
         'rows': list(rows),
     }
-    paths = [folder / 'report.json', folder / 'report.md']
-    write_whole(paths[0], (json.dumps(report, indent=1) + '\n').encode())
-    cores = f'{machine["processor"]}, {machine["cores"]} cores, {machine["memory_gb"]} GB'
-    heading = f'# lift3d bench\n\n    {command}\n\n{cores}; Python {machine["python"]}, '
-    heading += f'lift3d_ros {machine["lift3d_ros"]} ({machine["revision"]})\n\n'
-    write_whole(paths[1], (heading + text_tables(rows, contenders)).encode())
+    paths = write_report(folder, 'lift3d bench', report, text_tables(rows, contenders))
     return paths + _write_sheets(folder, rows, contenders)
 
 
@@ -213,16 +195,3 @@ def _sizes(rows: Sequence[Row], contenders: Sequence[str]) -> str:
 
 def _size(row: Row) -> str:
     return ' x '.join(f'{side:.0f}' for side in row['notes']['size_mm'])
-
-
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table whose columns are aligned."""
-    widths = np.max([[max(len(text), 3) for text in row] for row in rows], axis=0)
-    lines = []
-    for row in rows:
-        cells = [text.ljust(w) if k == 0 else text.rjust(w)
-                 for k, (text, w) in enumerate(zip(row, widths, strict=True))]
-        lines.append(f'| {" | ".join(cells)} |')
-    rule = ['-' * w if k == 0 else '-' * (w - 1) + ':' for k, w in enumerate(widths)]
-    lines.insert(1, f'| {" | ".join(rule)} |')
-    return '\n'.join(lines)

@@ -18,7 +18,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-import json
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lift3d_ros.bench.machine import describe_machine
-from lift3d_ros.bench.report import markdown
+from lift3d_ros.bench.report_text import failures
+from lift3d_ros.bench.report_text import markdown
+from lift3d_ros.bench.report_text import write_report
 from lift3d_ros.bench.results import Row
 from lift3d_ros.bench.views_plan import SIZE
 from lift3d_ros.bench.views_settings import BASELINES
@@ -43,9 +44,6 @@ from lift3d_ros.render import sheet
 
 #: Objects on a sheet.
 _OBJECTS = 10
-
-#: Failures that the text names; all are in report.json.
-_NAMED = 20
 
 #: Side of a picture on a sheet, pixels.
 _TILE = 104
@@ -66,15 +64,7 @@ def views_text(rows: Sequence[Row], contenders: Sequence[str]) -> str:
     body = elevation_table(rows)
     if body:
         parts += ['### Elevation of the input camera, degrees', markdown(body)]
-    failures = [row for row in rows if not row['ok']]
-    if failures:
-        parts.append(f'### Failures: {len(failures)}, whose views count as white pictures')
-        parts.append('\n'.join([
-            *(f'- {row["contender"]} on {row["scene"]} ({row["track"]}): '
-              f'{row["error"]["code"]}: {row["error"]["message"]}' for row in failures[:_NAMED]),
-            *([f'- and {len(failures) - _NAMED} more, in report.json']
-              if len(failures) > _NAMED else []),
-        ]))
+    parts += failures(rows, 'whose views count as white pictures')
     return '\n\n'.join(parts) + '\n'
 
 
@@ -90,23 +80,18 @@ def write_views_reports(
 
     ``run`` is what the run was asked for. Raises ``OSError`` where the folder cannot be written.
     """
-    machine = describe_machine()
     summary = summarise_views(rows)
     report = {
         'command': command,
         'run': run,
-        'machine': machine,
+        'machine': describe_machine(),
         'means': as_json(summary),
         'elevation': elevation_summary(rows),
         'failures': [row for row in rows if not row['ok']],
         'rows': list(rows),
     }
-    paths = [folder / 'report.json', folder / 'report.md']
-    write_whole(paths[0], (json.dumps(report, indent=1) + '\n').encode())
-    cores = f'{machine["processor"]}, {machine["cores"]} cores, {machine["memory_gb"]} GB'
-    heading = f'# lift3d bench --views\n\n    {command}\n\n{cores}; Python {machine["python"]}, '
-    heading += f'lift3d_ros {machine["lift3d_ros"]} ({machine["revision"]})\n\n'
-    write_whole(paths[1], (heading + views_text(rows, contenders)).encode())
+    paths = write_report(
+        folder, 'lift3d bench --views', report, views_text(rows, contenders))
     for track in summary:
         page = rings(folder, rows, contenders, track)
         if page is not None:
