@@ -41,7 +41,7 @@ from lift3d_ros.shape import Shape
 from lift3d_ros.surface.cleaning import observe
 from lift3d_ros.surface.registration import mended_pose
 from lift3d_ros.surface.several import MAX_FURTHER
-from lift3d_ros.surface.sightings import Sighting
+from lift3d_ros.surface.sighting import Sighting
 from lift3d_ros.surface.support import find_support
 from lift3d_ros.tabletop import make_scene
 from lift3d_ros.tabletop import TableScene

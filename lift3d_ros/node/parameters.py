@@ -17,8 +17,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 import difflib
+import re
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange
@@ -28,14 +30,14 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.lifter import DEFAULT_METHOD
 from lift3d_ros.lifter import DEVICES
 from lift3d_ros.lifter import MAX_SAMPLES
 from lift3d_ros.lifter import METHODS
-from lift3d_ros.node.scale import plane_height
-from lift3d_ros.node.scale import sizes
 from lift3d_ros.placement.hints import check_order
+from lift3d_ros.placement.hints import known_sizes
 from lift3d_ros.placement.hints import SOURCES
 from lift3d_ros.surface.several import MAX_FURTHER
 from lift3d_ros.views.faces import RING
@@ -45,6 +47,31 @@ NO_ELEVATION = -91.0
 
 #: Parameters of ROS itself, which any node may be given.
 _FOREIGN = ('use_sim_time', 'qos_overrides.', 'start_type_description_service')
+
+_HEIGHT = re.compile(r'\s*z\s*=\s*([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)\s*')
+
+
+def plane_height(text: str) -> float | None:
+    """
+    Return the height of the plane that ``support_plane`` names, metres; None for an empty text.
+
+    Raises ``LiftError(BAD_REQUEST)`` for a text of another form.
+    """
+    if not text.strip():
+        return None
+    match = _HEIGHT.fullmatch(text)
+    if match is None:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'support_plane is "{text}"; write "z = HEIGHT" with the height of the plane in '
+            'target_frame in metres, such as "z = 0", or nothing.',
+        )
+    return float(match[1])
+
+
+def sizes(entries: Sequence[str]) -> dict[str, float]:
+    """Return sizes by class; empty entries, which a list in ROS may need, are no entries."""
+    return known_sizes(entry for entry in entries if entry.strip())
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 from typing import Any
-from typing import TYPE_CHECKING
 
 from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import CompressedImage
@@ -42,6 +41,7 @@ from lift3d_ros.lifter import Lifter
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node import conversions
 from lift3d_ros.node import selection
+from lift3d_ros.node.gravity import ImuGravity
 from lift3d_ros.node.parameters import Settings
 from lift3d_ros.node.results import in_frame
 from lift3d_ros.node.results import Lifted
@@ -56,9 +56,6 @@ from lift3d_ros.node.standing import Standing
 from lift3d_ros.node.transforms import Transforms
 from lift3d_ros.placement.hints import UNKNOWN
 from lift3d_ros.shape import Shape
-
-if TYPE_CHECKING:
-    from lift3d_ros.node.gravity import ImuGravity
 
 #: Called with the stage, the fraction of the whole job, the object's id, its index, their number.
 Report = Callable[[str, float, str, int, int], None]

@@ -16,45 +16,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-import re
-from typing import TYPE_CHECKING
-
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
+from lift3d_ros.node.parameters import plane_height
+from lift3d_ros.node.parameters import Settings
+from lift3d_ros.node.parameters import sizes
 from lift3d_ros.placement.hints import check_order
 from lift3d_ros.placement.hints import horizontal_plane
-from lift3d_ros.placement.hints import known_sizes
 from lift3d_ros.placement.hints import ScaleHints
-
-if TYPE_CHECKING:
-    from lift3d_ros.node.parameters import Settings
-
-_HEIGHT = re.compile(r'\s*z\s*=\s*([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)\s*')
-
-
-def plane_height(text: str) -> float | None:
-    """
-    Return the height of the plane that ``support_plane`` names, metres; None for an empty text.
-
-    Raises ``LiftError(BAD_REQUEST)`` for a text of another form.
-    """
-    if not text.strip():
-        return None
-    match = _HEIGHT.fullmatch(text)
-    if match is None:
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
-            f'support_plane is "{text}"; write "z = HEIGHT" with the height of the plane in '
-            'target_frame in metres, such as "z = 0", or nothing.',
-        )
-    return float(match[1])
-
-
-def sizes(entries: Sequence[str]) -> dict[str, float]:
-    """Return sizes by class; empty entries, which a list in ROS may need, are no entries."""
-    return known_sizes(entry for entry in entries if entry.strip())
 
 
 def check_settings(settings: Settings) -> None:

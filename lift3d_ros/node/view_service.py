@@ -25,6 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from typing import Protocol
 from typing import TYPE_CHECKING
 
 from rclpy.callback_groups import CallbackGroup
@@ -36,6 +37,8 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node.camera import image_message
 from lift3d_ros.node.camera import info_message
+from lift3d_ros.node.diagnostics import Statistics
+from lift3d_ros.node.gravity import ImuGravity
 from lift3d_ros.node.parameters import NO_ELEVATION
 from lift3d_ros.node.parameters import Settings
 from lift3d_ros.node.pipeline import check_instance
@@ -46,18 +49,49 @@ from lift3d_ros.node.pipeline import read_frame
 from lift3d_ros.node.pipeline import select
 from lift3d_ros.node.results import duration_message
 from lift3d_ros.node.results import pose_message
+from lift3d_ros.node.transforms import Transforms
 from lift3d_ros.node.worker import Job
 from lift3d_ros.node.worker import Lifters
+from lift3d_ros.node.worker import Worker
 from lift3d_ros.srv import SynthesizeViews
 from lift3d_ros.views import faces
 from lift3d_ros.views.canonical import PosedViews
 
 if TYPE_CHECKING:
-    from lift3d_ros.node.node import LiftNode
     from lift3d_ros.views.synthesis import ViewSynthesizer
 
 #: Queues the work on the frame of a request and waits: see ``LiftNode``.
 Ask = Callable[[Any, Callable[[Observation, Job, Lifters], Any]], Any]
+
+
+class Owner(Protocol):
+    """What the service needs of the lifecycle node that it belongs to, beside what rclpy gives."""
+
+    @property
+    def settings(self) -> Settings:
+        """The parameters as they are now."""
+
+    @property
+    def tree(self) -> Transforms | None:
+        """The transforms of the robot, where the node listens to them."""
+
+    @property
+    def imu(self) -> ImuGravity | None:
+        """Gravity by an accelerometer, where the node listens to one."""
+
+    @property
+    def statistics(self) -> Statistics:
+        """What the node counts."""
+
+    @property
+    def worker(self) -> Worker:
+        """The worker of the node."""
+
+    def get_logger(self) -> Any: ...
+
+    def create_service(self, *args: Any, **kwargs: Any) -> Any: ...
+
+    def create_lifecycle_publisher(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +106,7 @@ class Synthesized:
 class ViewService:
     """Answers requests for views, and shows views of what is lifted where somebody looks."""
 
-    def __init__(self, node: LiftNode, group: CallbackGroup, ask: Ask) -> None:
+    def __init__(self, node: Owner, group: CallbackGroup, ask: Ask) -> None:
         """Offer the service; nothing is loaded."""
         self._node = node
         self._ask = ask

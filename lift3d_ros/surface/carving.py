@@ -31,9 +31,9 @@ from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
 from lift3d_ros.progress import Progress
 from lift3d_ros.surface.observation import Observation
+from lift3d_ros.surface.sighting import Sighting
 from lift3d_ros.surface.sightings import all_points
 from lift3d_ros.surface.sightings import cut
-from lift3d_ros.surface.sightings import Sighting
 from lift3d_ros.surface.support import Support
 from lift3d_ros.surface.symmetry import Hypothesis
 

@@ -28,7 +28,7 @@ from lift3d_ros.geometry import rotate
 from lift3d_ros.shape import Mesh
 from lift3d_ros.surface.observation import Observation
 from lift3d_ros.surface.observation import sample
-from lift3d_ros.surface.sightings import Sighting
+from lift3d_ros.surface.sighting import Sighting
 
 #: A surface whose normal is further than this cosine from the sight shows no colour.
 _FACING = 0.15

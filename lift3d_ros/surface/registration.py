@@ -26,7 +26,6 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -37,10 +36,8 @@ from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import rotate
 from lift3d_ros.geometry import transform
 from lift3d_ros.surface.observation import Observation
+from lift3d_ros.surface.sighting import Sighting
 from lift3d_ros.surface.support import Support
-
-if TYPE_CHECKING:
-    from lift3d_ros.surface.sightings import Sighting
 
 #: Standard deviations of a given pose: rotation in radians, and translation in metres beside what
 #: that rotation moves the object by.

@@ -23,7 +23,6 @@ no pose is exact, what was measured wins over what was carved.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from dataclasses import replace
 
 import numpy as np
@@ -34,13 +33,14 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import FurtherView
 from lift3d_ros.frame import ObjectView
 from lift3d_ros.geometry import Array
-from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import rotate
-from lift3d_ros.geometry import transform
 from lift3d_ros.surface.cleaning import observe
 from lift3d_ros.surface.cleaning import reconcile
 from lift3d_ros.surface.observation import Observation
+from lift3d_ros.surface.registration import contradiction
+from lift3d_ros.surface.registration import mended_pose
+from lift3d_ros.surface.sighting import Sighting
 from lift3d_ros.surface.support import Support
 
 #: A pose that has to be moved by more standard deviations than this to agree is wrong.
@@ -53,61 +53,6 @@ CONTRADICTION = 0.15
 AGREED = 0.01
 
 
-@dataclass(frozen=True, eq=False)
-class Sighting:
-    """
-    What one camera saw.
-
-    - ``seen``: its cleaned observation; ``view``: the object in its whole frame.
-    - ``T_first_own``: rigid, its optical frame in that of the first camera.
-    - ``name``: what errors call it.
-    - ``disagreement``: metres, by which it and the cameras before it contradict each other where
-      both say something; nine of ten points are nearer.
-    - ``tolerance``: metres, how far another camera's surface may lie where this one saw nothing.
-    """
-
-    seen: Observation
-    view: ObjectView
-    T_first_own: Array
-    name: str = 'the first view'
-    disagreement: float = 0.0
-    tolerance: float = 0.0
-
-    def own(self, points: Floats) -> Array:
-        """Return points (n, 3) of the first optical frame in the camera's own."""
-        return transform(invert(self.T_first_own), points)
-
-    def points(self) -> Array:
-        """Return its measured points of the object, (n, 3) metres, first optical frame."""
-        return transform(self.T_first_own, self.seen.points())
-
-    def room(self, local: Floats) -> NDArray[np.float32]:
-        """
-        Return how deep points lie in what the camera allows to be solid, (n,) metres.
-
-        ``local`` is (n, 3) in its own optical frame. It is inf where it does not know: beyond the
-        border of an image that cuts the object off.
-        """
-        value = self.seen.solid(local)
-        if not self.view.truncated:
-            return value
-        camera = self.view.frame.camera
-        u, v, z = camera.project(local)
-        with np.errstate(invalid='ignore'):
-            inside = (u > 0.0) & (u < camera.width - 1.0) & (v > 0.0) & (v < camera.height - 1.0)
-        return np.where(inside | (z <= 0.0), value, np.float32(np.inf))
-
-    def sheet(self, local: Floats, skin: float) -> NDArray[np.float32]:
-        """
-        Return how deep points lie in the first ``skin`` metres behind what it measured, (n,).
-
-        ``local`` is (n, 3) in its own optical frame. It is -inf where it measured nothing.
-        """
-        behind = self.seen.behind(local)
-        value = np.minimum(np.float32(skin) - behind, self.seen.solid(local))
-        return np.where(np.isnan(behind), np.float32(-np.inf), value)
-
-
 def gather(
     view: ObjectView, seen: Observation, support: Support, further: Sequence[FurtherView]
 ) -> tuple[Sighting, ...]:
@@ -118,9 +63,6 @@ def gather(
     ``LiftError(BAD_REQUEST)``, which names the view, for one whose depth says nothing of the
     object, and for one that contradicts another.
     """
-    from lift3d_ros.surface.registration import contradiction
-    from lift3d_ros.surface.registration import mended_pose
-
     first = Sighting(seen, view, np.eye(4))
     if view.frame.depth is not None:
         first = replace(first, name='the first view with depth')
