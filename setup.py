@@ -66,6 +66,7 @@ setup(
         'rosbags>=0.10',
         'rosbags-image>=0.10',
         'coacd>=1.0.5',
+        'manifold3d>=3.1',
         'xatlas>=0.0.9',
         'torch>=2.6',
         'diffusers>=0.35',

@@ -26,6 +26,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from lift3d_ros.bench import parts_time
 from lift3d_ros.bench import physics as physics_module
 from lift3d_ros.bench.grasps import Grasp
 from lift3d_ros.bench.grasps import Jaw
@@ -43,8 +44,8 @@ from lift3d_ros.bench.settings import Settings
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 
-if find_spec('mujoco') is None or find_spec('coacd') is None:
-    pytest.skip('mujoco or coacd is not installed; see requirements/test.txt',
+if any(find_spec(name) is None for name in ('mujoco', 'coacd', 'manifold3d')):
+    pytest.skip('mujoco, coacd or manifold3d is not installed; see requirements/*.txt',
                 allow_module_level=True)
 
 JAW = Jaw()
@@ -144,6 +145,18 @@ def test_what_hangs_over_the_grasp_is_in_the_way_from_above_alone():
 # A trial
 
 
+def test_the_object_weighs_what_the_scan_does_however_much_its_parts_overlap():
+    halves = [box((0.04, 0.2, 0.06), (0.0, y, 0.0)) for y in (-0.05, 0.05)]
+    for parts in (halves, [BAR], [BAR, BAR]):
+        model = PhysicsTrial(BAR, JAW, Physics(density=500.0), parts)._model
+        body = model.body('object')
+        assert body.mass[0] == pytest.approx(500.0 * 0.04 * 0.3 * 0.06, rel=1e-5)
+        np.testing.assert_allclose(body.ipos, np.zeros(3), atol=1e-6)
+        sides = np.array([0.04, 0.3, 0.06])
+        expected = body.mass[0] / 12.0 * (np.sum(sides**2) - sides**2)
+        np.testing.assert_allclose(np.sort(body.inertia), np.sort(expected), rtol=1e-4)
+
+
 def test_the_same_grasp_gives_the_same_answer_whatever_came_before():
     first, second = Grasp(np.array(MIDDLE), FROM_ABOVE), Grasp(np.array(EDGE), FROM_ABOVE)
     trial = PhysicsTrial(BAR, JAW, Physics(friction=0.15))
@@ -185,3 +198,31 @@ def test_a_missing_package_is_named_before_anything_is_run(monkeypatch):
 def test_physics_without_grasps_is_refused():
     with pytest.raises(LiftError, match='--grasp'):
         Settings(('geometric',), physics=True)
+
+
+# What convex parts cost and leave out
+
+
+def test_parts_are_measured_against_their_mesh(tmp_path, capfd):
+    bar = mesh_of(trimesh.creation.box((0.04, 0.3, 0.06)))
+    fine = parts_time.with_faces(bar, 700)
+    assert 600 < len(fine.faces) <= 768
+    assert fine.is_watertight()
+    found = parts_time.measure(fine)
+    assert (found.faces, found.parts) == (len(fine.faces), 1)
+    assert found.excess == found.missing == 0.0
+    assert found.left_out_mm < 0.01
+    assert 0.0 < found.seconds
+    assert 0.0 < found.processor
+    # Of an L one hull is too much by the half of the square between its arms.
+    corner = np.zeros((24, 24, 6), bool)
+    corner[:, :6] = corner[:6] = True
+    angle = mesh_of(trimesh.voxel.VoxelGrid(corner).marching_cubes)
+    hull, several = parts_time.measure(angle, 1), parts_time.measure(angle)
+    assert hull.parts == 1
+    assert 0.4 < hull.excess < 0.8
+    assert several.excess < 0.1
+    trimesh.Trimesh(bar.vertices, bar.faces).export(tmp_path / 'bar.ply')
+    assert parts_time.main([str(tmp_path), '--faces', '500']) == 0
+    assert 'bar: ' in capfd.readouterr().out
+    assert parts_time.main([str(tmp_path / 'none')]) == 1

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import warnings
 from xml.etree import ElementTree
 
 import numpy as np
@@ -26,13 +27,16 @@ from PIL import Image
 import pytest
 import trimesh
 
+from lift3d_ros.cli.demo import DEMO_SCENE
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
+from lift3d_ros.lifter import Lifter
 from lift3d_ros.robot import convex
 from lift3d_ros.robot.convex import convex_hull
 from lift3d_ros.robot.convex import convex_parts
+from lift3d_ros.robot.convex import hull_of
 from lift3d_ros.robot.export import Export
 from lift3d_ros.robot.export import FORMATS
 from lift3d_ros.robot.export import stands
@@ -41,6 +45,7 @@ from lift3d_ros.robot.mass import mass_properties
 from lift3d_ros.robot.standing import stable_poses
 from lift3d_ros.robot.standing import standing
 from lift3d_ros.robot.texture import bake
+from lift3d_ros.scene import read_scene
 from lift3d_ros.shape import Mesh
 from lift3d_ros.shape import Shape
 
@@ -59,6 +64,18 @@ def cup():
     """Return an open cup, 9 cm high, with walls of 5 mm."""
     profile = [[0, -45], [35, -45], [40, 45], [35, 45], [30, -38], [0, -38]]
     return mesh_of(trimesh.creation.revolve(0.001 * np.array(profile), sections=64))
+
+
+def bend():
+    """Return a trimesh solid, an L of two bars, 20 cm long each."""
+    outline = [[0, 0], [200, 0], [200, 40], [40, 40], [40, 200], [0, 200]]
+    corners = np.array([[x, y, z] for z in (0, 40) for x, y in outline]) * 0.001
+    ends = [[0, 1, 2], [0, 2, 3], [0, 3, 4], [0, 4, 5]]
+    faces = [face[::-1] for face in ends] + [[6 + k for k in face] for face in ends]
+    for k in range(6):
+        n = (k + 1) % 6
+        faces += [[k, n, 6 + n], [k, 6 + n, 6 + k]]
+    return trimesh.Trimesh(corners, faces)
 
 
 def bottle():
@@ -111,6 +128,19 @@ def is_convex(mesh):
     return heights.max() < 1e-6
 
 
+def outside(parts, points):
+    """Return how far points (n, 3) are beyond the planes of the nearest of convex meshes."""
+    beyond = []
+    for part in parts:
+        corners = part.vertices.astype(np.float64)[part.faces]
+        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        length = np.linalg.norm(normals, axis=1, keepdims=True)
+        normals, starts = normals[length[:, 0] > 1e-12], corners[length[:, 0] > 1e-12, 0]
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+        beyond.append((points @ normals.T - (normals * starts).sum(axis=1)).max(axis=1))
+    return np.min(beyond, axis=0)
+
+
 # Convex solids
 
 
@@ -132,6 +162,23 @@ def test_a_simplified_hull_keeps_few_corners_and_loses_little():
     assert hull.volume() > 0.9 * mesh.volume()
 
 
+@pytest.mark.parametrize('noise', [0.0, 1e-17, 1e-15, 1e-12, 1e-8])
+def test_hulls_of_points_nearly_in_one_plane_are_closed(noise):
+    # Round things cut by two parallel planes at a slant, as a decomposition cuts them.
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        ball = random.normal(size=(60, 3))
+        ball /= np.linalg.norm(ball, axis=1, keepdims=True)
+        slab = ball * [0.1, 0.1, 0.1]
+        slab[:, 1] = np.clip(slab[:, 1], -0.02, 0.02)
+        turn = np.linalg.qr(random.normal(size=(3, 3)))[0]
+        for count in (32, 64):
+            hull = hull_of(slab @ turn.T + random.normal(scale=noise, size=(60, 3)), count)
+            assert hull.is_watertight()
+            assert hull.volume() > 0.0
+            assert len(hull.vertices) <= count
+
+
 @pytest.mark.parametrize('points', [np.zeros((4, 3)), np.eye(3)[[0, 1, 2, 0]]])
 def test_what_is_flat_has_no_hull(points):
     faces = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
@@ -148,16 +195,52 @@ def test_convex_parts_leave_the_inside_of_a_cup_free(capfd):
     for part in parts:
         assert part.is_watertight()
         assert is_convex(part)
-        assert len(part.vertices) <= convex.PART_CORNERS
+        assert len(part.vertices) <= convex.HULL_CORNERS
     hull, total = convex_hull(mesh).volume(), sum(part.volume() for part in parts)
     assert mesh.volume() < 0.6 * hull, 'it is hollow'
     assert total < 0.75 * hull
+    assert outside(parts, mesh.vertices).max() < 2e-3, 'it sticks out of what collides'
+    for part, again in zip(parts, convex_parts(mesh), strict=True):
+        np.testing.assert_array_equal(part.vertices, again.vertices)
     corners = np.concatenate([part.vertices for part in parts])
     np.testing.assert_allclose(corners.min(axis=0), mesh.vertices.min(axis=0), atol=2e-3)
     np.testing.assert_allclose(corners.max(axis=0), mesh.vertices.max(axis=0), atol=2e-3)
     # The middle of the cup is in none of them: a finger can get in.
     inside = [trimesh.Trimesh(p.vertices, p.faces).contains([[0.0, 0.0, 0.0]]) for p in parts]
     assert not np.any(inside)
+    printed = capfd.readouterr()
+    assert printed.out == printed.err == ''
+
+
+def test_what_a_simplified_mesh_loses_is_in_the_parts():
+    pytest.importorskip('coacd')
+    pytest.importorskip('manifold3d')
+    # Spikes of 3 mm on a bar with a bend: more than so few faces can keep.
+    solid = bend()
+    for _ in range(4):
+        solid = solid.subdivide()
+    spikes = np.arange(len(solid.vertices)) % 60 == 0
+    solid.vertices[spikes] += 0.003 * solid.vertex_normals[spikes]
+    mesh = mesh_of(solid)
+    assert len(mesh.faces) > convex._FACES
+    parts = convex_parts(mesh)
+    assert len(parts) > 1
+    assert outside(parts, mesh.vertices).max() < 2e-3
+
+
+def test_an_open_mesh_has_parts_too(capfd):
+    pytest.importorskip('coacd')
+    pytest.importorskip('manifold3d')
+    solid = bend()
+    for _ in range(4):
+        solid = solid.subdivide()
+    mesh = mesh_of(solid)
+    opened = Mesh(mesh.vertices, mesh.faces[1:], mesh.colors)
+    assert not opened.is_watertight()
+    parts = convex_parts(opened)
+    assert 1 < len(parts) <= convex.MAX_PARTS
+    assert outside(parts, opened.vertices).max() < 2e-3
+    assert sum(part.volume() for part in parts) < 0.8 * convex_hull(opened).volume()
     printed = capfd.readouterr()
     assert printed.out == printed.err == ''
 
@@ -455,6 +538,96 @@ def test_names_with_blanks_and_signs_stay_readable(tmp_path):
         assert model.nmesh >= 1
 
 
+# Every format in every program
+
+EXPORTS = [
+    Export('ply', points=300),
+    Export('glb'),
+    Export('obj'),
+    Export('stl'),
+    Export('obj', texture=256),
+    Export('glb', texture=256),
+    Export('urdf', texture=256),
+    Export('mjcf', texture=256, points=300),
+    Export('urdf', texture=256, parts=4),
+    Export('mjcf', texture=256, parts=4),
+]
+
+
+@pytest.fixture(scope='module')
+def lifted():
+    """Return the packaged scene, lifted, with few faces."""
+    return Lifter('geometric', 2000).lift(*read_scene(DEMO_SCENE))
+
+
+def read_by_trimesh(path):
+    """Return the number of faces, or points, that trimesh reads."""
+    read = trimesh.load(path)
+    read = read.to_geometry() if isinstance(read, trimesh.Scene) else read
+    return len(read.vertices) if isinstance(read, trimesh.PointCloud) else len(read.faces)
+
+
+def read_by_open3d(path):
+    """Return the number of faces, or points, that Open3D reads."""
+    o3d = pytest.importorskip('open3d')
+    if path.stem.endswith('_cloud'):
+        return len(o3d.io.read_point_cloud(str(path)).points)
+    if path.suffix in ('.obj', '.glb'):
+        # The reader that brings materials.
+        assert len(o3d.io.read_triangle_model(str(path)).meshes) == 1
+    return len(o3d.io.read_triangle_mesh(str(path), enable_post_processing=True).triangles)
+
+
+def read_by_mujoco(path):
+    """Return the number of faces that MuJoCo reads, 0 of a description."""
+    mujoco = pytest.importorskip('mujoco')
+    if path.suffix in ('.xml', '.urdf'):
+        model = mujoco.MjModel.from_xml_path(str(path))
+        mujoco.mj_forward(model, mujoco.MjData(model))
+        return 0
+    inertia = 'convex' if 'collision' in path.stem else 'shell'
+    text = (
+        f'<mujoco><asset><mesh name="m" file="{path}" inertia="{inertia}"/></asset><worldbody>'
+        '<geom type="mesh" mesh="m"/></worldbody></mujoco>'
+    )
+    return int(mujoco.MjModel.from_xml_string(text).mesh_facenum[0])
+
+
+#: Programs, and the suffixes of the files that they read.
+PROGRAMS = {
+    read_by_trimesh: ('.ply', '.glb', '.obj', '.stl'),
+    read_by_open3d: ('.ply', '.glb', '.obj', '.stl'),
+    read_by_mujoco: ('.obj', '.stl', '.xml', '.urdf'),
+}
+
+
+@pytest.mark.parametrize(
+    'export', EXPORTS, ids=lambda export: f'{export.kind}-{export.texture}-{export.parts}'
+)
+def test_programs_read_every_format_without_a_warning(
+    export, lifted, tmp_path, monkeypatch, capfd, caplog
+):
+    pytest.importorskip('xatlas')
+    monkeypatch.chdir(tmp_path)
+    written = write(lifted, export.path(tmp_path, 'bottle'), export, in_camera=True)
+    unread = {path.suffix for path in written.files} - {'.mtl', '.png'}
+    for read, suffixes in PROGRAMS.items():
+        for path in written.files:
+            if path.suffix not in suffixes:
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter('error')
+                count = read(path)
+            assert silent(tmp_path, capfd), (read.__name__, path.name)
+            assert not caplog.records
+            unread.discard(path.suffix)
+            if path.stem.endswith('_cloud'):
+                assert count == export.points
+            elif 'collision' not in path.stem and count:
+                assert count == len(lifted.mesh.faces)
+    assert not unread
+
+
 # Bad input
 
 
@@ -480,6 +653,7 @@ def test_what_cannot_be_written_is_refused_beforehand(settings, says):
     ('package', 'settings'),
     [
         ('coacd', {'kind': 'urdf', 'parts': 8}),
+        ('manifold3d', {'kind': 'mjcf', 'parts': 2}),
         ('xatlas', {'kind': 'mjcf'}),
         ('xatlas', {'kind': 'glb', 'texture': 256}),
     ],

@@ -37,6 +37,9 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.robot.convex import convex_parts
+from lift3d_ros.robot.convex import PACKAGES
+from lift3d_ros.robot.mass import mass_properties
+from lift3d_ros.robot.mass import MassProperties
 from lift3d_ros.shape import Mesh
 
 
@@ -45,7 +48,7 @@ class Physics:
     """
     What a grasp is tried with; SI units.
 
-    - ``density``: of the whole object, that of a filled package or a hollow tool.
+    - ``density``: of the scan, filled evenly: that of a filled package or a hollow tool.
     - ``friction``: Coulomb's coefficient of rubber on most things, between fingers, object and
       table. ``pad``: radius of the patch of contact of a soft pad, which resists turning with
       2/3 of friction, radius and force (Howe and Cutkosky, 1996).
@@ -95,7 +98,7 @@ _HAND, _OBJECT, _TABLE = 1, 2, 4
 
 def check_packages() -> None:
     """Raise ``LiftError(BAD_REQUEST)`` where a package that the simulation needs is missing."""
-    for name in ('mujoco', 'coacd'):
+    for name in ('mujoco', *PACKAGES):
         if find_spec(name) is None:
             raise LiftError(
                 ErrorCode.BAD_REQUEST,
@@ -125,6 +128,8 @@ class PhysicsTrial:
         self._jaw, self._physics = jaw, physics or Physics()
         chosen = convex_parts(mesh) if parts is None else parts
         self._parts = [part.vertices.astype(np.float64) for part in chosen]
+        # That of the scan: parts overlap and fill hollows.
+        self._mass = mass_properties(mesh, self._physics.density)
 
     def attempt(self, grasp: Grasp) -> str:
         """
@@ -207,7 +212,7 @@ class PhysicsTrial:
     @cached_property
     def _model(self) -> Any:
         """The compiled model; a grasp moves its body ``mount`` and turns its body ``hand``."""
-        return _build(self._parts, self._jaw, self._physics).compile()
+        return _build(self._parts, self._mass, self._jaw, self._physics).compile()
 
     @cached_property
     def _joints(self) -> _Joints:
@@ -240,7 +245,9 @@ def _motion(physics: Physics) -> Array:
     return places
 
 
-def _build(parts: Sequence[Array], jaw: Jaw, physics: Physics) -> Any:
+def _build(
+    parts: Sequence[Array], mass: MassProperties, jaw: Jaw, physics: Physics
+) -> Any:
     """Return the specification of the scene: table, object, and the open jaw at the origin."""
     import mujoco
 
@@ -274,11 +281,15 @@ def _build(parts: Sequence[Array], jaw: Jaw, physics: Physics) -> Any:
     )
     solid = spec.worldbody.add_body(name='object')
     solid.add_freejoint()
+    inertia = mass.inertia
+    solid.explicitinertial = True
+    solid.mass, solid.ipos = mass.mass, mass.center
+    solid.fullinertia = [inertia[k] for k in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))]
     for index, part in enumerate(parts):
         spec.add_mesh(name=f'part{index}', uservert=part.ravel().tolist())
         add_geom(
             solid, _OBJECT, _HAND | _TABLE, type=mujoco.mjtGeom.mjGEOM_MESH,
-            meshname=f'part{index}', density=physics.density,
+            meshname=f'part{index}',
         )
     mount = spec.worldbody.add_body(name='mount')
     for name, kind in (

@@ -17,6 +17,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+import contextlib
+import importlib
 import itertools
 from typing import Any
 
@@ -30,18 +33,25 @@ from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
 from lift3d_ros.shape import Mesh
 
-#: Corners of a hull, at most: what it leaves out of a bottle is below a hundredth of its size.
+#: Corners of a hull, and of each of several parts, at most: what a hull leaves out of a bottle is
+#: below a hundredth of its size.
 HULL_CORNERS = 64
-
-#: Corners of one of several parts, at most.
-PART_CORNERS = 32
 
 #: Parts of one object, at most.
 MAX_PARTS = 16
 
-#: Faces that are decomposed. The time that it takes grows with them, and walls that a gripper
-#: minds are still there.
-_FACES = 300
+#: What more than one part needs.
+PACKAGES = ('manifold3d', 'coacd')
+
+#: Faces that are decomposed, at most where the tolerances allow. The time that it takes grows with
+#: them, and walls that a gripper minds are still there.
+_FACES = 800
+
+#: Tolerances that a mesh is simplified by until it has few faces, as shares of its diagonal.
+_TOLERANCES = np.geomspace(0.001, 0.02, 9)
+
+#: Points that are compared with the planes of a part at a time: it bounds the memory.
+_BLOCK = 50_000
 
 #: A part with less than this share of the volume of all is a sliver that physics trips over.
 _SLIVER = 1e-4
@@ -84,12 +94,15 @@ def convex_parts(mesh: Mesh, max_parts: int = MAX_PARTS) -> list[Mesh]:
     """
     Return closed convex meshes, in the frame of ``mesh``, that together stand for it.
 
-    Approximate convex decomposition by the package coacd (Wei et al., CoACD, 2022), of a
-    simplified mesh and with a short search, so that it takes a few seconds at most; the same mesh
-    gives the same parts. ``mesh`` is closed; 1 <= ``max_parts`` <= ``MAX_PARTS``.
+    Approximate convex decomposition by the package coacd (Wei et al., CoACD, 2022), of a mesh
+    that the package manifold3d has simplified. Each vertex of ``mesh`` that the parts then leave
+    out goes to the nearest one, so that a planner meets no wall that is not in them. The search
+    is short, yet long enough to find good cuts: bad ones make more parts than are asked for,
+    whose merging takes longer than the search. The same mesh gives the same parts. ``mesh`` is
+    closed; 1 <= ``max_parts`` <= ``MAX_PARTS``.
 
-    Raises ``LiftError``: ``BAD_REQUEST`` without coacd, ``NO_SURFACE`` for points that span no
-    volume.
+    Raises ``LiftError``: ``BAD_REQUEST`` without coacd or manifold3d, ``NO_SURFACE`` for points
+    that span no volume.
     """
     if max_parts == 1:
         return [convex_hull(mesh)]
@@ -103,71 +116,118 @@ def convex_parts(mesh: Mesh, max_parts: int = MAX_PARTS) -> list[Mesh]:
         preprocess_mode='off' if closed else 'on',
         preprocess_resolution=20,
         resolution=200,
-        mcts_nodes=6,
-        mcts_iterations=12,
+        mcts_nodes=10,
+        mcts_iterations=20,
         mcts_max_depth=2,
         seed=0,
     )
-    parts = []
-    for corners, _ in found:
-        try:
-            parts.append(hull_of(corners, PART_CORNERS))
-        except LiftError:
-            # Flat: there is nothing to collide with.
-            continue
+    parts = _covering([corners for corners, _ in found], mesh.vertices.astype(np.float64))
     volumes = [part.volume() for part in parts]
     kept = [p for p, v in zip(parts, volumes, strict=True) if v > _SLIVER * sum(volumes)]
     return kept or [convex_hull(mesh)]
 
 
 def load_coacd() -> Any:
-    """Return the module coacd, silenced; raises ``LiftError(BAD_REQUEST)`` where it is missing."""
-    try:
-        import coacd
-    except ImportError as error:
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
-            f'Convex parts need the package coacd ({error}); install it (pip install coacd), or '
-            'do with one hull.',
-        ) from error
+    """Return the module coacd, silenced; raises as ``check_packages`` does."""
+    check_packages()
+    import coacd
+
     coacd.set_log_level('off')
     return coacd
 
 
+def check_packages() -> None:
+    """Raise ``LiftError(BAD_REQUEST)`` where a package that convex parts need is missing."""
+    for name in PACKAGES:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                f'Convex parts need the package {name} ({error}); install it (pip install '
+                f'{name}), or do with one hull.',
+            ) from error
+
+
 def _thinned(mesh: Mesh) -> tuple[Array, NDArray[np.int32], bool]:
     """Return vertices and faces of a mesh of few faces, and whether it is closed."""
-    vertices, faces = mesh.vertices.astype(np.float64), mesh.faces
-    # The simplification may tear a mesh; a little less of it often does not.
-    for target in (_FACES, 3 * _FACES // 2):
-        if len(mesh.faces) <= target:
+    import manifold3d
+
+    solid = manifold3d.Manifold(
+        manifold3d.Mesh(
+            np.ascontiguousarray(mesh.vertices, np.float32),
+            np.ascontiguousarray(mesh.faces, np.uint32),
+        )
+    )
+    if solid.status() != manifold3d.Error.NoError or not solid.volume() > 0.0:
+        # An open scan. The simplification may tear it further, which is no matter.
+        vertices, faces = mesh.vertices.astype(np.float64), mesh.faces
+        if len(faces) > _FACES:
+            vertices, faces = decimate(vertices, faces, _FACES, aggressiveness=5.0)
+        return vertices, faces, False
+    # It stays closed, which other simplifications do not keep of thin walls.
+    size = float(np.linalg.norm(np.ptp(mesh.vertices, axis=0)))
+    for tolerance in _TOLERANCES:
+        if solid.num_tri() <= _FACES:
             break
-        vertices, faces = decimate(mesh.vertices, mesh.faces, target, aggressiveness=5.0)
-        thin = Mesh(vertices.astype(np.float32), faces, np.zeros((len(vertices), 3), np.uint8))
-        if thin.is_watertight() and thin.volume() > 0.0:
-            return vertices, faces, True
-    return vertices, faces, len(faces) == len(mesh.faces)
+        solid = solid.simplify(tolerance * size)
+    thin = solid.to_mesh()
+    return (
+        np.asarray(thin.vert_properties[:, :3], np.float64),
+        np.asarray(thin.tri_verts, np.int32),
+        True,
+    )
+
+
+def _covering(parts: Sequence[Floats], vertices: Array) -> list[Mesh]:
+    """
+    Return hulls of parts (n, 3) that leave out none of the vertices (m, 3) by much.
+
+    Flat parts are left out: there is nothing to collide with.
+    """
+    solid, beyond = [], []
+    for part in parts:
+        try:
+            planes = _qhull(np.asarray(part, np.float64)).equations
+        except LiftError:
+            continue
+        blocks = np.array_split(vertices, len(vertices) // _BLOCK + 1)
+        solid.append(part)
+        beyond.append(
+            np.concatenate([(b @ planes[:, :3].T + planes[:, 3]).max(axis=1) for b in blocks])
+        )
+    if not solid:
+        return []
+    nearest, outside = np.argmin(beyond, axis=0), np.min(beyond, axis=0) > 0.0
+    hulls = []
+    for index, part in enumerate(solid):
+        # Of parts all but flat too few corners may be left for a volume.
+        with contextlib.suppress(LiftError):
+            hulls.append(hull_of(np.concatenate([part, vertices[outside & (nearest == index)]])))
+    return hulls
 
 
 def _farthest(points: Array, count: int) -> Array:
     """Return ``count`` of the points, none far from the hull of those that are returned."""
-    from scipy.spatial import ConvexHull
-
     chosen = np.unique((points @ _DIRECTIONS.T).argmax(axis=0))
-    hull = ConvexHull(points[chosen], incremental=True)
     while len(chosen) < count:
-        outside = (points @ hull.equations[:, :3].T + hull.equations[:, 3]).max(axis=1)
+        # Anew at each step: Qhull gives up on a hull that grows by points nearly in its planes.
+        planes = _qhull(points[chosen]).equations
+        outside = (points @ planes[:, :3].T + planes[:, 3]).max(axis=1)
         farthest = int(outside.argmax())
         if farthest in chosen:
             break
         chosen = np.append(chosen, farthest)
-        hull.add_points(points[farthest:farthest + 1])
-    hull.close()
     return np.asarray(points[chosen])
 
 
 def _solid(points: Array) -> Mesh:
-    """Return the hull of points as a mesh whose faces look outward."""
-    hull = _qhull(points)
+    """Return the hull of points, all of them its corners, as a mesh whose faces look outward."""
+    from scipy.spatial import ConvexHull
+
+    # Joggled, by far less than a float32 tells, for Qhull's triangles of corners that are nearly
+    # in one plane may leave gaps.
+    hull = ConvexHull(points, qhull_options='QJ')
     faces = hull.simplices.astype(np.int32)
     a, b, c = (points[faces[:, k]] for k in range(3))
     inward = np.einsum('ij,ij->i', np.cross(b - a, c - a), hull.equations[:, :3]) < 0.0
@@ -187,6 +247,16 @@ def _qhull(points: Array) -> Any:
     try:
         return ConvexHull(points)
     except (QhullError, ValueError) as error:
+        if _spans_volume(points):
+            # Facets nearly in one plane; joggled, Qhull has no trouble with them.
+            return ConvexHull(points, qhull_options='QJ')
         raise LiftError(
             ErrorCode.NO_SURFACE, 'The surface is flat: it has no hull to collide with.'
         ) from error
+
+
+def _spans_volume(points: Array) -> bool:
+    if len(points) < 4 or not np.isfinite(points).all():
+        return False
+    sizes = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
+    return bool(sizes[2] > 1e-9 * sizes[0])
