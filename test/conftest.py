@@ -23,8 +23,14 @@ import os
 from pathlib import Path
 import random
 import re
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    import ros_helpers
+
+    from lift3d_ros.node.client import LiftClient
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -81,6 +87,48 @@ def learned_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import view_helpers
 
     return view_helpers.learned_weights(tmp_path_factory.mktemp('weights') / 'learned')
+
+
+@pytest.fixture(scope='module')
+def graph() -> Iterator[ros_helpers.Graph]:
+    """Return the tests' own node on the ROS graph of this run."""
+    import ros_helpers
+
+    with ros_helpers.Graph() as graph:
+        yield graph
+
+
+@pytest.fixture
+def client(graph: ros_helpers.Graph, node: ros_helpers.NodeProcess) -> Iterator[LiftClient]:
+    """Return a client of the ``node`` of the module that asks."""
+    import ros_helpers
+
+    from lift3d_ros.node.client import LiftClient
+
+    with LiftClient(graph.node, f'/{node.namespace}/lift3d') as client:
+        assert client.wait_for_server(ros_helpers.PATIENCE)
+        yield client
+
+
+@pytest.fixture(scope='session')
+def meshes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the meshes of two objects, to train with."""
+    from lift3d_ros.training.procedural import procedural_object
+
+    folder = tmp_path_factory.mktemp('objects')
+    for number, kind in enumerate(['can', 'block']):
+        procedural_object(number, kind).export(folder / f'{kind}.ply')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def same_threads() -> Iterator[None]:
+    """Give torch back the number of threads that it had, which a training sets."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -41,6 +41,7 @@ import sys
 import time
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 from numpy.typing import NDArray
 import pytest
@@ -90,6 +91,12 @@ def table_scene(
         image[seen] = (200, 40 + 100 * (k % 2), 40)
     gravity = -T[:3, :3].T[:, 2]
     return Frame(image, camera, depth.astype(np.float32), gravity), labels
+
+
+#: One ball, two beside each other, and so many that lifting them takes seconds and has a middle.
+BALL = table_scene((0.0, 0.0, 0.05))
+TWO = table_scene((0.0, -0.08, 0.05), (0.0, 0.08, 0.04))
+MANY = table_scene(*((x, y, 0.03) for x in (-0.08, 0.0, 0.08) for y in (-0.15, 0.0, 0.15)))
 
 
 def stamped(stamp: int) -> Header:
@@ -214,6 +221,23 @@ class NodeProcess:
         """Call the service and return its answer."""
         return self.graph.call(LiftObject, self.name('lift_object'), request, PATIENCE)
 
+    def status(self, name: str) -> tuple[str, dict[str, str]]:
+        """Return message and values of the next status of a name on /diagnostics."""
+        full = f'{self.namespace}/lift3d: {name}'
+        with self.graph.listen(DiagnosticArray, '/diagnostics') as heard:
+
+            def found() -> list[Any]:
+                return [s for array in heard for s in array.status if s.name == full]
+
+            # The first may have been on its way before the question.
+            wait_until(lambda: len(found()) >= 2)
+            newest = found()[-1]
+        return newest.message, {pair.key: pair.value for pair in newest.values}
+
+    def has_torch(self) -> bool:
+        """Return whether the process has loaded torch."""
+        return 'libtorch' in Path(f'/proc/{self.process.pid}/maps').read_text()
+
     def set_parameter(self, name: str, value: Any) -> SetParametersResult:
         """Set a parameter over the graph; return the node's answer."""
         parameter = Parameter(name, value=value).to_parameter_msg()
@@ -237,3 +261,19 @@ class NodeProcess:
             self.log, _ = self.process.communicate()
             pytest.fail(f'the node did not end:\n{self.log}')
         return self.process.returncode
+
+    def end_well(self) -> None:
+        """End the process; fails the test where it does not end in good order."""
+        assert self.stop() == 0, self.log
+        assert 'Traceback' not in self.log, self.log
+
+
+@contextmanager
+def running(
+    graph: Graph, namespace: str, *arguments: str, **values: Any
+) -> Iterator[NodeProcess]:
+    """Start a node as ``NodeProcess`` does, wait until it is active, and at last end it well."""
+    node = NodeProcess(graph, namespace, *arguments, **values)
+    node.wait_until_active()
+    yield node
+    node.end_well()

@@ -38,19 +38,15 @@ from lift3d_ros.srv import LiftObject
 
 pytestmark = pytest.mark.ros
 
-FRAME, LABELS = ros.table_scene((0.0, 0.0, 0.05))
+FRAME, LABELS = ros.BALL
 
 Spoil = Callable[[LiftObject.Request], None]
 
 
 @pytest.fixture(scope='module')
-def node() -> Iterator[ros.NodeProcess]:
-    with ros.Graph() as graph:
-        node = ros.NodeProcess(graph, 'bad_input', '--autostart')
-        node.wait_until_active()
+def node(graph: ros.Graph) -> Iterator[ros.NodeProcess]:
+    with ros.running(graph, 'bad_input', '--autostart') as node:
         yield node
-        assert node.stop() == 0, node.log
-        assert 'Traceback' not in node.log, node.log
 
 
 def mask(request: LiftObject.Request, pixels: np.ndarray) -> None:

@@ -27,9 +27,9 @@ import pytest
 pytest.importorskip('rclpy')
 pytest.importorskip('lift3d_ros.msg')
 
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.publisher import Publisher
 import ros_helpers as ros
+from ros_helpers import BALL
 from sensor_msgs.msg import Imu
 from std_msgs.msg import Header
 
@@ -49,7 +49,6 @@ from lift3d_ros.surface.support import assumed_up
 SECOND = 1_000_000_000
 
 #: A ball whose middle the camera sees from atan(0.35 / 0.45) above.
-BALL = ros.table_scene((0.0, 0.0, 0.05))
 DOWN = BALL[0].gravity
 ELEVATION = 37.9
 
@@ -183,21 +182,12 @@ def test_another_frame_is_turned_by_the_tree_or_refused(frame_id, tree, word):
 # --- what the node makes of it ---
 
 @pytest.fixture(scope='module')
-def graph() -> Iterator[ros.Graph]:
-    with ros.Graph() as graph:
-        yield graph
-
-
-@pytest.fixture(scope='module')
 def node(graph: ros.Graph) -> Iterator[ros.NodeProcess]:
-    node = ros.NodeProcess(
+    with ros.running(
         graph, 'imu', '--autostart', method='geometric', use_imu=True, diagnostics_period=0.2,
         max_faces=2000,
-    )
-    node.wait_until_active()
-    yield node
-    assert node.stop() == 0, node.log
-    assert 'Traceback' not in node.log, node.log
+    ) as node:
+        yield node
     assert 'used without gravity' in node.log
 
 
@@ -210,21 +200,8 @@ def imu(graph: ros.Graph, node: ros.NodeProcess) -> Publisher:
     return publisher
 
 
-def imu_status(node: ros.NodeProcess) -> tuple[str, dict[str, str]]:
-    """Return message and values of a status that began after the question."""
-    with node.graph.listen(DiagnosticArray, '/diagnostics') as heard:
-        name = f'{node.namespace}/lift3d: imu'
-
-        def found() -> list:
-            return [s for array in heard for s in array.status if s.name == name]
-
-        ros.wait_until(lambda: len(found()) >= 2)
-        newest = found()[-1]
-    return newest.message, {pair.key: pair.value for pair in newest.values}
-
-
 def received(node: ros.NodeProcess) -> int:
-    return int(imu_status(node)[1]['received'])
+    return int(node.status('imu')[1]['received'])
 
 
 def play(node: ros.NodeProcess, imu: Publisher, messages: list[Imu]) -> None:
@@ -262,7 +239,7 @@ def test_at_rest_the_object_stands_upright(node, imu, depth):
     assert lifted.elevation_source == 'gravity'
     assert elevation(lifted) == pytest.approx(ELEVATION, abs=2.0)
     assert angle(-pose_matrix(lifted.pose.pose)[:3, 2], DOWN) < 1.0
-    assert imu_status(node)[1]['last image without gravity'] == ''
+    assert node.status('imu')[1]['last image without gravity'] == ''
 
 
 def shaking(stamp: int) -> list[Imu]:
@@ -288,7 +265,7 @@ def test_an_imu_that_tells_nothing_is_refused_and_said(node, imu, case):
     lifted = lift(node, stamp + later)
     assert lifted.elevation_source == 'assumed'
     assert angle(pose_matrix(lifted.pose.pose)[:3, 2], assumed_up()) < 1.0
-    message, values = imu_status(node)
+    message, values = node.status('imu')
     assert word in values['last image without gravity']
     assert message
 
@@ -299,7 +276,7 @@ def test_without_tf2_an_imu_in_another_frame_is_refused(node, imu):
     stamp = 700 * SECOND
     play(node, imu, resting(stamp, frame_id='imu_link'))
     assert lift(node, stamp).elevation_source == 'assumed'
-    message, values = imu_status(node)
+    message, values = node.status('imu')
     assert 'ros-$ROS_DISTRO-tf2-ros' in values['last image without gravity']
     assert values['frame_id'] == 'imu_link'
     assert message

@@ -30,8 +30,9 @@ pytest.importorskip('lift3d_ros.msg')
 
 from lifecycle_msgs.msg import Transition
 import ros_helpers as ros
+from ros_helpers import BALL
+from ros_helpers import MANY
 
-from lift3d_ros.node.client import LiftClient
 from lift3d_ros.node.results import duration_message
 from lift3d_ros.node.results import mesh_from_message
 from lift3d_ros.srv import LiftObject
@@ -39,15 +40,6 @@ from lift3d_ros.srv import LiftObject
 pytestmark = pytest.mark.ros
 
 METHOD = 'one2345'
-BALL = ros.table_scene((0.0, 0.0, 0.05))
-#: Takes seconds, so that there is a middle to act in.
-MANY = ros.table_scene(*((x, y, 0.03) for x in (-0.08, 0.0, 0.08) for y in (-0.15, 0.0, 0.15)))
-
-
-@pytest.fixture(scope='module')
-def graph() -> Iterator[ros.Graph]:
-    with ros.Graph() as graph:
-        yield graph
 
 
 @pytest.fixture(scope='module')
@@ -55,23 +47,11 @@ def node(graph: ros.Graph, learned_weights: Path) -> Iterator[ros.NodeProcess]:
     node = ros.NodeProcess(graph, 'learned', method=METHOD, weights=str(learned_weights))
     assert node.change(Transition.TRANSITION_CONFIGURE)
     # Which weights there are is known without what runs them.
-    assert not has_torch(node)
+    assert not node.has_torch()
     assert node.change(Transition.TRANSITION_ACTIVATE)
     yield node
-    assert node.stop() == 0, node.log
-    assert 'Traceback' not in node.log, node.log
+    node.end_well()
     assert f'method "{METHOD}" is ready after' in node.log
-
-
-@pytest.fixture()
-def client(graph: ros.Graph, node: ros.NodeProcess) -> Iterator[LiftClient]:
-    with LiftClient(graph.node, '/learned/lift3d') as client:
-        assert client.wait_for_server(ros.PATIENCE)
-        yield client
-
-
-def has_torch(node: ros.NodeProcess) -> bool:
-    return 'libtorch' in Path(f'/proc/{node.process.pid}/maps').read_text()
 
 
 def memory(node: ros.NodeProcess) -> int:
@@ -84,7 +64,7 @@ def request(**fields) -> LiftObject.Request:
 
 
 def test_the_service_answers_with_a_shape_of_the_learned_method(node):
-    assert has_torch(node), 'activated, it has loaded the networks'
+    assert node.has_torch(), 'activated, it has loaded the networks'
     answer = node.lift(request(seed=3))
     assert answer.success, answer.message
     lifted = answer.object
@@ -155,7 +135,7 @@ def test_missing_and_broken_weights_are_refused_by_configure(graph, learned_weig
             assert node.set_parameter('weights', str(folder)).successful
         assert not node.change(Transition.TRANSITION_CONFIGURE)
         assert node.state() == 'unconfigured'
-    assert not has_torch(node)
+    assert not node.has_torch()
     assert node.set_parameter('weights', str(learned_weights)).successful
     assert node.change(Transition.TRANSITION_CONFIGURE)
     assert node.stop() == 0, node.log

@@ -34,6 +34,7 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import look_at
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.msg import ObjectSelector
+from lift3d_ros.node.parameters import plane_height
 from lift3d_ros.node.parameters import Settings
 from lift3d_ros.node.parameters import SPECS
 from lift3d_ros.node.pipeline import lift_observation
@@ -41,7 +42,6 @@ from lift3d_ros.node.pipeline import Observation
 from lift3d_ros.node.pipeline import Outcome
 from lift3d_ros.node.pipeline import Query
 from lift3d_ros.node.results import pose_matrix
-from lift3d_ros.node.scale import plane_height
 from lift3d_ros.node.selection import IdKeeper
 from lift3d_ros.node.standing import Standing
 from lift3d_ros.srv import LiftObject
@@ -57,20 +57,11 @@ DISTANCE = float(np.linalg.norm([0.45, 0.0, 0.4 - RADIUS]))
 
 
 @pytest.fixture(scope='module')
-def graph() -> Iterator[ros.Graph]:
-    with ros.Graph() as graph:
-        yield graph
-
-
-@pytest.fixture(scope='module')
 def node(graph: ros.Graph) -> Iterator[ros.NodeProcess]:
-    node = ros.NodeProcess(
+    with ros.running(
         graph, 'placement', '--autostart', use_depth=False, known_sizes=['ball: 0.1', 'mug: 0.2']
-    )
-    node.wait_until_active()
-    yield node
-    assert node.stop() == 0, node.log
-    assert 'Traceback' not in node.log, node.log
+    ) as node:
+        yield node
 
 
 def without_depth(class_id: str) -> LiftObject.Request:

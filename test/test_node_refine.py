@@ -97,18 +97,9 @@ def error_of(lifted: LiftedObject, azimuth: float) -> float:
 
 
 @pytest.fixture(scope='module')
-def graph() -> Iterator[ros.Graph]:
-    with ros.Graph() as graph:
-        yield graph
-
-
-@pytest.fixture(scope='module')
 def node(graph: ros.Graph) -> Iterator[ros.NodeProcess]:
-    node = ros.NodeProcess(graph, 'refine', '--autostart')
-    node.wait_until_active()
-    yield node
-    assert node.stop() == 0, node.log
-    assert 'Traceback' not in node.log, node.log
+    with ros.running(graph, 'refine', '--autostart') as node:
+        yield node
 
 
 def lifted_by(node: ros.NodeProcess, asked: LiftObject.Request) -> LiftedObject:

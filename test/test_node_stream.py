@@ -20,7 +20,6 @@ from collections.abc import Iterator
 import time
 
 import cv2
-from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 import pytest
 
@@ -31,6 +30,7 @@ from rclpy.qos import DurabilityPolicy
 from rclpy.qos import QoSProfile
 from rclpy.qos import ReliabilityPolicy
 import ros_helpers as ros
+from ros_helpers import TWO
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import Marker
@@ -45,7 +45,6 @@ from lift3d_ros.srv import LiftObject
 
 pytestmark = pytest.mark.ros
 
-TWO = ros.table_scene((0.0, -0.08, 0.05), (0.0, 0.08, 0.04))
 EMPTY = (TWO[0], np.zeros_like(TWO[1]))
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -83,21 +82,12 @@ def raw_kinds(messages: dict) -> dict:
 
 
 @pytest.fixture(scope='module')
-def graph() -> Iterator[ros.Graph]:
-    with ros.Graph() as graph:
-        yield graph
-
-
-@pytest.fixture(scope='module')
 def node(graph: ros.Graph) -> Iterator[ros.NodeProcess]:
-    node = ros.NodeProcess(
+    with ros.running(
         graph, 'stream', '--autostart', mode='continuous', mask_source='label',
         diagnostics_period=0.2, max_faces=4000,
-    )
-    node.wait_until_active()
-    yield node
-    assert node.stop() == 0, node.log
-    assert 'Traceback' not in node.log, node.log
+    ) as node:
+        yield node
 
 
 @pytest.fixture(scope='module')
@@ -107,26 +97,13 @@ def camera(graph: ros.Graph, node: ros.NodeProcess) -> Camera:
     return camera
 
 
-def status(graph: ros.Graph, name: str, node: str = 'stream/lift3d') -> tuple[str, dict]:
-    """Return message and values of the next status of a name."""
-    with graph.listen(DiagnosticArray, '/diagnostics') as heard:
-
-        def found() -> list:
-            return [s for array in heard for s in array.status if s.name == f'{node}: {name}']
-
-        # The first may have been on its way before the question.
-        ros.wait_until(lambda: len(found()) >= 2)
-        newest = found()[-1]
-    return newest.message, {pair.key: pair.value for pair in newest.values}
-
-
-def wait_until_idle(graph: ros.Graph) -> None:
+def wait_until_idle(node: ros.NodeProcess) -> None:
     """Wait until no frame comes any more and all that came was lifted or dropped."""
     seen = []
 
     def quiet() -> bool:
-        received = {k: v for k, v in status(graph, 'input')[1].items() if k.endswith('received')}
-        seen.append((received, status(graph, 'lifting')[1]['idle']))
+        received = {k: v for k, v in node.status('input')[1].items() if k.endswith('received')}
+        seen.append((received, node.status('lifting')[1]['idle']))
         return len(seen) > 2 and seen[-1] == seen[-2] == seen[-3] and seen[-1][1] == 'True'
 
     ros.wait_until(quiet)
@@ -209,8 +186,8 @@ def test_a_late_listener_gets_the_last_result(graph, node, camera):
 def test_the_newest_frame_wins_and_the_others_are_counted(graph, node, camera):
     with graph.listen(LiftedObjectArray, node.name('objects'), LATCHED) as heard:
         publish_until_heard(camera, heard)
-        wait_until_idle(graph)
-        before = int(status(graph, 'lifting')[1]['frames dropped (newer came)'])
+        wait_until_idle(node)
+        before = int(node.status('lifting')[1]['frames dropped (newer came)'])
         stamps = []
         for _ in range(15):
             stamps.append(camera.publish(ros.messages(*TWO)))
@@ -218,8 +195,8 @@ def test_the_newest_frame_wins_and_the_others_are_counted(graph, node, camera):
         ros.wait_until(lambda: results(heard, stamps[-1]))
         lifted = [stamp for stamp in stamps if results(heard, stamp)]
         assert len(lifted) < len(stamps)
-        wait_until_idle(graph)
-        after = int(status(graph, 'lifting')[1]['frames dropped (newer came)'])
+        wait_until_idle(node)
+        after = int(node.status('lifting')[1]['frames dropped (newer came)'])
     assert after - before == len(stamps) - len(lifted)
 
 
@@ -244,12 +221,12 @@ def test_requests_go_before_the_stream_and_use_its_newest_frame(graph, node, cam
 def test_the_diagnostics_tell_how_it_goes(graph, node, camera):
     with graph.listen(LiftedObjectArray, node.name('objects'), LATCHED) as heard:
         publish_until_heard(camera, heard)
-    message, values = status(graph, 'input')
+    message, values = node.status('input')
     assert message == 'receiving'
     for topic in ('image', 'mask', 'depth', 'camera_info'):
         assert int(values[f'{topic}: received']) > 0
         assert values[f'{topic}: publishers'] == '1'
-    message, values = status(graph, 'lifting')
+    message, values = node.status('lifting')
     assert values['state'] == 'active'
     assert values['method'] == 'geometric'
     assert int(values['objects lifted']) > 0
@@ -258,8 +235,8 @@ def test_the_diagnostics_tell_how_it_goes(graph, node, camera):
     assert len([key for key in values if key.startswith('median seconds')]) > 3
     # An error stays to be read.
     node.lift(LiftObject.Request(selector=ObjectSelector(mode=77)))
-    assert 'BAD_REQUEST' in status(graph, 'lifting')[1]['last error']
-    assert status(graph, 'parameters')[0] == 'all known'
+    assert 'BAD_REQUEST' in node.status('lifting')[1]['last error']
+    assert node.status('parameters')[0] == 'all known'
 
 
 def test_stamps_that_never_meet_are_said_to(graph):
@@ -270,11 +247,11 @@ def test_stamps_that_never_meet_are_said_to(graph):
     messages = ros.messages(*TWO)
     camera = Camera(graph, 'unmet', raw_kinds(messages))
     camera.wait_for_listeners()
-    assert 'nothing received' in status(graph, 'input', 'unmet/lift3d')[0]
+    assert 'nothing received' in node.status('input')[0]
 
     def complaint() -> str:
         camera.publish(messages, {'mask': 5.0})
-        return status(graph, 'input', 'unmet/lift3d')[0]
+        return node.status('input')[0]
 
     ros.wait_until(lambda: 'mask received, no image within 0.1 s of it' in complaint())
     answer = node.lift(LiftObject.Request())

@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from pathlib import Path
 import time
 
-from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 import pytest
 
@@ -30,6 +29,8 @@ pytest.importorskip('lift3d_ros.msg')
 
 from lifecycle_msgs.msg import Transition
 import ros_helpers as ros
+from ros_helpers import BALL
+from ros_helpers import TWO
 from sensor_msgs.msg import Image
 import view_helpers
 
@@ -45,19 +46,10 @@ from lift3d_ros.srv import SynthesizeViews
 
 pytestmark = pytest.mark.ros
 
-BALL = ros.table_scene((0.0, 0.0, 0.05))
-TWO = ros.table_scene((0.0, -0.08, 0.05), (0.0, 0.08, 0.04))
-
 #: So many that there is a middle to act in.
 MANY = 64
 
 Spoil = Callable[[SynthesizeViews.Request], None]
-
-
-@pytest.fixture(scope='module')
-def graph() -> Iterator[ros.Graph]:
-    with ros.Graph() as graph:
-        yield graph
 
 
 @pytest.fixture(scope='module')
@@ -67,14 +59,11 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='module')
 def node(graph: ros.Graph, weights: Path) -> Iterator[ros.NodeProcess]:
-    node = ros.NodeProcess(
+    with ros.running(
         graph, 'views', '--autostart', views_weights=str(weights), views_count=3, queue_size=1,
         diagnostics_period=0.2, views_assumed_elevation=40.0,
-    )
-    node.wait_until_active()
-    yield node
-    assert node.stop() == 0, node.log
-    assert 'Traceback' not in node.log, node.log
+    ) as node:
+        yield node
 
 
 def request(scene=BALL, **fields) -> SynthesizeViews.Request:
@@ -89,24 +78,9 @@ def pixels(image: Image) -> np.ndarray:
     return np.frombuffer(image.data, np.uint8).reshape(image.height, image.width, -1)
 
 
-def has_torch(node: ros.NodeProcess) -> bool:
-    return 'libtorch' in Path(f'/proc/{node.process.pid}/maps').read_text()
-
-
 def synthesised(node: ros.NodeProcess) -> int:
     """Return how many views the node says that it made."""
-    with node.graph.listen(DiagnosticArray, '/diagnostics') as heard:
-
-        def found() -> list[str]:
-            return [
-                pair.value for array in heard for status in array.status
-                if status.name == 'views/lift3d: lifting'
-                for pair in status.values if pair.key == 'views synthesised'
-            ]
-
-        # The first may have been on its way before the question.
-        ros.wait_until(lambda: len(found()) >= 2)
-        return int(found()[-1])
+    return int(node.status('lifting')[1]['views synthesised'])
 
 
 # The first test: it must see the node before any other asks for views.
@@ -114,7 +88,7 @@ def synthesised(node: ros.NodeProcess) -> int:
 
 def test_a_robot_that_never_asks_for_views_pays_nothing_for_them(node):
     assert node.lift(LiftObject.Request(**ros.messages(*BALL))).success
-    assert not has_torch(node)
+    assert not node.has_torch()
     assert synthesised(node) == 0
 
 
@@ -123,7 +97,7 @@ def test_the_service_answers_with_posed_pictures(node):
     answer = ask(node, request(azimuths=asked, elevations=[20.0], seed=1))
     assert answer.success, answer.message
     assert answer.error_code == ''
-    assert has_torch(node)
+    assert node.has_torch()
     assert (answer.header.stamp.sec, answer.header.stamp.nanosec) == (7, 9)
     assert answer.header.frame_id == ros.FRAME_ID
     assert list(answer.azimuths) == asked

@@ -34,6 +34,8 @@ from lift3d_ros.training.surface_run import SurfaceTraining
 from lift3d_ros.weights.store import find
 from lift3d_ros.weights.store import problems
 
+pytestmark = pytest.mark.usefixtures('same_threads')
+
 SETTINGS = """
 samples: {targets: 2}
 surface: {minutes: 0.02, batch: 1, warmup: 1}
@@ -44,27 +46,12 @@ threads: 1
 """
 
 
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope='module')
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('objects')
-    for number, kind in enumerate(['can', 'block']):
-        procedural_object(number, kind).export(folder / f'{kind}.ply')
-    return folder
-
-
 @pytest.fixture
-def words(data, tmp_path):
+def words(meshes, tmp_path):
     settings = tmp_path / 'settings.yaml'
     settings.write_text(SETTINGS)
     return [
-        'train', 'surface', '--data', str(data), '--out', str(tmp_path / 'run'), '--settings',
+        'train', 'surface', '--data', str(meshes), '--out', str(tmp_path / 'run'), '--settings',
         str(settings),
     ]
 

@@ -33,6 +33,8 @@ from lift3d_ros.training.views import ViewTraining
 from lift3d_ros.weights.store import find
 from lift3d_ros.weights.store import problems
 
+pytestmark = pytest.mark.usefixtures('same_threads')
+
 SETTINGS = """
 samples: {targets: 2}
 coarse: {minutes: 0.03, batch: 2, warmup: 2}
@@ -45,25 +47,10 @@ threads: 1
 """
 
 
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope='module')
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('objects')
-    for number, kind in enumerate(['can', 'block']):
-        procedural_object(number, kind).export(folder / f'{kind}.ply')
-    return folder
-
-
-def test_a_run_leaves_weights_that_make_views_and_goes_on_where_it_was(data, tmp_path, capsys):
+def test_a_run_leaves_weights_that_make_views_and_goes_on_where_it_was(meshes, tmp_path, capsys):
     settings, out = tmp_path / 'settings.yaml', tmp_path / 'run'
     settings.write_text(SETTINGS)
-    words = ['train', 'views', '--data', str(data), '--out', str(out)]
+    words = ['train', 'views', '--data', str(meshes), '--out', str(out)]
     assert main([*words, '--settings', str(settings)]) == 0
     weights = out / 'weights'
     assert problems(weights) == []
@@ -86,11 +73,11 @@ def test_a_run_leaves_weights_that_make_views_and_goes_on_where_it_was(data, tmp
     assert again[-1]['minutes'] > curve[-1]['minutes']
 
 
-def test_a_run_may_begin_with_weights_that_there_are(data, tmp_path):
+def test_a_run_may_begin_with_weights_that_there_are(meshes, tmp_path):
     settings, out = tmp_path / 'settings.yaml', tmp_path / 'run'
     settings.write_text(SETTINGS.replace('minutes: 0.03', 'rate: 0.0, minutes: 0.01'))
     assert main([
-        'train', 'views', '--data', str(data), '--out', str(out), '--settings', str(settings),
+        'train', 'views', '--data', str(meshes), '--out', str(out), '--settings', str(settings),
         '--from', 'small',
     ]) == 0
     for part in ('coarse', 'unet', 'elevation'):
@@ -102,8 +89,8 @@ def test_a_run_may_begin_with_weights_that_there_are(data, tmp_path):
         assert all(torch.allclose(before[k], after[k], rtol=1e-3) for k in learned)
 
 
-def test_weights_of_the_views_are_for_the_surface(data, tmp_path, capsys):
-    words = ['train', 'views', '--data', str(data), '--out', str(tmp_path), '--weights', 'small']
+def test_weights_of_the_views_are_for_the_surface(meshes, tmp_path, capsys):
+    words = ['train', 'views', '--data', str(meshes), '--out', str(tmp_path), '--weights', 'small']
     assert main(words) == 2
     assert '--from' in capsys.readouterr().err
 
@@ -121,11 +108,11 @@ def test_settings_name_what_they_change_and_nothing_else(tmp_path):
     [('coarse: {speed: 3}', 'speed'), ('[1, 2]', 'settings are'), ('first: many', 'many'),
      ('coarse: {rate: [}', 'YAML')],
 )
-def test_settings_that_are_none_are_refused(data, tmp_path, capsys, text, word):
+def test_settings_that_are_none_are_refused(meshes, tmp_path, capsys, text, word):
     path = tmp_path / 'settings.yaml'
     path.write_text(text)
     assert main([
-        'train', 'views', '--data', str(data), '--out', str(tmp_path / 'run'), '--settings',
+        'train', 'views', '--data', str(meshes), '--out', str(tmp_path / 'run'), '--settings',
         str(path),
     ]) == 2
     assert word in capsys.readouterr().err
@@ -136,7 +123,7 @@ def test_the_settings_in_config_are_the_defaults():
     assert read_settings(path, ViewTraining()) == ViewTraining()
 
 
-def test_minutes_that_are_none_are_refused(data, tmp_path):
+def test_minutes_that_are_none_are_refused(meshes, tmp_path):
     assert main([
-        'train', 'views', '--data', str(data), '--out', str(tmp_path), '--minutes', '0',
+        'train', 'views', '--data', str(meshes), '--out', str(tmp_path), '--minutes', '0',
     ]) == 2
