@@ -19,6 +19,7 @@ from __future__ import annotations
 from pathlib import Path
 import threading
 import time
+from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,19 +30,27 @@ import yaml
 pytest.importorskip('rclpy')
 pytest.importorskip('lift3d_ros.msg')
 
+import rclpy
+import ros_helpers as ros
+from std_msgs.msg import Header
+
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.lifter import DEFAULT_METHOD
 from lift3d_ros.node import selection
+from lift3d_ros.node.background import BackgroundNode
+from lift3d_ros.node.diagnostics import SaidOnce
 from lift3d_ros.node.parameters import Settings
 from lift3d_ros.node.parameters import SPECS
 from lift3d_ros.node.selection import Detection
 from lift3d_ros.node.selection import IdKeeper
 from lift3d_ros.node.shelf import output_path
+from lift3d_ros.node.shelf import Shelf
 from lift3d_ros.node.synchronizer import Synchronizer
 from lift3d_ros.node.worker import Job
 from lift3d_ros.node.worker import Lifters
 from lift3d_ros.node.worker import Worker
+from lift3d_ros.srv import SaveObject
 
 pytestmark = pytest.mark.ros
 
@@ -294,6 +303,23 @@ def test_an_unforeseen_error_does_not_end_the_worker(worker):
             worker.wait(job)
 
 
+def test_what_fails_after_a_job_does_not_end_the_worker(capsys):
+    def draw(job):
+        raise ZeroDivisionError('no picture')
+
+    worker = Worker(2, draw)
+    worker.start(Lifters(1000, 'cpu'))
+    try:
+        for number in range(2):
+            job = Job(lambda job, lifters, number=number: number)
+            worker.submit(job)
+            assert worker.wait(job) == number
+    finally:
+        worker.stop(LiftError(ErrorCode.NOT_ACTIVE, 'over'))
+    # Stopping waits for the thread, which said what went wrong.
+    assert capsys.readouterr().err.count('ZeroDivisionError: no picture') == 2
+
+
 def test_stopping_ends_what_runs_and_what_waits():
     worker = Worker(2, lambda job: None)
     worker.start(Lifters(1000, 'cpu'))
@@ -312,6 +338,34 @@ def test_stopping_ends_what_runs_and_what_waits():
             worker.wait(job)
     with pytest.raises(LiftError, match='NOT_ACTIVE'):
         worker.submit(Job(until_cancelled))
+
+
+def test_warnings_are_said_once_and_not_kept_for_ever():
+    said = SaidOnce(kept=2)
+    assert [said.is_new(word) for word in ('a', 'a', 'b', 'a')] == [True, False, True, False]
+    assert said.is_new('c')
+    assert said.is_new('a')
+
+
+@pytest.mark.parametrize('threads', [1, 2])
+def test_a_callback_that_fails_does_not_make_a_node_deaf(threads):
+    def fail(message):
+        raise ZeroDivisionError('one over nothing')
+
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    heard = []
+    with BackgroundNode('hearing', context, threads) as background:
+        node = background.node
+        node.create_subscription(Header, 'bad', fail, 10)
+        node.create_subscription(Header, 'good', heard.append, 10)
+        bad, good = (node.create_publisher(Header, name, 10) for name in ('bad', 'good'))
+        ros.wait_until(lambda: bad.get_subscription_count() and good.get_subscription_count())
+        for _ in range(3):
+            bad.publish(Header())
+            heard.clear()
+            ros.wait_until(lambda: good.publish(Header()) or heard)
+    context.try_shutdown()
 
 
 # --- parameters and files ---
@@ -338,3 +392,10 @@ def test_nothing_is_written_outside_of_the_output_dir(tmp_path):
             output_path(str(tmp_path), path)
     with pytest.raises(LiftError, match='output_dir is empty'):
         output_path('', 'b.ply')
+
+
+def test_a_name_that_no_disk_takes_is_refused(tmp_path):
+    shelf = Shelf()
+    shelf.keep(SimpleNamespace(id='a'))
+    with pytest.raises(LiftError, match='BAD_REQUEST: .*cannot be written'):
+        shelf.save(SaveObject.Request(path=f'{"a" * 300}.ply'), str(tmp_path))

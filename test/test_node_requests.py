@@ -28,6 +28,9 @@ pytest.importorskip('lift3d_ros.msg')
 
 from lifecycle_msgs.msg import Transition
 import ros_helpers as ros
+from ros_helpers import BALL
+from ros_helpers import MANY
+from ros_helpers import TWO
 from sensor_msgs.msg import Image
 from sensor_msgs.msg import RegionOfInterest
 
@@ -44,16 +47,6 @@ from lift3d_ros.srv import SaveObject
 
 pytestmark = pytest.mark.ros
 
-BALL = ros.table_scene((0.0, 0.0, 0.05))
-TWO = ros.table_scene((0.0, -0.08, 0.05), (0.0, 0.08, 0.04))
-#: Takes seconds, so that there is a middle to act in.
-MANY = ros.table_scene(*((x, y, 0.03) for x in (-0.08, 0.0, 0.08) for y in (-0.15, 0.0, 0.15)))
-
-
-@pytest.fixture(scope='module')
-def graph() -> Iterator[ros.Graph]:
-    with ros.Graph() as graph:
-        yield graph
 
 
 @pytest.fixture(scope='module')
@@ -63,20 +56,10 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='module')
 def node(graph: ros.Graph, output: Path) -> Iterator[ros.NodeProcess]:
-    node = ros.NodeProcess(
+    with ros.running(
         graph, 'requests', '--autostart', queue_size=1, output_dir=str(output), use_depth=True
-    )
-    node.wait_until_active()
-    yield node
-    assert node.stop() == 0, node.log
-    assert 'Traceback' not in node.log, node.log
-
-
-@pytest.fixture()
-def client(graph: ros.Graph, node: ros.NodeProcess) -> Iterator[LiftClient]:
-    with LiftClient(graph.node, '/requests/lift3d') as client:
-        assert client.wait_for_server(ros.PATIENCE)
-        yield client
+    ) as node:
+        yield node
 
 
 def request(scene=BALL, **fields) -> LiftObject.Request:
@@ -243,6 +226,14 @@ def test_cancel_before_the_start_and_after_the_end(client, graph):
         client.result(ros.PATIENCE)
         client.cancel()
         assert client.result().error_code == 'CANCELLED'
+
+
+def test_a_request_that_was_given_up_does_not_answer_the_next(client, node):
+    start(client)
+    with pytest.raises(TimeoutError):
+        client.result(0.01)
+    client.lift(**ros.messages(*BALL))
+    assert len(client.result(ros.PATIENCE).result.objects) == 1
 
 
 def test_a_full_queue_is_busy_at_once(client, graph, node):

@@ -123,6 +123,9 @@ class BackgroundNode:
             except InvalidHandle:
                 # Another thread destroyed a subscription while it was being waited for.
                 continue
+            except Exception as error:
+                # One bad callback shall not make the node deaf.
+                self.node.get_logger().error(f'{type(error).__name__} in a callback: {error}')
 
 
 def wait_for(future: Future, timeout: float) -> Any:

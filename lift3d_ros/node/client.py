@@ -80,6 +80,8 @@ class LiftClient:
         self._feedback: Lift.Feedback | None = None
         self._result: Lift.Result | None = None
         self._cancel_asked = False
+        #: Which request runs; what comes late of one that was given up is not for the next.
+        self._number = 0
         self._done = threading.Event()
         self._done.set()
         self._lock = threading.Lock()
@@ -145,10 +147,12 @@ class LiftClient:
             refine=refine,
             **further,
         )
-        self._handle = self._feedback = self._result = None
-        self._cancel_asked = False
-        self._done.clear()
-        self._send(partial(self._send_goal, goal))
+        with self._lock:
+            self._number += 1
+            self._handle = self._feedback = self._result = None
+            self._cancel_asked = False
+            self._done.clear()
+        self._send(partial(self._send_goal, goal, self._number))
 
     def is_done(self) -> bool:
         """Return whether the result is there."""
@@ -188,41 +192,52 @@ class LiftClient:
         while self._outbox:
             self._outbox.popleft()()
 
-    def _send_goal(self, goal: Lift.Goal) -> None:
-        sent = self._client.send_goal_async(goal, feedback_callback=self._on_feedback)
-        sent.add_done_callback(self._on_answer)
+    def _send_goal(self, goal: Lift.Goal, number: int) -> None:
+        sent = self._client.send_goal_async(
+            goal, feedback_callback=partial(self._on_feedback, number)
+        )
+        sent.add_done_callback(partial(self._on_answer, number))
 
-    def _on_feedback(self, message: Lift.Impl.FeedbackMessage) -> None:
-        self._feedback = message.feedback
+    def _on_feedback(self, number: int, message: Lift.Impl.FeedbackMessage) -> None:
+        with self._lock:
+            if number == self._number:
+                self._feedback = message.feedback
 
-    def _on_answer(self, future: Future) -> None:
+    def _on_answer(self, number: int, future: Future) -> None:
         handle = future.result()
         if handle is None or not handle.accepted:
             self._finish(
+                number,
                 Lift.Result(
                     error_code=ErrorCode.BUSY.value, message='The node did not take the request.'
-                )
+                ),
             )
             return
         with self._lock:
+            if number != self._number:
+                return
             self._handle = handle
             cancel = self._cancel_asked
-        self._send(lambda: handle.get_result_async().add_done_callback(self._on_result))
+        on_result = partial(self._on_result, number)
+        self._send(lambda: handle.get_result_async().add_done_callback(on_result))
         if cancel:
             self._send(handle.cancel_goal_async)
 
-    def _on_result(self, future: Future) -> None:
+    def _on_result(self, number: int, future: Future) -> None:
         answer = future.result()
         if answer.status == GoalStatus.STATUS_UNKNOWN:
             self._finish(
+                number,
                 Lift.Result(
                     error_code=ErrorCode.INTERNAL.value,
                     message='The node no longer knows the request; was it restarted?',
-                )
+                ),
             )
             return
-        self._finish(answer.result)
+        self._finish(number, answer.result)
 
-    def _finish(self, result: Lift.Result) -> None:
-        self._result = result
-        self._done.set()
+    def _finish(self, number: int, result: Lift.Result) -> None:
+        with self._lock:
+            if number == self._number:
+                self._result = result
+                self._done.set()

@@ -32,6 +32,21 @@ from lift3d_ros.node.synchronizer import Synchronizer
 from lift3d_ros.node.worker import Worker
 
 
+class SaidOnce:
+    """Tells which sentences are new; of those that were said it keeps the last ones."""
+
+    def __init__(self, kept: int = 200) -> None:
+        """Keep so many sentences."""
+        self._said: deque[str] = deque(maxlen=kept)
+
+    def is_new(self, sentence: str) -> bool:
+        """Return whether a sentence is not among the last ones, of which it is now."""
+        if sentence in self._said:
+            return False
+        self._said.append(sentence)
+        return True
+
+
 class Statistics:
     """Counts and times of the lifts so far; safe to use from several threads."""
 

@@ -65,12 +65,13 @@ class Shelf:
             )
         path = output_path(folder, request.path)
         export = Export.of_path(path)
-        there = next((file for file in export.files(path) if file.exists()), None)
-        if there is not None and not request.overwrite:
-            raise LiftError(
-                ErrorCode.BAD_REQUEST, f'{there} exists; set overwrite, or choose another path.'
-            )
         try:
+            there = next((file for file in export.files(path) if file.exists()), None)
+            if there is not None and not request.overwrite:
+                raise LiftError(
+                    ErrorCode.BAD_REQUEST,
+                    f'{there} exists; set overwrite, or choose another path.',
+                )
             path.parent.mkdir(parents=True, exist_ok=True)
             write(lifted.shape, path, export)
         except OSError as error:

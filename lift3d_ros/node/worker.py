@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable
 import threading
 import time
+import traceback
 from typing import Any
 
 from lift3d_ros.errors import ErrorCode
@@ -300,4 +301,8 @@ class Worker:
                 failure.__cause__ = error
             job.worked = time.monotonic() - start
             job.finish(result, failure)
-            self._on_done(job)
+            try:
+                self._on_done(job)
+            except Exception:
+                # Nobody waits for it, and whoever waits in the queue needs this thread.
+                traceback.print_exc()
