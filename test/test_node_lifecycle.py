@@ -16,10 +16,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 import importlib.util
 import os
 import signal
+import subprocess
+import sys
+import threading
 
 import pytest
 
@@ -27,19 +29,17 @@ pytest.importorskip('rclpy')
 pytest.importorskip('lift3d_ros.msg')
 
 from lifecycle_msgs.msg import Transition
+import rclpy
+from rclpy.parameter import Parameter
 import ros_helpers as ros
+from ros_helpers import BALL
 
+from lift3d_ros.node.main import shut_down
+from lift3d_ros.node.node import LiftNode
 from lift3d_ros.srv import LiftObject
 
 pytestmark = pytest.mark.ros
 
-BALL = ros.table_scene((0.0, 0.0, 0.05))
-
-
-@pytest.fixture(scope='module')
-def graph() -> Iterator[ros.Graph]:
-    with ros.Graph() as graph:
-        yield graph
 
 
 def lift(node: ros.NodeProcess) -> LiftObject.Response:
@@ -173,16 +173,78 @@ def test_ctrl_c_ends_the_node_in_any_state(graph):
     assert 'Traceback' not in early.log + active.log
 
 
-def test_help_says_how_to_start_the_node():
-    import subprocess
-    import sys
+class SlowNode(LiftNode):
+    """A node whose configuration takes until ``go`` is set."""
 
-    done = subprocess.run(
-        [sys.executable, '-m', 'lift3d_ros.node', '--help'],
+    def __init__(self, **values) -> None:
+        super().__init__(**values)
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def on_configure(self, state):
+        self.begun.set()
+        self.go.wait(ros.PATIENCE)
+        return super().on_configure(state)
+
+
+def test_ctrl_c_during_a_transition_waits_for_its_end():
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = SlowNode(
+        context=context, parameter_overrides=[Parameter('method', value='geometric')]
+    )
+    manager = threading.Thread(target=node.trigger_configure)
+    end = threading.Thread(target=shut_down, args=(node,))
+    manager.start()
+    assert node.begun.wait(ros.PATIENCE)
+    end.start()
+    end.join(0.3)
+    assert end.is_alive()
+    assert node.state == 'configuring'
+    node.go.set()
+    manager.join()
+    end.join()
+    assert node.state == 'finalized'
+    node.destroy_node()
+    context.try_shutdown()
+
+
+def test_an_activation_that_fails_leaves_nothing_behind(graph):
+    node = ros.NodeProcess(
+        graph, 'no_qos', **{'qos_overrides./no_qos/image.subscription.history': 'nonsense'}
+    )
+    assert node.change(Transition.TRANSITION_CONFIGURE)
+    for _ in range(2):
+        assert not node.change(Transition.TRANSITION_ACTIVATE)
+        assert node.state() == 'inactive'
+    assert lift(node).error_code == 'NOT_ACTIVE'
+    names = [name for name in graph.node.get_node_names() if name == 'lift3d_listener']
+    assert not names
+    node.end_well()
+
+
+@pytest.mark.parametrize(('arguments', 'word'), [
+    (['--autostrat'], '--autostrat'),
+    (['--ros-args', '-r', 'image'], 'image'),
+    (['--ros-args', '--params-file', '/no/such/file.yaml'], '/no/such/file.yaml'),
+])
+def test_arguments_that_are_none_end_the_start_with_a_sentence(arguments, word):
+    done = run_node(*arguments)
+    assert done.returncode == 2
+    assert word in done.stderr
+    assert 'Traceback' not in done.stderr, done.stderr
+
+
+def test_help_says_how_to_start_the_node():
+    done = run_node('--help')
+    assert done.returncode == 0
+    assert '--autostart' in done.stdout
+
+
+def run_node(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, '-m', 'lift3d_ros.node', *arguments],
         capture_output=True,
         text=True,
         env=os.environ,
         check=False,
     )
-    assert done.returncode == 0
-    assert '--autostart' in done.stdout

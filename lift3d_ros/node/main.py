@@ -35,6 +35,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
+from rclpy.utilities import remove_ros_args
 
 from lift3d_ros import memory
 from lift3d_ros.node.node import LiftNode
@@ -58,6 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if '--autostart' in given:
         given.remove('--autostart')
         overrides.append(Parameter('autostart', value=True))
+    try:
+        unknown = remove_ros_args(['lift3d', *given])[1:]
+    except RuntimeError as error:
+        print(f'lift3d: {error}', file=sys.stderr)
+        return 2
+    if unknown:
+        print(
+            f'lift3d: there is no argument {unknown[0]}; those of ROS follow --ros-args',
+            file=sys.stderr,
+        )
+        return 2
     memory.keep()
     # Our own handlers: running requests get their answer before the context goes. They only take
     # a note, since a handler that takes a lock may find it held by what it interrupts.
@@ -96,8 +108,7 @@ def _run(overrides: list[Parameter], signals: list[int]) -> int:
         while status == 0 and not signals:
             time.sleep(_POLL)
     finally:
-        if node.state != 'finalized':
-            node.trigger_shutdown()
+        shut_down(node)
         end.set_result(None)
         spinner.join()
         executor.shutdown()
@@ -111,6 +122,17 @@ def _autostart(node: LiftNode) -> int:
             node.get_logger().fatal('the node cannot start; the reason stands above')
             return 1
     return 0
+
+
+def shut_down(node: LiftNode) -> None:
+    """Bring the node to its end, after the transition that a manager asked for, if one runs."""
+    while node.state != 'finalized':
+        try:
+            node.trigger_shutdown()
+            return
+        except RuntimeError:
+            # The state machine takes one transition at a time.
+            time.sleep(_POLL)
 
 
 def _spin(executor: MultiThreadedExecutor, node: LiftNode, end: Future) -> None:

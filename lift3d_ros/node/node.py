@@ -117,7 +117,6 @@ class LiftNode(LifecycleNode):
         for complaint in self._complaints:
             self.get_logger().warning(complaint)
         self._settings = parameters.read(self)
-        self._state = 'unconfigured'
         self._statistics = diagnostics.Statistics()
         self._worker = Worker(self._settings.queue_size, self._on_job_done)
         self._ids = IdKeeper()
@@ -125,7 +124,7 @@ class LiftNode(LifecycleNode):
         self._shelf = Shelf()
         self._standing = Standing()
         self._scene: PlanningScene | None = None
-        self._warned: set[str] = set()
+        self._said = diagnostics.SaidOnce()
         self._inputs: Inputs | None = None
         self._last_start = 0.0
         self.add_on_set_parameters_callback(self._check_parameters)
@@ -158,8 +157,8 @@ class LiftNode(LifecycleNode):
 
     @property
     def state(self) -> str:
-        """The state of the lifecycle that was reached last."""
-        return self._state
+        """The state of the lifecycle, during a transition one such as ``activating``."""
+        return self._state_machine.current_state[1]
 
     @property
     def settings(self) -> parameters.Settings:
@@ -195,11 +194,11 @@ class LiftNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Check the parameters, and that the method has its weights."""
-        return self._transition(self._configure, 'inactive')
+        return self._transition(self._configure)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the method, warm it up, and listen."""
-        done = self._transition(self._activate, 'active')
+        done = self._transition(self._activate)
         if done == TransitionCallbackReturn.SUCCESS:
             super().on_activate(state)
         return done
@@ -208,27 +207,24 @@ class LiftNode(LifecycleNode):
         """End what runs, stop listening and free the memory of the device."""
         self._deactivate()
         super().on_deactivate(state)
-        self._state = 'inactive'
         return TransitionCallbackReturn.SUCCESS
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Forget everything that came of the configuration."""
         self._clean_up()
-        self._state = 'unconfigured'
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """End what runs, from any state."""
         self._deactivate()
         self._clean_up()
-        self._state = 'finalized'
         return TransitionCallbackReturn.SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Go back to the unconfigured state, from where the node can be started again."""
         return self.on_shutdown(state)
 
-    def _transition(self, step: Callable[[], None], reached: str) -> TransitionCallbackReturn:
+    def _transition(self, step: Callable[[], None]) -> TransitionCallbackReturn:
         try:
             step()
         except Exception as error:
@@ -239,7 +235,6 @@ class LiftNode(LifecycleNode):
             self._statistics.add_error(error)
             self.get_logger().error(str(error))
             return TransitionCallbackReturn.FAILURE
-        self._state = reached
         return TransitionCallbackReturn.SUCCESS
 
     def _configure(self) -> None:
@@ -285,15 +280,21 @@ class LiftNode(LifecycleNode):
     def _activate(self) -> None:
         settings = self._settings
         lifters = _lifters(settings)
-        self._warm_up(lifters.get(settings.method))
         overrides = [
             parameter
             for name, parameter in self._parameter_overrides.items()
             if name.startswith('qos_overrides.')
         ]
-        self._inputs = Inputs(self, settings, overrides, self._on_frame)
-        self._worker.start(lifters)
-        self._inputs.start()
+        try:
+            self._warm_up(lifters.get(settings.method))
+            self._inputs = Inputs(self, settings, overrides, self._on_frame)
+            self._worker.start(lifters)
+            self._inputs.start()
+        except Exception:
+            # What was begun shall not go on beside the next attempt.
+            self._deactivate()
+            lifters.unload()
+            raise
 
     def _deactivate(self) -> None:
         self._worker.stop(
@@ -331,7 +332,7 @@ class LiftNode(LifecycleNode):
     # --- parameters -----------------------------------------------------------------------------
 
     def _check_parameters(self, changes: list[Parameter]) -> Any:
-        answer = parameters.check(changes, self._state == 'active')
+        answer = parameters.check(changes, self.state == 'active')
         if answer.successful:
             # The only callback of this kind here: what it accepts will be set.
             values = {p.name: p.value for p in changes if p.name in parameters.SPECS}
@@ -558,8 +559,7 @@ class LiftNode(LifecycleNode):
             self._points_publisher.publish(results.cloud_message(outcome.header, merged))
 
     def _warn_once(self, sentence: str) -> None:
-        if sentence not in self._warned:
-            self._warned.add(sentence)
+        if self._said.is_new(sentence):
             self.get_logger().warning(sentence)
 
     # --- diagnostics ----------------------------------------------------------------------------
@@ -571,7 +571,7 @@ class LiftNode(LifecycleNode):
             status=[
                 diagnostics.worker_status(
                     name,
-                    self._state,
+                    self.state,
                     settings.method,
                     self._statistics,
                     self._worker,
