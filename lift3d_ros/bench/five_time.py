@@ -25,20 +25,19 @@ SCENE is a scene folder, whose object is lifted once by ``Lifter.lift`` and five
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from collections.abc import Sequence
-import json
 import os
 from pathlib import Path
 import statistics
-import subprocess
 import sys
 import time
 from typing import Any
 
 from lift3d_ros import memory
-from lift3d_ros.errors import ErrorCode
+from lift3d_ros.bench.alone import print_figures
+from lift3d_ros.bench.alone import run_alone
+from lift3d_ros.bench.alone import scene_parser
 from lift3d_ros.errors import LiftError
 from lift3d_ros.lifter import DEFAULT_METHOD
 from lift3d_ros.lifter import Lifter
@@ -66,37 +65,17 @@ def run_five_time(
     The scene is that of the first object of the split. Raises ``LiftError`` where there are no
     objects or the process fails.
     """
-    from lift3d_ros.bench.machine import describe_machine
-    from lift3d_ros.bench.report import markdown
-    from lift3d_ros.bench.results import CannotWriteError
-    from lift3d_ros.bench.run import choose_objects
-    from lift3d_ros.bench.scenes import make_scenes
-    from lift3d_ros.bench.scenes import write_bench_scene
-
-    objects, _ = choose_objects(data, split, 1, scenes=True)
-    scene = next(make_scenes(objects[0], 1, seed))
-    folder = out / 'five_time' / scene.name
-    try:
-        write_bench_scene(folder, scene.scene)
-        done = subprocess.run(
-            [sys.executable, '-m', 'lift3d_ros.bench.five_time', str(folder), '--method', method,
-             *(['--weights', weights] if weights else []), '--json'],
-            capture_output=True, text=True, check=False)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ['it said nothing'])[-1]
-            raise LiftError(ErrorCode.INTERNAL, f'The timing of {method} failed: {last}')
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        machine = describe_machine()
-        report = {'command': command, 'scene': scene.name, 'machine': machine, **found}
-        table = markdown([['', method], *as_rows(found)])
-        text = (f'    {command}\n\n{machine["processor"]}, {machine["cores"]} cores; '
-                f'lift3d_ros {machine["lift3d_ros"]} ({machine["revision"]})\n\n{table}\n')
-        (out / 'five_time.json').write_text(json.dumps(report, indent=1) + '\n')
-        (out / 'five_time.md').write_text(text)
-    except OSError as error:
-        raise CannotWriteError(out, error) from error
-    print(table)
-    return report
+    return run_alone(
+        out,
+        'five_time',
+        ['--method', method, *(['--weights', weights] if weights else [])],
+        as_rows,
+        column=method,
+        data=data,
+        split=split,
+        seed=seed,
+        command=command,
+    )
 
 
 def as_rows(found: dict[str, Any]) -> list[list[str]]:
@@ -164,23 +143,13 @@ def _timed(work: Callable[[], None]) -> tuple[float, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure one scene and print the figures."""
-    parser = argparse.ArgumentParser(description=(__doc__ or '').strip().splitlines()[0])
-    parser.add_argument('scene', type=Path, metavar='SCENE')
+    parser = scene_parser(__doc__)
     parser.add_argument('--method', default=DEFAULT_METHOD, metavar='NAME')
     parser.add_argument('--weights', metavar='NAME|PATH')
-    parser.add_argument('--json', action='store_true', help='one line for a program')
     options = parser.parse_args(arguments)
-    try:
-        found = measure(options.scene, options.method, options.weights)
-    except LiftError as error:
-        print(error.message, file=sys.stderr)
-        return 1
-    if options.json:
-        print(json.dumps(found))
-    else:
-        for name, value in as_rows(found):
-            print(f'{name:<40} {value}')
-    return 0
+    return print_figures(
+        lambda: measure(options.scene, options.method, options.weights), as_rows, options.json
+    )
 
 
 if __name__ == '__main__':

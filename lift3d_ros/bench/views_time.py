@@ -27,16 +27,13 @@ in the same process.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-import json
 import os
 from pathlib import Path
 import statistics
-import subprocess
 import sys
 import time
 from typing import Any
@@ -45,8 +42,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lift3d_ros import memory
-from lift3d_ros.errors import ErrorCode
-from lift3d_ros.errors import LiftError
+from lift3d_ros.bench.alone import print_figures
+from lift3d_ros.bench.alone import run_alone
+from lift3d_ros.bench.alone import scene_parser
 from lift3d_ros.scene import read_scene
 
 if TYPE_CHECKING:
@@ -80,38 +78,19 @@ def run_views_time(
     its own, whose memory is that of the synthesis alone. Raises ``LiftError`` where there are no
     objects or the process fails.
     """
-    from lift3d_ros.bench.machine import describe_machine
-    from lift3d_ros.bench.report import markdown
-    from lift3d_ros.bench.results import CannotWriteError
-    from lift3d_ros.bench.run import choose_objects
-    from lift3d_ros.bench.scenes import make_scenes
-    from lift3d_ros.bench.scenes import write_bench_scene
     from lift3d_ros.bench.views_settings import weights_name
 
-    objects, _ = choose_objects(data, split, 1, scenes=True)
-    scene = next(make_scenes(objects[0], 1, seed))
-    folder = out / 'views_time' / scene.name
-    try:
-        write_bench_scene(folder, scene.scene)
-        done = subprocess.run(
-            [sys.executable, '-m', 'lift3d_ros.bench.views_time', str(folder), '--weights',
-             weights, '--seed', str(seed), '--json'],
-            capture_output=True, text=True, check=False)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ['it said nothing'])[-1]
-            raise LiftError(ErrorCode.INTERNAL, f'The timing of {weights} failed: {last}')
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        machine = describe_machine()
-        report = {'command': command, 'scene': scene.name, 'machine': machine, **found}
-        table = markdown([['', weights_name(weights)], *as_rows(found)])
-        text = (f'    {command}\n\n{machine["processor"]}, {machine["cores"]} cores; '
-                f'lift3d_ros {machine["lift3d_ros"]} ({machine["revision"]})\n\n{table}\n')
-        (out / 'views_time.json').write_text(json.dumps(report, indent=1) + '\n')
-        (out / 'views_time.md').write_text(text)
-    except OSError as error:
-        raise CannotWriteError(out, error) from error
-    print(table)
-    return report
+    return run_alone(
+        out,
+        'views_time',
+        ['--weights', weights, '--seed', str(seed)],
+        as_rows,
+        column=weights_name(weights),
+        data=data,
+        split=split,
+        seed=seed,
+        command=command,
+    )
 
 
 def as_rows(found: dict[str, Any]) -> list[list[str]]:
@@ -263,23 +242,13 @@ def _matmul_rate(dtype: str) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure one scene and print the figures."""
-    parser = argparse.ArgumentParser(description=(__doc__ or '').strip().splitlines()[0])
-    parser.add_argument('scene', type=Path, metavar='SCENE')
+    parser = scene_parser(__doc__)
     parser.add_argument('--weights', default='small', metavar='NAME|PATH')
     parser.add_argument('--seed', type=int, default=0, metavar='N')
-    parser.add_argument('--json', action='store_true', help='one line for a program')
     options = parser.parse_args(arguments)
-    try:
-        found = measure(options.scene, options.weights, options.seed)
-    except LiftError as error:
-        print(error.message, file=sys.stderr)
-        return 1
-    if options.json:
-        print(json.dumps(found))
-    else:
-        for name, value in as_rows(found):
-            print(f'{name:<40} {value}')
-    return 0
+    return print_figures(
+        lambda: measure(options.scene, options.weights, options.seed), as_rows, options.json
+    )
 
 
 if __name__ == '__main__':
