@@ -12,13 +12,18 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The launch file: it starts the node with its arguments, and the node answers."""
+"""The launch file: its arguments reach the node and do what they say, or are refused by name."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 import threading
+import time
+from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip('rclpy')
@@ -26,66 +31,230 @@ pytest.importorskip('lift3d_ros.msg')
 pytest.importorskip('launch_ros')
 
 from launch.actions import DeclareLaunchArgument
+from launch.actions import GroupAction
 from launch.actions import IncludeLaunchDescription
+from launch.actions import RegisterEventHandler
+from launch.event_handlers import OnProcessIO
+from launch.launch_description_sources import load_python_launch_file_as_module
 from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch_ros.actions import PushRosNamespace
+from launch_ros.actions import SetRemap
+from rcl_interfaces.srv import GetParameters
+from rclpy.parameter import parameter_value_to_python
+from rclpy.qos import DurabilityPolicy
+from rclpy.qos import QoSProfile
 import ros_helpers as ros
+from sensor_msgs.msg import Image
 
+from launch import LaunchContext
 from launch import LaunchDescription
 from launch import LaunchService
+from lift3d_ros.geometry import look_at
+from lift3d_ros.msg import ObjectSelector
+from lift3d_ros.node.parameters import SPECS
+from lift3d_ros.node.results import pose_message
 from lift3d_ros.srv import LiftObject
 
 pytestmark = pytest.mark.ros
 
 FILE = str(Path(__file__).parents[1] / 'launch' / 'lift.launch.py')
+MODULE = load_python_launch_file_as_module(FILE)
+
+RADIUS = 0.05
+BALL = ros.table_scene((0.0, 0.0, RADIUS))
+
+
+def declared() -> list[DeclareLaunchArgument]:
+    entities = MODULE.generate_launch_description().entities
+    return [entity for entity in entities if isinstance(entity, DeclareLaunchArgument)]
 
 
 def test_every_argument_has_a_description():
-    description = PythonLaunchDescriptionSource(FILE).try_get_launch_description_without_context()
-    arguments = [e for e in description.entities if isinstance(e, DeclareLaunchArgument)]
-    names = {argument.name for argument in arguments}
-    assert names >= {
-        'image', 'camera_info', 'mask', 'depth', 'detections', 'target_frame', 'method', 'weights',
-        'samples',
-        'params_file', 'namespace', 'use_sim_time', 'autostart', 'rviz', 'demo', 'log_level',
+    arguments = declared()
+    assert {argument.name for argument in arguments} >= {
+        'params_file', 'name', 'namespace', 'use_sim_time', 'autostart', 'rviz', 'demo',
+        'log_level', *MODULE.TOPICS, *MODULE.PARAMETERS,
     }
     for argument in arguments:
         assert argument.description not in ('', 'no description given'), argument.name
 
 
-def test_the_launched_node_lifts():
-    arguments = {'namespace': 'launched', 'image': '/my/image', 'method': 'geometric'}
+@pytest.mark.parametrize('name', MODULE.PARAMETERS)
+def test_an_argument_has_the_type_of_its_parameter(name):
+    default = SPECS[name].default
+    kind = list[str] if isinstance(default, list) else type(default)
+    assert MODULE.PARAMETERS[name][0] == kind
+
+
+@pytest.mark.parametrize(('name', 'value', 'words'), [
+    ('samples', 'two', 'not a whole number'),
+    ('min_confidence', 'high', 'not a number'),
+    ('use_depth', 'sometimes', 'not true or false'),
+    ('autostart', 'maybe', 'not true or false'),
+    ('known_sizes', 'mug: 0.10', 'not a list of strings'),
+    ('known_sizes', '[mug: 0.10]', r"such as \"\['mug: 0.10'\]"),
+    ('scale_order', 'plane', 'not a list of strings'),
+    ('params_file', '/no/such.yaml', 'not a file'),
+])
+def test_a_value_without_meaning_is_refused_with_the_name_of_its_argument(name, value, words):
+    context = LaunchContext()
+    context.launch_configurations[name] = value
+    for argument in declared():
+        argument.execute(context)
+    with pytest.raises((ValueError, FileNotFoundError), match=f'^{name}:=.*{words}'):
+        MODULE.make_node(context)
+
+
+def run(
+    arguments: dict[str, str], ask: Callable[[], None] | None = None, before: Iterable[Any] = ()
+) -> tuple[int, str]:
+    """
+    Run the launch file in a group, after the actions ``before``, while another thread asks.
+
+    Without ``ask`` it must end by itself. Returns the exit status and what the processes said.
+    """
+    said: list[str] = []
     service = LaunchService()
+
+    def note(event: Any) -> None:
+        said.append(event.text.decode())
+
+    include = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(FILE), launch_arguments=arguments.items()
+    )
     service.include_launch_description(LaunchDescription([
-        IncludeLaunchDescription(
-            PythonLaunchDescriptionSource(FILE), launch_arguments=arguments.items()
-        )
+        RegisterEventHandler(OnProcessIO(on_stdout=note, on_stderr=note)),
+        GroupAction([*before, include]),
     ]))
+    failures: list[BaseException] = []
+
+    def in_thread() -> None:
+        try:
+            ask()
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            service.shutdown()
+
+    asking = threading.Thread(target=in_thread) if ask else None
+    if asking:
+        asking.start()
+    # Signals and processes bind the service to the main thread.
+    status = service.run()
+    if asking:
+        asking.join()
+    for failure in failures:
+        raise failure
+    return status, ''.join(said)
+
+
+def is_active(graph: ros.Graph, node: str) -> bool:
+    try:
+        return graph.lifecycle_state(node, 2.0) == 'active'
+    except TimeoutError:
+        return False
+
+
+def request(depth: bool, class_id: str = '') -> LiftObject.Request:
+    fields = ros.messages(*BALL)
+    if not depth:
+        fields['depth'] = Image()
+    selector = ObjectSelector(mode=ObjectSelector.LARGEST, class_id=class_id)
+    return LiftObject.Request(selector=selector, **fields)
+
+
+def test_the_arguments_reach_the_node_and_have_their_effect(tmp_path):
+    given = {
+        'method': 'geometric', 'weights': 'full', 'samples': 3, 'mask_source': 'label',
+        'image_transport': 'compressed', 'depth_transport': 'compressedDepth',
+        'use_imu': True, 'rectified': False, 'min_confidence': 0.05, 'kept_frames': 0,
+        'known_sizes': ['mug: 0.2', 'ball: 0.1'], 'output_dir': str(tmp_path),
+        'scale_order': ['depth', 'known_size', 'unknown'],
+    }
+    arguments = {name: str(value) for name, value in given.items()}
+    arguments |= {
+        'namespace': 'launched', 'name': 'eye', 'image': '/my/image', 'depth': '/my/depth',
+        'mask': '/my/mask', 'camera_info': '/my/info', 'imu': '/my/imu', 'log_level': 'error',
+    }
+    heard = ['image/compressed', 'depth/compressedDepth', 'mask', 'info', 'imu']
     with ros.Graph() as graph:
 
         def ask() -> None:
-            try:
-                ros.wait_until(lambda: _is_active(graph))
-                request = LiftObject.Request(**ros.messages(*ros.table_scene((0.0, 0.0, 0.05))))
-                name = '/launched/lift3d/lift_object'
-                answers.append(graph.call(LiftObject, name, request, ros.PATIENCE))
-                listened.append(graph.node.count_subscribers('/my/image'))
-            finally:
-                service.shutdown()
+            ros.wait_until(lambda: is_active(graph, '/launched/eye'))
+            names = GetParameters.Request(names=list(given))
+            values = graph.call(GetParameters, '/launched/eye/get_parameters', names).values
+            assert dict(zip(given, map(parameter_value_to_python, values), strict=True)) == given
+            ros.wait_until(lambda: all(graph.node.count_subscribers(f'/my/{t}') for t in heard))
 
-        answers: list[LiftObject.Response] = []
-        listened: list[int] = []
-        asking = threading.Thread(target=ask)
-        asking.start()
-        # Signals and processes bind the service to the main thread.
-        status = service.run()
-        asking.join()
+            def lift(*what: Any) -> LiftObject.Response:
+                service = '/launched/eye/lift_object'
+                return graph.call(LiftObject, service, request(*what), ros.PATIENCE)
+
+            assert lift(True).object.scale_source == 'depth'
+            ball = lift(False, 'ball').object
+            assert ball.scale_source == 'known_size'
+            assert max(ball.size.x, ball.size.y, ball.size.z) == pytest.approx(0.1, rel=0.01)
+            assert lift(False, 'cup').object.scale_source == 'unknown'
+
+        status, said = run(arguments, ask)
     assert status == 0
-    assert answers[0].success, answers[0].message
-    assert listened == [1]
+    assert '[INFO]' not in said, 'log_level holds for the node in its namespace'
 
 
-def _is_active(graph: ros.Graph) -> bool:
-    try:
-        return graph.lifecycle_state('/launched/lift3d', 2.0) == 'active'
-    except TimeoutError:
-        return False
+def test_the_launch_file_around_it_gives_namespace_and_tree():
+    pytest.importorskip('tf2_ros')
+    from geometry_msgs.msg import TransformStamped
+    from tf2_msgs.msg import TFMessage
+
+    pose = pose_message(look_at((0.45, 0.0, 0.4), (0.0, 0.0, 0.0)))
+    transform = TransformStamped(child_frame_id=ros.FRAME_ID)
+    transform.header.frame_id = 'table'
+    for name in 'xyz':
+        setattr(transform.transform.translation, name, getattr(pose.position, name))
+    transform.transform.rotation = pose.orientation
+    arguments = {
+        'method': 'geometric', 'target_frame': 'table', 'support_plane': 'z = 0',
+        'log_level': 'warn',
+    }
+    names = {f'/{topic}': f'/robot/{topic}' for topic in ('tf', 'tf_static')}
+    around = [PushRosNamespace('robot'), *(SetRemap(*pair) for pair in names.items())]
+    answers: list[LiftObject.Response] = []
+    with ros.Graph() as graph:
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        publisher = graph.node.create_publisher(TFMessage, '/robot/tf_static', latched)
+        publisher.publish(TFMessage(transforms=[transform]))
+
+        def lifts() -> bool:
+            service = '/robot/lift3d/lift_object'
+            answers.append(graph.call(LiftObject, service, request(False), ros.PATIENCE))
+            return answers[-1].success
+
+        def ask() -> None:
+            ros.wait_until(lambda: is_active(graph, '/robot/lift3d'))
+            ros.wait_until(lifts)
+
+        status, said = run(arguments, ask, around)
+    assert status == 0
+    assert '[INFO]' not in said
+    ball = answers[-1].object
+    assert (ball.scale_source, ball.header.frame_id) == ('plane', 'table')
+    middle = ball.pose.pose.position
+    np.testing.assert_allclose([middle.x, middle.y, middle.z], [0.0, 0.0, RADIUS], atol=0.02)
+
+
+def test_the_demo_writes_its_object_and_ends(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, said = run({'demo': 'true', 'method': 'geometric', 'namespace': 'shown'})
+    assert status == 0
+    assert 'triangles' in said
+    written = {path.suffix for path in (tmp_path / 'demo' / 'out').iterdir()}
+    assert written == {'.ply', '.glb', '.json'}
+
+
+def test_the_demo_ends_with_a_node_that_does_not_start(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    start = time.monotonic()
+    _, said = run({'demo': 'true', 'method': 'magic', 'namespace': 'refused'})
+    assert '"method" is "magic"' in said
+    # By itself the demo waits for two minutes.
+    assert time.monotonic() - start < 100.0

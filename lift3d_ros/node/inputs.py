@@ -91,6 +91,7 @@ class Inputs:
             context=node.context,
             # Names come resolved from this node, its arguments are not meant for the other.
             use_global_arguments=False,
+            cli_args=transforms.remaps(node),
             parameter_overrides=overrides,
             start_parameter_services=False,
             enable_rosout=False,

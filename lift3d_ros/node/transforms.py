@@ -39,6 +39,16 @@ MISSING = (
 )
 
 
+#: Names that tf2 listens to in any namespace, unless they are remapped.
+_TOPICS = ('/tf', '/tf_static')
+
+
+def remaps(node: Node) -> list[str]:
+    """Return the arguments by which another node listens to the tree that is this node's."""
+    rules = (f'{topic}:={node.resolve_topic_name(topic)}' for topic in _TOPICS)
+    return ['--ros-args', *(word for rule in rules for word in ('-r', rule))]
+
+
 def is_available() -> bool:
     """Return whether tf2_ros is installed."""
     return importlib.util.find_spec('tf2_ros') is not None
