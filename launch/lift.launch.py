@@ -23,11 +23,11 @@ from pathlib import Path
 import sys
 
 from ament_index_python.packages import get_package_share_directory
+from ament_index_python.packages import PackageNotFoundError
 from launch.actions import DeclareLaunchArgument
 from launch.actions import EmitEvent
 from launch.actions import OpaqueFunction
 from launch.actions import RegisterEventHandler
-from launch.conditions import IfCondition
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
 from launch.substitutions import LaunchConfiguration
@@ -98,8 +98,13 @@ def typed(context, name, kind):
     return value
 
 
-def make_node(context):
-    """Return the node, with those parameters that were given as arguments, and what ends it."""
+def start(context):
+    """
+    Return the node, with those parameters that were given as arguments, and what goes with it.
+
+    Raises ``ValueError``, ``FileNotFoundError`` or ``PackageNotFoundError`` for what cannot be:
+    a failure later on would leave behind what was started by then.
+    """
     def value(name):
         return LaunchConfiguration(name).perform(context)
 
@@ -131,24 +136,54 @@ def make_node(context):
         ros_arguments=['--log-level', f'{logger}:={value("log_level")}'],
         output='screen',
     )
-    # Without the node the demo would wait in vain.
-    end = RegisterEventHandler(
-        OnProcessExit(target_action=node, on_exit=[EmitEvent(event=Shutdown())]),
-        condition=IfCondition(LaunchConfiguration('demo')),
+    actions = [node]
+    if typed(context, 'rviz', bool).evaluate(context):
+        actions.append(make_rviz())
+    if typed(context, 'demo', bool).evaluate(context):
+        demo = make_demo()
+        actions.append(demo)
+        # The demo ends it all, and without the node it would wait in vain.
+        for process in (demo, node):
+            handler = OnProcessExit(target_action=process, on_exit=shut_down)
+            actions.insert(0, RegisterEventHandler(handler))
+    return actions
+
+
+def make_rviz():
+    """Return RViz; raises ``PackageNotFoundError`` where it is not installed."""
+    try:
+        get_package_share_directory('rviz2')
+    except PackageNotFoundError as error:
+        missing = 'rviz:=true needs the package rviz2, which is not installed'
+        raise PackageNotFoundError(missing) from error
+    sim_time = ParameterValue(LaunchConfiguration('use_sim_time'), value_type=bool)
+    return Node(
+        package='rviz2',
+        executable='rviz2',
+        arguments=['-d', f'{SHARE}/config/lift.rviz'],
+        parameters=[{'use_sim_time': sim_time}],
+        output='log',
     )
-    return [node, end]
 
 
-def generate_launch_description():
-    """Return the arguments and what they start."""
-    demo = Node(
+def make_demo():
+    """Return the camera that is not there, and asks."""
+    return Node(
         executable=sys.executable,
         arguments=['-m', 'lift3d_ros.node.demo', '--server', LaunchConfiguration('name')],
         namespace=LaunchConfiguration('namespace'),
         remappings=[(topic, LaunchConfiguration(topic)) for topic in TOPICS],
-        condition=IfCondition(LaunchConfiguration('demo')),
         output='screen',
     )
+
+
+def shut_down(event, context):
+    """End the launch, once: a second time would be an error."""
+    return None if context.is_shutdown else [EmitEvent(event=Shutdown())]
+
+
+def generate_launch_description():
+    """Return the arguments and what they start."""
     return LaunchDescription([
         DeclareLaunchArgument('name', default_value='lift3d', description='name of the node'),
         DeclareLaunchArgument('namespace', default_value='', description='namespace of the node'),
@@ -185,22 +220,5 @@ def generate_launch_description():
             default_value='false',
             description='publish the packaged scene, ask for its object, write demo/out, and end',
         ),
-        OpaqueFunction(function=make_node),
-        Node(
-            package='rviz2',
-            executable='rviz2',
-            arguments=['-d', f'{SHARE}/config/lift.rviz'],
-            parameters=[{
-                'use_sim_time': ParameterValue(
-                    LaunchConfiguration('use_sim_time'), value_type=bool
-                )
-            }],
-            condition=IfCondition(LaunchConfiguration('rviz')),
-            output='log',
-        ),
-        demo,
-        RegisterEventHandler(
-            OnProcessExit(target_action=demo, on_exit=[EmitEvent(event=Shutdown())]),
-            condition=IfCondition(LaunchConfiguration('demo')),
-        ),
+        OpaqueFunction(function=start),
     ])

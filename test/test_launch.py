@@ -30,6 +30,8 @@ pytest.importorskip('rclpy')
 pytest.importorskip('lift3d_ros.msg')
 pytest.importorskip('launch_ros')
 
+from ament_index_python.packages import get_packages_with_prefixes
+from ament_index_python.packages import PackageNotFoundError
 from launch.actions import DeclareLaunchArgument
 from launch.actions import GroupAction
 from launch.actions import IncludeLaunchDescription
@@ -95,6 +97,7 @@ def test_an_argument_has_the_type_of_its_parameter(name):
     ('known_sizes', '[mug: 0.10]', r"such as \"\['mug: 0.10'\]"),
     ('scale_order', 'plane', 'not a list of strings'),
     ('params_file', '/no/such.yaml', 'not a file'),
+    ('demo', 'perhaps', 'not true or false'),
 ])
 def test_a_value_without_meaning_is_refused_with_the_name_of_its_argument(name, value, words):
     context = LaunchContext()
@@ -102,7 +105,17 @@ def test_a_value_without_meaning_is_refused_with_the_name_of_its_argument(name, 
     for argument in declared():
         argument.execute(context)
     with pytest.raises((ValueError, FileNotFoundError), match=f'^{name}:=.*{words}'):
-        MODULE.make_node(context)
+        MODULE.start(context)
+
+
+@pytest.mark.skipif('rviz2' in get_packages_with_prefixes(), reason='rviz2 is installed')
+def test_without_rviz_nothing_is_started():
+    context = LaunchContext()
+    context.launch_configurations['rviz'] = 'true'
+    for argument in declared():
+        argument.execute(context)
+    with pytest.raises(PackageNotFoundError, match='rviz:=true needs the package rviz2'):
+        MODULE.start(context)
 
 
 def run(
