@@ -30,6 +30,7 @@ from lift3d_ros.render import Raycaster
 from lift3d_ros.shape import Mesh
 from lift3d_ros.surface.cleaning import observe
 from lift3d_ros.surface.cleaning import reconcile
+from lift3d_ros.surface.cleaning import with_hiding
 from lift3d_ros.surface.support import find_support
 from lift3d_ros.tabletop import make_scene
 from lift3d_ros.tabletop import TableSettings
@@ -101,6 +102,62 @@ def test_a_background_without_readings_hides_nothing():
     seen, _ = observed(replace(scene.frame, depth=depth), scene.mask)
     assert (seen.surroundings == 0.0).mean() > 0.2
     assert not seen.occluder.any()
+
+
+def without_readings(scene, where):
+    """Return the frame of a scene without depth at some pixels."""
+    depth = np.where(where, np.float32(0.0), scene.frame.depth)
+    return replace(scene.frame, depth=depth)
+
+
+def occluder_of(scene):
+    """Return the pixels of what stands before the object of a scene, by its blue colour."""
+    image = scene.frame.image.astype(int)
+    return (image[..., 2] > image[..., 0] + 40) & ~scene.mask
+
+
+def test_what_gives_no_readings_hides_as_well(hidden):
+    """Something that shines or is black, in the plane's view and of another colour than it."""
+    scene, pixels = hidden
+    silent = occluder_of(scene)
+    assert silent[pixels].mean() > 0.9
+    frame = without_readings(scene, silent)
+    seen, window = observed(frame, scene.mask)
+    assert seen.occluder[pixels[window]].mean() > 0.8
+
+
+def test_a_hole_of_the_plane_s_own_colour_hides_nothing():
+    """The shade of the sensor beside an object is as wide as an occluder."""
+    scene = make_scene(CAN, 1, TABLE)
+    v, u = np.nonzero(scene.mask)
+    hole = np.zeros(scene.mask.shape, bool)
+    hole[v.min():v.max(), u.min() - 40:u.max()] = True
+    seen, _ = observed(without_readings(scene, hole & ~scene.mask), scene.mask)
+    assert (seen.surroundings[seen.outline > -30] == 0.0).mean() > 0.4
+    assert not seen.occluder.any()
+
+
+def test_the_networks_are_told_of_what_gives_no_readings(hidden):
+    """Where it is the depth that they see is before the object; elsewhere it is the camera's."""
+    scene, _ = hidden
+    silent = occluder_of(scene)
+    view = crop_object(without_readings(scene, silent), scene.mask)
+    seen, _ = observed(view.frame, scene.mask)
+    told = with_hiding(view, seen).frame.depth
+    own = scene.frame.depth[scene.mask & (scene.frame.depth > 0.0)]
+    before = (told > 0.0) & silent
+    assert before.sum() > 0.8 * silent.sum()
+    # A few readings at the edge of the mask are those of the occluder.
+    assert (told[before] < 0.9 * np.percentile(own, 1.0)).all()
+    np.testing.assert_array_equal(told[~silent], view.frame.depth[~silent])
+
+
+def test_an_occluder_without_readings_cuts_no_more_than_one_with(hidden):
+    """The hidden part of the can is guessed as if its occluder had been measured."""
+    scene, _ = hidden
+    silent = without_readings(scene, occluder_of(scene))
+    sizes = [Lifter().lift(frame, scene.mask).size for frame in (scene.frame, silent)]
+    np.testing.assert_allclose(sizes[1], sizes[0], rtol=0.2)
 
 
 def test_what_hides_a_part_is_not_a_part(hidden):

@@ -54,6 +54,7 @@ from lift3d_ros.surface.agreement import trust
 from lift3d_ros.surface.carving import constrain
 from lift3d_ros.surface.cleaning import observe
 from lift3d_ros.surface.cleaning import reconcile
+from lift3d_ros.surface.cleaning import with_hiding
 from lift3d_ros.surface.coloring import OBSERVED
 from lift3d_ros.surface.coloring import paint
 from lift3d_ros.surface.field import Solid
@@ -221,8 +222,10 @@ class One2345:
         with progress.stage('elevation', 0.1):
             view, elevation = self._upright(view, support)
             canonical = canonical_frame(view, elevation.degrees)
+        # The networks know an occluder by its depth.
+        told = with_hiding(view, seen)
         observed = self._model.observe(
-            view, canonical, elevation.source != 'estimated', progress
+            told, canonical, elevation.source != 'estimated', progress
         )
         poses, pictures = view_plan(self.views), None
         if given is not None:

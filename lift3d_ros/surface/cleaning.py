@@ -16,6 +16,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +52,17 @@ MASK_ERROR = 0.08
 #: the mask's area.
 RIM = 0.12
 
+#: Holes of the depth narrower than twice this share of the root of the mask's area are noise. A
+#: wider one hides the object if so much of what lies around it was measured, and less than so much
+#: of it has the plane's colours.
+_NOISE, _AROUND, _PLAIN = 0.06, 0.4, 0.5
+
+#: Cells of CIE Lab along each of its axes; those that hold so much of the plane are its colours.
+_CELLS, _COMMON = (8, 32, 32), 0.95
+
+#: What hides an object and gives no readings is taken to be so much of its distance away.
+_NEARER = 0.8
+
 #: Readings of the object that a surface can be told from.
 MIN_READINGS = 30
 
@@ -60,8 +74,7 @@ def observe(view: ObjectView) -> Observation:
     Raises ``LiftError(NO_DEPTH_IN_MASK)`` where the frame has a depth image that says nothing of
     the object.
     """
-    margin = int(np.ceil(WINDOW_MARGIN * view.longer_side())) + 4
-    cut, camera = view.window(WINDOW_SIDE, margin)
+    cut, camera = view.window(WINDOW_SIDE, _margin(view))
     mask = np.ascontiguousarray(view.mask[cut])
     image = np.ascontiguousarray(view.frame.image[cut])
     if view.frame.depth is None:
@@ -130,7 +143,32 @@ def reconcile(
         readings,
         (measured | added) & mended,
         height > tolerance if wide else None,
+        _silent(observation, mended, readings, support, tolerance) if wide else None,
     )
+
+
+def with_hiding(view: ObjectView, seen: Observation) -> ObjectView:
+    """
+    Return a view whose depth tells what hides the object, where that gives no readings.
+
+    It is put before all that was measured of the object, so that who looks at the depth image
+    knows that behind it everything is possible. ``seen`` is the observation of the view.
+    """
+    hiding = seen.occluder & (seen.surroundings == 0.0)
+    if view.frame.depth is None or seen.depth is None or not hiding.any():
+        return view
+    (rows, columns), _ = view.window(WINDOW_SIDE, _margin(view))
+    fine = np.repeat(np.repeat(hiding, rows.step, axis=0), columns.step, axis=1)
+    depth = view.frame.depth.copy()
+    part = depth[rows.start : rows.stop, columns.start : columns.stop]
+    hidden = fine[: part.shape[0], : part.shape[1]] & ~(np.nan_to_num(part) > 0.0)
+    part[hidden] = _NEARER * float(seen.depth[seen.measured].min())
+    return replace(view, frame=replace(view.frame, depth=depth))
+
+
+def _margin(view: ObjectView) -> int:
+    """Return by how many pixels the window reaches over the object."""
+    return int(np.ceil(WINDOW_MARGIN * view.longer_side())) + 4
 
 
 def _assemble(
@@ -140,15 +178,19 @@ def _assemble(
     readings: NDArray[np.float32],
     measured: NDArray[np.bool_],
     raised: NDArray[np.bool_] | None = None,
+    silent: NDArray[np.bool_] | None = None,
 ) -> Observation:
     """
     Return the observation of readings (height, width) in metres, 0 = none, by a mask.
 
-    ``raised`` tells what rises from the support plane, where that is known.
+    ``raised`` tells what rises from the support plane, and ``silent`` what hides the plane and
+    gives no readings, where that is known.
     """
     filled = _fill(_smooth(readings, measured), measured)
     surroundings = np.where(mask, np.float32(0.0), readings)
     occluder = _occluders(mask, filled, surroundings, raised)
+    if silent is not None:
+        occluder |= silent
     return Observation(
         camera=camera,
         image=image,
@@ -291,10 +333,8 @@ def _occluders(
     Return the pixels off the mask where something before the object may hide a part of it.
 
     Something nearer that rises from the support plane and touches the mask in the image, with the
-    holes of the depth at its edge. What gives no readings at all is not noticed: holes are the
-    shade of the object, or a far background, more often than an occluder. Without a plane the
-    table before the object would be taken for it, so that only what is nearer within the hull of
-    the mask counts.
+    holes of the depth at its edge. Without a plane the table before the object would be taken for
+    it, so that only what is nearer within the hull of the mask counts.
     """
     nearer = (surroundings > 0.0) & (surroundings < (1.0 - DEPTH_STEP) * depth) & ~mask
     if raised is None:
@@ -310,11 +350,81 @@ def _occluders(
     width = 2 * int(RIM * np.sqrt(np.count_nonzero(mask))) + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
     rim = cv2.dilate(nearer.astype(np.uint8), disc).astype(bool)
-    hiding = nearer | (rim & (surroundings == 0.0) & ~mask)
+    hole = (surroundings == 0.0) & ~mask
+    hiding = nearer | (rim & hole)
+    for piece, around in _pieces(hole, mask, mask | nearer):
+        # What has readings at its edges alone, where it is lighter or less inclined.
+        if nearer[around].mean() > _AROUND:
+            hiding |= piece
     near = cv2.dilate(mask.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
     _, labels = cv2.connectedComponents(hiding.astype(np.uint8), connectivity=8)
     touching = np.unique(labels[near])
     return np.isin(labels, touching[touching > 0])
+
+
+def _silent(
+    observation: Observation,
+    mask: NDArray[np.bool_],
+    readings: NDArray[np.float32],
+    support: Support,
+    tolerance: float,
+) -> NDArray[np.bool_]:
+    """
+    Return the pixels off the mask where something without readings may hide a part of it.
+
+    What shines, is black or too near gives none. But holes of the depth are far backgrounds and
+    the object's own shade, too: only a wide one counts, that touches the mask, where the support
+    plane should have been measured and lies around it, and that has other colours than the plane.
+    """
+    rays = observation.camera.rays()
+    start = support.height(np.zeros(3))
+    fall = start - support.height(rays)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        expected = np.where(fall > 0.0, start / fall, np.inf)
+        flat = (readings > 0.0) & ~mask & (np.abs(readings - expected) * fall < tolerance)
+    if not flat.any():
+        return flat
+    hole = (readings == 0.0) & ~mask & (expected < np.percentile(readings[flat], 99.0))
+    plain = _colored_like(observation.image, flat)
+    silent = np.zeros(mask.shape, bool)
+    for piece, around in _pieces(hole, mask, mask):
+        if (readings[around] > 0.0).mean() > _AROUND and plain[piece].mean() < _PLAIN:
+            silent |= piece
+    return silent
+
+
+def _pieces(
+    hole: NDArray[np.bool_], mask: NDArray[np.bool_], touched: NDArray[np.bool_]
+) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """
+    Yield the wide holes of the depth that touch something, and what lies around each off the mask.
+
+    Wide is meant against the root of the mask's area.
+    """
+    radius = max(1, round(_NOISE * float(np.sqrt(np.count_nonzero(mask)))))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    wide = cv2.morphologyEx(hole.astype(np.uint8), cv2.MORPH_OPEN, disc)
+    # With it goes what lies between it and what it touches.
+    wide = cv2.dilate(wide, disc) & hole.astype(np.uint8)
+    _, labels = cv2.connectedComponents(wide, connectivity=8)
+    near = cv2.dilate(touched.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
+    for label in np.unique(labels[near & (wide > 0)]):
+        piece = labels == label
+        around = cv2.dilate(piece.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
+        around &= ~piece & ~mask
+        if around.any():
+            yield piece, around
+
+
+def _colored_like(image: NDArray[np.uint8], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return where an RGB image (height, width, 3) has the usual colours of pixels ``known``."""
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
+    ranges = [0, 256] * 3
+    counts = cv2.calcHist([lab], [0, 1, 2], known.astype(np.uint8), list(_CELLS), ranges)
+    falling = np.sort(counts, axis=None)[::-1]
+    least = falling[np.searchsorted(np.cumsum(falling), _COMMON * falling.sum())]
+    cell = [lab[..., k].astype(np.int64) * n // 256 for k, n in enumerate(_CELLS)]
+    return counts[cell[0], cell[1], cell[2]] >= max(least, 1.0)
 
 
 def _outline(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
