@@ -154,6 +154,20 @@ def synchronizer(**values) -> Synchronizer:
     return Synchronizer('mask', ('image', 'depth'), ('camera_info',), **values)
 
 
+def test_references_that_a_newer_match_passes_over_are_counted():
+    topics = Synchronizer('mask', ('image',), tolerance=0.01)
+    assert topics.add('image', 0, 'image') is None
+    assert topics.add('mask', 0, 'mask') is not None
+    assert topics.passed_over == 0
+    for k in (1, 2, 3):
+        assert topics.add('mask', k * SECOND, f'mask {k}') is None
+    match = topics.add('image', 3 * SECOND, 'image 3')
+    assert match is not None and match.stamp == 3 * SECOND
+    assert topics.passed_over == 2
+    assert topics.add('image', 1 * SECOND, 'image 1') is None
+    assert topics.passed_over == 2
+
+
 def test_a_late_mask_finds_its_image():
     topics = synchronizer(tolerance=0.02)
     topics.add('camera_info', 0, 'info')

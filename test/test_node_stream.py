@@ -97,16 +97,19 @@ def camera(graph: ros.Graph, node: ros.NodeProcess) -> Camera:
     return camera
 
 
-def wait_until_idle(node: ros.NodeProcess) -> None:
-    """Wait until no frame comes any more and all that came was lifted or dropped."""
+def counts(node: ros.NodeProcess) -> tuple[int, int, int]:
+    """Return how many masks came, frames of two objects were lifted and dropped, when idle."""
     seen = []
 
     def quiet() -> bool:
-        received = {k: v for k, v in node.status('input')[1].items() if k.endswith('received')}
-        seen.append((received, node.status('lifting')[1]['idle']))
-        return len(seen) > 2 and seen[-1] == seen[-2] == seen[-3] and seen[-1][1] == 'True'
+        received = int(node.status('input')[1]['mask: received'])
+        lifting = node.status('lifting')[1]
+        dropped, lifted = lifting['frames dropped (newer came)'], lifting['objects lifted']
+        seen.append((lifting['idle'], (received, int(lifted) // 2, int(dropped))))
+        return seen[-1][0] == 'True' and len(seen) > 2 and seen[-1] == seen[-2] == seen[-3]
 
     ros.wait_until(quiet)
+    return seen[-1][1]
 
 
 def results(heard: list, stamp: int) -> list:
@@ -186,18 +189,16 @@ def test_a_late_listener_gets_the_last_result(graph, node, camera):
 def test_the_newest_frame_wins_and_the_others_are_counted(graph, node, camera):
     with graph.listen(LiftedObjectArray, node.name('objects'), LATCHED) as heard:
         publish_until_heard(camera, heard)
-        wait_until_idle(node)
-        before = int(node.status('lifting')[1]['frames dropped (newer came)'])
+        before = counts(node)
         stamps = []
         for _ in range(15):
             stamps.append(camera.publish(ros.messages(*TWO)))
             time.sleep(0.033)
         ros.wait_until(lambda: results(heard, stamps[-1]))
-        lifted = [stamp for stamp in stamps if results(heard, stamp)]
-        assert len(lifted) < len(stamps)
-        wait_until_idle(node)
-        after = int(node.status('lifting')[1]['frames dropped (newer came)'])
-    assert after - before == len(stamps) - len(lifted)
+        received, lifted, dropped = np.subtract(counts(node), before)
+    # A slow reader may lose some of both, which is not the node's doing.
+    assert sum(bool(results(heard, stamp)) for stamp in stamps) <= lifted < received <= len(stamps)
+    assert dropped == received - lifted
 
 
 def test_requests_go_before_the_stream_and_use_its_newest_frame(graph, node, camera):

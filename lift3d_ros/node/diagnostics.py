@@ -109,9 +109,15 @@ class Statistics:
 
 
 def worker_status(
-    name: str, state: str, method: str, statistics: Statistics, worker: Worker, period: float
+    name: str,
+    state: str,
+    method: str,
+    statistics: Statistics,
+    worker: Worker,
+    passed_over: int,
+    period: float,
 ) -> DiagnosticStatus:
-    """Return the status of the lifting itself."""
+    """Return the status of the lifting itself; ``passed_over``: frames that never reached it."""
     status = DiagnosticStatus(name=f'{name}: lifting', hardware_id='', message=state)
     recent = statistics.take_recent_error(max(5.0, period))
     if recent is not None:
@@ -127,7 +133,7 @@ def worker_status(
         'idle': worker.is_idle,
         'requests waiting': worker.waiting,
         'requests refused (BUSY)': worker.refused,
-        'frames dropped (newer came)': worker.dropped,
+        'frames dropped (newer came)': worker.dropped + passed_over,
         'frames skipped (max_rate)': statistics.skipped,
         'last error': '' if last is None else str(last),
         'memory MB': f'{psutil.Process().memory_info().rss / 1e6:.0f}',

@@ -575,6 +575,7 @@ class LiftNode(LifecycleNode):
                     settings.method,
                     self._statistics,
                     self._worker,
+                    inputs.synchronizer.passed_over if inputs else 0,
                     settings.diagnostics_period,
                 ),
                 diagnostics.input_status(

@@ -88,6 +88,8 @@ class Synchronizer:
         self._last: int | None = None
         #: Times that the stamps jumped back and everything was forgotten.
         self.jumps = 0
+        #: Messages of the reference that were never part of a match, since a newer one was.
+        self.passed_over = 0
 
     def add(self, topic: str, stamp: int, message: Any) -> Match | None:
         """Take a message; return the match that it completes, if that is newer than the last."""
@@ -106,6 +108,10 @@ class Synchronizer:
             match = self._newest()
             if match is None or (self._last is not None and match.stamp <= self._last):
                 return None
+            self.passed_over += sum(
+                entry.stamp < match.stamp and (self._last is None or entry.stamp > self._last)
+                for entry in self._topics[self.reference].buffer
+            )
             self._last = match.stamp
             return match
 
