@@ -25,7 +25,7 @@ OUT=${1:-bench_out}
 lift3d bench --data "$DATA/objects" --split eval --track rgbd rgb rgb-plane rgb-size \
   --grasp --scenes 1 \
   --out "$OUT/exact" || [[ $? == 1 ]]
-lift3d bench --data "$DATA/objects" --split eval --grasp --physics --scenes 1 --out "$OUT/physics" || [[ $? == 1 ]]
+lift3d bench --data "$DATA/objects" --split eval --grasp --physics --track rgbd --scenes 1 --out "$OUT/physics" || [[ $? == 1 ]]
 lift3d bench --five --data "$DATA/objects" --split eval --out "$OUT/exact"
 lift3d bench --data "$DATA/objects" --split eval --mask noisy --scenes 1 --out "$OUT/noisy" || [[ $? == 1 ]]
 lift3d bench --data "$DATA/objects" --split eval --occluded --scenes 1 --out "$OUT/occluded" || [[ $? == 1 ]]
