@@ -230,6 +230,19 @@ def test_the_scan_itself_scores_full_marks_wherever_the_camera_is(truth):
     assert figures['calibration_error'] == pytest.approx(0.0)
 
 
+@pytest.mark.parametrize(('told', 'right'), [(30.0, 1.0), (20.0, 0.0)])
+def test_a_place_is_as_said_if_it_is_off_by_no_more_than_its_deviation(truth, told, right):
+    moved = np.eye(4)
+    moved[0, 3] = 0.025
+    mesh = truth.mesh.transformed(truth.T_camera_object @ moved)
+    notes = {'scale_source': 'depth', 'centre_stddev_mm': told, 'scale_stddev': 0.01}
+    figures = score(Prediction(mesh=mesh, notes=notes), truth)
+    assert figures['centre_as_said'] == right
+    assert figures['scale_as_said'] == 1.0
+    unknown = score(Prediction(mesh=mesh, notes={**notes, 'scale_source': 'unknown'}), truth)
+    assert not {'centre_as_said', 'scale_as_said'} & set(unknown)
+
+
 def test_a_cloud_has_neither_volume_nor_confidence(truth):
     points = metrics.sample_surface(truth.mesh.transformed(truth.T_camera_object), 30_000)
     figures = score(Prediction(points=points), truth, grasp=True)

@@ -135,6 +135,7 @@ def score(
             box, truth.mesh.vertices, invert(truth.T_camera_object)[:3, 3]
         ),
     }
+    figures.update(_as_said(prediction.notes, figures))
     aligned = align(points, truth.points, truth.towards_camera).distances
     figures['aligned_cd'] = aligned.chamfer()
     figures.update({name: aligned.f_score(limit) for name, limit in F_ALIGNED.items()})
@@ -146,6 +147,16 @@ def score(
         if grasp:
             figures.update(score_grasps(mesh, truth, physics))
     return figures
+
+
+def _as_said(notes: dict[str, Any], figures: dict[str, Any]) -> dict[str, float]:
+    """Return whether place and scale are off by no more than the standard deviations told."""
+    if notes.get('scale_source', 'unknown') == 'unknown':
+        return {}
+    return {
+        'centre_as_said': float(figures['centre_mm'] <= notes['centre_stddev_mm']),
+        'scale_as_said': float(figures['scale_error'] <= notes['scale_stddev']),
+    }
 
 
 def score_grasps(mesh: Mesh, truth: Truth, physics: bool = False) -> dict[str, Any]:

@@ -78,10 +78,12 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column('watertight', 'watertight %', 100.0, 0),
         Column('seconds_total', 's', digits=2),
     ),
-    'Place and scale: medians over objects': (
+    'Place and scale: medians, and how often an error is within the deviation told': (
         Column('centre_mm', 'centre mm', digits=1, median=True),
         Column('distance_error', 'distance of the centre %', 100.0, 1, median=True),
         Column('scale_error', 'scale error %', 100.0, 1, median=True),
+        Column('centre_as_said', 'centre within %', 100.0, 0),
+        Column('scale_as_said', 'scale within %', 100.0, 0),
     ),
     'Shape alone: cube [-1, 1]^3, rotation search, ICP': (
         Column('aligned_cd', 'CD', digits=3, interval=True),
