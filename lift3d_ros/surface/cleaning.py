@@ -16,7 +16,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import cv2
@@ -29,7 +28,10 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import ObjectView
 from lift3d_ros.geometry import Camera
+from lift3d_ros.surface.observation import DEPTH_STEP
 from lift3d_ros.surface.observation import Observation
+from lift3d_ros.surface.occluders import find_occluders
+from lift3d_ros.surface.occluders import find_silent
 from lift3d_ros.surface.support import Support
 
 #: Readings outside this range, metres, are no readings of an object that a robot can reach.
@@ -42,23 +44,8 @@ WINDOW_SIDE = 400
 #: support plane is looked for there.
 WINDOW_MARGIN = 0.5
 
-#: Neighbouring readings further apart than this share of their depth are on two surfaces.
-DEPTH_STEP = 0.02
-
 #: How far the outline of a detector's mask may be off, as a share of the root of its area.
 MASK_ERROR = 0.08
-
-#: How far holes of the depth reach around what stands before an object, as a share of the root of
-#: the mask's area.
-RIM = 0.12
-
-#: Holes of the depth narrower than twice this share of the root of the mask's area are noise. A
-#: wider one hides the object if so much of what lies around it was measured, and less than so much
-#: of it has the plane's colours.
-_NOISE, _AROUND, _PLAIN = 0.06, 0.4, 0.5
-
-#: Cells of CIE Lab along each of its axes; those that hold so much of the plane are its colours.
-_CELLS, _COMMON = (8, 32, 32), 0.95
 
 #: What hides an object and gives no readings is taken to be so much of its distance away.
 _NEARER = 0.8
@@ -143,7 +130,7 @@ def reconcile(
         readings,
         (measured | added) & mended,
         height > tolerance if wide else None,
-        _silent(observation, mended, readings, support, tolerance) if wide else None,
+        find_silent(observation, mended, readings, support, tolerance) if wide else None,
     )
 
 
@@ -188,7 +175,7 @@ def _assemble(
     """
     filled = _fill(_smooth(readings, measured), measured)
     surroundings = np.where(mask, np.float32(0.0), readings)
-    occluder = _occluders(mask, filled, surroundings, raised)
+    occluder = find_occluders(mask, filled, surroundings, raised)
     if silent is not None:
         occluder |= silent
     return Observation(
@@ -321,110 +308,6 @@ def _fill(depth: NDArray[np.float32], measured: NDArray[np.bool_]) -> NDArray[np
         ~measured, return_distances=False, return_indices=True
     )
     return np.ascontiguousarray(depth[rows, columns])
-
-
-def _occluders(
-    mask: NDArray[np.bool_],
-    depth: NDArray[np.float32],
-    surroundings: NDArray[np.float32],
-    raised: NDArray[np.bool_] | None,
-) -> NDArray[np.bool_]:
-    """
-    Return the pixels off the mask where something before the object may hide a part of it.
-
-    Something nearer that rises from the support plane and touches the mask in the image, with the
-    holes of the depth at its edge. Without a plane the table before the object would be taken for
-    it, so that only what is nearer within the hull of the mask counts.
-    """
-    nearer = (surroundings > 0.0) & (surroundings < (1.0 - DEPTH_STEP) * depth) & ~mask
-    if raised is None:
-        if not nearer.any():
-            return nearer
-        v, u = np.nonzero(mask)
-        hull = cv2.convexHull(np.stack([u, v], axis=1).astype(np.int32))
-        inside = cv2.fillConvexPoly(np.zeros(mask.shape, np.uint8), hull, 1).astype(bool)
-        return nearer & inside
-    nearer &= raised
-    if not nearer.any():
-        return nearer
-    width = 2 * int(RIM * np.sqrt(np.count_nonzero(mask))) + 1
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
-    rim = cv2.dilate(nearer.astype(np.uint8), disc).astype(bool)
-    hole = (surroundings == 0.0) & ~mask
-    hiding = nearer | (rim & hole)
-    for piece, around in _pieces(hole, mask, mask | nearer):
-        # What has readings at its edges alone, where it is lighter or less inclined.
-        if nearer[around].mean() > _AROUND:
-            hiding |= piece
-    near = cv2.dilate(mask.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
-    _, labels = cv2.connectedComponents(hiding.astype(np.uint8), connectivity=8)
-    touching = np.unique(labels[near])
-    return np.isin(labels, touching[touching > 0])
-
-
-def _silent(
-    observation: Observation,
-    mask: NDArray[np.bool_],
-    readings: NDArray[np.float32],
-    support: Support,
-    tolerance: float,
-) -> NDArray[np.bool_]:
-    """
-    Return the pixels off the mask where something without readings may hide a part of it.
-
-    What shines, is black or too near gives none. But holes of the depth are far backgrounds and
-    the object's own shade, too: only a wide one counts, that touches the mask, where the support
-    plane should have been measured and lies around it, and that has other colours than the plane.
-    """
-    rays = observation.camera.rays()
-    start = support.height(np.zeros(3))
-    fall = start - support.height(rays)
-    with np.errstate(divide='ignore', invalid='ignore'):
-        expected = np.where(fall > 0.0, start / fall, np.inf)
-        flat = (readings > 0.0) & ~mask & (np.abs(readings - expected) * fall < tolerance)
-    if not flat.any():
-        return flat
-    hole = (readings == 0.0) & ~mask & (expected < np.percentile(readings[flat], 99.0))
-    plain = _colored_like(observation.image, flat)
-    silent = np.zeros(mask.shape, bool)
-    for piece, around in _pieces(hole, mask, mask):
-        if (readings[around] > 0.0).mean() > _AROUND and plain[piece].mean() < _PLAIN:
-            silent |= piece
-    return silent
-
-
-def _pieces(
-    hole: NDArray[np.bool_], mask: NDArray[np.bool_], touched: NDArray[np.bool_]
-) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-    """
-    Yield the wide holes of the depth that touch something, and what lies around each off the mask.
-
-    Wide is meant against the root of the mask's area.
-    """
-    radius = max(1, round(_NOISE * float(np.sqrt(np.count_nonzero(mask)))))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    wide = cv2.morphologyEx(hole.astype(np.uint8), cv2.MORPH_OPEN, disc)
-    # With it goes what lies between it and what it touches.
-    wide = cv2.dilate(wide, disc) & hole.astype(np.uint8)
-    _, labels = cv2.connectedComponents(wide, connectivity=8)
-    near = cv2.dilate(touched.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
-    for label in np.unique(labels[near & (wide > 0)]):
-        piece = labels == label
-        around = cv2.dilate(piece.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
-        around &= ~piece & ~mask
-        if around.any():
-            yield piece, around
-
-
-def _colored_like(image: NDArray[np.uint8], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return where an RGB image (height, width, 3) has the usual colours of pixels ``known``."""
-    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
-    ranges = [0, 256] * 3
-    counts = cv2.calcHist([lab], [0, 1, 2], known.astype(np.uint8), list(_CELLS), ranges)
-    falling = np.sort(counts, axis=None)[::-1]
-    least = falling[np.searchsorted(np.cumsum(falling), _COMMON * falling.sum())]
-    cell = [lab[..., k].astype(np.int64) * n // 256 for k, n in enumerate(_CELLS)]
-    return counts[cell[0], cell[1], cell[2]] >= max(least, 1.0)
 
 
 def _outline(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
