@@ -25,12 +25,17 @@ import random
 import re
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
     import ros_helpers
 
     from lift3d_ros.node.client import LiftClient
+
+# How long an example takes is the machine's matter.
+hypothesis.settings.register_profile('patient', deadline=None)
+hypothesis.settings.load_profile('patient')
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -17,7 +17,6 @@
 from __future__ import annotations
 
 from hypothesis import given
-from hypothesis import settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
@@ -57,7 +56,6 @@ def ball(center: tuple[float, float, float], radius: float, side: int = 40) -> n
 
 
 @given(ANGLES, PLACES)
-@settings(deadline=None)
 def test_mirroring_twice_changes_nothing_and_leaves_its_plane(angle: float, d: float) -> None:
     (motion,) = mirror(angle, d)
     np.testing.assert_allclose(motion @ motion, np.eye(4), atol=1e-12)
@@ -67,7 +65,6 @@ def test_mirroring_twice_changes_nothing_and_leaves_its_plane(angle: float, d: f
 
 
 @given(PLACES, PLACES, st.integers(2, 9))
-@settings(deadline=None)
 def test_rotations_leave_their_axis_and_come_round(x: float, y: float, order: int) -> None:
     motions = rotations(x, y, order)
     assert len(motions) == order - 1
@@ -80,7 +77,6 @@ def test_rotations_leave_their_axis_and_come_round(x: float, y: float, order: in
 
 
 @given(ANGLES, PLACES, PLACES)
-@settings(deadline=None)
 def test_two_mirrors_and_their_product_are_a_group(angle: float, x: float, y: float) -> None:
     first, second, turn = two_mirrors(angle, x, y)
     np.testing.assert_allclose(first @ second, turn, atol=1e-9)
