@@ -38,6 +38,7 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.lifter import DEFAULT_METHOD
 from lift3d_ros.node import selection
+from lift3d_ros.node.answering import answering
 from lift3d_ros.node.background import BackgroundNode
 from lift3d_ros.node.diagnostics import SaidOnce
 from lift3d_ros.node.parameters import Settings
@@ -152,6 +153,22 @@ SECOND = 1_000_000_000
 
 def synchronizer(**values) -> Synchronizer:
     return Synchronizer('mask', ('image', 'depth'), ('camera_info',), **values)
+
+
+@pytest.mark.parametrize(('raised', 'code', 'message'), [
+    (LiftError(ErrorCode.NO_OBJECT, 'There is none.'), 'NO_OBJECT', 'There is none.'),
+    (ZeroDivisionError('by nothing'), 'INTERNAL', 'ZeroDivisionError: by nothing'),
+])
+def test_a_service_answers_whatever_goes_wrong(raised, code, message):
+    class Service:
+        @answering
+        def on_request(self, request, response):
+            response.success = True
+            raise raised
+
+    answer = Service().on_request(SaveObject.Request(), SaveObject.Response())
+    assert not answer.success
+    assert (answer.error_code, answer.message) == (code, message)
 
 
 def test_references_that_a_newer_match_passes_over_are_counted():

@@ -59,6 +59,7 @@ from lift3d_ros.node import diagnostics
 from lift3d_ros.node import parameters
 from lift3d_ros.node import results
 from lift3d_ros.node import transforms
+from lift3d_ros.node.answering import answering
 from lift3d_ros.node.camera import ball_frame
 from lift3d_ros.node.gravity import ImuGravity
 from lift3d_ros.node.inputs import detection_type
@@ -361,21 +362,18 @@ class LiftNode(LifecycleNode):
 
     # --- requests -------------------------------------------------------------------------------
 
+    @answering
     def _on_lift_object(
         self, request: LiftObject.Request, response: LiftObject.Response
     ) -> LiftObject.Response:
-        try:
-            if request.selector.mode == ObjectSelector.ALL and not request.refine:
-                raise LiftError(
-                    ErrorCode.BAD_REQUEST,
-                    'The service lifts one object; use the action for all of a frame.',
-                )
-            outcome = self._lift_request(request)
-            if outcome.error is not None:
-                raise outcome.error
-        except LiftError as error:
-            response.error_code, response.message = error.code.value, error.message
-            return response
+        if request.selector.mode == ObjectSelector.ALL and not request.refine:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                'The service lifts one object; use the action for all of a frame.',
+            )
+        outcome = self._lift_request(request)
+        if outcome.error is not None:
+            raise outcome.error
         response.success = True
         response.message = ' '.join(outcome.warnings)
         response.object = object_message(outcome.lifted[0])
@@ -461,14 +459,11 @@ class LiftNode(LifecycleNode):
             )
         return inputs.newest(request)
 
+    @answering
     def _on_save_object(
         self, request: SaveObject.Request, response: SaveObject.Response
     ) -> SaveObject.Response:
-        try:
-            path = self._shelf.save(request, self._settings.output_dir)
-        except LiftError as error:
-            response.error_code, response.message = error.code.value, error.message
-            return response
+        path = self._shelf.save(request, self._settings.output_dir)
         response.success, response.path = True, str(path)
         return response
 

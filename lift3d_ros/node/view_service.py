@@ -35,6 +35,7 @@ from std_msgs.msg import Header
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.msg import ObjectSelector
+from lift3d_ros.node.answering import answering
 from lift3d_ros.node.camera import image_message
 from lift3d_ros.node.camera import info_message
 from lift3d_ros.node.diagnostics import Statistics
@@ -146,15 +147,11 @@ class ViewService:
         message.header = made.header
         self._publisher.publish(message)
 
+    @answering
     def _on_request(
         self, request: SynthesizeViews.Request, response: SynthesizeViews.Response
     ) -> SynthesizeViews.Response:
-        try:
-            made = self._request(request)
-        except LiftError as error:
-            response.error_code, response.message = error.code.value, error.message
-            return response
-        return _answer(made, response)
+        return _answer(self._request(request), response)
 
     def _request(self, request: SynthesizeViews.Request) -> Synthesized:
         settings = self._node.settings
