@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from pathlib import Path
+import threading
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
@@ -31,22 +32,25 @@ _KEPT = 32
 
 
 class Shelf:
-    """Keeps the last lifted objects by their ids."""
+    """Keeps the last lifted objects by their ids. Safe to use from several threads."""
 
     def __init__(self) -> None:
         """Start empty."""
         self._kept: OrderedDict[str, Lifted] = OrderedDict()
+        self._lock = threading.Lock()
 
     def keep(self, lifted: Lifted) -> None:
         """Keep an object as the newest; the oldest of too many is forgotten."""
-        self._kept[lifted.id] = lifted
-        self._kept.move_to_end(lifted.id)
-        while len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
+        with self._lock:
+            self._kept[lifted.id] = lifted
+            self._kept.move_to_end(lifted.id)
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
 
     def clear(self) -> None:
         """Forget all of them."""
-        self._kept.clear()
+        with self._lock:
+            self._kept.clear()
 
     def save(self, request: SaveObject.Request, folder: str) -> Path:
         """
@@ -54,14 +58,16 @@ class Shelf:
 
         Raises ``LiftError``: ``NO_OBJECT``, ``BAD_REQUEST``.
         """
-        if not self._kept:
+        with self._lock:
+            kept = dict(self._kept)
+        if not kept:
             raise LiftError(ErrorCode.NO_OBJECT, 'No object was lifted yet.')
-        name = request.id or next(reversed(self._kept))
-        lifted = self._kept.get(name)
+        name = request.id or next(reversed(kept))
+        lifted = kept.get(name)
         if lifted is None:
             raise LiftError(
                 ErrorCode.NO_OBJECT,
-                f'There is no object "{name}"; the last ones are: {", ".join(self._kept)}.',
+                f'There is no object "{name}"; the last ones are: {", ".join(kept)}.',
             )
         path = output_path(folder, request.path)
         export = Export.of_path(path)
