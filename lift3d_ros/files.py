@@ -13,11 +13,14 @@
 # limitations under the License.
 
 
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and folders for them."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -32,3 +35,13 @@ def write_whole(path: Path, data: bytes) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder where there is none; raises ``LiftError(BAD_REQUEST)``."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST, f'The folder {folder} cannot be made: {error.strerror}.'
+        ) from error

@@ -20,9 +20,9 @@ from scipy.special import expit
 import trimesh
 
 from lift3d_ros.geometry import rigid
-from lift3d_ros.methods.object_frame import doubt_of_guess
-from lift3d_ros.methods.object_frame import doubt_of_solid
 from lift3d_ros.methods.object_frame import object_frame
+from lift3d_ros.methods.object_frame import uncertainty_of_guess
+from lift3d_ros.methods.object_frame import uncertainty_of_solid
 from lift3d_ros.shape import Mesh
 from lift3d_ros.surface.field import SolidField
 
@@ -47,30 +47,31 @@ def solid(*samples):
 
 def test_a_face_that_is_unsure_makes_the_middle_and_the_side_unsure():
     width, scale, voxel = 0.08, 0.2, 1e-6
-    doubt = doubt_of_solid(solid(box_of(-0.3, width)), scale, voxel)
+    uncertainty = uncertainty_of_solid(solid(box_of(-0.3, width)), scale, voxel)
     told = 1.4 * scale * REACH * width
-    assert doubt.sides[0] == pytest.approx(told, rel=0.25)
-    assert doubt.centre[0] == pytest.approx(0.5 * told, rel=0.25)
+    assert uncertainty.sides[0] == pytest.approx(told, rel=0.25)
+    assert uncertainty.centre[0] == pytest.approx(0.5 * told, rel=0.25)
     # The other faces are as sharp as the voxels.
-    assert (doubt.centre[1:] < 0.02 * scale).all()
+    assert (uncertainty.centre[1:] < 0.02 * scale).all()
 
 
 def test_samples_that_differ_make_it_more_unsure_than_each_is():
     near, far = box_of(-0.1, 0.01), box_of(-0.6, 0.01)
-    alone = max(doubt_of_solid(solid(one), 0.2, 1e-6).centre[0] for one in (near, far))
-    both = doubt_of_solid(solid(near, far), 0.2, 1e-6).centre[0]
+    alone = max(uncertainty_of_solid(solid(one), 0.2, 1e-6).centre[0] for one in (near, far))
+    both = uncertainty_of_solid(solid(near, far), 0.2, 1e-6).centre[0]
     assert both == pytest.approx(1.4 * 0.2 * 0.5 * 0.25, rel=0.1)
     assert both > 5.0 * alone
 
 
 def test_a_solid_that_is_nowhere_sure_is_as_unsure_as_it_is_long():
-    doubt = doubt_of_solid(solid(0.7 * box_of(-0.5, 0.001)), 0.2, 1e-6)
-    assert doubt.sides[0] > 0.4 * 0.2
+    uncertainty = uncertainty_of_solid(solid(0.7 * box_of(-0.5, 0.001)), 0.2, 1e-6)
+    assert uncertainty.sides[0] > 0.4 * 0.2
 
 
 def test_nothing_is_surer_than_the_voxels():
-    doubt = doubt_of_solid(solid((box_of(-0.3, 1e-4) > 0.5).astype(np.float32)), 0.2, 0.01)
-    assert (doubt.centre >= 0.005).all()
+    sharp = solid((box_of(-0.3, 1e-4) > 0.5).astype(np.float32))
+    uncertainty = uncertainty_of_solid(sharp, 0.2, 0.01)
+    assert (uncertainty.centre >= 0.005).all()
 
 
 def test_the_frame_is_in_the_middle_and_its_covariance_along_the_axes():
@@ -80,9 +81,9 @@ def test_the_frame_is_in_the_middle_and_its_covariance_along_the_axes():
     vertices = (box.vertices + [0.02, 0.0, 0.1]) @ upright[:3, :3].T + upright[:3, 3]
     faces, colors = box.faces.astype(np.int32), np.zeros((8, 3), np.uint8)
     mesh = Mesh(vertices.astype(np.float32), faces, colors)
-    doubt = doubt_of_guess(mesh, upright, np.arange(8) < 4, 0.001)
-    assert doubt.centre[0] == pytest.approx(np.hypot(0.15 * 0.1 * 0.5, 0.001))
-    frame = object_frame(mesh, upright, doubt, np.radians(2.0))
+    uncertainty = uncertainty_of_guess(mesh, upright, np.arange(8) < 4, 0.001)
+    assert uncertainty.centre[0] == pytest.approx(np.hypot(0.15 * 0.1 * 0.5, 0.001))
+    frame = object_frame(mesh, upright, uncertainty, np.radians(2.0))
     np.testing.assert_allclose(
         frame.T_camera_object[:3, 3], upright[:3, :3] @ [0.02, 0.0, 0.1] + upright[:3, 3],
         atol=1e-6,
@@ -91,8 +92,8 @@ def test_the_frame_is_in_the_middle_and_its_covariance_along_the_axes():
     np.testing.assert_allclose(high, -low, atol=1e-6)
     R = upright[:3, :3]
     own = R.T @ frame.covariance[:3, :3] @ R
-    np.testing.assert_allclose(own, np.diag(doubt.centre**2), atol=1e-12)
+    np.testing.assert_allclose(own, np.diag(uncertainty.centre**2), atol=1e-12)
     tilt = R.T @ frame.covariance[3:, 3:] @ R
     assert tilt[0, 0] == pytest.approx(np.radians(2.0) ** 2)
     # The longest side is the height, 0.2 m.
-    assert frame.scale_stddev == pytest.approx(doubt.sides[2] / 0.2, rel=1e-5)
+    assert frame.scale_stddev == pytest.approx(uncertainty.sides[2] / 0.2, rel=1e-5)

@@ -30,7 +30,7 @@ from lift3d_ros.render import Raycaster
 from lift3d_ros.shape import Mesh
 from lift3d_ros.surface.cleaning import observe
 from lift3d_ros.surface.cleaning import reconcile
-from lift3d_ros.surface.cleaning import with_hiding
+from lift3d_ros.surface.cleaning import with_occluder_depth
 from lift3d_ros.surface.support import find_support
 from lift3d_ros.tabletop import make_scene
 from lift3d_ros.tabletop import TableSettings
@@ -143,7 +143,7 @@ def test_the_networks_are_told_of_what_gives_no_readings(hidden):
     silent = occluder_of(scene)
     view = crop_object(without_readings(scene, silent), scene.mask)
     seen, _ = observed(view.frame, scene.mask)
-    told = with_hiding(view, seen).frame.depth
+    told = with_occluder_depth(view, seen).frame.depth
     own = scene.frame.depth[scene.mask & (scene.frame.depth > 0.0)]
     before = (told > 0.0) & silent
     assert before.sum() > 0.8 * silent.sum()

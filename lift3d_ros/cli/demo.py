@@ -29,9 +29,9 @@ import sys
 import time
 from typing import NoReturn
 
-from lift3d_ros.cli import scenes
 from lift3d_ros.cli.ros import module_command
 from lift3d_ros.cli.ros import require_ros
+from lift3d_ros.files import make_folder
 
 #: The scene that comes with the package: a bottle on a table.
 DEMO_SCENE = Path(__file__).parent.parent / 'data' / 'demo_scene'
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     from lift3d_ros.scene import read_scene
 
     frame, mask = read_scene(options.scene)
-    scenes.make_folder(options.out)
+    make_folder(options.out)
     name = options.scene.resolve().name
     paths = {suffix: options.out / f'{name}.{suffix}' for suffix in ('ply', 'glb', 'json', 'png')}
     for path in paths.values():

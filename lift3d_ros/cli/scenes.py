@@ -33,6 +33,7 @@ from lift3d_ros import memory
 from lift3d_ros.cli import values
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.files import make_folder
 from lift3d_ros.files import write_whole
 
 if TYPE_CHECKING:
@@ -146,16 +147,6 @@ def _work_on(
         _remove([*results(name), report_path])
         raise
     return report, line
-
-
-def make_folder(out: Path) -> None:
-    """Make a folder where there is none; raises ``LiftError(BAD_REQUEST)``."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LiftError(
-            ErrorCode.BAD_REQUEST, f'The folder {out} cannot be made: {error.strerror}.'
-        ) from error
 
 
 def error_entry(error: LiftError) -> dict[str, str]:

@@ -26,8 +26,8 @@ from lift3d_ros.frame import FurtherView
 from lift3d_ros.frame import ObjectView
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import transform
-from lift3d_ros.methods.object_frame import doubt_of_guess
 from lift3d_ros.methods.object_frame import object_frame
+from lift3d_ros.methods.object_frame import uncertainty_of_guess
 from lift3d_ros.progress import Progress
 from lift3d_ros.shape import Mesh
 from lift3d_ros.shape import Shape
@@ -159,8 +159,8 @@ def _place(
     """Return the shape with its object frame, from the mesh in the optical frame."""
     tilt = np.radians({'plane': 1.0, 'gravity': 1.0}.get(support.source, 15.0))
     upright = box.T_camera_up
-    doubt = doubt_of_guess(mesh, upright, observed, voxel)
-    frame = object_frame(mesh, upright, doubt, tilt)
+    uncertainty = uncertainty_of_guess(mesh, upright, observed, voxel)
+    frame = object_frame(mesh, upright, uncertainty, tilt)
     return Shape(
         mesh=frame.mesh,
         T_camera_object=frame.T_camera_object,

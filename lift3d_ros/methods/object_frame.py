@@ -43,7 +43,7 @@ _TURN = np.radians(10.0)
 
 
 @dataclass(frozen=True, eq=False)
-class BoxDoubt:
+class BoxUncertainty:
     """Standard deviations (3,) in metres of the middle and the sides of an upright box."""
 
     centre: Array
@@ -66,7 +66,9 @@ class ObjectFrame:
     scale_stddev: float
 
 
-def object_frame(mesh: Mesh, upright: Array, doubt: BoxDoubt, tilt: float) -> ObjectFrame:
+def object_frame(
+    mesh: Mesh, upright: Array, uncertainty: BoxUncertainty, tilt: float
+) -> ObjectFrame:
     """
     Return the frame of a mesh in the optical frame.
 
@@ -78,26 +80,26 @@ def object_frame(mesh: Mesh, upright: Array, doubt: BoxDoubt, tilt: float) -> Ob
     T_camera_object = upright @ rigid(np.eye(3), 0.5 * (low + high))
     R = T_camera_object[:3, :3]
     covariance = np.zeros((6, 6))
-    covariance[:3, :3] = R @ np.diag(doubt.centre**2) @ R.T
+    covariance[:3, :3] = R @ np.diag(uncertainty.centre**2) @ R.T
     covariance[3:, 3:] = R @ np.diag([tilt**2, tilt**2, _TURN**2]) @ R.T
     longest = int(np.argmax(high - low))
     return ObjectFrame(
         mesh.transformed(invert(T_camera_object)), T_camera_object, covariance,
-        float(doubt.sides[longest] / (high - low)[longest]),
+        float(uncertainty.sides[longest] / (high - low)[longest]),
     )
 
 
-def doubt_of_guess(
+def uncertainty_of_guess(
     mesh: Mesh, upright: Array, observed: NDArray[np.bool_], voxel: float
-) -> BoxDoubt:
+) -> BoxUncertainty:
     """Return how far a box may be off whose far side is a guess; ``voxel`` in metres."""
     depth = float(np.ptp(transform(invert(upright), mesh.vertices)[:, 0]))
     far = np.hypot(_GUESSED * depth * float(1.0 - observed.mean()), voxel)
     stddev = np.array([far, voxel, voxel])
-    return BoxDoubt(stddev, np.full(3, far))
+    return BoxUncertainty(stddev, np.full(3, far))
 
 
-def doubt_of_solid(solid: Solid, scale: float, voxel: float) -> BoxDoubt:
+def uncertainty_of_solid(solid: Solid, scale: float, voxel: float) -> BoxUncertainty:
     """
     Return how far a box may be off that holds a solid which is believed in.
 
@@ -113,4 +115,4 @@ def doubt_of_solid(solid: Solid, scale: float, voxel: float) -> BoxDoubt:
         narrow = (middle, middle)
     low, high = (0.5 * scale * np.abs(a - b) for a, b in zip(wide, narrow, strict=True))
     sides = np.hypot(_BEYOND * np.hypot(low, high), _LEAST * voxel)
-    return BoxDoubt(np.hypot(0.5 * _BEYOND * np.hypot(low, high), _LEAST * voxel), sides)
+    return BoxUncertainty(np.hypot(0.5 * _BEYOND * np.hypot(low, high), _LEAST * voxel), sides)

@@ -43,9 +43,9 @@ from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import transform
-from lift3d_ros.methods.object_frame import BoxDoubt
-from lift3d_ros.methods.object_frame import doubt_of_solid
+from lift3d_ros.methods.object_frame import BoxUncertainty
 from lift3d_ros.methods.object_frame import object_frame
+from lift3d_ros.methods.object_frame import uncertainty_of_solid
 from lift3d_ros.progress import Progress
 from lift3d_ros.shape import Mesh
 from lift3d_ros.shape import Shape
@@ -54,7 +54,7 @@ from lift3d_ros.surface.agreement import trust
 from lift3d_ros.surface.carving import constrain
 from lift3d_ros.surface.cleaning import observe
 from lift3d_ros.surface.cleaning import reconcile
-from lift3d_ros.surface.cleaning import with_hiding
+from lift3d_ros.surface.cleaning import with_occluder_depth
 from lift3d_ros.surface.coloring import OBSERVED
 from lift3d_ros.surface.coloring import paint
 from lift3d_ros.surface.field import Solid
@@ -223,7 +223,7 @@ class One2345:
             view, elevation = self._upright(view, support)
             canonical = canonical_frame(view, elevation.degrees)
         # The networks know an occluder by its depth.
-        told = with_hiding(view, seen)
+        told = with_occluder_depth(view, seen)
         observed = self._model.observe(
             told, canonical, elevation.source != 'estimated', progress
         )
@@ -261,8 +261,8 @@ class One2345:
             if view.truncated:
                 # What lies beyond the border of the image was in no picture that was learned.
                 confidence = np.where(measured, confidence, np.float32(0.6) * confidence)
-        doubt = doubt_of_solid(solid, canonical.scale, voxel)
-        return _place(mesh, canonical, elevation, confidence, measured, doubt)
+        uncertainty = uncertainty_of_solid(solid, canonical.scale, voxel)
+        return _place(mesh, canonical, elevation, confidence, measured, uncertainty)
 
     def _upright(
         self, view: ObjectView, support: Support
@@ -450,11 +450,11 @@ def _place(
     elevation: Elevation,
     confidence: NDArray[np.float32],
     observed: NDArray[np.bool_],
-    doubt: BoxDoubt,
+    uncertainty: BoxUncertainty,
 ) -> Shape:
     """Return the shape with its object frame, from the mesh in the optical frame."""
     tilt = np.radians(max(elevation.stddev, 1.0))
-    frame = object_frame(mesh, canonical.T_camera_object, doubt, tilt)
+    frame = object_frame(mesh, canonical.T_camera_object, uncertainty, tilt)
     return Shape(
         mesh=frame.mesh,
         T_camera_object=frame.T_camera_object,

@@ -40,7 +40,7 @@ from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
-from lift3d_ros.methods.object_frame import doubt_of_guess
+from lift3d_ros.methods.object_frame import uncertainty_of_guess
 from lift3d_ros.methods.one2345 import _place
 from lift3d_ros.methods.one2345 import One2345
 from lift3d_ros.methods.one2345 import ViewSource
@@ -231,8 +231,8 @@ class One2345Full(One2345):
                 guessed = 0.6 * guessed
             confidence = np.where(measured, OBSERVED * certainty, guessed).astype(np.float32)
         mesh = Mesh(vertices, faces, colors)
-        doubt = doubt_of_guess(mesh, canonical.T_camera_object, measured, voxel)
-        return _place(mesh, canonical, elevation, confidence, measured, doubt)
+        uncertainty = uncertainty_of_guess(mesh, canonical.T_camera_object, measured, voxel)
+        return _place(mesh, canonical, elevation, confidence, measured, uncertainty)
 
     def _sources(self) -> tuple[tuple[str, str], ...]:
         """Return names or paths of the weights, and the family that each must be of."""

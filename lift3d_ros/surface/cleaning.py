@@ -134,7 +134,7 @@ def reconcile(
     )
 
 
-def with_hiding(view: ObjectView, seen: Observation) -> ObjectView:
+def with_occluder_depth(view: ObjectView, seen: Observation) -> ObjectView:
     """
     Return a view whose depth tells what hides the object, where that gives no readings.
 

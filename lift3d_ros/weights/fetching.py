@@ -33,6 +33,7 @@ import urllib.request
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.files import make_folder
 from lift3d_ros.weights import store
 from lift3d_ros.weights.catalog import Entry
 
@@ -115,12 +116,7 @@ def download(entry: Entry, files: list[File], progress: Progress = lambda count:
     where the transfer breaks off, which keeps what is there, and (WEIGHTS_CORRUPT).
     """
     folder = store.user_root() / '.downloads' / entry.name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LiftError(
-            ErrorCode.BAD_REQUEST, f'The folder {folder} cannot be made: {error.strerror}.'
-        ) from error
+    make_folder(folder)
     needed = sum(file.size or 0 for file in files)
     there = sum(path.stat().st_size for path in folder.rglob('*') if path.is_file())
     store.check_space(folder, needed - there)
