@@ -26,7 +26,6 @@ from lift3d_ros.frame import crop_object
 from lift3d_ros.geometry import orbit_pose
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry import ZERO123_FOV
-from lift3d_ros.shape import Mesh
 from lift3d_ros.tabletop import make_scene
 from lift3d_ros.tabletop import TableSettings
 from lift3d_ros.training.coarse import CoarseTask
@@ -345,12 +344,3 @@ def test_scores_of_volumes_and_masks():
     a[0, :2], b[0, 1:3] = True, True
     assert overlap(a, b)[0] == pytest.approx(1.0 / 3.0)
     assert dice(a.float(), a.float())[0] == pytest.approx(1.0)
-
-
-def test_meshes_of_samples_are_wound_outward_when_mirrored():
-    from lift3d_ros.training.samples import _varied
-
-    mesh = procedural_object(3, 'bottle')
-    for seed in range(6):
-        varied = _varied(mesh, np.random.default_rng(seed))
-        assert isinstance(varied, Mesh) and varied.volume() > 0.0

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import importlib.util
 import os
 import signal
@@ -186,26 +187,41 @@ class SlowNode(LiftNode):
         return super().on_configure(state)
 
 
-def test_ctrl_c_during_a_transition_waits_for_its_end():
+@pytest.fixture
+def configuring() -> Iterator[SlowNode]:
+    """Give a node in the midst of a transition."""
     context = rclpy.Context()
     rclpy.init(context=context)
     node = SlowNode(
         context=context, parameter_overrides=[Parameter('method', value='geometric')]
     )
     manager = threading.Thread(target=node.trigger_configure)
-    end = threading.Thread(target=shut_down, args=(node,))
     manager.start()
     assert node.begun.wait(ros.PATIENCE)
+    yield node
+    node.go.set()
+    manager.join()
+    node.destroy_node()
+    context.try_shutdown()
+
+
+def test_ctrl_c_during_a_transition_waits_for_its_end(configuring):
+    end = threading.Thread(target=shut_down, args=(configuring,))
     end.start()
     end.join(0.3)
     assert end.is_alive()
-    assert node.state == 'configuring'
-    node.go.set()
-    manager.join()
-    end.join()
-    assert node.state == 'finalized'
-    node.destroy_node()
-    context.try_shutdown()
+    assert configuring.state == 'configuring'
+    configuring.go.set()
+    end.join(ros.PATIENCE)
+    assert configuring.state == 'finalized'
+
+
+def test_a_transition_that_does_not_end_is_left_behind(configuring):
+    end = threading.Thread(target=shut_down, args=(configuring, 0.3))
+    end.start()
+    end.join(ros.PATIENCE)
+    assert not end.is_alive()
+    assert configuring.state == 'configuring'
 
 
 def test_an_activation_that_fails_leaves_nothing_behind(graph):

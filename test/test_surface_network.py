@@ -59,7 +59,7 @@ from lift3d_ros.surface.level_set import sample_near_surface
 from lift3d_ros.surface.one2345_network import One2345Network
 from lift3d_ros.surface.regularization import coarser_sites
 from lift3d_ros.surface.regularization import SparseCostRegNet
-from lift3d_ros.surface.silhouettes import silhouette_agreement
+from lift3d_ros.surface.silhouettes import median_mask_iou
 from lift3d_ros.training.procedural import procedural_object
 from lift3d_ros.views.elevation import ElevationSettings
 from lift3d_ros.views.plan import first_stage
@@ -692,7 +692,7 @@ def test_silhouettes_agree_with_the_pictures_of_the_mesh_alone(carton):
     pictures = rendered(carton, plan, 128)
 
     def agreement(vertices):
-        return silhouette_agreement(
+        return median_mask_iou(
             frame.from_world(vertices), carton.faces, frame.projections, pictures)
 
     assert agreement(carton.vertices) > 0.95
@@ -702,7 +702,7 @@ def test_silhouettes_agree_with_the_pictures_of_the_mesh_alone(carton):
     assert agreement(turned) < 0.9
     assert agreement(carton.vertices + [0.0, 0.0, 0.3]) < 0.7
     blank = np.full_like(pictures, 255)
-    assert silhouette_agreement(
+    assert median_mask_iou(
         frame.from_world(carton.vertices), carton.faces, frame.projections, blank) == 0.0
 
 

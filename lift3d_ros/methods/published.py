@@ -57,7 +57,7 @@ from lift3d_ros.surface.level_set import sample_grid
 from lift3d_ros.surface.level_set import sample_near_surface
 from lift3d_ros.surface.one2345_network import One2345Network
 from lift3d_ros.surface.one2345_network import SurfaceScene
-from lift3d_ros.surface.silhouettes import silhouette_agreement
+from lift3d_ros.surface.silhouettes import median_mask_iou
 from lift3d_ros.views.batching import is_out_of_memory
 from lift3d_ros.views.canonical import canonical_frame
 from lift3d_ros.views.canonical import CanonicalFrame
@@ -280,7 +280,7 @@ class PublishedOne2345:
             distance=canonical_distance(scene, frame),
             canonical=canonical_frame(view, elevation.degrees),
             elevation=elevation,
-            agreement=silhouette_agreement(
+            agreement=median_mask_iou(
                 vertices, faces, frame.projections[::len(NEAR_STEPS)], images[::len(NEAR_STEPS)]),
             images=images,
             first_images=first_images,

@@ -43,6 +43,9 @@ from lift3d_ros.node.node import LiftNode
 #: Seconds between two looks at whether a signal came.
 _POLL = 0.1
 
+#: Seconds that the end of the node waits for a transition that a manager asked for.
+_PATIENCE = 60.0
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """
@@ -124,14 +127,22 @@ def _autostart(node: LiftNode) -> int:
     return 0
 
 
-def shut_down(node: LiftNode) -> None:
-    """Bring the node to its end, after the transition that a manager asked for, if one runs."""
+def shut_down(node: LiftNode, patience: float = _PATIENCE) -> None:
+    """
+    Bring the node to its end, after the transition that a manager asked for, if one runs.
+
+    One that does not end within ``patience`` seconds is left behind, with a word in the log.
+    """
+    until = time.monotonic() + patience
     while node.state != 'finalized':
         try:
             node.trigger_shutdown()
             return
         except RuntimeError:
             # The state machine takes one transition at a time.
+            if time.monotonic() > until:
+                node.get_logger().error(f'a transition still runs after {patience:.0f} s')
+                return
             time.sleep(_POLL)
 
 

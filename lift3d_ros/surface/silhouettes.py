@@ -71,7 +71,7 @@ def mask_iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     return np.count_nonzero(a & b) / union if union else 0.0
 
 
-def silhouette_agreement(
+def median_mask_iou(
     vertices: Floats,
     faces: NDArray[np.integer],
     projections: Floats,

@@ -43,6 +43,7 @@ from lift3d_ros.tabletop import make_scene
 from lift3d_ros.tabletop import TableScene
 from lift3d_ros.tabletop import TableSettings
 from lift3d_ros.training.procedural import procedural_object
+from lift3d_ros.training.variation import varied
 from lift3d_ros.views.canonical import canonical_frame
 from lift3d_ros.views.canonical import CanonicalFrame
 from lift3d_ros.views.coarse_inputs import observation
@@ -72,7 +73,7 @@ class SampleSettings:
     - ``noisy_masks``: share with a detector's errors in the mask.
     - ``occluded``: share with another object in front.
     - ``targets``: pictures from other sides in each sample.
-    - ``varied``: whether objects are stretched, mirrored, recoloured and laid on their sides.
+    - ``varied``: whether objects are altered (``variation``).
     """
 
     scans: float = 0.5
@@ -133,7 +134,7 @@ def _draw(
     scanned = bool(scans) and rng.random() < settings.scans
     mesh = _draw_object(rng, scans, scanned)
     if settings.varied:
-        mesh = _varied(mesh, rng)
+        mesh = varied(mesh, rng)
     occluder = None
     if rng.random() < settings.occluded:
         occluder = _draw_object(rng, scans, bool(scans))
@@ -213,24 +214,3 @@ def _draw_object(
     if scanned:
         return scans[int(rng.integers(len(scans)))].load()
     return procedural_object(int(rng.integers(2**40)))
-
-
-def _varied(mesh: Mesh, rng: np.random.Generator) -> Mesh:
-    """Return the object mirrored, stretched, recoloured or laid on its side, as drawn."""
-    stretch = np.exp(rng.normal(0.0, 0.10, 3))
-    if rng.random() < 0.5:
-        stretch[1] = -stretch[1]
-    T = np.diag([*stretch, 1.0])
-    if rng.random() < 0.15:
-        # Things lie on their sides, too.
-        axes = np.eye(3)[rng.permutation(3)] * rng.choice([-1.0, 1.0], (3, 1))
-        T[:3, :3] = axes @ T[:3, :3]
-    faces = mesh.faces if np.linalg.det(T[:3, :3]) > 0.0 else mesh.faces[:, ::-1]
-    colors = mesh.colors
-    if rng.random() < 0.5:
-        mixed = mesh.colors[:, rng.permutation(3)].astype(np.float64)
-        mixed = 255.0 * (mixed / 255.0) ** np.exp(rng.normal(0.0, 0.25)) * rng.uniform(0.8, 1.1)
-        colors = np.clip(np.rint(mixed), 0.0, 255.0).astype(np.uint8)
-    return Mesh(
-        transform(T, mesh.vertices).astype(np.float32), np.ascontiguousarray(faces), colors
-    )
