@@ -220,14 +220,14 @@ def test_unloading_frees_and_a_later_call_loads_again(folder, scene):
 
 
 def test_small_weights_are_read_as_they_were_written(folder):
-    coarse, components, elevation = read_small(folder)
-    assert elevation is None
-    again, _, _ = read_small(folder)
-    for name, value in coarse.state_dict().items():
+    networks = read_small(folder)
+    assert networks.elevation is None and networks.monocular is None
+    again = read_small(folder).coarse
+    for name, value in networks.coarse.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])
-    assert components.family == 'small'
+    assert networks.components.family == 'small'
     pictures = torch.rand(2, 4, 128, 128) * 2.0 - 1.0
-    codec = components.vae
+    codec = networks.components.vae
     assert torch.equal(codec.decode(codec.encode_target(pictures)), pictures)
 
 

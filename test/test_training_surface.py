@@ -70,7 +70,9 @@ def test_a_run_leaves_weights_that_lift_and_goes_on_where_it_was(words, tmp_path
     assert first[-1]['step'] >= 1
     assert {'occupancy', 'color', 'score'} <= set(first[-1])
     # The view weights are those that it was learned over.
-    for part in ('coarse', 'unet', 'image_encoder', 'cc_projection', 'elevation'):
+    for part in (
+        'coarse', 'unet', 'image_encoder', 'cc_projection', 'elevation', 'monocular',
+    ):
         name = f'{part}/model.safetensors'
         assert (weights / name).read_bytes() == (find('small') / name).read_bytes()
     best = load_file(out / 'surface' / 'best.safetensors')

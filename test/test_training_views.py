@@ -37,6 +37,7 @@ pytestmark = pytest.mark.usefixtures('same_threads')
 
 SETTINGS = """
 samples: {targets: 2}
+monocular: {minutes: 0.03, batch: 4, warmup: 2}
 coarse: {minutes: 0.03, batch: 2, warmup: 2}
 denoiser: {minutes: 0.03, batch: 1, warmup: 2}
 elevation: {minutes: 0.03, batch: 4, warmup: 2}
@@ -63,7 +64,8 @@ def test_a_run_leaves_weights_that_make_views_and_goes_on_where_it_was(meshes, t
         'views', str(tmp_path / 'scene'), '--out', str(tmp_path / 'views'), '--azimuth', '90',
         '--weights', str(weights),
     ]) == 0
-    assert (weights / 'elevation' / 'model.safetensors').is_file()
+    for part in ('elevation', 'monocular'):
+        assert (weights / part / 'model.safetensors').is_file()
 
     assert main([*words, '--settings', str(settings)]) == 2
     assert '--resume' in capsys.readouterr().err
@@ -80,7 +82,7 @@ def test_a_run_may_begin_with_weights_that_there_are(meshes, tmp_path):
         'train', 'views', '--data', str(meshes), '--out', str(out), '--settings', str(settings),
         '--from', 'small',
     ]) == 0
-    for part in ('coarse', 'unet', 'elevation'):
+    for part in ('coarse', 'unet', 'elevation', 'monocular'):
         before = load_file(find('small') / part / 'model.safetensors')
         after = load_file(out / 'weights' / part / 'model.safetensors')
         assert set(before) == set(after)

@@ -91,7 +91,7 @@ _FILLED = 0.25
 #: Share of the readings that must lie at the surface: with fewer the mesh is a fragment. Where
 #: fewer than enough do, parts hang loose; a lower level is taken that joins so many more.
 _HELD, _ENOUGH, _MORE = 0.5, 0.9, 0.05
-_LEVELS = (0.5, 0.35, 0.2, 0.1)
+_LEVELS = (0.5, 0.35, 0.2, 0.1, 0.04)
 
 #: A reading is at the surface within so many voxels.
 _AT_SURFACE = 3.0

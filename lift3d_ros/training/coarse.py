@@ -27,6 +27,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from lift3d_ros.geometry import ZERO123_FOV
+from lift3d_ros.views.monocular import MonocularNet
+from lift3d_ros.views.monocular import with_guessed_depth
 from lift3d_ros.views.volume import camera_rays
 from lift3d_ros.views.volume import CoarseVolume
 from lift3d_ros.views.volume import render
@@ -38,15 +40,21 @@ _STRIDE = 4
 class CoarseTask:
     """The losses of the coarse network, and its scores on ``samples`` of other objects."""
 
-    def __init__(self, samples: Sequence[dict[str, NDArray[Any]]], seed: int = 0) -> None:
-        """Keep the samples of the evaluation."""
+    def __init__(
+        self,
+        samples: Sequence[dict[str, NDArray[Any]]],
+        seed: int = 0,
+        monocular: MonocularNet | None = None,
+    ) -> None:
+        """Keep the samples of the evaluation, and what guesses a depth where there is none."""
         self._samples = list(samples)
+        self._monocular = monocular
         self._random = torch.Generator().manual_seed(seed)
 
     def losses(self, model: nn.Module, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """See ``Task``."""
         del step
-        inputs = model_inputs(batch)
+        inputs = self._inputs(batch)
         device = inputs['picture'].device
         with torch.autocast(device.type, torch.bfloat16):
             volume = model(**inputs)
@@ -85,7 +93,7 @@ class CoarseTask:
         for start in range(0, len(self._samples), 8):
             group = self._samples[start:start + 8]
             batch = stacked(group, model)
-            inputs = model_inputs(batch)
+            inputs = self._inputs(batch)
             with torch.autocast(inputs['picture'].device.type, torch.bfloat16):
                 volume = model(**inputs)
             iou = overlap(volume.occupancy > 0.5, batch['solid'].bool())
@@ -98,6 +106,10 @@ class CoarseTask:
         scores = {name: float(np.mean(values)) for name, values in found.items()}
         parts = [value for name, value in scores.items() if name.startswith(('iou', 'mask'))]
         return {'score': float(np.mean(parts)), **scores}
+
+    @torch.no_grad()
+    def _inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return with_guessed_depth(model_inputs(batch), self._monocular)
 
 
 def stacked(samples: Sequence[dict[str, NDArray[Any]]], model: nn.Module) -> dict[str, Tensor]:

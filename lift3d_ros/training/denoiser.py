@@ -32,7 +32,10 @@ from lift3d_ros.training.coarse import stacked
 from lift3d_ros.views.coarse import CoarseNet
 from lift3d_ros.views.components import Zero123Components
 from lift3d_ros.views.guide import guide
+from lift3d_ros.views.monocular import MonocularNet
+from lift3d_ros.views.monocular import with_guessed_depth
 from lift3d_ros.views.sampling import SamplerSettings
+from lift3d_ros.views.volume import CoarseVolume
 from lift3d_ros.views.zero123 import Zero123
 
 #: Shares of samples (Zero-1-to-3, ``ldm/models/diffusion/ddpm.py``): of one uniform number, below
@@ -48,15 +51,28 @@ class DenoiserModel(nn.Module):
     ``forward`` takes the arrays of samples and returns what ``DenoiserTask`` compares.
     """
 
-    def __init__(self, coarse: CoarseNet, components: Zero123Components) -> None:
+    def __init__(
+        self,
+        coarse: CoarseNet,
+        components: Zero123Components,
+        monocular: MonocularNet | None = None,
+    ) -> None:
         """Freeze the coarse network; hold the trained parts as modules."""
         super().__init__()
+        self.monocular = monocular
         self.coarse = coarse.requires_grad_(False)
         self.coarse.feature.requires_grad_(True)
         self.unet = components.unet
         self.encoder = components.image_encoder
         self.projection = components.cc_projection
         self.components = components
+
+    def volume(self, inputs: dict[str, Tensor]) -> CoarseVolume:
+        """Return the coarse volumes of ``model_inputs``."""
+        with torch.no_grad():
+            told = with_guessed_depth(inputs, self.monocular)
+        found: CoarseVolume = self.coarse(**told)
+        return found
 
     def forward(
         self, batch: dict[str, Tensor], noise: Tensor, times: Tensor, chance: Tensor
@@ -69,7 +85,7 @@ class DenoiserModel(nn.Module):
         """
         inputs = model_inputs(batch)
         b, v = batch['target_poses'].shape[:2]
-        volume = self.coarse(**inputs)
+        volume = self.volume(inputs)
         extra, _ = guide(
             volume, inputs['picture'], inputs['focal'], inputs['centre'], inputs['pose'],
             batch['target_poses'],
@@ -140,7 +156,7 @@ class DenoiserTask:
             batch = stacked([sample], model)
             inputs = model_inputs(batch)
             with torch.autocast(device.type, torch.bfloat16):
-                volume = model.coarse(**inputs)
+                volume = model.volume(inputs)
                 extra, seen = guide(
                     volume, inputs['picture'], inputs['focal'], inputs['centre'], inputs['pose'],
                     batch['target_poses'],

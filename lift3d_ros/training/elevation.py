@@ -41,6 +41,7 @@ from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import ZERO123_FOV
 from lift3d_ros.training.pool import Pool
+from lift3d_ros.training.recolouring import recoloured
 from lift3d_ros.views.coarse_inputs import PICTURE_SIZE
 from lift3d_ros.views.elevation_net import ElevationNet
 
@@ -122,7 +123,7 @@ class ElevationData:
                 order = np.concatenate([order, rng.permutation(len(self.pictures))])
             chosen, order = order[:size], order[size:]
             bent = np.stack([_bend(self.pictures[index], rng, side) for index in chosen])
-            yield {'picture': _recolour(bent, rng), 'elevation': self.degrees[chosen]}
+            yield {'picture': recoloured(bent, rng), 'elevation': self.degrees[chosen]}
 
 
 class ElevationTask:
@@ -229,26 +230,3 @@ def _rough(picture: Any, rng: np.random.Generator) -> _Pictures:
     colour = colour * mask[..., None] + 255.0 * (1.0 - mask[..., None])
     rough = np.dstack([colour, 255.0 * mask])
     return np.clip(np.rint(rough), 0.0, 255.0).astype(np.uint8)
-
-
-def _recolour(pictures: _Pictures, rng: np.random.Generator) -> _Pictures:
-    """Return pictures (n, h, w, 4) in other colours and light, with the sensor's noise."""
-    count = len(pictures)
-    colour = pictures[..., :3].astype(np.float32) / np.float32(255.0)
-    alpha = pictures[..., 3:].astype(np.float32) / np.float32(255.0)
-    for index in np.flatnonzero(rng.random(count) < 0.3):
-        colour[index] = colour[index][..., rng.permutation(3)]
-    for index in np.flatnonzero(rng.random(count) < 0.2):
-        colour[index] = colour[index].mean(axis=-1, keepdims=True)
-
-    def drawn(low: float, high: float, *shape: int) -> NDArray[np.float32]:
-        return rng.uniform(low, high, (count, 1, 1, *(shape or (1,)))).astype(np.float32)
-
-    colour = np.maximum(colour, 1e-3) ** np.exp(drawn(-0.5, 0.5))
-    middle = np.float32(0.5)
-    colour = (colour - middle) * drawn(0.6, 1.2) + middle + drawn(-0.15, 0.15)
-    colour *= drawn(0.85, 1.15, 3)
-    colour += drawn(0.0, 0.03) * rng.standard_normal(colour.shape, np.float32)
-    colour = np.clip(colour, 0.0, 1.0) * alpha + (1.0 - alpha)
-    rgba = np.concatenate([colour, alpha], axis=-1)
-    return np.rint(np.float32(255.0) * rgba).astype(np.uint8)

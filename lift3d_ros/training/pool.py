@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lift3d_ros.objects import ObjectEntry
+from lift3d_ros.training.mirroring import mirrored
 from lift3d_ros.training.samples import make_sample
 from lift3d_ros.training.samples import Sample
 from lift3d_ros.training.samples import SampleSettings
@@ -92,7 +93,7 @@ class Pool:
         self, size: int, rng: np.random.Generator, ahead: int = 2
     ) -> Iterator[dict[str, NDArray[Any]]]:
         """
-        Yield batches of drawn samples without end, read ahead in threads.
+        Yield batches of drawn samples without end, half of them mirrored, read ahead in threads.
 
         Raises ``ValueError`` for an empty pool.
         """
@@ -109,6 +110,7 @@ class Pool:
             self.refresh()
         chosen = rng.integers(len(self._known), size=size)
         samples = [self.read(int(index)) for index in chosen]
+        samples = [mirrored(one) if rng.random() < 0.5 else one for one in samples]
         return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
 
 

@@ -23,12 +23,12 @@ from lift3d_ros.geometry import transform
 from lift3d_ros.shape import Mesh
 
 #: Share of objects whose sides are bent, and standard deviations of what does it.
-_BENT = 0.4
+_BENT = 0.12
 _TAPER, _LEAN, _BOW, _BULGE = 0.22, 0.12, 0.12, 0.15
 
 #: Share of objects of unusual proportions; deviations of the logarithm of each side.
-_UNUSUAL = 0.4
-_STRETCH, _UNUSUAL_STRETCH = 0.10, 0.30
+_UNUSUAL = 0.1
+_STRETCH, _UNUSUAL_STRETCH = 0.10, 0.25
 
 
 def varied(mesh: Mesh, rng: np.random.Generator) -> Mesh:

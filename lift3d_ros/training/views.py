@@ -15,9 +15,10 @@
 """
 The training run of the small view weights, from a folder of scans to a folder of weights.
 
-Three networks are learned one after the other: the coarse one, the denoiser over it, the one that
-estimates the elevation. Each leaves its checkpoints in a folder of its own below the output, so
-that an interrupted run goes on where it was, and the weights are written anew after each.
+Four networks are learned one after the other: the depth of a picture, the coarse one, the denoiser
+over both, the one that estimates the elevation. Each leaves its checkpoints in a folder of its own
+below the output, so that an interrupted run goes on where it was, and the weights are written anew
+after each.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ from lift3d_ros.training.elevation import ElevationData
 from lift3d_ros.training.elevation import ElevationTask
 from lift3d_ros.training.loop import LoopSettings
 from lift3d_ros.training.loop import train
+from lift3d_ros.training.monocular import MonocularData
+from lift3d_ros.training.monocular import MonocularTask
 from lift3d_ros.training.pool import Pool
 from lift3d_ros.training.runs import refuse_second_run
 from lift3d_ros.training.runs import RunSettings
@@ -47,12 +50,17 @@ from lift3d_ros.training.runs import samples_of
 from lift3d_ros.training.runs import shortened
 from lift3d_ros.training.runs import write_manifest
 from lift3d_ros.views.coarse import CoarseNet
-from lift3d_ros.views.components import Zero123Components
 from lift3d_ros.views.elevation_net import ElevationNet
 from lift3d_ros.views.elevation_net import write_elevation
+from lift3d_ros.views.monocular import MonocularNet
+from lift3d_ros.views.monocular import write_monocular
 from lift3d_ros.views.small import make_components
 from lift3d_ros.views.small import read_small
+from lift3d_ros.views.small import SmallNetworks
 from lift3d_ros.views.small import write_small
+
+#: The runs, in their order; each has settings and a folder of this name.
+_PARTS = ('monocular', 'coarse', 'denoiser', 'elevation')
 
 
 @dataclass(frozen=True)
@@ -60,10 +68,11 @@ class ViewTraining(RunSettings):
     """
     A training run of the view weights, beyond what every run has.
 
-    - ``coarse``, ``denoiser``, ``elevation``: how the three runs go, with the minutes of each;
-      ``pictures``: samples that the last one learns from.
+    - ``monocular``, ``coarse``, ``denoiser``, ``elevation``: how the four runs go, with the
+      minutes of each; ``pictures``: samples that the first and the last one learn from.
     """
 
+    monocular: LoopSettings = LoopSettings(minutes=20.0, batch=40, rate=3e-3)
     coarse: LoopSettings = LoopSettings(minutes=60.0, rate=8e-4)
     denoiser: LoopSettings = LoopSettings(minutes=25.0, rate=6e-4)
     elevation: LoopSettings = LoopSettings(minutes=15.0, batch=64, rate=2e-3)
@@ -88,20 +97,32 @@ def train_views(
     ``BAD_REQUEST`` without ``resume`` for an output folder that holds checkpoints, and for a
     folder of data without scans; ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT`` for ``start``.
     """
-    refuse_second_run(out, ('coarse', 'denoiser', 'elevation'), resume)
-    total = sum(part.minutes for part in (settings.coarse, settings.denoiser, settings.elevation))
+    refuse_second_run(out, _PARTS, resume)
+    total = sum(getattr(settings, name).minutes for name in _PARTS)
     share = 1.0 if minutes is None else minutes / total
     torch.manual_seed(settings.seed)
-    coarse, components, network = _networks(start)
+    networks = _networks(start)
+    coarse, components = networks.coarse, networks.components
+    monocular, network = networks.monocular, networks.elevation
+    assert monocular is not None and network is not None, 'all parts are to be trained'
     with samples_of(data, out, settings, report) as (pool, judged):
         rng = np.random.default_rng(settings.seed)
+        report('the depth of a picture')
+        train(
+            monocular, MonocularTask(judged),
+            MonocularData.read(pool, settings.pictures).batches(settings.monocular.batch, rng),
+            out / 'monocular', shortened(settings.monocular, share), resume, report,
+        )
+        monocular.load_state_dict(load_file(out / 'monocular' / 'best.safetensors'))
+        monocular.eval().requires_grad_(False)
         report('the coarse network')
         train(
-            coarse, CoarseTask(judged, settings.seed), pool.batches(settings.coarse.batch, rng),
+            coarse, CoarseTask(judged, settings.seed, monocular),
+            pool.batches(settings.coarse.batch, rng),
             out / 'coarse', shortened(settings.coarse, share), resume, report,
         )
         coarse.load_state_dict(load_file(out / 'coarse' / 'best.safetensors'))
-        model = DenoiserModel(coarse, components)
+        model = DenoiserModel(coarse, components, monocular)
         report('the denoiser')
         train(
             model, DenoiserTask(judged, seed=settings.seed),
@@ -114,23 +135,26 @@ def train_views(
     weights = out / 'weights'
     write_small(weights, model.coarse, model.components)
     write_elevation(weights / 'elevation', network)
+    write_monocular(weights / 'monocular', monocular)
     write_manifest(weights)
     report(f'the weights are in {weights}')
     return weights
 
 
-def _networks(start: Path | None) -> tuple[CoarseNet, Zero123Components, ElevationNet]:
-    """Return the networks of a folder, or new ones, ready to learn."""
+def _networks(start: Path | None) -> SmallNetworks:
+    """Return the networks of a folder, or new ones, all four and ready to learn."""
     if start is None:
         coarse = CoarseNet()
-        return coarse, make_components(coarse.config.features), ElevationNet()
-    coarse, components, elevation = read_small(start)
-    network = ElevationNet() if elevation is None else elevation
+        components = make_components(coarse.config.features)
+        return SmallNetworks(coarse, components, ElevationNet(), MonocularNet())
+    read = read_small(start)
+    elevation, monocular = read.elevation or ElevationNet(), read.monocular or MonocularNet()
+    parts = read.components
     for part in (
-        coarse, components.unet, components.image_encoder, components.cc_projection, network,
+        read.coarse, parts.unet, parts.image_encoder, parts.cc_projection, elevation, monocular,
     ):
         part.requires_grad_(True).train()
-    return coarse, components, network
+    return replace(read, elevation=elevation, monocular=monocular)
 
 
 def _train_elevation(

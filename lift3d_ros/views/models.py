@@ -43,6 +43,7 @@ from lift3d_ros.views.elevation import NearbyViews
 from lift3d_ros.views.elevation_search import NEARBY_OFFSETS
 from lift3d_ros.views.guide import guide
 from lift3d_ros.views.guide import VIEW_PIXELS
+from lift3d_ros.views.monocular import with_guessed_depth
 from lift3d_ros.views.sampling import FAITHFUL
 from lift3d_ros.views.sampling import FAST
 from lift3d_ros.views.sampling import SamplerSettings
@@ -82,9 +83,11 @@ class SmallModel:
     ) -> None:
         """Load the networks."""
         self._device = device
-        self._coarse, components, self._elevation = read_small(folder, device)
+        networks = read_small(folder, device)
+        self._coarse, self._monocular = networks.coarse, networks.monocular
+        self._elevation = networks.elevation
         self._dtype = fast_dtype(device)
-        self._zero = Zero123(components, device=device, dtype=self._dtype)
+        self._zero = Zero123(networks.components, device=device, dtype=self._dtype)
         self._sampler = _settings(sampler, steps, SMALL_FAST, SMALL_FAITHFUL)
 
     @property
@@ -104,9 +107,13 @@ class SmallModel:
 
     @torch.no_grad()
     def coarse_volume(self, told: dict[str, Tensor]) -> CoarseVolume:
-        """Return the volumes, in single precision, of what ``CoarseNet`` takes."""
+        """
+        Return the volumes, in single precision, of what ``CoarseNet`` takes.
+
+        Where no depth was measured, it is guessed.
+        """
         with torch.autocast(self._device, self._dtype, self._dtype != torch.float32):
-            volume = self._coarse(**told)
+            volume = self._coarse(**with_guessed_depth(told, self._monocular))
         return CoarseVolume(
             volume.density.float(), volume.color.float(), volume.features.float(),
             volume.sharpness,

@@ -16,13 +16,15 @@
 The small weights: a coarse network and a light model of the Zero-1-to-3 family that goes by it.
 
 On disk they are a folder: ``coarse/`` (this package's own network), ``unet/``, ``image_encoder/``,
-``cc_projection/`` and ``scheduler/`` (diffusers' and transformers' formats), in half precision.
+``cc_projection/`` and ``scheduler/`` (diffusers' and transformers' formats), in half precision;
+beside them ``elevation/`` and ``monocular/``, which can be missing.
 The codec has no weights: a latent is a patch of 4 x 4 RGBA pixels.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from dataclasses import dataclass
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,12 +57,28 @@ from lift3d_ros.views.guide import guide_channels
 from lift3d_ros.views.guide import guiding_picture
 from lift3d_ros.views.guide import LATENT_PIXELS
 from lift3d_ros.views.guide import PATCH
+from lift3d_ros.views.monocular import MonocularNet
+from lift3d_ros.views.monocular import read_monocular
 
 _EMBEDDING = 128
 
 #: Channels of a latent: RGBA of each pixel of a patch.
 _LATENT = 4 * PATCH**2
 
+
+@dataclass(frozen=True, eq=False)
+class SmallNetworks:
+    """
+    The networks of the small view weights.
+
+    ``elevation`` and ``monocular`` are None where the folder has no such parts: the elevation is
+    not told by the picture then, and the coarse network has to do without a guess at the depth.
+    """
+
+    coarse: CoarseNet
+    components: Zero123Components
+    elevation: ElevationNet | None = None
+    monocular: MonocularNet | None = None
 
 
 class PixelCodec:
@@ -199,11 +217,9 @@ def write_small(
     components.scheduler.save_pretrained(folder / 'scheduler')
 
 
-def read_small(
-    folder: Path, device: torch.device | str = 'cpu'
-) -> tuple[CoarseNet, Zero123Components, ElevationNet | None]:
+def read_small(folder: Path, device: torch.device | str = 'cpu') -> SmallNetworks:
     """
-    Return the networks of a folder in float32; the last is there if the folder has ``elevation/``.
+    Return the networks of a folder in float32.
 
     Raises ``LiftError``: ``WEIGHTS_MISSING`` where a part is not there, ``WEIGHTS_CORRUPT`` where
     it does not fit.
@@ -229,12 +245,15 @@ def read_small(
     ):
         read_state(folder / name, network)
         network.eval().requires_grad_(False).to(device)
-    elevation = None
-    if (folder / 'elevation').is_dir():
-        elevation = read_elevation(folder / 'elevation', device)
-    return coarse, Zero123Components(
-        GuidedUNet(unet), PixelCodec(), ColorEncoder(vision), projection, scheduler, 'small'
-    ), elevation
+    elevation, monocular = folder / 'elevation', folder / 'monocular'
+    return SmallNetworks(
+        coarse,
+        Zero123Components(
+            GuidedUNet(unet), PixelCodec(), ColorEncoder(vision), projection, scheduler, 'small'
+        ),
+        read_elevation(elevation, device) if elevation.is_dir() else None,
+        read_monocular(monocular, device) if monocular.is_dir() else None,
+    )
 
 
 def write_random(folder: Path, seed: int = 0) -> None:

@@ -1,0 +1,221 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What the network of depth from a picture learns, from the same samples as the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import nn
+from torch import Tensor
+from torch.nn import functional
+
+from lift3d_ros.geometry import Camera
+from lift3d_ros.geometry import ZERO123_FOV
+from lift3d_ros.training.mirroring import mirrored
+from lift3d_ros.training.pool import Pool
+from lift3d_ros.training.recolouring import recoloured
+from lift3d_ros.views.coarse_inputs import EXTENT
+from lift3d_ros.views.coarse_inputs import PICTURE_SIZE
+from lift3d_ros.views.grids import sample_grid
+from lift3d_ros.views.monocular import middle_depth
+from lift3d_ros.views.monocular import STRIDE
+
+#: Places that are looked at along a ray through the cube: some half a voxel apart.
+_STEPS = 96
+
+#: Pictures of which fewer pixels than this show the object teach nothing.
+_FEWEST = 40
+
+#: Places farther than this from the middle are not of the object.
+_FARTHEST = 1.2
+
+
+def visible_depth(solid: Tensor, pose: Tensor, focal: Tensor, centre: Tensor) -> Tensor:
+    """
+    Return the depth of what a camera sees of a solid, (h, h), 0 where it sees nothing.
+
+    ``solid`` (n, n, n) is the occupancy, 0 to 1, of the cube of ``EXTENT``; ``pose`` (4, 4) is the
+    optical frame in canonical coordinates, ``focal`` and ``centre`` (2,) are pixels of a picture
+    of ``PICTURE_SIZE``; h is that over ``STRIDE``. Along z, canonical units.
+    """
+    at = STRIDE * (torch.arange(PICTURE_SIZE // STRIDE) + 0.5) - 0.5
+    v, u = torch.meshgrid(at, at, indexing='ij')
+    slopes = (torch.stack([u, v], dim=-1).reshape(-1, 2) - centre) / focal
+    rays = torch.cat([slopes, torch.ones_like(slopes[:, :1])], dim=1) @ pose[:3, :3].T
+    eye = pose[:3, 3]
+    slow = torch.where(rays.abs() < 1e-6, torch.full_like(rays, 1e-6), rays)
+    a, b = (-0.5 * EXTENT - eye) / slow, (0.5 * EXTENT - eye) / slow
+    near = torch.minimum(a, b).amax(dim=1).clamp_min(0.0)
+    far = torch.maximum(torch.maximum(a, b).amin(dim=1), near)
+    steps = (torch.arange(_STEPS) + 0.5) / _STEPS
+    t = near[:, None] + (far - near)[:, None] * steps
+    places = (eye + rays[:, None] * t[..., None]).reshape(1, -1, 3)
+    value = sample_grid(solid[None, None].float(), places).reshape(t.shape)
+    inside = (value > 0.5) & (far > near)[:, None]
+    first = inside.float().argmax(dim=1)
+    row, before = torch.arange(len(first)), (first - 1).clamp_min(0)
+    low, high = value[row, before], value[row, first]
+    share = ((0.5 - low) / (high - low).clamp_min(1e-4)).clamp(0.0, 1.0)
+    found = t[row, before] + (t[row, first] - t[row, before]) * share
+    return torch.where(inside.any(dim=1), found, 0.0).reshape(u.shape)
+
+
+class MonocularData:
+    """
+    Pictures with the depth of what they show, in memory: 80 kB each.
+
+    Of a sample these are the input's and those from other sides.
+    """
+
+    def __init__(self, views: Sequence[dict[str, NDArray[Any]]]) -> None:
+        """Keep ``views`` as ``known_depths`` makes them; raises ``ValueError`` without any."""
+        if not views:
+            raise ValueError('there are no pictures to learn from')
+        self.views = views
+
+    @classmethod
+    def read(cls, pool: Pool, count: int | None = None) -> MonocularData:
+        """
+        Read the first ``count`` samples of a pool.
+
+        Raises ``ValueError`` for an empty pool.
+        """
+        return cls([
+            shown
+            for index in range(min(pool.refresh(), count or len(pool)))
+            for shown in known_depths(pool.read(index))
+        ])
+
+    def batches(
+        self, size: int, rng: np.random.Generator
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """
+        Yield batches without end: the arrays of ``known_depths``, mirrored and recoloured.
+
+        Each picture is drawn once before any is drawn again.
+        """
+        order: NDArray[np.int64] = np.zeros(0, np.int64)
+        while True:
+            while len(order) < size:
+                order = np.concatenate([order, rng.permutation(len(self.views))])
+            chosen, order = order[:size], order[size:]
+            views = [
+                mirrored(self.views[index]) if rng.random() < 0.5 else self.views[index]
+                for index in chosen
+            ]
+            batch = {name: np.stack([view[name] for view in views]) for name in views[0]}
+            yield {**batch, 'picture': recoloured(batch['picture'], rng)}
+
+
+def known_depths(sample: dict[str, NDArray[Any]]) -> list[dict[str, NDArray[Any]]]:
+    """
+    Return the pictures of a sample (``Sample``) with the depth of what they show.
+
+    Each has ``picture``, ``focal``, ``centre``, ``pose`` and ``flags`` as a sample has them, and
+    ``seen``: float32 (h, h), see ``visible_depth``.
+    """
+    lens = Camera.from_fov(PICTURE_SIZE, PICTURE_SIZE, ZERO123_FOV)
+    own = {name: sample[name] for name in ('picture', 'focal', 'centre', 'pose', 'flags')}
+    views = [own]
+    for picture, pose in zip(sample['targets'], sample['target_poses'], strict=True):
+        views.append({
+            'picture': picture,
+            'focal': np.array([lens.fx, lens.fy], np.float32),
+            'centre': np.array([lens.cx, lens.cy], np.float32),
+            'pose': pose,
+            # Its pose is true, whatever is known of the input's.
+            'flags': np.array([0.0, 1.0], np.float32),
+        })
+    solid = torch.from_numpy(sample['solid'].astype(np.float32))
+    found = []
+    for view in views:
+        seen = visible_depth(
+            solid, *(torch.from_numpy(view[name]).float() for name in ('pose', 'focal', 'centre'))
+        )
+        if int((seen > 0.0).sum()) >= _FEWEST:
+            found.append({**view, 'seen': np.asarray(seen.numpy(), np.float32)})
+    return found
+
+
+class MonocularTask:
+    """The loss of the network, and its scores on ``samples`` of other objects."""
+
+    def __init__(self, samples: Sequence[dict[str, NDArray[Any]]]) -> None:
+        """Keep the input pictures of the evaluation."""
+        found = [view for sample in samples for view in known_depths(sample)[:1]]
+        self._arrays = {name: np.stack([one[name] for one in found]) for name in found[0]}
+
+    def losses(self, model: nn.Module, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        """See ``Task``."""
+        del step
+        error, known, mean = _errors(model, batch)
+        count = known.sum(dim=(1, 2)).clamp_min(1.0)
+        # Edges within an object are what tells how it is made.
+        across = (error.diff(dim=2).abs() * known[:, :, 1:] * known[:, :, :-1]).sum(dim=(1, 2))
+        down = (error.diff(dim=1).abs() * known[:, 1:] * known[:, :-1]).sum(dim=(1, 2))
+        return {
+            'depth': 5.0 * (error.abs().sum(dim=(1, 2)) / count).mean(),
+            'slope': 2.0 * ((across + down) / count).mean(),
+            'middle': 0.5 * mean.abs().mean(),
+        }
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """
+        Return the mean errors in canonical units.
+
+        ``depth``: less their mean over each object, whose median is ``median``; ``middle``: that
+        mean; ``flat``: the first of them for a flat picture.
+        """
+        device = next(model.parameters()).device
+        depth, middle, flat = [], [], []
+        for start in range(0, len(self._arrays['picture']), 32):
+            batch = {
+                name: torch.from_numpy(values[start:start + 32]).to(device)
+                for name, values in self._arrays.items()
+            }
+            error, known, mean = _errors(model, batch)
+            count = known.sum(dim=(1, 2)).clamp_min(1.0)
+            depth += (error.abs().sum(dim=(1, 2)) / count).tolist()
+            middle += mean.abs().tolist()
+            seen = batch['seen'] * known
+            level = (seen.sum(dim=(1, 2)) / count)[:, None, None]
+            flat += (((batch['seen'] - level) * known).abs().sum(dim=(1, 2)) / count).tolist()
+        return {
+            'score': -float(np.mean(depth)),
+            'depth': float(np.mean(depth)),
+            'median': float(np.median(depth)),
+            'middle': float(np.mean(middle)),
+            'flat': float(np.mean(flat)),
+        }
+
+
+def _errors(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return errors (b, h, h) less their means (b,), where they are known, and those means."""
+    picture = batch['picture'].permute(0, 3, 1, 2).float() / 255.0
+    camera = [batch[name].float() for name in ('focal', 'centre', 'pose')]
+    with torch.autocast(picture.device.type, torch.bfloat16):
+        found = model(picture, *camera, batch['flags'].float())
+    truth = batch['seen'] - middle_depth(*camera)[:, None, None]
+    alpha = functional.avg_pool2d(picture[:, 3:], STRIDE)[:, 0]
+    known = ((alpha > 0.8) & (batch['seen'] > 0.0) & (truth.abs() < _FARTHEST)).float()
+    error = (found.float() - truth) * known
+    mean = error.sum(dim=(1, 2)) / known.sum(dim=(1, 2)).clamp_min(1.0)
+    return (error - mean[:, None, None]) * known, known, mean

@@ -1,0 +1,171 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+A small network that tells the depth of what one picture shows, where no sensor measured it.
+
+Edges and shades within an object say how it is made, and its outline how large it may be: a 2-D
+network learns that from many times the pictures that a network of volumes could. The coarse
+network takes what it says as it takes a sensor's readings, but for the flag that there are none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import nn
+from torch import Tensor
+from torch.nn import functional
+
+from lift3d_ros.views.coarse_inputs import PICTURE_SIZE
+from lift3d_ros.views.files import corrupt
+from lift3d_ros.views.files import read_config
+from lift3d_ros.views.files import read_state
+from lift3d_ros.views.files import write_network
+from lift3d_ros.views.unet_levels import put_channels_last
+from lift3d_ros.views.unet_levels import ResidualBlock
+
+#: The depths have one value for each square of so many pixels of the picture.
+STRIDE = 2
+
+#: RGBA, the vertical, how far each ray climbs, its slopes, whether the vertical is known.
+_CHANNELS = 4 + 3 + 1 + 2 + 1
+
+
+@dataclass(frozen=True)
+class MonocularConfig:
+    """``widths``: channels at 1/2, 1/4 and so on of the picture."""
+
+    widths: tuple[int, ...] = (16, 24, 40, 40)
+
+
+class MonocularNet(nn.Module):
+    """A 2-D U-Net (Ronneberger et al., 2015) from a picture and its camera to depths."""
+
+    def __init__(self, config: MonocularConfig | None = None) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.config = config = config or MonocularConfig()
+        widths = config.widths
+        pairs = list(zip(widths, widths[1:], strict=False))
+        self.stem = nn.Conv2d(_CHANNELS, widths[0], 5, stride=STRIDE, padding=2)
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs)
+        self.blocks = nn.ModuleList(ResidualBlock(c, flat=True) for c in widths)
+        self.middle = ResidualBlock(widths[-1], flat=True)
+        self.whole = nn.Linear(widths[-1], widths[-1])
+        self.side = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
+        self.up = nn.ModuleList(ResidualBlock(c, flat=True) for c in widths[:-1])
+        self.norm = nn.GroupNorm(8, widths[0])
+        self.out = nn.Conv2d(widths[0], 1, 3, padding=1)
+        put_channels_last(self)
+
+    def forward(
+        self, picture: Tensor, focal: Tensor, centre: Tensor, pose: Tensor, flags: Tensor
+    ) -> Tensor:
+        """
+        Return by how much each place lies behind the middle of the object, (b, h / 2, w / 2).
+
+        Along z of the optical frame, canonical units; arguments as ``CoarseNet`` has them.
+        """
+        x = self.stem(_told(picture, focal, centre, pose, flags))
+        levels = []
+        for index, block in enumerate(cast(Iterable[nn.Module], self.blocks)):
+            x = block(x if index == 0 else self.down[index - 1](x))
+            levels.append(x)
+        x = self.middle(x + self.whole(x.mean(dim=(2, 3)))[:, :, None, None])
+        for index in reversed(range(len(self.up))):
+            wide = functional.interpolate(self.side[index](x), scale_factor=2.0)
+            x = self.up[index](wide + levels[index])
+        return cast(Tensor, self.out(functional.silu(self.norm(x))))[:, 0]
+
+    def depth(
+        self, picture: Tensor, focal: Tensor, centre: Tensor, pose: Tensor, flags: Tensor
+    ) -> Tensor:
+        """
+        Return the depth of each pixel of the object, (b, 128, 128), 0 beside it.
+
+        Along z of the optical frame, canonical units; arguments as ``CoarseNet`` has them.
+        """
+        behind = self(picture, focal, centre, pose, flags).float()
+        behind = functional.interpolate(behind[:, None], scale_factor=float(STRIDE),
+                                        mode='bilinear')[:, 0]
+        depth = behind + middle_depth(focal, centre, pose)[:, None, None]
+        return torch.where(picture[:, 3] > 0.5, depth, 0.0)
+
+
+def with_guessed_depth(
+    told: dict[str, Tensor], network: MonocularNet | None
+) -> dict[str, Tensor]:
+    """Return the arguments of ``CoarseNet`` with the network's depth where none was measured."""
+    measured = told['flags'][:, 0] > 0.5
+    if network is None or bool(measured.all()):
+        return told
+    guessed = network.depth(
+        told['picture'], told['focal'], told['centre'], told['pose'], told['flags']
+    )
+    return {**told, 'depth': torch.where(measured[:, None, None], told['depth'], guessed)}
+
+
+def middle_depth(focal: Tensor, centre: Tensor, pose: Tensor) -> Tensor:
+    """Return the depth of the canonical origin, which lies amid the picture, (b,)."""
+    slope = (0.5 * (PICTURE_SIZE - 1.0) - centre) / focal
+    distance = pose[:, :3, 3].norm(dim=1)
+    return distance / (1.0 + slope.square().sum(dim=1)).sqrt()
+
+
+def _told(
+    picture: Tensor, focal: Tensor, centre: Tensor, pose: Tensor, flags: Tensor
+) -> Tensor:
+    """Return the picture with what is known of its camera, (b, _CHANNELS, h, w)."""
+    b, _, h, w = picture.shape
+    v, u = torch.meshgrid(
+        torch.arange(h, device=picture.device), torch.arange(w, device=picture.device),
+        indexing='ij',
+    )
+    slopes = (torch.stack([u, v]) - centre[:, :, None, None]) / focal[:, :, None, None]
+    rays = functional.normalize(torch.cat([slopes, torch.ones_like(slopes[:, :1])], dim=1), dim=1)
+    # The canonical z axis in the optical frame.
+    up = pose[:, 2, :3, None, None]
+    climb = (rays * up).sum(dim=1, keepdim=True)
+    told = [
+        2.0 * picture - 1.0, up.expand(b, 3, h, w), climb, 2.0 * slopes,
+        flags[:, 1, None, None, None].expand(b, 1, h, w),
+    ]
+    return torch.cat(told, dim=1).contiguous(memory_format=torch.channels_last)
+
+
+def write_monocular(
+    folder: Path, network: MonocularNet, dtype: torch.dtype = torch.float16
+) -> None:
+    """Write the network into a folder, which is made where it is missing."""
+    write_network(folder, network, asdict(network.config), dtype)
+
+
+def read_monocular(folder: Path, device: torch.device | str = 'cpu') -> MonocularNet:
+    """
+    Return the network of a folder in float32.
+
+    Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
+    """
+    try:
+        network = MonocularNet(MonocularConfig(**read_config(folder)))
+    except (TypeError, ValueError) as error:
+        raise corrupt(folder, error) from error
+    read_state(folder, network)
+    return network.eval().requires_grad_(False).to(device)
