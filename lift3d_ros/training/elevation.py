@@ -40,6 +40,7 @@ from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import ZERO123_FOV
+from lift3d_ros.training.pool import in_turn
 from lift3d_ros.training.pool import Pool
 from lift3d_ros.training.recolouring import recoloured
 from lift3d_ros.views.coarse_inputs import PICTURE_SIZE
@@ -117,11 +118,7 @@ class ElevationData:
 
         Each picture is drawn once before any is drawn again.
         """
-        order: NDArray[np.int64] = np.zeros(0, np.int64)
-        while True:
-            while len(order) < size:
-                order = np.concatenate([order, rng.permutation(len(self.pictures))])
-            chosen, order = order[:size], order[size:]
+        for chosen in in_turn(len(self.pictures), size, rng):
             bent = np.stack([_bend(self.pictures[index], rng, side) for index in chosen])
             yield {'picture': recoloured(bent, rng), 'elevation': self.degrees[chosen]}
 

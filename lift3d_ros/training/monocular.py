@@ -30,6 +30,7 @@ from torch.nn import functional
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import ZERO123_FOV
 from lift3d_ros.training.mirroring import mirrored
+from lift3d_ros.training.pool import in_turn
 from lift3d_ros.training.pool import Pool
 from lift3d_ros.training.recolouring import recoloured
 from lift3d_ros.views.coarse_inputs import EXTENT
@@ -112,11 +113,7 @@ class MonocularData:
 
         Each picture is drawn once before any is drawn again.
         """
-        order: NDArray[np.int64] = np.zeros(0, np.int64)
-        while True:
-            while len(order) < size:
-                order = np.concatenate([order, rng.permutation(len(self.views))])
-            chosen, order = order[:size], order[size:]
+        for chosen in in_turn(len(self.views), size, rng):
             views = [
                 mirrored(self.views[index]) if rng.random() < 0.5 else self.views[index]
                 for index in chosen

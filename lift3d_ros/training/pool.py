@@ -114,6 +114,18 @@ class Pool:
         return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
 
 
+def in_turn(
+    count: int, size: int, rng: np.random.Generator
+) -> Iterator[NDArray[np.int64]]:
+    """Yield draws of ``size`` out of ``count`` without end, each once before any comes again."""
+    order: NDArray[np.int64] = np.zeros(0, np.int64)
+    while True:
+        while len(order) < size:
+            order = np.concatenate([order, rng.permutation(count)])
+        yield order[:size]
+        order = order[size:]
+
+
 class Renderers:
     """Processes that fill a pool until they are stopped or it is full."""
 
