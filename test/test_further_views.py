@@ -39,9 +39,11 @@ from lift3d_ros.lifter import Lifter
 from lift3d_ros.shape import Mesh
 from lift3d_ros.shape import Shape
 from lift3d_ros.surface.cleaning import observe
+from lift3d_ros.surface.registration import contradiction
 from lift3d_ros.surface.registration import mended_pose
 from lift3d_ros.surface.several import MAX_FURTHER
 from lift3d_ros.surface.sighting import Sighting
+from lift3d_ros.surface.sightings import CONTRADICTION
 from lift3d_ros.surface.support import find_support
 from lift3d_ros.tabletop import make_scene
 from lift3d_ros.tabletop import TableScene
@@ -221,6 +223,25 @@ def test_a_pose_that_contradicts_is_refused_and_its_view_named(error, depth):
     assert found.message.startswith('Further view 2 contradicts')
     named = refusal(first, replace(wrong, name='view "left"'))
     assert named.message.startswith('View "left" contradicts the first view')
+
+
+def test_a_view_through_a_grid_is_not_refused_for_what_is_seen_behind_it(alone):
+    """Each seventh stripe of the mask shows what is behind the object, as between wires."""
+    first, side = scene_of('shoe', FIRST), scene_of('shoe', SIDE)
+    stripes = side.mask & (np.arange(side.mask.shape[1]) // 4 % 7 == 0)
+    assert 0.1 < stripes[side.mask].mean() < 0.2
+    depth = np.where(stripes, side.frame.depth + np.float32(0.12), side.frame.depth)
+    seen = beside(first, replace(side, frame=replace(side.frame, depth=depth)))
+    apart = contradiction(sighting_of(first), sighting_of(side, seen))
+    assert apart > CONTRADICTION * 0.2, 'one in ten disagrees'
+    assert error_of(lift(first, seen), first) < 0.9 * error_of(alone, first)
+
+
+def sighting_of(scene: TableScene, further: FurtherView | None = None) -> Sighting:
+    """Return a scene as one camera saw it, the first or a further one."""
+    view = crop_object(scene.frame, scene.mask) if further is None else further.view
+    T = np.eye(4) if further is None else further.T_first_camera
+    return Sighting(observe(view), view, T)
 
 
 def test_an_image_that_cuts_the_object_off_does_not_carve_beyond_its_border(alone):

@@ -115,19 +115,19 @@ def mended_pose(
     return moved(x).T_first_own, strain
 
 
-def contradiction(a: Sighting, b: Sighting) -> float:
+def contradiction(a: Sighting, b: Sighting, share: float = 0.9) -> float:
     """
     Return by how much two sightings contradict each other, metres.
 
-    Nine of ten points that one measured lie less outside of what the other allows to be solid;
-    the larger of both ways.
+    That ``share`` of the points that one measured lies less outside of what the other allows to be
+    solid; the larger of both ways.
     """
     found = [0.0]
     for seeing, shown in ((a, b), (b, a)):
         points = _patch(shown.seen).points
         if len(points):
             local = seeing.own(transform(shown.T_first_own, points))
-            found.append(float(np.percentile(np.maximum(-seeing.room(local), 0.0), 90.0)))
+            found.append(float(np.quantile(np.maximum(-seeing.room(local), 0.0), share)))
     return max(found)
 
 
