@@ -337,6 +337,18 @@ def test_without_a_given_plane_it_is_looked_for_around_the_object(block):
 # Known sizes
 
 
+def test_a_shape_without_depth_that_is_a_fragment_of_its_mask_is_refused(block):
+    # Blocks on both sides, in one mask with the one that was found.
+    mask = np.zeros((CAMERA.height, CAMERA.width), bool)
+    for aside in (-0.17, 0.0, 0.17):
+        mask |= block.moved(rigid(np.eye(3), [aside, 0.0, 0.0])).draw(CAMERA).mask
+    image = np.full((*mask.shape, 3), 120, np.uint8)
+    view = crop_object(Frame(image, CAMERA, gravity=-UP), mask)
+    with refused('covers [1-4][0-9] % of the mask: a fragment', ErrorCode.NO_SURFACE):
+        placed(shape_of(block), view)
+    assert placed(shape_of(block), view_of(block, gravity=True)).mask_iou > 0.9
+
+
 @pytest.mark.parametrize('size', [0.0, -0.1, float('nan'), float('inf'), 100.0])
 def test_a_known_size_that_nothing_has_is_refused(size):
     with refused('known size'):
