@@ -325,8 +325,9 @@ def test_the_loop_trains_it_and_leaves_weights_that_can_be_read(tmp_path, views)
     made = ElevationNet(SMALL)
     made.load_state_dict(load_file(tmp_path / 'best.safetensors'))
     mean = np.mean([abs(made.estimate(s['picture'])[0] - s['elevation']) for s in samples])
-    # The loop evaluates in bfloat16; angles have three digits in it.
-    np.testing.assert_allclose(mean, entry['mean'], rtol=0.1)
+    # The loop evaluates in bfloat16: angles have three digits in it, and an error of hundredths of
+    # a degree, which two pictures are soon learned to, none.
+    np.testing.assert_allclose(mean, entry['mean'], rtol=0.1, atol=0.1)
 
 
 def test_the_packaged_network_tells_high_from_low():
