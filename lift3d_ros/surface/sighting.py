@@ -38,7 +38,8 @@ class Sighting:
     - ``T_first_own``: rigid, its optical frame in that of the first camera.
     - ``name``: what errors call it.
     - ``disagreement``: metres, by which it and the cameras before it contradict each other where
-      both say something; nine of ten points are nearer.
+      both say something: nine of ten points are nearer, or it is the most that is not refused
+      (``sightings.CONTRADICTION``).
     - ``tolerance``: metres, how far another camera's surface may lie where this one saw nothing.
     """
 
