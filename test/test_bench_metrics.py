@@ -30,6 +30,8 @@ from lift3d_ros.bench import calibration
 from lift3d_ros.bench import metrics
 from lift3d_ros.bench.alignment import align
 from lift3d_ros.bench.alignment import normalise
+from lift3d_ros.bench.color_error import color_errors
+from lift3d_ros.bench.color_error import seen_from
 from lift3d_ros.bench.prediction import Prediction
 from lift3d_ros.bench.score import score
 from lift3d_ros.bench.score import Truth
@@ -162,6 +164,56 @@ def test_normalised_points_fill_the_cube():
 def test_nothing_cannot_be_aligned(points):
     with pytest.raises(ValueError, match='surface'):
         align(points, metrics.sample_surface(sphere()))
+
+
+# Colour
+
+EYE = np.array([1.0, 0.0, 0.0])
+RED, BLUE, GREY = (200, 40, 40), (40, 40, 200), (90, 90, 90)
+
+
+def red_and_blue(mesh, before, behind):
+    """Return the mesh with one colour on the side of the eye and another on the other."""
+    colors = np.where(mesh.vertices[:, :1] > 0.0, before, behind).astype(np.uint8)
+    return Mesh(mesh.vertices, mesh.faces, colors)
+
+
+def colors_of(predicted, true):
+    points, colors = metrics.sample_with_colors(predicted)
+    there, wanted = metrics.sample_with_colors(true, seed=1)
+    seen = seen_from(EYE, there, metrics.Solid(true))
+    return color_errors(points, colors, there, wanted, seen)
+
+
+def test_half_of_a_ball_is_seen():
+    ball = sphere()
+    points = metrics.sample_surface(ball)
+    seen = seen_from(EYE, points, metrics.Solid(ball))
+    assert seen.mean() == pytest.approx(0.475, abs=0.02)
+    assert (points[seen][:, 0] > 0.0).all()
+
+
+def test_darker_light_another_size_and_another_place_are_no_error_of_the_colour():
+    true = red_and_blue(sphere(), RED, BLUE)
+    dark = red_and_blue(sphere(), RED, BLUE)
+    moved = (2.0 * dark.vertices + [0.3, 0.0, 0.1]).astype(np.float32)
+    dark = Mesh(moved, dark.faces, dark.colors // 2)
+    found = colors_of(dark, true)
+    assert found['color_seen'] < 0.02
+    assert found['color_hidden'] < 0.03
+
+
+def test_a_wrong_back_is_an_error_of_what_is_hidden_alone():
+    true = red_and_blue(sphere(), RED, BLUE)
+    found = colors_of(red_and_blue(sphere(), RED, RED), true)
+    assert found['color_seen'] < 0.01
+    # Red and blue are both off by 160 of 255, green is right.
+    assert found['color_hidden'] == pytest.approx(2.0 / 3.0 * 160.0 / 255.0, rel=0.1)
+
+
+def test_nothing_is_told_of_a_scan_of_one_colour():
+    ball = red_and_blue(sphere(), GREY, GREY)
+    assert colors_of(red_and_blue(sphere(), RED, BLUE), ball) == {}
 
 
 # Confidence

@@ -127,6 +127,15 @@ def sample_with_normals(mesh: Mesh, count: int, seed: int = 0) -> tuple[Array, A
     return points, normals / np.maximum(length, 1e-20)
 
 
+def sample_with_colors(mesh: Mesh, count: int = SAMPLES, seed: int = 0) -> tuple[Array, Array]:
+    """Return points as ``sample_surface`` does, and their colours (n, 3), 0 to 255."""
+    chosen, weights = mesh.sample(count, np.random.default_rng(seed))
+    corners, colors = (of[mesh.faces[chosen]] for of in (mesh.vertices, mesh.colors))
+    return tuple(
+        np.einsum('ijk,ij->ik', each.astype(np.float64), weights) for each in (corners, colors)
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Distances:
     """

@@ -22,11 +22,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from lift3d_ros.bench import calibration
 from lift3d_ros.bench import metrics
 from lift3d_ros.bench.alignment import align
+from lift3d_ros.bench.color_error import color_errors
+from lift3d_ros.bench.color_error import seen_from
 from lift3d_ros.bench.grasps import GraspTrial
 from lift3d_ros.bench.grasps import Jaw
 from lift3d_ros.bench.grasps import plan
@@ -69,7 +72,21 @@ class Truth:
     @cached_property
     def points(self) -> Array:
         """Points (n, 3) on the surface, object frame."""
-        return metrics.sample_surface(self.mesh, seed=1)
+        return self._colored_points[0]
+
+    @cached_property
+    def colors(self) -> Array:
+        """Colours (n, 3) of ``points``, 0 to 255."""
+        return self._colored_points[1]
+
+    @cached_property
+    def seen(self) -> NDArray[np.bool_]:
+        """Which of ``points`` the camera sees, (n,)."""
+        return seen_from(invert(self.T_camera_object)[:3, 3], self.points, self.solid)
+
+    @cached_property
+    def _colored_points(self) -> tuple[Array, Array]:
+        return metrics.sample_with_colors(self.mesh, seed=1)
 
     @cached_property
     def tree(self) -> cKDTree:
@@ -118,7 +135,7 @@ def score(
     T_object_camera = invert(truth.T_camera_object)
     mesh = None if prediction.mesh is None else prediction.mesh.transformed(T_object_camera)
     if mesh is not None:
-        points = metrics.sample_surface(mesh)
+        points, colors = metrics.sample_with_colors(mesh)
     elif prediction.points is not None:
         points = _thinned(transform(T_object_camera, prediction.points))
     else:
@@ -141,6 +158,7 @@ def score(
     figures.update({name: aligned.f_score(limit) for name, limit in F_ALIGNED.items()})
     if mesh is not None:
         figures['iou'] = metrics.volume_iou(mesh, truth.solid)
+        figures.update(color_errors(points, colors, truth.points, truth.colors, truth.seen))
         figures['watertight'] = float(mesh.is_watertight())
         if prediction.confidence is not None:
             figures.update(_calibration(prediction.confidence, mesh, truth))

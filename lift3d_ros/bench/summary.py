@@ -92,6 +92,10 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column('aligned_fs_0.2', 'FS@0.2', digits=3),
         Column('aligned_fs_0.5', 'FS@0.5', digits=3),
     ),
+    'Colour: mean difference of the channels, each scaled to fit what was seen': (
+        Column('color_seen', 'seen %', 100.0, 1),
+        Column('color_hidden', 'hidden %', 100.0, 1, interval=True),
+    ),
     'Confidence at the vertices': (
         Column('rank_correlation', 'rank correlation', digits=3, interval=True),
         Column('ause', 'AUSE', digits=3, interval=True),

@@ -17,7 +17,9 @@ What the small surface network learns: the solid, from views like those that it 
 
 The published lesson (Liu et al., One-2-3-45, 2023, section 3.2): a network that shall live with
 what a view model makes up must learn from just that. So the synthesised views are the small view
-model's own; true renders stand for further frames of a camera.
+model's own. True renders stand for further frames of a camera, and now and then in the place of
+synthesised ones, so that the network does not learn to ignore views: a better view model's, or
+given ones, may show what the coarse volume does not tell.
 """
 
 from __future__ import annotations
@@ -52,12 +54,15 @@ from lift3d_ros.views.volume import camera_rays
 from lift3d_ros.views.volume import CoarseVolume
 from lift3d_ros.views.volume import render
 
-#: Shares of steps: with synthesised views, with further true ones; the rest has the input alone.
+#: Shares of steps: with synthesised views; with true ones in their place, from which the network
+#: learns to follow views that show more than the coarse volume told; with true ones as further
+#: frames of a camera. The rest has the input alone.
 _WITH_MADE = 0.5
-_WITH_TRUE = 0.25
+_TRUE_AS_MADE = 0.18
+_WITH_TRUE = 0.16
 
 #: How many synthesised views a step has.
-_MADE = (2, 5)
+_MADE = (2, 6)
 
 #: Every sixth pixel of a target picture, from an offset that is drawn at each step.
 _STRIDE = 6
@@ -76,15 +81,18 @@ class SurfaceTask:
 
     def losses(self, model: nn.Module, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """See ``Task``."""
+        inputs = model_inputs(batch)
+        volume = self._model.coarse_volume(inputs)
         draw = self._random.random()
-        poses = None
+        made = None
         further: NDArray[np.intp] = np.arange(0)
         if draw < _WITH_MADE:
-            poses = self._poses(len(batch['picture']))
-        elif draw < _WITH_MADE + _WITH_TRUE:
-            count = batch['targets'].shape[1]
-            further = self._random.permutation(count)[: self._random.integers(1, count + 1)]
-        field, truth, sharpness = self._fields(model, batch, poses, further, step)
+            made = self._made(volume, inputs, self._poses(len(batch['picture'])), step)
+        elif draw < _WITH_MADE + _TRUE_AS_MADE:
+            made = _true(batch, self._some(batch))
+        elif draw < _WITH_MADE + _TRUE_AS_MADE + _WITH_TRUE:
+            further = self._some(batch)
+        field, truth = _fields(model, batch, volume, made, further)
         logit = field.logit[:, 0]
         size = batch['targets'].shape[2]
         at = torch.arange(0, size - _STRIDE, _STRIDE)
@@ -94,8 +102,8 @@ class SurfaceTask:
         )
         pixels = torch.stack([columns, rows], dim=-1).reshape(-1, 2).to(logit.device)
         rays = camera_rays(size, ZERO123_FOV, logit.device, pixels)
-        volume, inside = field.rendered_as(sharpness, batch['target_poses'][:, :2])
-        seen = render(volume, inside, rays, 48)
+        solid, inside = field.rendered_as(volume.sharpness, batch['target_poses'][:, :2])
+        seen = render(solid, inside, rays, 48)
         true = batch['targets'][:, :2][:, :, pixels[:, 1], pixels[:, 0]].float() / 255.0
         true = true.permute(0, 1, 3, 2)
         opacity = seen.alpha.clamp(1e-4, 1.0 - 1e-4)
@@ -110,20 +118,26 @@ class SurfaceTask:
         """
         Return the mean IoU of the solids, with and without depth.
 
-        From the input alone, with four synthesised and with all true views; ``coarse_...`` is
-        that of the coarse volume, on the same grid.
+        From the input alone, with four synthesised views, with true ones in their place and with
+        all true views as further frames.
         """
         found: dict[str, list[float]] = {}
         for start in range(0, len(self._samples), 8):
             group = self._samples[start:start + 8]
             batch = stacked(group, model)
             b, count = batch['targets'].shape[:2]
+            inputs = model_inputs(batch)
+            volume = self._model.coarse_volume(inputs)
             ring = np.stack([orbit_pose(a, 25.0, self._model.radius) for a in (45, 135, 225, 315)])
-            rings = np.repeat(ring[None], b, axis=0)
-            for name, poses, further in (
-                ('iou', None, 0), ('made', rings, 0), ('true', None, count),
+            every = np.arange(count)
+            none = every[:0]
+            for name, made, further in (
+                ('iou', None, none),
+                ('made', self._made(volume, inputs, np.repeat(ring[None], b, axis=0), 0), none),
+                ('true_made', _true(batch, every), none),
+                ('true', None, every),
             ):
-                field, truth, _ = self._fields(model, batch, poses, np.arange(further), 0)
+                field, truth = _fields(model, batch, volume, made, further)
                 scores = overlap(field.logit[:, 0] > 0.0, truth > 0.5)
                 for index in range(b):
                     kind = 'depth' if group[index]['flags'][0] else 'rgb'
@@ -131,6 +145,11 @@ class SurfaceTask:
         means = {name: float(np.mean(values)) for name, values in found.items()}
         own = [value for name, value in means.items() if name.startswith(('iou', 'made'))]
         return {'score': float(np.mean(own)), **means}
+
+    def _some(self, batch: dict[str, Tensor]) -> NDArray[np.intp]:
+        """Return some of the indices of the target views."""
+        count = batch['targets'].shape[1]
+        return self._random.permutation(count)[: self._random.integers(1, count + 1)]
 
     def _poses(self, count: int) -> Array:
         """Return cameras all around for each of so many objects, (count, n, 4, 4)."""
@@ -145,31 +164,6 @@ class SurfaceTask:
                 for turn, height in zip(turns, heights, strict=True)
             ])
         return np.array(poses)
-
-    def _fields(
-        self,
-        model: nn.Module,
-        batch: dict[str, Tensor],
-        poses: Array | None,
-        further: NDArray[np.intp],
-        seed: int,
-    ) -> tuple[SurfaceField, Tensor, Tensor]:
-        """
-        Return the fields, the true occupancy (b, n, n, n) in their boxes, and the sharpness.
-
-        ``poses`` are of the synthesised views, ``further`` says which targets are seen, too.
-        """
-        inputs = model_inputs(batch)
-        device = inputs['picture'].device
-        volume = self._model.coarse_volume(inputs)
-        made = None if poses is None else self._made(volume, inputs, poses, seed)
-        box = object_box(volume.density)
-        with torch.autocast(device.type, torch.bfloat16):
-            field = model(volume, box, _seen(inputs, batch, further), made, inputs['flags'])
-        places = box.places(voxel_grid(field.logit.shape[-1], device))
-        solid = batch['solid'].to(device).float()[:, None]
-        truth = sample_grid(solid, places).reshape(field.logit[:, 0].shape)
-        return field, truth * _within(places).reshape(truth.shape), volume.sharpness
 
     def _made(
         self, volume: CoarseVolume, inputs: dict[str, Tensor], poses: Array, seed: int
@@ -193,6 +187,37 @@ class SurfaceTask:
         )
 
 
+def _fields(
+    model: nn.Module,
+    batch: dict[str, Tensor],
+    volume: CoarseVolume,
+    made: Sources | None,
+    further: NDArray[np.intp],
+) -> tuple[SurfaceField, Tensor]:
+    """
+    Return the fields and the true occupancy (b, n, n, n) in their boxes.
+
+    ``made`` are views in the place of synthesised ones, ``further`` says which targets are seen,
+    too.
+    """
+    inputs = model_inputs(batch)
+    device = inputs['picture'].device
+    box = object_box(volume.density)
+    with torch.autocast(device.type, torch.bfloat16):
+        field = model(volume, box, _seen(inputs, batch, further), made, inputs['flags'])
+    places = box.places(voxel_grid(field.logit.shape[-1], device))
+    solid = batch['solid'].to(device).float()[:, None]
+    truth = sample_grid(solid, places).reshape(field.logit[:, 0].shape)
+    return field, truth * _within(places).reshape(truth.shape)
+
+
+def _true(batch: dict[str, Tensor], chosen: NDArray[np.intp]) -> Sources:
+    """Return the ``chosen`` target views, rendered from the true object."""
+    at = torch.from_numpy(chosen)
+    pictures = batch['targets'][:, at].permute(0, 1, 4, 2, 3).float() / 255.0
+    return posed_sources(pictures, batch['target_poses'][:, at].float())
+
+
 def _seen(
     inputs: dict[str, Tensor], batch: dict[str, Tensor], further: NDArray[np.intp]
 ) -> Sources:
@@ -204,9 +229,7 @@ def _seen(
     if not len(further):
         return own
     assert own.depths is not None
-    chosen = torch.from_numpy(further)
-    pictures = batch['targets'][:, chosen].permute(0, 1, 4, 2, 3).float() / 255.0
-    true = posed_sources(pictures, batch['target_poses'][:, chosen].float())
+    true = _true(batch, further)
     return Sources(
         torch.cat([own.pictures, true.pictures], dim=1),
         torch.cat([own.focal, true.focal], dim=1),
