@@ -33,6 +33,8 @@ lift3d bench --data "$DATA/objects" --split eval --cameras 3 --methods geometric
   --out "$OUT/cameras" || [[ $? == 1 ]]
 lift3d bench --data "$DATA/objects" --split eval --ablation --track rgbd rgb --objects 8 --scenes 1 \
   --out "$OUT/ablation" || [[ $? == 1 ]]
+lift3d bench --data "$DATA/objects" --split eval --methods one2345/views=0 one2345/coarse-views one2345/views=8 one2345/true-views \
+  --no-baselines --track rgbd rgb --scenes 1 --out "$OUT/surface_views" || [[ $? == 1 ]]
 lift3d bench --data "$DATA/objects" --real "$DATA/rgbd" --out "$OUT/real" || [[ $? == 1 ]]
 lift3d bench --views --data "$DATA/objects" --split eval --real "$DATA/gso_views" \
   --out "$OUT/views" || [[ $? == 1 ]]

@@ -27,10 +27,13 @@ import torch
 
 from lift3d_ros.bench import ablation
 from lift3d_ros.bench import run as run_module
+from lift3d_ros.bench.ablation import REFERENCE
 from lift3d_ros.bench.ablation import TRUE_VIEWS
 from lift3d_ros.bench.ablation import Variant
 from lift3d_ros.bench.ablation import VARIANTS
+from lift3d_ros.bench.report import text_tables
 from lift3d_ros.bench.score import Truth
+from lift3d_ros.bench.summary import paired_difference
 from lift3d_ros.bench.tracks import TRACKS
 from lift3d_ros.cli import main
 from lift3d_ros.errors import ErrorCode
@@ -110,6 +113,30 @@ def test_a_run_has_a_row_for_each_variant(tmp_path, learned_weights):
     assert len({row['chamfer_mm'] for row in rows.values()}) == 3
     report = (out / 'report.md').read_text()
     assert all(f'| {name}' in report for name in names)
+
+
+def row(contender, name, scene, iou, ok=True):
+    return {
+        'track': 'rgbd', 'contender': contender, 'object': name, 'scene': f'{name}_{scene}',
+        'ok': ok, 'iou': iou, 'error': {'code': 'NO_SURFACE', 'message': 'nothing'},
+    }
+
+
+def test_variants_are_compared_scene_by_scene():
+    rows = [
+        row('one2345/views=0', 'cup', 0, 0.5), row(REFERENCE, 'cup', 0, 0.6),
+        row('one2345/views=0', 'cup', 1, 0.3), row(REFERENCE, 'cup', 1, 0.6),
+        row('one2345/views=0', 'can', 0, 0.9), row(REFERENCE, 'can', 0, 0.7),
+        # A scene in which one of them failed tells nothing of the other's shape.
+        row('one2345/views=0', 'bowl', 0, 0.8), row(REFERENCE, 'bowl', 0, 0.0, ok=False),
+    ]
+    mean, error, objects = paired_difference(rows, 'one2345/views=0', REFERENCE, 'iou')
+    # -0.2 and +0.2: half their distance is the deviation of the mean.
+    assert (mean, error, objects) == (pytest.approx(0.0), pytest.approx(0.2), 2)
+    assert paired_difference(rows[:4], 'one2345/views=0', REFERENCE, 'iou') is None
+    text = text_tables(rows, [REFERENCE, 'one2345/views=0'])
+    assert '-0.0000 (0.2000)' in text.replace('+', '-')
+    assert 'in pairs' not in text_tables(rows[:4], [REFERENCE, 'one2345/views=0'])
 
 
 def test_the_command_measures_all_variants_on_all_tracks(

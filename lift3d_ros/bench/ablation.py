@@ -52,6 +52,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     'one2345/samples=4': {'views': 8, 'samples': 4},
 }
 
+#: The method as it is, to which the others are compared.
+REFERENCE = 'one2345/views=8'
+
 #: The variant that is given renders of the scan in place of synthesised views.
 TRUE_VIEWS = 'one2345/true-views'
 

@@ -24,6 +24,8 @@ from typing import Any
 
 import cv2
 
+from lift3d_ros.bench.ablation import REFERENCE
+from lift3d_ros.bench.ablation import VARIANTS
 from lift3d_ros.bench.machine import describe_machine
 from lift3d_ros.bench.report_text import failures
 from lift3d_ros.bench.report_text import markdown
@@ -32,13 +34,24 @@ from lift3d_ros.bench.results import Row
 from lift3d_ros.bench.settings import REAL
 from lift3d_ros.bench.sheet import compose
 from lift3d_ros.bench.summary import calibration_curve
+from lift3d_ros.bench.summary import Column
 from lift3d_ros.bench.summary import mean_over_objects
+from lift3d_ros.bench.summary import paired_difference
 from lift3d_ros.bench.summary import pooled_error
 from lift3d_ros.bench.summary import summarise
 from lift3d_ros.bench.summary import tables
 from lift3d_ros.bench.worker import strip_path
 from lift3d_ros.files import write_whole
 from lift3d_ros.lifter import METHODS
+
+#: What variants of a method are compared by, object by object.
+_PAIRED = (
+    Column('iou', 'IoU', digits=4),
+    Column('chamfer_mm', 'chamfer mm', digits=3),
+    Column('aligned_fs_0.1', 'FS@0.1', digits=4),
+    Column('color_seen', 'colour seen %', 100.0),
+    Column('color_hidden', 'colour hidden %', 100.0),
+)
 
 #: Letters of a name that fit below a picture.
 _NAME = 26
@@ -57,6 +70,9 @@ def text_tables(rows: Sequence[Row], contenders: Sequence[str]) -> str:
             parts.append(f'### {track}: {len(objects)} objects, {len(scenes)} scenes')
             for heading, body in tables(scored, contenders, track):
                 parts += [f'{heading}', markdown(body)]
+            pairs = _pairs(scored, contenders)
+            if pairs:
+                parts += [f'Difference to {REFERENCE}, in pairs: mean (standard error)', pairs]
         figure, name = ('iou', 'IoU') if track.startswith('rgbd') else ('aligned_fs_0.1', 'FS@0.1')
         by_category = _by_category(chosen, contenders, figure)
         if by_category:
@@ -167,6 +183,20 @@ def _by_category(rows: Sequence[Row], contenders: Sequence[str], figure: str) ->
         ]
         body.append([contender, *('-' if m is None else f'{m.mean:.2f}' for m in means)])
     return markdown(body)
+
+
+def _pairs(rows: Sequence[Row], contenders: Sequence[str]) -> str:
+    """Return by how much each variant of a method is above the method as it is."""
+    body = []
+    for name in [name for name in contenders if name in VARIANTS and name != REFERENCE]:
+        found = [paired_difference(rows, name, REFERENCE, column.figure) for column in _PAIRED]
+        if any(found):
+            body.append([name, *(
+                '-' if pair is None else
+                f'{c.factor * pair[0]:+.{c.digits}f} ({c.factor * pair[1]:.{c.digits}f})'
+                for pair, c in zip(found, _PAIRED, strict=True)
+            ), str(max(pair[2] for pair in found if pair))])
+    return markdown([['', *(c.heading for c in _PAIRED), 'objects'], *body]) if body else ''
 
 
 def _curves(rows: Sequence[Row], contenders: Sequence[str]) -> str:

@@ -193,6 +193,29 @@ def mean_over_objects(rows: Sequence[Row], figure: str, seed: int = 0) -> Mean |
     )
 
 
+def paired_difference(
+    rows: Sequence[Row], contender: str, reference: str, figure: str
+) -> tuple[float, float, int] | None:
+    """
+    Return by how much a contender is above another, scene by scene.
+
+    The mean over objects of their mean over scenes, its standard error, and of how many objects.
+    Scenes in which either failed are left out. None for fewer than two objects.
+    """
+    found: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+    for row in rows:
+        if row['ok'] and row.get(figure) is not None:
+            found[row['object'], row['scene']][row['contender']] = float(row[figure])
+    by_object: dict[str, list[float]] = defaultdict(list)
+    for (name, _), values in found.items():
+        if contender in values and reference in values:
+            by_object[name].append(values[contender] - values[reference])
+    if len(by_object) < 2:
+        return None
+    means = np.array([np.mean(values) for values in by_object.values()])
+    return float(means.mean()), float(means.std(ddof=1) / np.sqrt(len(means))), len(means)
+
+
 def calibration_curve(rows: Sequence[Row]) -> list[list[float]]:
     """Return [vertices, mean confidence, share that is right] of each interval of confidence."""
     bins = [row['calibration_bins'] for row in rows if 'calibration_bins' in row]
