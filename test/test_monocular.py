@@ -24,6 +24,7 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import crop_object
 from lift3d_ros.tabletop import make_scene
 from lift3d_ros.tabletop import TableSettings
+from lift3d_ros.training.mirroring import mirrored as mirrored_sample
 from lift3d_ros.training.monocular import known_depths
 from lift3d_ros.training.monocular import MonocularTask
 from lift3d_ros.training.monocular import visible_depth
@@ -100,6 +101,22 @@ def test_an_untrained_network_puts_everything_about_the_middle():
         float(origin[2]), rel=1e-4
     )
     assert depth[depth > 0.0].numpy() == pytest.approx(float(origin[2]), rel=1e-4)
+
+
+def test_a_picture_and_its_mirror_image_have_the_same_depths():
+    network = MonocularNet().eval().requires_grad_(False)
+    missing = told(depth=False)
+    sample = {name: value[0].numpy() for name, value in missing.items()}
+    sample['picture'] = sample['picture'].transpose(1, 2, 0)
+    turned = mirrored_sample(sample)
+    turned['picture'] = turned['picture'].transpose(2, 0, 1)
+    other = {name: torch.from_numpy(value)[None].float() for name, value in turned.items()}
+    depth, mirror = (with_guessed_depth(each, network)['depth'] for each in (missing, other))
+    assert torch.allclose(depth, mirror.flip(-1), atol=1e-5)
+    # It is the mirror's doing: one picture alone tells an untrained network something else.
+    names = ('picture', 'focal', 'centre', 'pose', 'flags')
+    alone = [network(*(each[name] for name in names)) for each in (missing, other)]
+    assert not torch.allclose(alone[0], alone[1].flip(-1), atol=1e-3)
 
 
 def test_the_packaged_network_sees_more_than_a_flat_picture():

@@ -69,6 +69,9 @@ def test_a_run_leaves_weights_that_lift_and_goes_on_where_it_was(words, tmp_path
     first = curve(out)
     assert first[-1]['step'] >= 1
     assert {'occupancy', 'color', 'score'} <= set(first[-1])
+    # Judged by the input alone, with synthesised views, true ones in their place, true frames.
+    kind = 'depth' if 'iou_depth' in first[-1] else 'rgb'
+    assert {f'{name}_{kind}' for name in ('iou', 'made', 'true_made', 'true')} <= set(first[-1])
     # The view weights are those that it was learned over.
     for part in (
         'coarse', 'unet', 'image_encoder', 'cc_projection', 'elevation', 'monocular',

@@ -100,9 +100,16 @@ class MonocularNet(nn.Module):
         """
         Return the depth of each pixel of the object, (b, 128, 128), 0 beside it.
 
-        Along z of the optical frame, canonical units; arguments as ``CoarseNet`` has them.
+        Along z of the optical frame, canonical units; arguments as ``CoarseNet`` has them. It is
+        the mean of what the network sees in the picture and in its mirror image, which is nearer
+        to the truth than either.
         """
-        behind = self(picture, focal, centre, pose, flags).float()
+        beyond, turned = mirrored(centre, pose)
+        both = self(
+            torch.cat([picture, picture.flip(-1)]), torch.cat([focal, focal]),
+            torch.cat([centre, beyond]), torch.cat([pose, turned]), torch.cat([flags, flags]),
+        ).float()
+        behind = 0.5 * (both[:len(picture)] + both[len(picture):].flip(-1))
         behind = functional.interpolate(behind[:, None], scale_factor=float(STRIDE),
                                         mode='bilinear')[:, 0]
         depth = behind + middle_depth(focal, centre, pose)[:, None, None]
@@ -120,6 +127,16 @@ def with_guessed_depth(
         told['picture'], told['focal'], told['centre'], told['pose'], told['flags']
     )
     return {**told, 'depth': torch.where(measured[:, None, None], told['depth'], guessed)}
+
+
+def mirrored(centre: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``centre`` and ``pose`` of the camera that sees the mirror image of the object."""
+    beyond = torch.stack([PICTURE_SIZE - 1.0 - centre[:, 0], centre[:, 1]], dim=1)
+    # Right and left change sides along x of the optical frame and y of the canonical one.
+    turned = pose.clone()
+    turned[:, :, 0] = -turned[:, :, 0]
+    turned[:, 1] = -turned[:, 1]
+    return beyond, turned
 
 
 def middle_depth(focal: Tensor, centre: Tensor, pose: Tensor) -> Tensor:
