@@ -31,12 +31,14 @@ from lift3d_ros.bench import metrics
 from lift3d_ros.bench.alignment import align
 from lift3d_ros.bench.alignment import normalise
 from lift3d_ros.bench.color_error import color_errors
+from lift3d_ros.bench.color_error import lit_colors
 from lift3d_ros.bench.color_error import seen_from
 from lift3d_ros.bench.prediction import Prediction
 from lift3d_ros.bench.score import score
 from lift3d_ros.bench.score import Truth
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import look_at
+from lift3d_ros.render import Light
 from lift3d_ros.shape import Mesh
 
 
@@ -209,6 +211,22 @@ def test_a_wrong_back_is_an_error_of_what_is_hidden_alone():
     assert found['color_seen'] < 0.01
     # Red and blue are both off by 160 of 255, green is right.
     assert found['color_hidden'] == pytest.approx(2.0 / 3.0 * 160.0 / 255.0, rel=0.1)
+
+
+def test_the_scan_is_compared_as_it_looks_in_the_light():
+    ball = red_and_blue(sphere(), GREY, GREY)
+    light = Light((1.0, 0.0, 0.0), ambient=0.5, diffuse=0.5)
+    points = metrics.sample_surface(ball, seed=1)
+    lit = lit_colors(ball, light, seed=1)
+    # Its own colour where the light falls straight, half of it on the far side.
+    assert lit[points[:, 0] > 0.0495].mean() == pytest.approx(90.0, rel=0.02)
+    assert lit[points[:, 0] < 0.0].mean() == pytest.approx(45.0, rel=0.02)
+    # Without a light nothing is told; with one the ball itself is off by its shade alone.
+    pose = np.linalg.inv(look_at((0.6, 0.1, 0.1), (0.0, 0.0, 0.0)))
+    camera = Prediction(mesh=ball.transformed(pose))
+    assert 'color_hidden' not in score(camera, Truth(ball, pose))
+    told = score(camera, Truth(ball, pose, light))
+    assert told['color_hidden'] > 2.0 * told['color_seen'] > 0.0
 
 
 def test_nothing_is_told_of_a_scan_of_one_colour():

@@ -75,7 +75,7 @@ class Variant:
 
     def predict(self, frame: Frame, mask: NDArray[np.bool_], seed: int) -> Prediction:
         """Return the lifted shape; the truth is not known."""
-        return self.predict_knowing(frame, mask, seed, None, Light())
+        return self.predict_knowing(frame, mask, seed, None)
 
     def predict_knowing(
         self,
@@ -83,10 +83,9 @@ class Variant:
         mask: NDArray[np.bool_],
         seed: int,
         truth: Truth | None,
-        light: Light,
     ) -> Prediction:
         """
-        Return the lifted shape; the truth and its light are for true views alone.
+        Return the lifted shape; the truth, with its light, is for true views alone.
 
         Raises ``LiftError``, also ``BAD_REQUEST`` for true views where the truth is not known.
         """
@@ -101,6 +100,7 @@ class Variant:
                     f'{TRUE_VIEWS} renders the mesh that an object really has, and here none is '
                     'known; leave it out.',
                 )
+            light = truth.light or Light()
             source = functools.partial(_true_views, truth, light, method.views)
         run = Progress(deadline=time.monotonic() + self._timeout)
         with run.stage('crop', 0.02):

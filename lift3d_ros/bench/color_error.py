@@ -15,10 +15,12 @@
 """
 How far the colours of a prediction are from the scan's, apart for what the camera saw.
 
-A scan has the colours of its material, an image those of its light and exposure. So each channel
-of the prediction is multiplied by the one factor that fits what the camera saw best. Places are
-compared that are nearest to each other after both boxes are laid onto each other, along the true
-object's axes and without a turn, so that neither a wrong scale nor a wrong distance counts.
+A scan has the colours of its material, an image those in its light; a mesh that is made of the
+image has the latter. So the scan is compared as it looks in the light of the scene, without
+shadows, and each channel of the prediction is multiplied by the one factor, of exposure and white
+balance, that fits what the camera saw best. Places are compared that are nearest to each other
+after both boxes are laid onto each other, along the true object's axes and without a turn, so that
+neither a wrong scale nor a wrong distance counts.
 """
 
 from __future__ import annotations
@@ -28,9 +30,15 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from lift3d_ros.bench.alignment import normalise
+from lift3d_ros.bench.metrics import sample_with_colors
+from lift3d_ros.bench.metrics import sample_with_normals
+from lift3d_ros.bench.metrics import SAMPLES
 from lift3d_ros.bench.metrics import Solid
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
+from lift3d_ros.geometry import unit
+from lift3d_ros.render import Light
+from lift3d_ros.shape import Mesh
 
 #: A place is seen if the ray to it meets nothing before this share of the way.
 _REACHED = 0.997
@@ -50,7 +58,7 @@ def color_errors(
 
     ``predicted`` (n, 3) and ``true`` (m, 3) are points of both surfaces along the true object's
     axes, with 8-bit ``colors`` (n, 3) and ``true_colors`` (m, 3). Shares of the full scale, as
-    ``color_seen`` and ``color_hidden``; empty for a scan of one colour, and where fewer than 50
+    ``color_seen`` and ``color_hidden``; empty for a truth of one colour, and where fewer than 50
     points are seen or hidden.
     """
     a, b = np.asarray(colors, np.float64), np.asarray(true_colors, np.float64)
@@ -66,6 +74,18 @@ def color_errors(
         'color_seen': float(error[seen].mean()),
         'color_hidden': float(error[~seen].mean()),
     }
+
+
+def lit_colors(mesh: Mesh, light: Light, count: int = SAMPLES, seed: int = 0) -> Array:
+    """
+    Return the colours (n, 3) in the light, 0 to 255, of the points of ``sample_surface``.
+
+    The light is in the frame of the mesh; surfaces cast no shadow on one another.
+    """
+    _, normals = sample_with_normals(mesh, count, seed)
+    _, colors = sample_with_colors(mesh, count, seed)
+    direct = np.maximum(normals @ unit(light.direction), 0.0)
+    return np.clip(colors * (light.ambient + light.diffuse * direct)[:, None], 0.0, 255.0)
 
 
 def seen_from(eye: Array, points: Floats, solid: Solid) -> NDArray[np.bool_]:

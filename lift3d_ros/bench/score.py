@@ -29,6 +29,7 @@ from lift3d_ros.bench import calibration
 from lift3d_ros.bench import metrics
 from lift3d_ros.bench.alignment import align
 from lift3d_ros.bench.color_error import color_errors
+from lift3d_ros.bench.color_error import lit_colors
 from lift3d_ros.bench.color_error import seen_from
 from lift3d_ros.bench.grasps import GraspTrial
 from lift3d_ros.bench.grasps import Jaw
@@ -41,6 +42,7 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import transform
+from lift3d_ros.render import Light
 from lift3d_ros.shape import Mesh
 
 #: F-scores: the figure's name and its threshold, as a share of the diagonal in place, and as a
@@ -63,21 +65,18 @@ class Truth:
     """
     The scan and its place, made ready for any number of predictions.
 
-    ``mesh`` is in its own frame, z up; ``T_camera_object`` is where that frame is.
+    ``mesh`` is in its own frame, z up; ``T_camera_object`` is where that frame is. ``light`` is
+    that of the scene, in the frame of the mesh; None where it is not known.
     """
 
     mesh: Mesh
     T_camera_object: Array
+    light: Light | None = None
 
     @cached_property
     def points(self) -> Array:
         """Points (n, 3) on the surface, object frame."""
-        return self._colored_points[0]
-
-    @cached_property
-    def colors(self) -> Array:
-        """Colours (n, 3) of ``points``, 0 to 255."""
-        return self._colored_points[1]
+        return metrics.sample_surface(self.mesh, seed=1)
 
     @cached_property
     def seen(self) -> NDArray[np.bool_]:
@@ -85,8 +84,9 @@ class Truth:
         return seen_from(invert(self.T_camera_object)[:3, 3], self.points, self.solid)
 
     @cached_property
-    def _colored_points(self) -> tuple[Array, Array]:
-        return metrics.sample_with_colors(self.mesh, seed=1)
+    def colors(self) -> Array | None:
+        """Colours (n, 3) of ``points`` in the light, 0 to 255; None without a light."""
+        return None if self.light is None else lit_colors(self.mesh, self.light, seed=1)
 
     @cached_property
     def tree(self) -> cKDTree:
@@ -158,7 +158,8 @@ def score(
     figures.update({name: aligned.f_score(limit) for name, limit in F_ALIGNED.items()})
     if mesh is not None:
         figures['iou'] = metrics.volume_iou(mesh, truth.solid)
-        figures.update(color_errors(points, colors, truth.points, truth.colors, truth.seen))
+        if truth.colors is not None:
+            figures.update(color_errors(points, colors, truth.points, truth.colors, truth.seen))
         figures['watertight'] = float(mesh.is_watertight())
         if prediction.confidence is not None:
             figures.update(_calibration(prediction.confidence, mesh, truth))

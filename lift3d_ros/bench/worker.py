@@ -61,7 +61,6 @@ from lift3d_ros.geometry import Array
 from lift3d_ros.lifter import METHODS
 from lift3d_ros.objects import ObjectEntry
 from lift3d_ros.placement.hints import ScaleHints
-from lift3d_ros.render import Light
 from lift3d_ros.shape import Mesh
 
 #: Where a run keeps the mean shape of the training split, in its folder of results.
@@ -85,7 +84,6 @@ class View:
     mask: NDArray[np.bool_]
     truth: Truth | None
     notes: dict[str, Any]
-    light: Light = Light()
     further: tuple[tuple[Frame, NDArray[np.bool_], Array], ...] = ()
 
 
@@ -190,9 +188,7 @@ class Worker:
         start = time.monotonic()
         contender, seed = self._contenders[name], self._settings.seed
         if isinstance(contender, Variant):
-            prediction = contender.predict_knowing(
-                frame, view.mask, seed, view.truth, view.light
-            )
+            prediction = contender.predict_knowing(frame, view.mask, seed, view.truth)
         elif isinstance(contender, MethodContender):
             prediction = contender.predict(frame, view.mask, seed, hints, further)
         else:
@@ -224,7 +220,7 @@ class Worker:
         return View(
             scene.frame,
             choose_mask(scene.mask, scene.detection, settings.mask),
-            Truth(scene.mesh, scene.T_camera_object),
+            Truth(scene.mesh, scene.T_camera_object, scene.light),
             {
                 'scene_seed': made.seed,
                 'azimuth_deg': round(scene.azimuth, 2),
@@ -232,7 +228,6 @@ class Worker:
                 'distance_m': round(scene.distance, 4),
                 'occlusion': round(scene.occlusion, 4),
             },
-            scene.light,
             tuple(
                 (other.frame, choose_mask(other.mask, other.detection, settings.mask), T)
                 for other, T in others
