@@ -71,6 +71,7 @@ from lift3d_ros.surface.sightings import gather
 from lift3d_ros.surface.sightings import Sighting
 from lift3d_ros.surface.support import find_support
 from lift3d_ros.surface.support import Support
+from lift3d_ros.surface.view_colors import view_colors
 from lift3d_ros.views.canonical import canonical_frame
 from lift3d_ros.views.canonical import CanonicalFrame
 from lift3d_ros.views.elevation import Elevation
@@ -242,9 +243,12 @@ class One2345:
             vertices, faces, voxel = self._mesh(solid, seen, support, canonical, others)
         with progress.stage('colour', 1.0):
             at = transform(canonical.canonical_from_camera, vertices)
-            colors, measured = paint(
-                seen, [], vertices, 1.5 * voxel, solid.color_at(at)
-            )
+            guess = solid.color_at(at)
+            if pictures is not None:
+                normals = Mesh(at.astype(np.float32), faces, guess).vertex_normals()
+                tolerance = 3.0 * voxel / canonical.scale
+                guess = view_colors(at, normals, pictures, poses, guess, tolerance)
+            colors, measured = paint(seen, [], vertices, 1.5 * voxel, guess)
             mesh = Mesh(vertices, faces, colors)
             colors, measured, certainty = paint_further(
                 Sighting(seen, view, np.eye(4)), others, mesh, measured, 1.5 * voxel

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from lift3d_ros.geometry import Floats
@@ -27,6 +26,7 @@ from lift3d_ros.surface.observation import Observation
 from lift3d_ros.surface.observation import sample
 from lift3d_ros.surface.support import Support
 from lift3d_ros.surface.symmetry import Hypothesis
+from lift3d_ros.surface.visibility import in_front
 
 #: Share of the observed vertices within 1 % of the diagonal of the scan, on 100 scenes of scans
 #: of the train split.
@@ -82,7 +82,8 @@ def paint(
         # Nothing measured: what the mask shows is painted, as far as something guesses the rest.
         painted = looked_up(vertices)[1]
         if guess is not None:
-            painted &= _in_front(observation, vertices, 3.0 * tolerance)
+            cell = max(1.0, np.sqrt(np.count_nonzero(observation.mask)) / 40.0)
+            painted &= in_front(observation.camera, vertices, cell, 3.0 * tolerance)
         colors[painted] = observation.colors(vertices[painted])
     if guess is not None:
         colors[~painted] = guess[~painted]
@@ -95,22 +96,6 @@ def paint(
             axis=1, keepdims=True
         )
     return np.clip(np.rint(colors), 0, 255).astype(np.uint8), observed
-
-
-def _in_front(
-    observation: Observation, vertices: NDArray[np.float32], tolerance: float
-) -> NDArray[np.bool_]:
-    """Return which vertices (n, 3) have no other nearer to the camera by ``tolerance`` metres."""
-    u, v, z = observation.camera.project(vertices)
-    cell = max(1.0, np.sqrt(np.count_nonzero(observation.mask)) / 40.0)
-    columns, rows = (np.floor(a / cell).astype(np.int64) for a in (u, v))
-    columns, rows = columns - columns.min() + 1, rows - rows.min() + 1
-    nearest = np.full((rows.max() + 2, columns.max() + 2), np.inf)
-    np.minimum.at(nearest, (rows, columns), z)
-    # The nearest of a cell and of those beside it: between vertices there is surface, too.
-    nearest = ndimage.minimum_filter(nearest, 3)
-    slope = 2.0 * cell * z / observation.camera.fx
-    return np.asarray(z < nearest[rows, columns] + tolerance + slope)
 
 
 def agreement(

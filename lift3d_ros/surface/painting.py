@@ -20,7 +20,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import invert
@@ -29,6 +28,7 @@ from lift3d_ros.shape import Mesh
 from lift3d_ros.surface.observation import Observation
 from lift3d_ros.surface.observation import sample
 from lift3d_ros.surface.sighting import Sighting
+from lift3d_ros.surface.visibility import in_front
 
 #: A surface whose normal is further than this cosine from the sight shows no colour.
 _FACING = 0.15
@@ -112,11 +112,4 @@ def _trusted(seen: Observation, local: Array) -> NDArray[np.float32]:
 def _nearest(seen: Observation, local: Array, tolerance: float) -> NDArray[np.bool_]:
     """Return which points (n, 3) have no other nearer to the camera by some ``tolerance``."""
     cell = max(1.0, np.sqrt(np.count_nonzero(seen.mask)) / _CELLS)
-    u, v, z = seen.camera.project(local)
-    columns, rows = (np.nan_to_num(np.floor(a / cell), nan=0.0).astype(np.int64) for a in (u, v))
-    columns, rows = columns - columns.min() + 1, rows - rows.min() + 1
-    depth = np.full((rows.max() + 2, columns.max() + 2), np.inf)
-    np.minimum.at(depth, (rows, columns), np.where(z > 0.0, z, np.inf))
-    # The nearest of a cell and of those beside it: between vertices there is surface, too.
-    depth = ndimage.minimum_filter(depth, 3)
-    return np.asarray(z < depth[rows, columns] + 3.0 * tolerance + 2.0 * cell * z / seen.camera.fx)
+    return in_front(seen.camera, local, cell, 3.0 * tolerance)
