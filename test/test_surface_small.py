@@ -36,10 +36,8 @@ from lift3d_ros.geometry import orbit_pose
 from lift3d_ros.shape import Mesh
 from lift3d_ros.surface.carving import constrain
 from lift3d_ros.surface.cleaning import observe
-from lift3d_ros.surface.coloring import _in_front
 from lift3d_ros.surface.field import SolidField
 from lift3d_ros.surface.meshing import extract_surface
-from lift3d_ros.surface.observation import Observation
 from lift3d_ros.surface.refining import sample_refined
 from lift3d_ros.surface.small_network import Box
 from lift3d_ros.surface.small_network import object_box
@@ -50,6 +48,7 @@ from lift3d_ros.surface.small_network import SurfaceConfig
 from lift3d_ros.surface.small_network import SurfaceNet
 from lift3d_ros.surface.small_network import write_surface
 from lift3d_ros.surface.support import find_support
+from lift3d_ros.surface.visibility import in_front
 from lift3d_ros.tabletop import make_scene
 from lift3d_ros.tabletop import TableSettings
 from lift3d_ros.views.coarse_inputs import EXTENT
@@ -440,21 +439,14 @@ def sheet_of(z, half, spacing=0.01):
 def test_of_two_parallel_sheets_only_the_front_one_is_in_front():
     size = 240
     camera = Camera(size, size, 300.0, 300.0, 119.5, 119.5)
-    blank = np.zeros((size, size), np.float32)
-    mask = np.zeros((size, size), bool)
-    mask[30:210, 30:210] = True
-    observation = Observation(
-        camera, np.zeros((size, size, 3), np.uint8), mask, np.zeros_like(mask), None,
-        np.zeros_like(mask), blank, blank, blank,
-    )
     front, back = sheet_of(1.0, 0.2), sheet_of(1.3, 0.25)
-    found = _in_front(observation, np.concatenate([front, back]), 0.01)
+    found = in_front(camera, np.concatenate([front, back]), 4.5, 0.01)
     assert found[: len(front)].all()
     assert not found[len(front):].any()
     # What stands out beside the front sheet is seen.
     wide = sheet_of(1.3, 0.5)
     shown = np.abs(wide[:, :2]).max(axis=1) > 0.2 * 1.3 + 0.06
-    found = _in_front(observation, np.concatenate([front, wide]), 0.01)[len(front):]
+    found = in_front(camera, np.concatenate([front, wide]), 4.5, 0.01)[len(front):]
     assert found[shown].all()
     covered = np.abs(wide[:, :2]).max(axis=1) < 0.2 * 1.3
     assert not found[covered].any()
