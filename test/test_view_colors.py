@@ -103,3 +103,9 @@ def test_a_point_behind_another_is_not_in_front():
     points = np.array([[0.0, 0.0, 1.0], [0.0, 0.0, 1.2], [0.4, 0.0, 1.2]])
     assert in_front(camera, points, 2.0, 0.05).tolist() == [True, False, True]
     assert in_front(camera, points, 2.0, 0.25).all()
+
+
+def test_points_beside_and_behind_the_camera_cost_no_more_than_others():
+    camera = Camera.from_fov(64, 64, 60.0)
+    points = np.array([[0.0, 0.0, 1.0], [0.5, 0.5, 1e-12], [0.1, 0.0, 0.0], [0.0, 0.0, -1.0]])
+    assert in_front(camera, points, 2.0, 0.05).tolist() == [True, True, False, False]

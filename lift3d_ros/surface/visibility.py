@@ -23,6 +23,9 @@ from scipy import ndimage
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import Floats
 
+#: Sizes of the picture beyond which it is not told apart where a point lies.
+_BEYOND = 4.0
+
 
 def in_front(
     camera: Camera, points: Floats, cell: float, tolerance: float
@@ -33,11 +36,18 @@ def in_front(
     The nearest is looked for in squares of ``cell`` pixels and those beside them, since between
     the points there is surface, too; ``tolerance`` is how much nearer another one may be, in the
     unit of the points, beside what a surface that is seen at a slant falls by over two squares.
+    Points behind the camera are not in front; those far beyond its picture share a square.
     """
     u, v, z = camera.project(points)
-    columns, rows = (np.nan_to_num(np.floor(a / cell), nan=0.0).astype(np.int64) for a in (u, v))
+    # Beside the camera a point's place in the plane of the picture is as far off as one likes.
+    bound = _BEYOND * max(camera.width, camera.height)
+    columns, rows = (
+        np.floor(np.nan_to_num(a, nan=0.0).clip(-bound, bound) / cell).astype(np.int64)
+        for a in (u, v)
+    )
     columns, rows = columns - columns.min() + 1, rows - rows.min() + 1
     nearest = np.full((rows.max() + 2, columns.max() + 2), np.inf)
     np.minimum.at(nearest, (rows, columns), np.where(z > 0.0, z, np.inf))
     nearest = ndimage.minimum_filter(nearest, 3)
-    return np.asarray(z < nearest[rows, columns] + tolerance + 2.0 * cell * z / camera.fx)
+    reach = nearest[rows, columns] + tolerance + 2.0 * cell * z / camera.fx
+    return np.asarray((z > 0.0) & (z < reach))

@@ -213,6 +213,9 @@ def write_small(
         ('unet', components.unet.unet), ('image_encoder', components.image_encoder.model),
     ):
         config = {**network.config} if name == 'unet' else network.config.to_diff_dict()
+        if '_use_default_values' in config:
+            # diffusers lists them in the order of a set, which is another in each process.
+            config['_use_default_values'] = sorted(config['_use_default_values'])
         write_network(folder / name, network, config, dtype)
     components.scheduler.save_pretrained(folder / 'scheduler')
 
