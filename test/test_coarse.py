@@ -31,6 +31,7 @@ from lift3d_ros.tabletop import TableSettings
 from lift3d_ros.training.coarse import CoarseTask
 from lift3d_ros.training.coarse import dice
 from lift3d_ros.training.coarse import overlap
+from lift3d_ros.training.coarse import reach_loss
 from lift3d_ros.training.denoiser import pose_vectors
 from lift3d_ros.training.pool import Pool
 from lift3d_ros.training.procedural import procedural_object
@@ -344,3 +345,15 @@ def test_scores_of_volumes_and_masks():
     a[0, :2], b[0, 1:3] = True, True
     assert overlap(a, b)[0] == pytest.approx(1.0 / 3.0)
     assert dice(a.float(), a.float())[0] == pytest.approx(1.0)
+
+
+def test_what_does_not_reach_far_enough_costs_more_than_what_is_hollow():
+    solid = torch.zeros(1, 16, 16, 16)
+    solid[:, 4:12, 4:12, 2:14] = 1.0
+    right = 8.0 * (2.0 * solid - 1.0)
+    assert float(reach_loss(right, solid)) < 1e-3
+    low, hollow = right.clone(), right.clone()
+    low[..., 12:14] = -8.0
+    hollow[:, 6:10, 6:10, 4:12] = -8.0
+    assert float(reach_loss(low, solid)) > 0.3
+    assert float(reach_loss(hollow, solid)) < 1e-3

@@ -91,7 +91,7 @@ _FILLED = 0.25
 
 #: Share of the readings that must lie at the surface: with fewer the mesh is a fragment. Where
 #: fewer than enough do, parts hang loose; a lower level is taken that joins so many more.
-_HELD, _ENOUGH, _MORE = 0.5, 0.9, 0.05
+_HELD, _ENOUGH, _MORE = 0.6, 0.9, 0.05
 _LEVELS = (0.5, 0.35, 0.2, 0.1, 0.04)
 
 #: A reading is at the surface within so many voxels.
@@ -334,8 +334,9 @@ class One2345:
         # are not told the other depths, believe.
         for least in _LEVELS[1:] if len(others) > 1 else _LEVELS:
             values = sample_refined(partial(evaluate, least=least), low, high, voxel)
-            # Less than a voxel of blur takes the steps out of the intersections' edges.
-            values = ndimage.gaussian_filter(values, 0.7, mode='nearest')
+            # Less than a voxel of blur takes the steps out of the intersections' edges. How deep
+            # a place lies beyond a voxel is not told: it would outweigh what is thin beside it.
+            values = ndimage.gaussian_filter(values.clip(-voxel, voxel), 0.7, mode='nearest')
             vertices, faces = extract_surface(values, low, voxel, self.max_faces)
             share = _held(local, vertices, faces, coarsest) if len(points) else 1.0
             if share > held + _MORE:

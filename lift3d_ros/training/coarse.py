@@ -78,6 +78,7 @@ class CoarseTask:
         return {
             'occupancy': 4.0 * functional.binary_cross_entropy_with_logits(logit, solid),
             'overlap': 1.0 - dice(logit.sigmoid(), solid).mean(),
+            'reach': 0.5 * reach_loss(logit, solid),
             'alpha': functional.binary_cross_entropy(opacity, truth[:, :, 3:]),
             'color': 8.0 * functional.mse_loss(seen.color, truth[:, :, :3]),
         }
@@ -162,3 +163,21 @@ def dice(probability: Tensor, truth: Tensor) -> Tensor:
     """Return the soft overlap (Dice coefficient) of volumes (n, ...), shape (n,)."""
     p, t = probability.flatten(1), truth.flatten(1)
     return (2.0 * (p * t).sum(1) + 1.0) / (p.sum(1) + t.sum(1) + 1.0)
+
+
+def reach_loss(logit: Tensor, truth: Tensor) -> Tensor:
+    """
+    Return the cross entropy of how far along each axis volumes (b, n, n, n) reach, a scalar.
+
+    A slice across an axis is as probably reached as its most probable place of two voxels a side.
+    The top of a thing that may be tall or not is few voxels, which other losses hardly see, but it
+    decides on the size: of a solid that is likely to be anywhere, nothing may be likely at any
+    one place.
+    """
+    told = functional.avg_pool3d(logit[:, None], 2)[:, 0]
+    true = (functional.avg_pool3d(truth[:, None], 2)[:, 0] > 0.5).float()
+    across = ((2, 3), (1, 3), (1, 2))
+    return torch.stack([
+        functional.binary_cross_entropy_with_logits(told.amax(dim=axes), true.amax(dim=axes))
+        for axes in across
+    ]).mean()

@@ -45,6 +45,7 @@ from lift3d_ros.surface.small_network import SurfaceField
 from lift3d_ros.training.coarse import dice
 from lift3d_ros.training.coarse import model_inputs
 from lift3d_ros.training.coarse import overlap
+from lift3d_ros.training.coarse import reach_loss
 from lift3d_ros.training.coarse import stacked
 from lift3d_ros.views.coarse_inputs import EXTENT
 from lift3d_ros.views.grids import sample_grid
@@ -110,6 +111,7 @@ class SurfaceTask:
         return {
             'occupancy': 4.0 * functional.binary_cross_entropy_with_logits(logit, truth),
             'overlap': 1.0 - dice(logit.sigmoid(), truth).mean(),
+            'reach': 0.5 * reach_loss(logit, truth),
             'alpha': 0.5 * functional.binary_cross_entropy(opacity, true[:, :, 3:]),
             'color': 8.0 * functional.mse_loss(seen.color, true[:, :, :3]),
         }
