@@ -52,7 +52,7 @@ _CHANNELS = 4 + 3 + 1 + 2 + 1
 class MonocularConfig:
     """``widths``: channels at 1/2, 1/4 and so on of the picture."""
 
-    widths: tuple[int, ...] = (16, 24, 40, 40)
+    widths: tuple[int, ...] = (16, 32, 64, 96)
 
 
 class MonocularNet(nn.Module):
