@@ -20,11 +20,15 @@ import numpy as np
 import pytest
 import trimesh
 
+from lift3d_ros.frame import crop_object
+from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import orbit_pose
 from lift3d_ros.render import Light
 from lift3d_ros.render import Raycaster
 from lift3d_ros.shape import Mesh
+from lift3d_ros.surface.cleaning import observe
+from lift3d_ros.surface.coloring import paint
 from lift3d_ros.surface.small_model import view_plan
 from lift3d_ros.surface.view_colors import view_colors
 from lift3d_ros.surface.visibility import in_front
@@ -109,3 +113,19 @@ def test_points_beside_and_behind_the_camera_cost_no_more_than_others():
     camera = Camera.from_fov(64, 64, 60.0)
     points = np.array([[0.0, 0.0, 1.0], [0.5, 0.5, 1e-12], [0.1, 0.0, 0.0], [0.0, 0.0, -1.0]])
     assert in_front(camera, points, 2.0, 0.05).tolist() == [True, True, False, False]
+
+
+def test_what_is_guessed_has_the_exposure_of_the_image(ball):
+    camera = Camera.from_fov(128, 128, 50.0)
+    ahead = ball.vertices + np.array([0.0, 0.0, 1.5], np.float32)
+    v, u = np.mgrid[:128, :128]
+    mask = np.hypot(u - 63.5, v - 63.5) < camera.fx * 0.4 / np.sqrt(1.5**2 - 0.4**2)
+    image = np.where(mask[..., None], (100, 60, 30), 255).astype(np.uint8)
+    seen = observe(crop_object(Frame(image, camera), mask))
+    guess = np.tile(np.array((200, 60, 40), np.uint8), (len(ahead), 1))
+    colors, _ = paint(seen, [], ahead, 0.02, guess)
+    away = ahead[:, 2] > 1.6
+    # Half as bright in red, as bright in green, and three quarters of it in blue.
+    np.testing.assert_allclose(colors[away].astype(int), [[100, 60, 30]] * away.sum(), atol=3)
+    # A picture that shows nothing of the surface tells nothing.
+    assert (paint(seen, [], ahead + 9.0, 0.02, guess)[0] == guess).all()

@@ -32,6 +32,12 @@ from lift3d_ros.surface.visibility import in_front
 #: of the train split.
 OBSERVED = 0.99
 
+#: Bounds of what an image may be brighter by than what is guessed of it, in each channel.
+_EXPOSURES = (0.5, 2.0)
+
+#: With fewer vertices of both colours nothing is known of that.
+_FEWEST_COMPARED = 30
+
 #: Value and slope of the line through the same share of the guessed vertices, over the share of
 #: the votes.
 GUESSED = (0.27, 0.42)
@@ -86,7 +92,8 @@ def paint(
             painted &= in_front(observation.camera, vertices, cell, 3.0 * tolerance)
         colors[painted] = observation.colors(vertices[painted])
     if guess is not None:
-        colors[~painted] = guess[~painted]
+        exposure = _exposure(colors[painted], guess[painted])
+        colors[~painted] = guess[~painted] * exposure
         painted[:] = True
     if painted.any() and not painted.all():
         distance, index = cKDTree(vertices[painted]).query(vertices[~painted], k=4)
@@ -96,6 +103,24 @@ def paint(
             axis=1, keepdims=True
         )
     return np.clip(np.rint(colors), 0, 255).astype(np.uint8), observed
+
+
+def _exposure(shown: Floats, guess: NDArray[np.uint8]) -> Floats:
+    """
+    Return by how much the image is brighter than the guess, for each channel, (3,).
+
+    What guesses colours does not know the exposure and the white balance of the image; where both
+    tell the colour of a vertex, (n, 3) of ``shown`` and of ``guess``, they can be compared: the
+    gains of Brown and Lowe, Automatic Panoramic Image Stitching, 2007, section 6.
+    """
+    told = np.asarray(guess, np.float64)
+    # What is overexposed tells too little.
+    clear = (told.max(axis=1, initial=0.0) < 250.0) & (shown.max(axis=1, initial=0.0) < 250.0)
+    if np.count_nonzero(clear) < _FEWEST_COMPARED:
+        return np.ones(3)
+    told, seen = told[clear], np.asarray(shown, np.float64)[clear]
+    gain = (told * seen).sum(axis=0) / np.maximum((told**2).sum(axis=0), 1.0)
+    return np.asarray(gain.clip(*_EXPOSURES))
 
 
 def agreement(
