@@ -99,7 +99,7 @@ _AT_SURFACE = 3.0
 
 #: An object hangs in the air if it ends this much over the plane, but is held up if that is more
 #: than is known of it; it is continued down from this much over its end. Shares of its height.
-_HANGING, _HELD_UP, _ABOVE_FOOT = 0.08, 1.0, 0.15
+_HANGING, _HELD_UP, _ABOVE_FOOT = 0.05, 1.0, 0.15
 
 #: Points that are spread over a surface to tell what is near it.
 _SPREAD = 12_000
@@ -248,7 +248,9 @@ class One2345:
                 normals = Mesh(at.astype(np.float32), faces, guess).vertex_normals()
                 tolerance = 3.0 * voxel / canonical.scale
                 guess = view_colors(at, normals, pictures, poses, guess, tolerance)
-            colors, measured = paint(seen, [], vertices, 1.5 * voxel, guess)
+            # The networks learned from views in the light of the scene, but not from the exposure
+            # and the white balance of a camera.
+            colors, measured = paint(seen, [], vertices, 1.5 * voxel, guess, match_exposure=True)
             mesh = Mesh(vertices, faces, colors)
             colors, measured, certainty = paint_further(
                 Sighting(seen, view, np.eye(4)), others, mesh, measured, 1.5 * voxel

@@ -49,6 +49,7 @@ def paint(
     vertices: NDArray[np.float32],
     tolerance: float,
     guess: NDArray[np.uint8] | None = None,
+    match_exposure: bool = False,
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """
     Return colours (n, 3) and observed (n,) of vertices (n, 3).
@@ -56,7 +57,8 @@ def paint(
     The vertices are in the optical frame, metres. A vertex within ``tolerance`` of the measured
     surface is observed and takes the image's colour; one that a symmetry maps to such a place
     takes the colour from there; the others take ``guess`` (n, 3), or without one the colour of
-    their nearest neighbours.
+    their nearest neighbours. With ``match_exposure`` the guess is made as bright, in each channel,
+    as the image is where both tell a colour.
     """
     # Near the outline the colour is mixed with the background's, and masks are some pixels off.
     reach = 2 + int(0.03 * np.sqrt(np.count_nonzero(observation.mask)))
@@ -92,8 +94,8 @@ def paint(
             painted &= in_front(observation.camera, vertices, cell, 3.0 * tolerance)
         colors[painted] = observation.colors(vertices[painted])
     if guess is not None:
-        exposure = _exposure(colors[painted], guess[painted])
-        colors[~painted] = guess[~painted] * exposure
+        gain = _exposure(colors[painted], guess[painted]) if match_exposure else 1.0
+        colors[~painted] = guess[~painted] * gain
         painted[:] = True
     if painted.any() and not painted.all():
         distance, index = cKDTree(vertices[painted]).query(vertices[~painted], k=4)
