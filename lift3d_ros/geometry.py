@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-Cameras, rigid transforms and spherical poses: the one convention of the package.
+Cameras, rigid transforms, spherical poses and upright boxes: the one convention of the package.
 
 World and object frames are right-handed, z up, metres. Camera frames are OpenCV optical frames: x
 right, y down, z forward (ROS ``*_optical_frame``, REP-103). ``T_a_b`` is a 4 x 4 matrix that maps
@@ -26,6 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 from numpy.typing import NDArray
@@ -300,3 +301,19 @@ def zeronvs_pose(
     angle = np.radians(fov)
     lens = np.broadcast_to([angle, np.sin(angle), np.cos(angle)], (*pose.shape[:-2], 3))
     return np.concatenate([pose.reshape(*pose.shape[:-2], 16), lens], axis=-1)
+
+
+def longest_side(vertices: Floats, up: Array) -> float:
+    """
+    Return the longest side of the smallest upright box around points (n, 3).
+
+    The box stands along ``up`` (3,) and is turned about it as it fits best: how the object is
+    turned before the camera does not change its size.
+    """
+    points = np.asarray(vertices, np.float64)
+    other = np.eye(3)[np.argmin(np.abs(up))]
+    x = np.cross(up, other)
+    x /= np.linalg.norm(x)
+    flat = np.stack([points @ x, points @ np.cross(up, x)], axis=1)
+    _, sides, _ = cv2.minAreaRect(flat.astype(np.float32))
+    return float(max(*sides, np.ptp(points @ up)))

@@ -164,6 +164,8 @@ class Shape:
     - ``method``: that made it; ``seconds``: spent in each stage and in ``total``.
     - ``mask_iou``: intersection over union of its silhouette and the mask, None where it was not
       looked at; ``notes``: sentences on what was doubtful.
+    - ``length_over_depth``: the object's longest side over the depth of its middle, as networks
+      tell it apart from the mesh; None where none does.
     - ``pass_probability``: how probably its F-score passes a bar (``placement.passing``); None
       where that was not measured.
     """
@@ -181,6 +183,7 @@ class Shape:
     seconds: dict[str, float] = field(default_factory=dict)
     mask_iou: float | None = None
     notes: tuple[str, ...] = ()
+    length_over_depth: float | None = None
     pass_probability: float | None = None
 
     def __post_init__(self) -> None:

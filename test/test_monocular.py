@@ -22,6 +22,9 @@ import torch
 
 from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import crop_object
+from lift3d_ros.geometry import invert
+from lift3d_ros.geometry import longest_side
+from lift3d_ros.geometry import transform
 from lift3d_ros.tabletop import make_scene
 from lift3d_ros.tabletop import TableSettings
 from lift3d_ros.training.mirroring import mirrored as mirrored_sample
@@ -35,6 +38,7 @@ from lift3d_ros.views.canonical import canonical_frame
 from lift3d_ros.views.coarse_inputs import EXTENT
 from lift3d_ros.views.coarse_inputs import observation
 from lift3d_ros.views.coarse_inputs import voxel_centres
+from lift3d_ros.views.monocular import guess
 from lift3d_ros.views.monocular import middle_depth
 from lift3d_ros.views.monocular import MonocularNet
 from lift3d_ros.views.monocular import read_monocular
@@ -80,6 +84,7 @@ def test_a_measured_depth_stands_and_a_missing_one_is_guessed_on_the_object():
     network = MonocularNet().eval().requires_grad_(False)
     measured = told(depth=True)
     assert with_guessed_depth(measured, network) is measured
+    assert guess(measured, network)[1] is None
     missing = told(depth=False)
     assert with_guessed_depth(missing, None) is missing
     guessed = with_guessed_depth(missing, network)
@@ -103,7 +108,7 @@ def test_an_untrained_network_puts_everything_about_the_middle():
     assert depth[depth > 0.0].numpy() == pytest.approx(float(origin[2]), rel=1e-4)
 
 
-def test_a_picture_and_its_mirror_image_have_the_same_depths():
+def test_a_picture_and_its_mirror_image_have_the_same_depths_and_length():
     network = MonocularNet().eval().requires_grad_(False)
     missing = told(depth=False)
     sample = {name: value[0].numpy() for name, value in missing.items()}
@@ -113,22 +118,30 @@ def test_a_picture_and_its_mirror_image_have_the_same_depths():
     other = {name: torch.from_numpy(value)[None].float() for name, value in turned.items()}
     depth, mirror = (with_guessed_depth(each, network)['depth'] for each in (missing, other))
     assert torch.allclose(depth, mirror.flip(-1), atol=1e-5)
+    lengths = [guess(each, network)[1] for each in (missing, other)]
+    assert all(one is not None and one.shape == (1,) for one in lengths)
+    assert lengths[0].item() == pytest.approx(lengths[1].item(), rel=1e-5)
     # It is the mirror's doing: one picture alone tells an untrained network something else.
     names = ('picture', 'focal', 'centre', 'pose', 'flags')
     alone = [network(*(each[name] for name in names)) for each in (missing, other)]
-    assert not torch.allclose(alone[0], alone[1].flip(-1), atol=1e-3)
+    assert not torch.allclose(alone[0][0], alone[1][0].flip(-1), atol=1e-3)
 
 
 def test_the_packaged_network_sees_more_than_a_flat_picture():
     network = read_small(find('small')).monocular
     assert network is not None
-    settings = SampleSettings(occluded=0.0, noisy_masks=0.0, gravity=1.0, targets=1, varied=False)
+    settings = SampleSettings(
+        occluded=0.0, noisy_masks=0.0, gravity=1.0, depth=0.0, targets=1, varied=False
+    )
     samples = []
     for number in range(900, 906):
         sample = make_sample(number, (), settings)
         samples.append({name: getattr(sample, name) for name in sample.__dataclass_fields__})
     scores = MonocularTask(samples).evaluate(network)
     assert scores['depth'] < 0.75 * scores['flat']
+    # As long as its picture, which is what one would say who knew no better.
+    lengths = np.log([float(sample['lengths'][0]) for sample in samples])
+    assert scores['longest'] < 0.75 * np.abs(lengths).mean()
 
 
 def test_the_pictures_of_a_sample_have_their_depths():
@@ -141,6 +154,19 @@ def test_the_pictures_of_a_sample_have_their_depths():
         # What is seen has a depth; an occluder may hide what has one.
         assert (view['seen'][shown] > 0.0).mean() > 0.9
         assert view['seen'].dtype == np.float32
+
+
+def test_the_lengths_of_a_sample_are_those_of_its_solid():
+    for number in (3, 7, 11):
+        sample = make_sample(number, (), SampleSettings(targets=2, gravity=1.0))
+        inside = voxel_centres(len(sample.solid))[sample.solid]
+        # The cube of the grid may cut a long object; here it holds all.
+        assert np.abs(inside).max() < 0.48 * EXTENT
+        length = longest_side(inside, np.array([0.0, 0.0, 1.0]))
+        middle = 0.5 * (inside.min(axis=0) + inside.max(axis=0))
+        for pose, told in zip([sample.pose, *sample.target_poses], sample.lengths, strict=True):
+            depth, origin = transform(invert(pose), [middle, np.zeros(3)])[:, 2]
+            assert float(told) * depth / origin == pytest.approx(length, abs=2.5 * EXTENT / 64)
 
 
 def test_a_network_is_read_as_it_was_written(tmp_path):

@@ -55,7 +55,7 @@ def shown(mesh, poses):
 def colors_of(mesh, pictures, poses):
     guess = np.tile(np.array(GREY, np.uint8), (len(mesh.vertices), 1))
     vertices = mesh.vertices.astype(np.float64)
-    return view_colors(vertices, mesh.vertex_normals(), pictures, poses, guess, 0.03)
+    return view_colors(vertices, mesh.vertex_normals(), pictures, poses, guess, 0.03)[0]
 
 
 def test_views_all_around_tell_the_colours(ball):
@@ -73,6 +73,17 @@ def test_what_no_view_shows_keeps_its_colour(ball):
     assert (found[away] == GREY).all()
     towards = ball.vertices[:, 0] > 0.25
     assert np.abs(found - RED)[towards].max() < 30
+
+
+def test_it_is_told_which_vertices_the_views_show(ball):
+    poses = orbit_pose(0.0, 0.0, 1.7)[None]
+    guess = np.tile(np.array(GREY, np.uint8), (len(ball.vertices), 1))
+    _, told = view_colors(
+        ball.vertices.astype(np.float64), ball.vertex_normals(), shown(ball, poses), poses, guess,
+        0.03,
+    )
+    assert told[ball.vertices[:, 0] > 0.25].all()
+    assert not told[ball.vertices[:, 0] < 0.0].any()
 
 
 def test_a_thing_before_another_one_hides_it():
@@ -127,6 +138,14 @@ def test_what_is_guessed_has_the_exposure_of_the_image(ball):
     away = ahead[:, 2] > 1.6
     # Half as bright in red, as bright in green, and three quarters of it in blue.
     np.testing.assert_allclose(colors[away].astype(int), [[100, 60, 30]] * away.sum(), atol=3)
+    # What the guess knows nothing of has the colour of what is around it, in the shade.
+    behind = ahead[:, 2] > 1.6
+    colors, _ = paint(seen, [], ahead, 0.02, guess, match_exposure=True, shown=~behind)
+    deep = ahead[:, 2] > 1.75
+    np.testing.assert_allclose(colors[deep].astype(int), [[70, 42, 21]] * deep.sum(), atol=4)
+    nothing = np.zeros(len(ahead), bool)
     # A picture that shows nothing of the surface tells nothing.
+    colors, _ = paint(seen, [], ahead + 9.0, 0.02, guess, match_exposure=True, shown=nothing)
+    assert (colors == guess).all()
     colors, _ = paint(seen, [], ahead + 9.0, 0.02, guess, match_exposure=True)
     assert (colors == guess).all()

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 
 from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import longest_side
 from lift3d_ros.geometry import transform
 from lift3d_ros.placement.hints import Plane
 from lift3d_ros.placement.hints import ScaleHints
-from lift3d_ros.placement.sources import longest_side
 from lift3d_ros.shape import Mesh
 
 

@@ -236,21 +236,27 @@ class One2345:
             pictures = self._model.synthesize(
                 observed, poses, int(rng.integers(2**31)), self.coarse, progress
             )
+        # What a small model draws tells the colours of what a sensor measured, not its shape; only
+        # several sets tell by how much that may differ.
+        drawn = given is None and self.samples == 1
         solid = self._model.field(
-            observed, as_further(others), pictures, poses, progress
+            observed, as_further(others), None if drawn and canonical.metric else pictures, poses,
+            progress,
         )
         with progress.stage('mesh', 0.85):
             vertices, faces, voxel = self._mesh(solid, seen, support, canonical, others)
         with progress.stage('colour', 1.0):
             at = transform(canonical.canonical_from_camera, vertices)
-            guess = solid.color_at(at)
+            guess, shown = solid.color_at(at), None
             if pictures is not None:
                 normals = Mesh(at.astype(np.float32), faces, guess).vertex_normals()
                 tolerance = 3.0 * voxel / canonical.scale
-                guess = view_colors(at, normals, pictures, poses, guess, tolerance)
+                guess, shown = view_colors(at, normals, pictures, poses, guess, tolerance)
             # The networks learned from views in the light of the scene, but not from the exposure
             # and the white balance of a camera.
-            colors, measured = paint(seen, [], vertices, 1.5 * voxel, guess, match_exposure=True)
+            colors, measured = paint(
+                seen, [], vertices, 1.5 * voxel, guess, match_exposure=True, shown=shown
+            )
             mesh = Mesh(vertices, faces, colors)
             colors, measured, certainty = paint_further(
                 Sighting(seen, view, np.eye(4)), others, mesh, measured, 1.5 * voxel
@@ -268,7 +274,14 @@ class One2345:
                 # What lies beyond the border of the image was in no picture that was learned.
                 confidence = np.where(measured, confidence, np.float32(0.6) * confidence)
         uncertainty = uncertainty_of_solid(solid, canonical.scale, voxel)
-        return _place(mesh, canonical, elevation, confidence, measured, uncertainty)
+        shape = _place(mesh, canonical, elevation, confidence, measured, uncertainty)
+        if observed.length is None:
+            return shape
+        # The network of depth looks for the length itself, with a view to nothing else; the solid
+        # has not been cut yet, nor been thickened where it is improbable.
+        length = float(np.sqrt(observed.length * solid.longest_side(0.5)))
+        middle = float(canonical.T_camera_object[2, 3]) / canonical.scale
+        return replace(shape, length_over_depth=length / middle)
 
     def _upright(
         self, view: ObjectView, support: Support

@@ -33,6 +33,7 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import FurtherView
 from lift3d_ros.frame import ObjectView
 from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import longest_side
 from lift3d_ros.geometry import rigid
 from lift3d_ros.placement.alignment import agreement
 from lift3d_ros.placement.alignment import align_to_depth
@@ -50,7 +51,6 @@ from lift3d_ros.placement.rendering import window
 from lift3d_ros.placement.sources import from_known_size
 from lift3d_ros.placement.sources import from_plane
 from lift3d_ros.placement.sources import from_views
-from lift3d_ros.placement.sources import longest_side
 from lift3d_ros.placement.sources import Scale
 from lift3d_ros.shape import Mesh
 from lift3d_ros.shape import Shape
@@ -144,7 +144,9 @@ def place(
         shape, surface = _moved(shape, fitted.T), surface.moved(fitted.T)
         _check_whole(surface, silhouette)
         mesh = shape.mesh_in_camera()
-        known = _sources(surface, mesh, view, seen, up, hints, further, rng)
+        known = _sources(
+            surface, mesh, view, seen, up, hints, further, rng, shape.length_over_depth
+        )
         told, scale, notes = _tell(known, hints)
         shape, surface = _moved(shape, told, scale), surface.moved(told)
     else:
@@ -169,6 +171,7 @@ def _sources(
     hints: ScaleHints,
     further: Sequence[FurtherView],
     rng: np.random.Generator,
+    length_over_depth: float | None,
 ) -> dict[str, Callable[[], tuple[Array, Scale]]]:
     """Return the sources that have something to go by; each tells a similarity and its scale."""
 
@@ -190,7 +193,9 @@ def _sources(
 
     def by_size(size: float) -> tuple[Array, Scale]:
         return _about_camera(
-            from_known_size(mesh.vertices, up, size, hints.known_size_stddev)
+            from_known_size(
+                mesh.vertices, up, size, hints.known_size_stddev, length_over_depth
+            )
         )
 
     known: dict[str, Callable[[], tuple[Array, Scale]]] = {}

@@ -58,11 +58,17 @@ _STEPS_OF_SAMPLES = 2
 
 @dataclass(frozen=True, eq=False)
 class Observed:
-    """The coarse ``volume`` of a view, what the networks were ``told`` of it, and its frame."""
+    """
+    The coarse ``volume`` of a view, what the networks were ``told`` of it, and its frame.
+
+    ``length`` is that of the object's longest side, canonical units, as the picture alone tells
+    it; None where a depth was measured.
+    """
 
     volume: CoarseVolume
     told: dict[str, Tensor]
     canonical: CanonicalFrame
+    length: float | None
 
 
 def view_plan(count: int) -> Array:
@@ -103,8 +109,8 @@ class SmallReconstructor:
     ) -> Observed:
         """Return the coarse volume of a view, and what the networks were told of it."""
         with run.stage('volume', 0.2):
-            volume, told = self._views.volume(view, canonical, elevation_known)
-        return Observed(volume, told, canonical)
+            volume, told, length = self._views.volume(view, canonical, elevation_known)
+        return Observed(volume, told, canonical, length)
 
     @torch.no_grad()
     def synthesize(

@@ -47,6 +47,9 @@ _OPAQUE = 0.8
 #: What the colour that was known without the views weighs beside one view that looks straight on.
 _KNOWN = 0.02
 
+#: The least weight of views that show a vertex: others look along it.
+_SHOWN = 0.05
+
 #: Pixels in which the surface nearest to a view is looked for.
 _CELL = 2.0
 
@@ -58,9 +61,11 @@ def view_colors(
     poses: Array,
     guess: NDArray[np.uint8],
     tolerance: float,
-) -> NDArray[np.uint8]:
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """
-    Return colours (n, 3) of the vertices of a surface: the mean of what the views show of them.
+    Return colours (n, 3) of the vertices of a surface, and which of them the views show, (n,).
+
+    A colour is the mean of what the views show of the vertex.
 
     ``vertices`` and unit ``normals`` (n, 3) are in canonical coordinates, as are ``poses``
     (v, 4, 4) of the views' optical frames; ``pictures`` (sets, v, h, h, 4) are uint8 RGBA through
@@ -85,4 +90,5 @@ def view_colors(
             weight = opaque * facing[seen] ** _SHARPNESS / len(pictures)
             total[seen] += weight[:, None] * shown[:, :3]
             weights[seen] += weight
-    return np.clip(np.rint(total / weights[:, None]), 0.0, 255.0).astype(np.uint8)
+    colors = np.clip(np.rint(total / weights[:, None]), 0.0, 255.0).astype(np.uint8)
+    return colors, weights > _KNOWN + _SHOWN

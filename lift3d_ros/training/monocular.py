@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the network of depth from a picture learns, from the same samples as the others."""
+"""What the network of depth and length from a picture learns, from the others' samples."""
 
 from __future__ import annotations
 
@@ -126,13 +126,16 @@ def known_depths(sample: dict[str, NDArray[Any]]) -> list[dict[str, NDArray[Any]
     """
     Return the pictures of a sample (``Sample``) with the depth of what they show.
 
-    Each has ``picture``, ``focal``, ``centre``, ``pose`` and ``flags`` as a sample has them, and
-    ``seen``: float32 (h, h), see ``visible_depth``.
+    Each has ``picture``, ``focal``, ``centre``, ``pose`` and ``flags`` as a sample has them, its
+    own ``length`` of the ``lengths``, and ``seen``: float32 (h, h), see ``visible_depth``.
     """
     lens = Camera.from_fov(PICTURE_SIZE, PICTURE_SIZE, ZERO123_FOV)
     own = {name: sample[name] for name in ('picture', 'focal', 'centre', 'pose', 'flags')}
+    own['length'] = sample['lengths'][0]
     views = [own]
-    for picture, pose in zip(sample['targets'], sample['target_poses'], strict=True):
+    for picture, pose, length in zip(
+        sample['targets'], sample['target_poses'], sample['lengths'][1:], strict=True
+    ):
         views.append({
             'picture': picture,
             'focal': np.array([lens.fx, lens.fy], np.float32),
@@ -140,6 +143,7 @@ def known_depths(sample: dict[str, NDArray[Any]]) -> list[dict[str, NDArray[Any]
             'pose': pose,
             # Its pose is true, whatever is known of the input's.
             'flags': np.array([0.0, 1.0], np.float32),
+            'length': length,
         })
     solid = torch.from_numpy(sample['solid'].astype(np.float32))
     found = []
@@ -163,7 +167,7 @@ class MonocularTask:
     def losses(self, model: nn.Module, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """See ``Task``."""
         del step
-        error, known, mean = _errors(model, batch)
+        error, known, mean, length = _errors(model, batch)
         count = known.sum(dim=(1, 2)).clamp_min(1.0)
         # Edges within an object are what tells how it is made.
         across = (error.diff(dim=2).abs() * known[:, :, 1:] * known[:, :, :-1]).sum(dim=(1, 2))
@@ -172,23 +176,26 @@ class MonocularTask:
             'depth': 5.0 * (error.abs().sum(dim=(1, 2)) / count).mean(),
             'slope': 2.0 * ((across + down) / count).mean(),
             'middle': 0.5 * mean.abs().mean(),
+            'length': 2.0 * length.abs().mean(),
         }
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """
-        Return the mean errors in canonical units.
+        Return the mean errors, in canonical units.
 
         ``depth``: less their mean over each object, whose median is ``median``; ``middle``: that
-        mean; ``flat``: the first of them for a flat picture.
+        mean; ``flat``: the first of them for a flat picture. ``longest``: of the logarithm of the
+        longest side, and ``longest_median``.
         """
         device = next(model.parameters()).device
-        depth, middle, flat = [], [], []
+        depth, middle, flat, lengths = [], [], [], []
         for start in range(0, len(self._arrays['picture']), 32):
             batch = {
                 name: torch.from_numpy(values[start:start + 32]).to(device)
                 for name, values in self._arrays.items()
             }
-            error, known, mean = _errors(model, batch)
+            error, known, mean, length = _errors(model, batch)
+            lengths += length.abs().tolist()
             count = known.sum(dim=(1, 2)).clamp_min(1.0)
             depth += (error.abs().sum(dim=(1, 2)) / count).tolist()
             middle += mean.abs().tolist()
@@ -201,18 +208,27 @@ class MonocularTask:
             'median': float(np.median(depth)),
             'middle': float(np.mean(middle)),
             'flat': float(np.mean(flat)),
+            'longest': float(np.mean(lengths)),
+            'longest_median': float(np.median(lengths)),
         }
 
 
-def _errors(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return errors (b, h, h) less their means (b,), where they are known, and those means."""
+def _errors(
+    model: nn.Module, batch: dict[str, Tensor]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """
+    Return the errors of depths (b, h, h) less their means (b,), where they are known, the means.
+
+    The last ones (b,) are those of the logarithm of the length.
+    """
     picture = batch['picture'].permute(0, 3, 1, 2).float() / 255.0
     camera = [batch[name].float() for name in ('focal', 'centre', 'pose')]
     with torch.autocast(picture.device.type, torch.bfloat16):
-        found = model(picture, *camera, batch['flags'].float())
+        found, length = model(picture, *camera, batch['flags'].float())
     truth = batch['seen'] - middle_depth(*camera)[:, None, None]
     alpha = functional.avg_pool2d(picture[:, 3:], STRIDE)[:, 0]
     known = ((alpha > 0.8) & (batch['seen'] > 0.0) & (truth.abs() < _FARTHEST)).float()
     error = (found.float() - truth) * known
     mean = error.sum(dim=(1, 2)) / known.sum(dim=(1, 2)).clamp_min(1.0)
-    return (error - mean[:, None, None]) * known, known, mean
+    off = length.float() - batch['length'].float().log()
+    return (error - mean[:, None, None]) * known, known, mean, off

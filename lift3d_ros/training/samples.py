@@ -34,6 +34,8 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import crop_object
 from lift3d_ros.frame import ObjectView
 from lift3d_ros.geometry import Camera
+from lift3d_ros.geometry import invert
+from lift3d_ros.geometry import longest_side
 from lift3d_ros.geometry import orbit_pose
 from lift3d_ros.geometry import transform
 from lift3d_ros.objects import ObjectEntry
@@ -54,6 +56,10 @@ from lift3d_ros.views.truth import true_view
 #: Side of the target pictures, pixels, and of the grid of the solid, voxels.
 TARGET_SIZE = 128
 SOLID_SIZE = 64
+
+#: Heights of target cameras, degrees. No view is synthesised from below, but nothing else tells
+#: what colour an underside has; share of these.
+_AROUND, _BELOW, _FROM_BELOW = (-15.0, 65.0), (-80.0, -15.0), 0.35
 
 #: Distance of the target cameras from the origin, canonical units.
 RADIUS = 1.7
@@ -100,6 +106,8 @@ class Sample:
     - ``solid``: bool (64, 64, 64), occupancy at the voxel centres, axes x, y, z.
     - ``targets``: uint8 RGBA (n, 128, 128, 4); ``target_poses``: (n, 4, 4).
     - ``elevation``: float32 (), the true one, degrees.
+    - ``lengths``: float32 (1 + n,), the object's longest side as it would be with its middle as
+      deep as the origin, in the input camera and the target ones.
     """
 
     picture: NDArray[np.uint8]
@@ -112,6 +120,7 @@ class Sample:
     targets: NDArray[np.uint8]
     target_poses: NDArray[np.float32]
     elevation: NDArray[np.float32]
+    lengths: NDArray[np.float32]
 
 
 def make_sample(
@@ -181,13 +190,16 @@ def _observed(
     T_object_canonical = object_from_canonical(
         canonical, scene.T_camera_object, (low + high).astype(np.float64) / 2.0
     )
+    unit = float(np.cbrt(np.linalg.det(T_object_canonical[:3, :3])))
+    length = longest_side(scene.mesh.vertices, np.array([0.0, 0.0, 1.0])) / unit
+    middle = transform(np.linalg.inv(T_object_canonical), 0.5 * (low + high))
     caster = Raycaster([scene.mesh])
     points = voxel_centres(SOLID_SIZE).reshape(-1, 3)
     solid = caster.contains(transform(T_object_canonical, points), 3 if scanned else 1)
     pictures, poses = [], []
     for index in range(targets):
         azimuth = float(rng.uniform(-180.0, 180.0))
-        height = float(rng.uniform(-15.0, 65.0))
+        height = float(rng.uniform(*(_BELOW if rng.random() < _FROM_BELOW else _AROUND)))
         if index % 2 == 0:
             height = float(np.clip(canonical.elevation + rng.normal(0.0, 8.0), -40.0, 80.0))
         pose = orbit_pose(azimuth, height, RADIUS)
@@ -205,6 +217,10 @@ def _observed(
         targets=np.stack(pictures),
         target_poses=np.stack(poses).astype(np.float32),
         elevation=np.array(elevation, np.float32),
+        lengths=np.array([
+            length * invert(pose)[2, 3] / transform(invert(pose), middle)[2]
+            for pose in np.stack([seen.pose, *poses])
+        ], np.float32),
     )
 
 

@@ -43,7 +43,7 @@ from lift3d_ros.views.elevation import NearbyViews
 from lift3d_ros.views.elevation_search import NEARBY_OFFSETS
 from lift3d_ros.views.guide import guide
 from lift3d_ros.views.guide import VIEW_PIXELS
-from lift3d_ros.views.monocular import with_guessed_depth
+from lift3d_ros.views.monocular import guess
 from lift3d_ros.views.sampling import FAITHFUL
 from lift3d_ros.views.sampling import FAST
 from lift3d_ros.views.sampling import SamplerSettings
@@ -100,10 +100,16 @@ class SmallModel:
     @torch.no_grad()
     def volume(
         self, view: ObjectView, canonical: CanonicalFrame, elevation_known: bool
-    ) -> tuple[CoarseVolume, dict[str, Tensor]]:
-        """Return the coarse volume of a view, and what the network was told of it."""
+    ) -> tuple[CoarseVolume, dict[str, Tensor], float | None]:
+        """
+        Return the coarse volume of a view, and what the network was told of it.
+
+        Third comes the length of the object's longest side, canonical units, as the picture alone
+        tells it; None where a depth was measured.
+        """
         told = tensors(observation(view, canonical, elevation_known), self._device)
-        return self.coarse_volume(told), told
+        volume, length = self._guessed_volume(told)
+        return volume, told, None if length is None else float(length[0])
 
     @torch.no_grad()
     def coarse_volume(self, told: dict[str, Tensor]) -> CoarseVolume:
@@ -112,12 +118,16 @@ class SmallModel:
 
         Where no depth was measured, it is guessed.
         """
+        return self._guessed_volume(told)[0]
+
+    def _guessed_volume(self, told: dict[str, Tensor]) -> tuple[CoarseVolume, Tensor | None]:
         with torch.autocast(self._device, self._dtype, self._dtype != torch.float32):
-            volume = self._coarse(**with_guessed_depth(told, self._monocular))
+            known, length = guess(told, self._monocular)
+            volume = self._coarse(**known)
         return CoarseVolume(
             volume.density.float(), volume.color.float(), volume.features.float(),
             volume.sharpness,
-        )
+        ), length
 
     @torch.no_grad()
     def views(
@@ -136,7 +146,7 @@ class SmallModel:
         With ``coarse`` they are the volume's own rendering.
         """
         with run.stage('volume', 0.3):
-            volume, told = self.volume(view, canonical, elevation_known)
+            volume, told, _ = self.volume(view, canonical, elevation_known)
         return _to_uint8(self.pictures(volume, told, poses, seed, coarse, run))
 
     @torch.no_grad()

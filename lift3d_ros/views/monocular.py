@@ -69,6 +69,9 @@ class MonocularNet(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock(c, flat=True) for c in widths)
         self.middle = ResidualBlock(widths[-1], flat=True)
         self.whole = nn.Linear(widths[-1], widths[-1])
+        self.length = nn.Sequential(
+            nn.Linear(2 * widths[-1], widths[-1]), nn.SiLU(), nn.Linear(widths[-1], 1)
+        )
         self.side = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
         self.up = nn.ModuleList(ResidualBlock(c, flat=True) for c in widths[:-1])
         self.norm = nn.GroupNorm(8, widths[0])
@@ -77,11 +80,13 @@ class MonocularNet(nn.Module):
 
     def forward(
         self, picture: Tensor, focal: Tensor, centre: Tensor, pose: Tensor, flags: Tensor
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         """
-        Return by how much each place lies behind the middle of the object, (b, h / 2, w / 2).
+        Return what the picture tells of the object, canonical units.
 
-        Along z of the optical frame, canonical units; arguments as ``CoarseNet`` has them.
+        By how much each place lies behind the middle of the object, (b, h / 2, w / 2), along z of
+        the optical frame; and the logarithm of its longest side, (b,). Arguments as ``CoarseNet``
+        has them.
         """
         x = self.stem(_told(picture, focal, centre, pose, flags))
         levels = []
@@ -89,44 +94,56 @@ class MonocularNet(nn.Module):
             x = block(x if index == 0 else self.down[index - 1](x))
             levels.append(x)
         x = self.middle(x + self.whole(x.mean(dim=(2, 3)))[:, :, None, None])
+        length = self.length(torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1))[:, 0]
         for index in reversed(range(len(self.up))):
             wide = functional.interpolate(self.side[index](x), scale_factor=2.0)
             x = self.up[index](wide + levels[index])
-        return cast(Tensor, self.out(functional.silu(self.norm(x))))[:, 0]
+        return self.out(functional.silu(self.norm(x)))[:, 0], length
 
     def depth(
         self, picture: Tensor, focal: Tensor, centre: Tensor, pose: Tensor, flags: Tensor
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         """
-        Return the depth of each pixel of the object, (b, 128, 128), 0 beside it.
+        Return the depth of each pixel of the object, (b, 128, 128), 0 beside it, and its length.
 
-        Along z of the optical frame, canonical units; arguments as ``CoarseNet`` has them. It is
-        the mean of what the network sees in the picture and in its mirror image, which is nearer
-        to the truth than either.
+        The depth is along z of the optical frame, the length (b,) is that of the object's longest
+        side; canonical units; arguments as ``CoarseNet`` has them. Each is the mean of what the
+        network sees in the picture and in its mirror image, which is nearer to the truth than
+        either.
         """
+        count = len(picture)
         beyond, turned = mirrored(centre, pose)
-        both = self(
+        both, lengths = self(
             torch.cat([picture, picture.flip(-1)]), torch.cat([focal, focal]),
             torch.cat([centre, beyond]), torch.cat([pose, turned]), torch.cat([flags, flags]),
-        ).float()
-        behind = 0.5 * (both[:len(picture)] + both[len(picture):].flip(-1))
+        )
+        both, lengths = both.float(), lengths.float()
+        behind = 0.5 * (both[:count] + both[count:].flip(-1))
         behind = functional.interpolate(behind[:, None], scale_factor=float(STRIDE),
                                         mode='bilinear')[:, 0]
         depth = behind + middle_depth(focal, centre, pose)[:, None, None]
-        return torch.where(picture[:, 3] > 0.5, depth, 0.0)
+        length = (0.5 * (lengths[:count] + lengths[count:])).exp()
+        return torch.where(picture[:, 3] > 0.5, depth, 0.0), length
 
 
 def with_guessed_depth(
     told: dict[str, Tensor], network: MonocularNet | None
 ) -> dict[str, Tensor]:
     """Return the arguments of ``CoarseNet`` with the network's depth where none was measured."""
+    return guess(told, network)[0]
+
+
+def guess(
+    told: dict[str, Tensor], network: MonocularNet | None
+) -> tuple[dict[str, Tensor], Tensor | None]:
+    """Return what ``with_guessed_depth`` does, and the lengths (b,) where there is a guess."""
     measured = told['flags'][:, 0] > 0.5
     if network is None or bool(measured.all()):
-        return told
-    guessed = network.depth(
+        return told, None
+    depth, length = network.depth(
         told['picture'], told['focal'], told['centre'], told['pose'], told['flags']
     )
-    return {**told, 'depth': torch.where(measured[:, None, None], told['depth'], guessed)}
+    return {**told, 'depth': torch.where(measured[:, None, None], told['depth'], depth)}, length
 
 
 def mirrored(centre: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
