@@ -362,6 +362,18 @@ def test_a_shape_without_depth_that_is_a_fragment_of_its_mask_is_refused(block):
     assert placed(shape_of(block), view_of(block, gravity=True)).mask_iou > 0.9
 
 
+def test_a_shape_that_leaves_a_part_of_its_mask_bare_is_doubted(block):
+    beside = block.moved(rigid(np.eye(3), [0.14, 0.0, 0.0]))
+    both = [one.draw(CAMERA) for one in (block, beside)]
+    mask = both[0].mask | both[1].mask
+    depth = np.where(both[0].mask, both[0].depth, both[1].depth).astype(np.float32)
+    image = np.full((*mask.shape, 3), 120, np.uint8)
+    view = crop_object(Frame(image, CAMERA, depth, -UP), mask)
+    shape = placed(shape_of(block, source='depth'), view)
+    assert any('of the mask; a part of the object may be missing' in note for note in shape.notes)
+    assert placed(shape_of(block, source='depth'), view_of(block, depth=True)).notes == ()
+
+
 @pytest.mark.parametrize('size', [0.0, -0.1, float('nan'), float('inf'), 100.0])
 def test_a_known_size_that_nothing_has_is_refused(size):
     with refused('known size'):

@@ -63,6 +63,9 @@ _OTHER_SIZE, _OFF_PLANE = 1.5, 0.2
 #: the scans of the eval split it is 0.8 and more, but for what is in several parts (0.2, 0.3).
 _WHOLE = 0.5
 
+#: A shape that covers less of the mask is doubted aloud, whatever told its scale.
+_NEARLY_WHOLE = 0.75
+
 #: A shape that depth has placed, and that falls on its mask by less than this, is moved.
 _ASTRAY = 0.9
 
@@ -159,6 +162,12 @@ def place(
         # What ``prepare`` took for gravity is the normal of the plane.
         shape = replace(shape, elevation_source='plane')
     iou = agreement(surface, silhouette).iou
+    share = _covered(surface, silhouette)
+    if share < _NEARLY_WHOLE:
+        notes.append(
+            f'The shape covers {100.0 * share:.0f} % of the mask; a part of the object may be '
+            'missing from it.'
+        )
     return replace(shape, mask_iou=iou, notes=(*shape.notes, *notes))
 
 
@@ -236,15 +245,20 @@ def _tell(
 
 def _check_whole(surface: Surface, seen: Window) -> None:
     """Raise ``LiftError(NO_SURFACE)`` for a shape that leaves most of its mask bare."""
-    # Not the intersection over union: what an occluder hides may stand out of the mask.
-    covered = np.count_nonzero(surface.draw(seen.camera).mask & seen.mask)
-    share = covered / max(np.count_nonzero(seen.mask), 1)
+    share = _covered(surface, seen)
     if share < _WHOLE:
         raise LiftError(
             ErrorCode.NO_SURFACE,
             f'The shape found covers {100.0 * share:.0f} % of the mask: a fragment of what it '
             'shows. Is all of the mask one object, in one piece? A depth image would help.',
         )
+
+
+def _covered(surface: Surface, seen: Window) -> float:
+    """Return the share of the mask that a shape covers."""
+    # Not the intersection over union: what an occluder hides may stand out of the mask.
+    covered = np.count_nonzero(surface.draw(seen.camera).mask & seen.mask)
+    return covered / max(np.count_nonzero(seen.mask), 1)
 
 
 def _about_camera(scale: Scale) -> tuple[Array, Scale]:
