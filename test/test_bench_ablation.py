@@ -102,15 +102,21 @@ def test_a_run_has_a_row_for_each_variant(tmp_path, learned_weights):
     names = ['one2345/views=0', 'one2345/coarse-views', TRUE_VIEWS]
     assert main([
         'bench', '--data', str(data), '--out', str(out), '--scenes', '1', '--jobs', '1',
-        '--no-baselines', '--weights', str(learned_weights), '--methods', *names,
+        '--no-baselines', '--weights', str(learned_weights), '--track', 'rgbd', 'rgb',
+        '--methods', *names,
     ]) == 0
-    rows = {row['contender']: row for row in json.loads((out / 'report.json').read_text())['rows']}
-    assert set(rows) == set(names)
+    found = json.loads((out / 'report.json').read_text())['rows']
+    rows = {row['contender']: row for row in found if row['track'] == 'rgb'}
+    measured = {row['contender']: row for row in found if row['track'] == 'rgbd'}
+    assert set(rows) == set(measured) == set(names)
     # What the views are made by is told by the stages that were gone through.
     assert all('denoise' not in row['seconds'] for row in rows.values())
     assert 'render' in rows['one2345/coarse-views']['seconds']
     assert 'render' not in rows[TRUE_VIEWS]['seconds']
     assert len({row['chamfer_mm'] for row in rows.values()}) == 3
+    # Where a depth was measured synthesised views tell colours alone; true ones tell the shape.
+    of_none, of_coarse, of_true = (measured[name]['chamfer_mm'] for name in names)
+    assert of_none == of_coarse != of_true
     report = (out / 'report.md').read_text()
     assert all(f'| {name}' in report for name in names)
 
