@@ -277,7 +277,7 @@ class Lifter:
             rng = np.random.default_rng(seed)
             shape = self._together(view, hints, further, rng, run)
         with run.stage('placement', 1.0):
-            return place(replace(shape, notes=notes), view, hints, further, rng)
+            return place(replace(shape, notes=(*shape.notes, *notes)), view, hints, further, rng)
 
     def _together(
         self,

@@ -63,7 +63,9 @@ def two_coloured_carton() -> Mesh:
     return Mesh(vertices, np.asarray(box.faces, np.int32), colors)
 
 
-MESHES = {'shoe': SHOE, 'carton': two_coloured_carton()}
+MESHES = {
+    'shoe': SHOE, 'carton': two_coloured_carton(), 'mug': procedural_object(3, 'mug'),
+}
 
 
 @functools.cache
@@ -235,6 +237,18 @@ def test_a_view_through_a_grid_is_not_refused_for_what_is_seen_behind_it(alone):
     apart = contradiction(sighting_of(first), sighting_of(side, seen))
     assert apart > CONTRADICTION * 0.2, 'one in ten disagrees'
     assert error_of(lift(first, seen), first) < 0.9 * error_of(alone, first)
+
+
+def test_where_a_view_has_no_readings_it_contradicts_no_other():
+    """Of the mug's near side nothing was measured: it is not as deep as the far one."""
+    first, side = scene_of('mug', FIRST), scene_of('mug', SIDE)
+    readings = side.frame.depth[side.mask]
+    near = side.mask & (side.frame.depth < np.quantile(readings[readings > 0.0], 0.6))
+    depth = np.where(near, np.float32(0.0), side.frame.depth)
+    part = replace(side, frame=replace(side.frame, depth=depth))
+    errors = [error_of(lift(first, beside(first, one)), first) for one in (side, part)]
+    assert errors[1] < 1.1 * errors[0]
+    assert errors[1] < 0.9 * error_of(lift(first), first)
 
 
 def sighting_of(scene: TableScene, further: FurtherView | None = None) -> Sighting:

@@ -28,6 +28,7 @@ from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import Camera
 from lift3d_ros.shape import Mesh
 from lift3d_ros.surface.cleaning import observe
+from lift3d_ros.surface.meshing import count_pieces
 from lift3d_ros.surface.meshing import extract_surface
 from lift3d_ros.surface.support import find_support
 from lift3d_ros.surface.symmetry import mirror
@@ -114,6 +115,30 @@ def test_only_the_largest_piece_is_kept() -> None:
     vertices, faces = extract_surface(field, np.zeros(3), 1.0, 50_000)
     assert vertices.max() < 25.0
     assert as_mesh(vertices, faces).to_trimesh().body_count == 1
+
+
+def test_pieces_that_a_camera_measured_are_kept_too() -> None:
+    large, small, loose = ball((14, 14, 14), 9.0), ball((34, 34, 34), 4.0), ball((34, 8, 34), 4.0)
+    field, origin, voxel = np.maximum.reduce([large, small, loose]), np.array([1.0, 2.0, 3.0]), 0.5
+    # Forty readings at the small ball, one at the loose one, some at none of them.
+    rng = np.random.default_rng(0)
+    directions = rng.normal(size=(200, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    at = np.concatenate([
+        14.0 + 9.0 * directions[:140], 34.0 + 4.0 * directions[140:180],
+        [[34.0, 8.0, 30.0]], 26.0 + directions[181:],
+    ])
+    vertices, faces = extract_surface(field, origin, voxel, 50_000, origin + voxel * at)
+    mesh = as_mesh(vertices, faces)
+    assert mesh.is_watertight()
+    assert count_pieces(faces) == mesh.to_trimesh().body_count == 2
+    low, high = (vertices.min(axis=0) - origin) / voxel, (vertices.max(axis=0) - origin) / voxel
+    assert low == pytest.approx([5.0, 5.0, 5.0], abs=0.1)
+    assert high == pytest.approx([38.0, 38.0, 38.0], abs=0.1)
+    # Few faces keep both.
+    vertices, faces = extract_surface(field, origin, voxel, 300, origin + voxel * at)
+    assert len(faces) <= 300
+    assert count_pieces(faces) == 2
 
 
 def test_a_cavity_without_a_way_out_is_filled() -> None:

@@ -93,7 +93,7 @@ class Geometric:
         with progress.stage('support', 0.2):
             support = find_support(seen, view.frame.gravity, rng)
             seen = reconcile(seen, support, wide=False)
-            others = gather(view, seen, support, further)
+            seen, others = gather(view, seen, support, further)
         with progress.stage('symmetry', 0.5):
             box = search_box(seen, support)
             hypotheses = self._hypotheses(seen, box, rng)

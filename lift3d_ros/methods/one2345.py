@@ -27,13 +27,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
@@ -41,32 +38,24 @@ from lift3d_ros.frame import FurtherView
 from lift3d_ros.frame import ObjectView
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
-from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import transform
 from lift3d_ros.methods.object_frame import BoxUncertainty
 from lift3d_ros.methods.object_frame import object_frame
 from lift3d_ros.methods.object_frame import uncertainty_of_solid
+from lift3d_ros.methods.one2345_mesh import find_surface
 from lift3d_ros.progress import Progress
 from lift3d_ros.shape import Mesh
 from lift3d_ros.shape import Shape
 from lift3d_ros.surface.agreement import silhouette_agreement
 from lift3d_ros.surface.agreement import trust
-from lift3d_ros.surface.carving import constrain
 from lift3d_ros.surface.cleaning import observe
 from lift3d_ros.surface.cleaning import reconcile
 from lift3d_ros.surface.cleaning import with_occluder_depth
 from lift3d_ros.surface.coloring import OBSERVED
 from lift3d_ros.surface.coloring import paint
-from lift3d_ros.surface.field import Solid
 from lift3d_ros.surface.field import SolidField
-from lift3d_ros.surface.meshing import extract_surface
-from lift3d_ros.surface.observation import Observation
-from lift3d_ros.surface.observation import sample
 from lift3d_ros.surface.painting import paint_further
-from lift3d_ros.surface.refining import sample_refined
-from lift3d_ros.surface.sightings import all_points
 from lift3d_ros.surface.sightings import as_further
-from lift3d_ros.surface.sightings import cut
 from lift3d_ros.surface.sightings import gather
 from lift3d_ros.surface.sightings import Sighting
 from lift3d_ros.surface.support import find_support
@@ -77,35 +66,6 @@ from lift3d_ros.views.canonical import CanonicalFrame
 from lift3d_ros.views.elevation import Elevation
 from lift3d_ros.views.elevation import ElevationSettings
 from lift3d_ros.views.elevation import find_elevation
-
-#: What is kept behind the measured surface, whatever the networks believe, over the length of the
-#: object: the best of 0.01 to 0.04 on scenes of the train split.
-SKIN = 0.03
-
-#: At least so much of it, voxels, and so much where the support plane lies in it: what is thinner,
-#: the grid does not hold.
-_THINNEST, _THINNEST_ON_PLANE = 2.5, 3.0
-
-#: Share of its box that an object of ordinary shape fills with as many voxels as are affordable.
-_FILLED = 0.25
-
-#: Share of the readings that must lie at the surface: with fewer the mesh is a fragment. Where
-#: fewer than enough do, parts hang loose; a lower level is taken that joins so many more.
-_HELD, _ENOUGH, _MORE = 0.6, 0.9, 0.05
-_LEVELS = (0.5, 0.35, 0.2, 0.1, 0.04)
-
-#: A reading is at the surface within so many voxels.
-_AT_SURFACE = 3.0
-
-#: An object hangs in the air if it ends this much over the plane, but is held up if that is more
-#: than is known of it; it is continued down from this much over its end. Shares of its height.
-_HANGING, _HELD_UP, _ABOVE_FOOT = 0.05, 1.0, 0.15
-
-#: Points that are spread over a surface to tell what is near it.
-_SPREAD = 12_000
-
-#: Probability from which on a place is looked at when the mesh's box is fitted.
-_LEAST = 0.25
 
 #: Gives pictures (n, h, h, 4), uint8 RGBA on white through the lens of Zero-1-to-3, and their
 #: poses (n, 4, 4), optical frames in the canonical frame that it is told.
@@ -118,15 +78,6 @@ _PROVED = (0.34, 0.345, 0.41, 0.475, 0.555, 0.655, 0.72, 0.765, 0.80, 0.86)
 
 #: What is left of the confidence where no depth tells the scale; the same as in ``geometric``.
 _WITHOUT_DEPTH = 0.3
-
-#: Rays across the larger side of the window in which a mask is looked at, and places on each.
-_RAYS = 80
-
-#: On a ray through the mask whatever is at least this share as probable as its most probable place
-#: counts as inside, if that is over the least level.
-_RAY_SHARE = 0.85
-_LEAST_LEVEL = 0.1
-
 
 @dataclass
 class One2345:
@@ -219,7 +170,7 @@ class One2345:
             seen = observe(view)
             support = find_support(seen, view.frame.gravity, rng)
             seen = reconcile(seen, support)
-            others = gather(view, seen, support, further)
+            seen, others = gather(view, seen, support, further)
         with progress.stage('elevation', 0.1):
             view, elevation = self._upright(view, support)
             canonical = canonical_frame(view, elevation.degrees)
@@ -244,7 +195,10 @@ class One2345:
             progress,
         )
         with progress.stage('mesh', 0.85):
-            vertices, faces, voxel = self._mesh(solid, seen, support, canonical, others)
+            found = find_surface(
+                solid, seen, support, canonical, others, self.resolution, self.max_faces
+            )
+            vertices, faces, voxel = found.vertices, found.faces, found.voxel
         with progress.stage('colour', 1.0):
             at = transform(canonical.canonical_from_camera, vertices)
             guess, shown = solid.color_at(at), None
@@ -274,7 +228,9 @@ class One2345:
                 # What lies beyond the border of the image was in no picture that was learned.
                 confidence = np.where(measured, confidence, np.float32(0.6) * confidence)
         uncertainty = uncertainty_of_solid(solid, canonical.scale, voxel)
-        shape = _place(mesh, canonical, elevation, confidence, measured, uncertainty)
+        shape = _place(
+            mesh, canonical, elevation, confidence, measured, uncertainty, found.notes
+        )
         if observed.length is None:
             return shape
         # The network of depth looks for the length itself, with a view to nothing else; the solid
@@ -294,147 +250,6 @@ class One2345:
         degrees = told.elevation()
         assert degrees is not None, 'the vertical is known'
         return told, Elevation(degrees, 1.0, source, source)
-
-    def _mesh(
-        self,
-        solid: Solid,
-        seen: Observation,
-        support: Support,
-        canonical: CanonicalFrame,
-        others: Sequence[Sighting] = (),
-    ) -> tuple[NDArray[np.float32], NDArray[np.int32], float]:
-        """Return vertices in the optical frame, faces, and the voxel's edge, metres."""
-        T = canonical.T_camera_object
-        corners = solid.bounds(_LEAST)
-        assert corners is not None, 'the networks see a solid'
-        low, high = (canonical.scale * corner for corner in corners)
-        points = all_points(seen, others)
-        if len(points):
-            local = transform(invert(T), points)
-            low, high = np.minimum(low, local.min(axis=0)), np.maximum(high, local.max(axis=0))
-        measured = local if len(points) else np.zeros((0, 3))
-        sill = _sill(solid, seen, support, canonical, measured)
-        if sill is not None:
-            low[2] = min(low[2], sill[1])
-        if support.offset is not None:
-            low[2] = max(low[2], -float(support.height(T[None, :3, 3])[0]))
-        sides = high - low
-        size = float(sides.max())
-        coarsest = size / self.resolution
-        # What is flat or long has fewer voxels in its box, which may then be finer.
-        evenly = float(np.cbrt(sides.prod() / (_FILLED * self.resolution**3)))
-        voxel = float(np.clip(evenly, 0.5 * coarsest, coarsest))
-        low, high = low - 2.0 * voxel, high + 2.0 * voxel
-        band = 2.0 * solid.voxel * canonical.scale
-        skin = max(SKIN * size, _THINNEST * voxel)
-        levels = None if seen.depth is not None else _ray_levels(solid, seen, canonical)
-
-        def evaluate(local: Array, least: float) -> NDArray[np.float32]:
-            camera = transform(T, local)
-            if sill is not None:
-                # Upright down to the plane, as far as nothing was seen there.
-                local = local.copy()
-                np.maximum(local[:, 2], sill[0], out=local[:, 2])
-            believed = solid.probability_at(local / canonical.scale)
-            # Near one half a probability falls from 0.8 to 0.2 over about a voxel and a half.
-            level = np.float32(least) if levels is None else levels(camera)
-            guess = np.float32(band) * np.clip(2.0 * (believed - level), -1.0, 1.0)
-            guess = cut(others, camera, guess, skin)
-            return constrain(
-                seen, support, camera, guess, skin, _THINNEST_ON_PLANE * voxel
-            )
-
-        best, held = None, -1.0
-        # What no camera of several saw through is more probably solid than the networks, which
-        # are not told the other depths, believe.
-        for least in _LEVELS[1:] if len(others) > 1 else _LEVELS:
-            values = sample_refined(partial(evaluate, least=least), low, high, voxel)
-            # Less than a voxel of blur takes the steps out of the intersections' edges. How deep
-            # a place lies beyond a voxel is not told: it would outweigh what is thin beside it.
-            values = ndimage.gaussian_filter(values.clip(-voxel, voxel), 0.7, mode='nearest')
-            vertices, faces = extract_surface(values, low, voxel, self.max_faces)
-            share = _held(local, vertices, faces, coarsest) if len(points) else 1.0
-            if share > held + _MORE:
-                best, held = (vertices, faces), share
-            if held > _ENOUGH:
-                break
-        if best is None or held < _HELD:
-            raise LiftError(
-                ErrorCode.NO_SURFACE,
-                'The surface found is a fragment of what the camera measured; is the depth '
-                'registered to the image, and all of the mask one object?',
-            )
-        return transform(T, best[0]).astype(np.float32), best[1], coarsest
-
-
-def _sill(
-    solid: Solid,
-    seen: Observation,
-    support: Support,
-    canonical: CanonicalFrame,
-    measured: Array,
-) -> tuple[float, float] | None:
-    """
-    Return from which height an object is continued down, and how far, where its foot is hidden.
-
-    Both are z of the canonical axes, metres. None where the solid, or what was ``measured`` (n, 3)
-    of it along those axes, reaches the support plane, or where nothing hides the object: things do
-    not hang in the air, so that what stands under one is behind what hides it.
-    """
-    corners = solid.bounds(0.5)
-    if support.offset is None or corners is None or not seen.occluder.any():
-        return None
-    low, high = (canonical.scale * corner for corner in corners)
-    bottom = float(min(low[2], measured[:, 2].min())) if len(measured) else float(low[2])
-    height = float(high[2]) - bottom
-    foot = np.array([[0.5 * (low[0] + high[0]), 0.5 * (low[1] + high[1]), bottom]])
-    gap = float(support.height(transform(canonical.T_camera_object, foot))[0])
-    if not _HANGING * height < gap < _HELD_UP * height:
-        return None
-    return bottom + _ABOVE_FOOT * height, bottom - gap
-
-
-def _held(
-    points: Array, vertices: NDArray[np.float32], faces: NDArray[np.int32], voxel: float
-) -> float:
-    """Return which share of the readings (n, 3) lies at the surface."""
-    chosen = points[:: max(1, len(points) // 2000)]
-    # Vertices alone are far apart where the faces are few.
-    mesh = Mesh(vertices, faces, np.zeros((len(vertices), 3), np.uint8))
-    face, weights = mesh.sample(_SPREAD, np.random.default_rng(0))
-    between = np.einsum('ijk,ij->ik', vertices[faces[face]], weights)
-    distance, _ = cKDTree(np.concatenate([vertices, between])).query(chosen)
-    return float((distance < _AT_SURFACE * voxel).mean())
-
-
-def _ray_levels(
-    solid: Solid, seen: Observation, canonical: CanonicalFrame
-) -> Callable[[Array], NDArray[np.float32]]:
-    """
-    Return the probability from which on points (n, 3) of the optical frame count as inside.
-
-    It is one half, but for rays through the mask on which no place is as probable: something on
-    them is solid, and the most probable place is the best guess. Without it, what is thin or may
-    lie at many depths would be missing from every one of them.
-    """
-    side = max(seen.mask.shape)
-    stride = -(-side // _RAYS)
-    rays = seen.camera.rays()[::stride, ::stride]
-    middle = transform(canonical.camera_from_canonical, solid.centre[None])[0]
-    half = 0.87 * solid.side * canonical.scale
-    depths = np.linspace(max(middle[2] - half, 0.05 * half), middle[2] + half, _RAYS)
-    points = rays[:, :, None] * depths[:, None]
-    most = solid.probability_at(
-        transform(canonical.canonical_from_camera, points.reshape(-1, 3))
-    ).reshape(points.shape[:3]).max(axis=2)
-    level = np.clip(_RAY_SHARE * most, _LEAST_LEVEL, 0.5).astype(np.float32)
-    level = np.where(seen.mask[::stride, ::stride], level, np.float32(0.5))
-
-    def at(camera: Array) -> NDArray[np.float32]:
-        u, v, _ = ((a / stride).astype(np.float32) for a in seen.camera.project(camera))
-        return sample(level, u, v)
-
-    return at
 
 
 def _confidence(
@@ -471,6 +286,7 @@ def _place(
     confidence: NDArray[np.float32],
     observed: NDArray[np.bool_],
     uncertainty: BoxUncertainty,
+    notes: tuple[str, ...],
 ) -> Shape:
     """Return the shape with its object frame, from the mesh in the optical frame."""
     tilt = np.radians(max(elevation.stddev, 1.0))
@@ -486,4 +302,5 @@ def _place(
         elevation=canonical.elevation,
         elevation_source=elevation.source,
         method='one2345',
+        notes=notes,
     )

@@ -44,6 +44,7 @@ from lift3d_ros.methods.object_frame import uncertainty_of_guess
 from lift3d_ros.methods.one2345 import _place
 from lift3d_ros.methods.one2345 import One2345
 from lift3d_ros.methods.one2345 import ViewSource
+from lift3d_ros.methods.one2345_mesh import find_surface
 from lift3d_ros.placement.alignment import align_to_depth
 from lift3d_ros.placement.rendering import Surface
 from lift3d_ros.placement.rendering import window
@@ -204,7 +205,7 @@ class One2345Full(One2345):
             seen = observe(view)
             support = find_support(seen, view.frame.gravity, rng)
             seen = reconcile(seen, support)
-            others = gather(view, seen, support, further)
+            seen, others = gather(view, seen, support, further)
         if support.source != 'assumed':
             view = replace(view, frame=replace(view.frame, gravity=-support.up))
         made = model.reconstruct(view, rng, progress.part(0.02, 0.9))
@@ -216,7 +217,10 @@ class One2345Full(One2345):
                 canonical = _on_depth(made, view)
         solid = PublishedSolid(made)
         with progress.stage('mesh', 0.97):
-            vertices, faces, voxel = self._mesh(solid, seen, support, canonical, others)
+            found = find_surface(
+                solid, seen, support, canonical, others, self.resolution, self.max_faces
+            )
+            vertices, faces, voxel = found.vertices, found.faces, found.voxel
         with progress.stage('colour', 1.0):
             at = transform(canonical.canonical_from_camera, vertices)
             colors, measured = paint(seen, [], vertices, 1.5 * voxel, solid.color_at(at))
@@ -232,7 +236,9 @@ class One2345Full(One2345):
             confidence = np.where(measured, OBSERVED * certainty, guessed).astype(np.float32)
         mesh = Mesh(vertices, faces, colors)
         uncertainty = uncertainty_of_guess(mesh, canonical.T_camera_object, measured, voxel)
-        return _place(mesh, canonical, elevation, confidence, measured, uncertainty)
+        return _place(
+            mesh, canonical, elevation, confidence, measured, uncertainty, found.notes
+        )
 
     def _sources(self) -> tuple[tuple[str, str], ...]:
         """Return names or paths of the weights, and the family that each must be of."""

@@ -47,7 +47,11 @@ WINDOW_MARGIN = 0.5
 #: How far the outline of a detector's mask may be off, as a share of the root of its area.
 MASK_ERROR = 0.08
 
-#: What hides an object and gives no readings is taken to be so much of its distance away.
+#: Depth holds so far from a reading: pixels at least, and as a share of the root of its area.
+_HOLE = (4.0, 0.05)
+
+#: What hides an object and gives no readings, or what is so near that it gives none itself, is
+#: taken to be so much of its distance away.
 _NEARER = 0.8
 
 #: Readings of the object that a surface can be told from.
@@ -151,6 +155,26 @@ def with_occluder_depth(view: ObjectView, seen: Observation) -> ObjectView:
     hidden = fine[: part.shape[0], : part.shape[1]] & ~(np.nan_to_num(part) > 0.0)
     part[hidden] = _NEARER * float(seen.depth[seen.measured].min())
     return replace(view, frame=replace(view.frame, depth=depth))
+
+
+def with_holes_open(observation: Observation) -> Observation:
+    """
+    Return an observation that says nothing of how deep its object is far from any reading.
+
+    What is too dark, too bright or too near to be measured is continued from the nearest reading,
+    which is a good guess where one camera is all there is; where another one measured it, it would
+    contradict that.
+    """
+    seen = observation
+    if seen.depth is None:
+        return seen
+    far = cv2.distanceTransform(
+        (~seen.measured).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+    )
+    reach = max(_HOLE[0], _HOLE[1] * float(np.sqrt(np.count_nonzero(seen.mask))))
+    open_ = seen.mask & ~seen.occluder & (far > reach)
+    near = np.float32(_NEARER) * seen.depth[seen.measured].min()
+    return replace(seen, depth=np.where(open_, near, seen.depth))
 
 
 def _margin(view: ObjectView) -> int:

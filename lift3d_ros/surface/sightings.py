@@ -37,6 +37,7 @@ from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import rotate
 from lift3d_ros.surface.cleaning import observe
 from lift3d_ros.surface.cleaning import reconcile
+from lift3d_ros.surface.cleaning import with_holes_open
 from lift3d_ros.surface.observation import Observation
 from lift3d_ros.surface.registration import contradiction
 from lift3d_ros.surface.registration import mended_pose
@@ -57,14 +58,18 @@ AGREED = 0.01
 
 def gather(
     view: ObjectView, seen: Observation, support: Support, further: Sequence[FurtherView]
-) -> tuple[Sighting, ...]:
+) -> tuple[Observation, tuple[Sighting, ...]]:
     """
-    Return what the further views saw, their poses mended by what they share with the others.
+    Return what the first view and the further ones saw, each to be believed beside the others.
 
-    ``seen`` is the cleaned observation of the first view, ``support`` its support plane. Raises
+    The poses of the further ones are mended by what they share with the others. ``seen`` is the
+    cleaned observation of the first view, ``support`` its support plane. Raises
     ``LiftError(BAD_REQUEST)``, which names the view, for one whose depth says nothing of the
     object, and for one that contradicts another.
     """
+    if not further:
+        return seen, ()
+    seen = with_holes_open(seen)
     first = Sighting(seen, view, np.eye(4))
     if view.frame.depth is not None:
         first = replace(first, name='the first view with depth')
@@ -73,16 +78,18 @@ def gather(
     for number, other in enumerate(further, 1):
         name = other.name or f'further view {number}'
         try:
-            fresh = Sighting(observe(other.view), other.view, other.T_first_camera, name)
+            shown = with_holes_open(observe(other.view))
         except LiftError as error:
             # Not NO_DEPTH_IN_MASK: the depth of the first view may be good.
             raise LiftError(
                 ErrorCode.BAD_REQUEST, f'In {name}: {error.message}'
             ) from error
+        fresh = Sighting(shown, other.view, other.T_first_camera, name)
         given = [contradiction(fresh, one, _AGREEING) for one in known]
         T, strain = mended_pose(fresh, known, support, size)
         fresh = replace(fresh, T_first_own=T)
-        fresh = replace(fresh, seen=reconcile(fresh.seen, _support_in(support, fresh)))
+        mended = reconcile(fresh.seen, _support_in(support, fresh))
+        fresh = replace(fresh, seen=with_holes_open(mended))
         apart = given
         if strain <= MAX_STRAIN:
             apart = [contradiction(fresh, one, _AGREEING) for one in known]
@@ -100,7 +107,7 @@ def gather(
         known.append(
             replace(fresh, disagreement=off, tolerance=max(off - AGREED * size, 0.0))
         )
-    return tuple(known[1:])
+    return seen, tuple(known[1:])
 
 
 def as_further(sightings: Sequence[Sighting]) -> tuple[FurtherView, ...]:
