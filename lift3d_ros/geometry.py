@@ -303,12 +303,13 @@ def zeronvs_pose(
     return np.concatenate([pose.reshape(*pose.shape[:-2], 16), lens], axis=-1)
 
 
-def longest_side(vertices: Floats, up: Array) -> float:
+def upright_sides(vertices: Floats, up: Array) -> Array:
     """
-    Return the longest side of the smallest upright box around points (n, 3).
+    Return the sides (3,) of the smallest upright box around points (n, 3).
 
-    The box stands along ``up`` (3,) and is turned about it as it fits best: how the object is
-    turned before the camera does not change its size.
+    The longer and the shorter level one and the height. The box stands along ``up`` (3,) and is
+    turned about it as it fits best: how the object is turned before the camera does not change
+    its size.
     """
     points = np.asarray(vertices, np.float64)
     other = np.eye(3)[np.argmin(np.abs(up))]
@@ -316,4 +317,9 @@ def longest_side(vertices: Floats, up: Array) -> float:
     x /= np.linalg.norm(x)
     flat = np.stack([points @ x, points @ np.cross(up, x)], axis=1)
     _, sides, _ = cv2.minAreaRect(flat.astype(np.float32))
-    return float(max(*sides, np.ptp(points @ up)))
+    return np.array([max(sides), min(sides), np.ptp(points @ up)])
+
+
+def longest_side(vertices: Floats, up: Array) -> float:
+    """Return the longest of ``upright_sides``, which is what a known size is of."""
+    return float(upright_sides(vertices, up).max())

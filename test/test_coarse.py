@@ -22,6 +22,8 @@ import numpy as np
 import pytest
 import torch
 
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import crop_object
 from lift3d_ros.geometry import orbit_pose
 from lift3d_ros.geometry import transform
@@ -298,6 +300,19 @@ def test_a_pool_keeps_samples_and_fills_only_what_is_missing(tmp_path, sample):
     assert np.array_equal(read['targets'], sample.targets)
     batch = next(pool.batches(2, np.random.default_rng(0)))
     assert batch['picture'].shape == (2, 128, 128, 4)
+
+
+def test_samples_of_another_version_are_refused_with_what_to_do(tmp_path, sample):
+    pool = Pool(tmp_path)
+    pool.add(0, sample)
+    path = next(tmp_path.glob('sample_*.npz'))
+    with np.load(path) as pack:
+        arrays = {name: pack[name] for name in pack.files if name != 'sides'}
+    np.savez(path, **arrays, length=np.float32(1.0))
+    pool.refresh()
+    with pytest.raises(LiftError, match='differ in length, sides; move .* away') as refused:
+        pool.read(0)
+    assert refused.value.code is ErrorCode.BAD_REQUEST
 
 
 def test_the_coarse_network_learns_one_sample(tmp_path, sample):

@@ -16,6 +16,7 @@
 
 import numpy as np
 import pytest
+import trimesh
 
 from lift3d_ros.shape import Mesh
 from lift3d_ros.training.procedural import procedural_object
@@ -45,6 +46,23 @@ def test_a_varied_object_keeps_about_its_size():
     sides = np.array([np.ptp(_varied(seed).vertices, axis=0) for seed in range(40)])
     assert (sides.max(axis=1) > 0.4 * size).all()
     assert (sides.max(axis=1) < 2.5 * size).all()
+
+
+def test_most_of_what_is_round_stays_round_and_some_of_what_is_a_ball_a_ball():
+    ball = trimesh.creation.icosphere(3, 0.05)
+    mesh = Mesh(
+        np.asarray(ball.vertices, np.float32), np.asarray(ball.faces, np.int32),
+        np.full((len(ball.vertices), 3), 128, np.uint8),
+    )
+    sides = np.array([
+        np.sort(np.ptp(varied(mesh, np.random.default_rng(seed)).vertices, axis=0))
+        for seed in range(150)
+    ])
+    alike = np.diff(np.log(sides), axis=1) < 0.01
+    assert 0.6 < alike.any(axis=1).mean() < 0.9
+    assert 0.25 < alike.all(axis=1).mean() < 0.5
+    # They are of many sizes all the same.
+    assert np.log(sides[alike.all(axis=1), 0]).std() > 0.05
 
 
 def test_a_part_of_the_objects_is_bent():

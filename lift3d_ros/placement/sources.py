@@ -48,10 +48,8 @@ _TILT_STDDEV = np.radians(1.0)
 #: A relative standard deviation from which on a source says nothing.
 _USELESS = 0.5
 
-#: By how much the longest side of a shape without depth is off, on the same scenes; and the weight
-#: of what is told of it apart from the mesh, which are two opinions beside one.
+#: By how much the longest side of a shape without depth is off, on the same scenes.
 _SIDE_STDDEV = 0.11
-_TOLD_SHARE = 2.0 / 3.0
 
 #: Rays to the object that meet at less than this angle, degrees, tell no distance.
 _MIN_PARALLAX = 2.0
@@ -124,14 +122,14 @@ def from_known_size(
 
     ``vertices`` (n, 3) are those of the shape in the optical frame, ``up`` (3,) is its vertical
     there, ``size`` in metres and its relative standard deviation that of the knowledge. Where
-    networks tell how long the object is over its depth (``Shape.length_over_depth``), that errs
-    otherwise than the mesh does: the factor is a mean of both, by their logarithms.
+    networks tell how long the object is over its depth (``Shape.length_over_depth``), which is
+    nearer than the mesh is, they are believed.
     """
-    factor = size / longest_side(vertices, up)
-    if length_over_depth is not None:
+    if length_over_depth is None:
+        factor = size / longest_side(vertices, up)
+    else:
         z = np.asarray(vertices, np.float64)[:, 2]
-        other = size / (length_over_depth * 0.5 * (z.min() + z.max()))
-        factor *= (other / factor) ** _TOLD_SHARE
+        factor = size / (length_over_depth * 0.5 * (z.min() + z.max()))
     return Scale(float(factor), float(np.hypot(stddev, _SIDE_STDDEV)), 'known_size')
 
 

@@ -127,14 +127,14 @@ def known_depths(sample: dict[str, NDArray[Any]]) -> list[dict[str, NDArray[Any]
     Return the pictures of a sample (``Sample``) with the depth of what they show.
 
     Each has ``picture``, ``focal``, ``centre``, ``pose`` and ``flags`` as a sample has them, its
-    own ``length`` of the ``lengths``, and ``seen``: float32 (h, h), see ``visible_depth``.
+    own of the ``sides``, (3,), and ``seen``: float32 (h, h), see ``visible_depth``.
     """
     lens = Camera.from_fov(PICTURE_SIZE, PICTURE_SIZE, ZERO123_FOV)
     own = {name: sample[name] for name in ('picture', 'focal', 'centre', 'pose', 'flags')}
-    own['length'] = sample['lengths'][0]
+    own['sides'] = sample['sides'][0]
     views = [own]
-    for picture, pose, length in zip(
-        sample['targets'], sample['target_poses'], sample['lengths'][1:], strict=True
+    for picture, pose, sides in zip(
+        sample['targets'], sample['target_poses'], sample['sides'][1:], strict=True
     ):
         views.append({
             'picture': picture,
@@ -143,7 +143,7 @@ def known_depths(sample: dict[str, NDArray[Any]]) -> list[dict[str, NDArray[Any]
             'pose': pose,
             # Its pose is true, whatever is known of the input's.
             'flags': np.array([0.0, 1.0], np.float32),
-            'length': length,
+            'sides': sides,
         })
     solid = torch.from_numpy(sample['solid'].astype(np.float32))
     found = []
@@ -167,7 +167,7 @@ class MonocularTask:
     def losses(self, model: nn.Module, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """See ``Task``."""
         del step
-        error, known, mean, length = _errors(model, batch)
+        error, known, mean, sides, length = _errors(model, batch)
         count = known.sum(dim=(1, 2)).clamp_min(1.0)
         # Edges within an object are what tells how it is made.
         across = (error.diff(dim=2).abs() * known[:, :, 1:] * known[:, :, :-1]).sum(dim=(1, 2))
@@ -177,6 +177,7 @@ class MonocularTask:
             'slope': 2.0 * ((across + down) / count).mean(),
             'middle': 0.5 * mean.abs().mean(),
             'length': 2.0 * length.abs().mean(),
+            'sides': sides.abs().mean(),
         }
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
@@ -194,7 +195,7 @@ class MonocularTask:
                 name: torch.from_numpy(values[start:start + 32]).to(device)
                 for name, values in self._arrays.items()
             }
-            error, known, mean, length = _errors(model, batch)
+            error, known, mean, _, length = _errors(model, batch)
             lengths += length.abs().tolist()
             count = known.sum(dim=(1, 2)).clamp_min(1.0)
             depth += (error.abs().sum(dim=(1, 2)) / count).tolist()
@@ -215,20 +216,21 @@ class MonocularTask:
 
 def _errors(
     model: nn.Module, batch: dict[str, Tensor]
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """
     Return the errors of depths (b, h, h) less their means (b,), where they are known, the means.
 
-    The last ones (b,) are those of the logarithm of the length.
+    The last ones are those of the logarithms of the sides (b, 3) and of the longest of them (b,).
     """
     picture = batch['picture'].permute(0, 3, 1, 2).float() / 255.0
     camera = [batch[name].float() for name in ('focal', 'centre', 'pose')]
     with torch.autocast(picture.device.type, torch.bfloat16):
-        found, length = model(picture, *camera, batch['flags'].float())
+        found, sides = model(picture, *camera, batch['flags'].float())
     truth = batch['seen'] - middle_depth(*camera)[:, None, None]
     alpha = functional.avg_pool2d(picture[:, 3:], STRIDE)[:, 0]
     known = ((alpha > 0.8) & (batch['seen'] > 0.0) & (truth.abs() < _FARTHEST)).float()
     error = (found.float() - truth) * known
     mean = error.sum(dim=(1, 2)) / known.sum(dim=(1, 2)).clamp_min(1.0)
-    off = length.float() - batch['length'].float().log()
-    return (error - mean[:, None, None]) * known, known, mean, off
+    sides, true = sides.float(), batch['sides'].float().log()
+    length = sides.amax(dim=1) - true.amax(dim=1)
+    return (error - mean[:, None, None]) * known, known, mean, sides - true, length

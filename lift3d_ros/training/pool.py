@@ -33,6 +33,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
 from lift3d_ros.objects import ObjectEntry
 from lift3d_ros.training.mirroring import mirrored
 from lift3d_ros.training.samples import make_sample
@@ -40,6 +42,7 @@ from lift3d_ros.training.samples import Sample
 from lift3d_ros.training.samples import SampleSettings
 
 _PATTERN = 'sample_{:07d}.npz'
+_NAMES = {field.name for field in dataclasses.fields(Sample)}
 
 
 class Pool:
@@ -61,12 +64,23 @@ class Pool:
         return len(self._known)
 
     def read(self, index: int) -> dict[str, NDArray[Any]]:
-        """Return the arrays of a sample by their names in ``Sample``."""
+        """
+        Return the arrays of a sample by their names in ``Sample``.
+
+        Raises ``LiftError(BAD_REQUEST)`` for one that an earlier version has rendered.
+        """
         with np.load(self._known[index], allow_pickle=False) as pack:
             arrays = {name: pack[name] for name in pack.files}
         side = arrays['targets'].shape[1] // 2
         bits = np.unpackbits(arrays.pop('solid_bits'))[: side**3]
         arrays['solid'] = bits.reshape(side, side, side)
+        if set(arrays) != _NAMES:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                f'{self._known[index]} was rendered by another version of this package, whose '
+                f'samples differ in {", ".join(sorted(_NAMES ^ set(arrays)))}; move '
+                f'{self.folder} away, and samples are rendered anew.',
+            )
         return arrays
 
     def add(self, number: int, sample: Sample) -> None:

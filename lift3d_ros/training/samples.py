@@ -35,9 +35,9 @@ from lift3d_ros.frame import crop_object
 from lift3d_ros.frame import ObjectView
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import invert
-from lift3d_ros.geometry import longest_side
 from lift3d_ros.geometry import orbit_pose
 from lift3d_ros.geometry import transform
+from lift3d_ros.geometry import upright_sides
 from lift3d_ros.objects import ObjectEntry
 from lift3d_ros.render import Raycaster
 from lift3d_ros.shape import Mesh
@@ -106,8 +106,8 @@ class Sample:
     - ``solid``: bool (64, 64, 64), occupancy at the voxel centres, axes x, y, z.
     - ``targets``: uint8 RGBA (n, 128, 128, 4); ``target_poses``: (n, 4, 4).
     - ``elevation``: float32 (), the true one, degrees.
-    - ``lengths``: float32 (1 + n,), the object's longest side as it would be with its middle as
-      deep as the origin, in the input camera and the target ones.
+    - ``sides``: float32 (1 + n, 3), those of the object's upright box (``upright_sides``), as they
+      would be with its middle as deep as the origin, in the input camera and the target ones.
     """
 
     picture: NDArray[np.uint8]
@@ -120,7 +120,7 @@ class Sample:
     targets: NDArray[np.uint8]
     target_poses: NDArray[np.float32]
     elevation: NDArray[np.float32]
-    lengths: NDArray[np.float32]
+    sides: NDArray[np.float32]
 
 
 def make_sample(
@@ -191,7 +191,7 @@ def _observed(
         canonical, scene.T_camera_object, (low + high).astype(np.float64) / 2.0
     )
     unit = float(np.cbrt(np.linalg.det(T_object_canonical[:3, :3])))
-    length = longest_side(scene.mesh.vertices, np.array([0.0, 0.0, 1.0])) / unit
+    sides = upright_sides(scene.mesh.vertices, np.array([0.0, 0.0, 1.0])) / unit
     middle = transform(np.linalg.inv(T_object_canonical), 0.5 * (low + high))
     caster = Raycaster([scene.mesh])
     points = voxel_centres(SOLID_SIZE).reshape(-1, 3)
@@ -217,8 +217,8 @@ def _observed(
         targets=np.stack(pictures),
         target_poses=np.stack(poses).astype(np.float32),
         elevation=np.array(elevation, np.float32),
-        lengths=np.array([
-            length * invert(pose)[2, 3] / transform(invert(pose), middle)[2]
+        sides=np.array([
+            sides * invert(pose)[2, 3] / transform(invert(pose), middle)[2]
             for pose in np.stack([seen.pose, *poses])
         ], np.float32),
     )

@@ -30,16 +30,18 @@ _TAPER, _LEAN, _BOW, _BULGE = 0.22, 0.12, 0.12, 0.15
 _UNUSUAL = 0.1
 _STRETCH, _UNUSUAL_STRETCH = 0.10, 0.25
 
+#: Of the others, shares that are stretched alike along all axes, and along the level ones: cans
+#: and plates are round, and balls as high as wide. Networks that learn of oval ones alone do not
+#: know how deep a thing is of which they see the width.
+_ALIKE, _LEVEL_ALIKE = 0.4, 0.4
+
 
 def varied(mesh: Mesh, rng: np.random.Generator) -> Mesh:
     """Return the object bent, mirrored, stretched, recoloured or laid on its side, as drawn."""
     vertices = mesh.vertices.astype(np.float64)
     if rng.random() < _BENT:
         vertices = _bent(vertices, rng)
-    spread = _UNUSUAL_STRETCH if rng.random() < _UNUSUAL else _STRETCH
-    stretch = np.exp(rng.normal(0.0, spread, 3))
-    # Not larger or smaller on the whole: what an object looks like tells how large it may be.
-    stretch /= np.cbrt(stretch.prod()) if spread > _STRETCH else 1.0
+    stretch = _stretch(rng)
     if rng.random() < 0.5:
         stretch[1] = -stretch[1]
     T = np.diag([*stretch, 1.0])
@@ -54,6 +56,21 @@ def varied(mesh: Mesh, rng: np.random.Generator) -> Mesh:
         mixed = 255.0 * (mixed / 255.0) ** np.exp(rng.normal(0.0, 0.25)) * rng.uniform(0.8, 1.1)
         colors = np.clip(np.rint(mixed), 0.0, 255.0).astype(np.uint8)
     return Mesh(transform(T, vertices).astype(np.float32), np.ascontiguousarray(faces), colors)
+
+
+def _stretch(rng: np.random.Generator) -> Array:
+    """Return the factors on x, y and z, (3,)."""
+    if rng.random() < _UNUSUAL:
+        stretch = np.exp(rng.normal(0.0, _UNUSUAL_STRETCH, 3))
+        # Not larger or smaller on the whole: what an object looks like tells how large it may be.
+        return np.asarray(stretch / np.cbrt(stretch.prod()))
+    stretch = np.exp(rng.normal(0.0, _STRETCH, 3))
+    kind = rng.random()
+    if kind < _ALIKE + _LEVEL_ALIKE:
+        stretch[1] = stretch[0]
+    if kind < _ALIKE:
+        stretch[2] = stretch[0]
+    return stretch
 
 
 def _bent(vertices: Array, rng: np.random.Generator) -> Array:

@@ -32,6 +32,7 @@ from torch import nn
 from torch import Tensor
 from torch.nn import functional
 
+from lift3d_ros.views.attention import AttentionLayer
 from lift3d_ros.views.grids import channels_to_space
 from lift3d_ros.views.grids import space_to_channels
 from lift3d_ros.views.grids import to_pixels
@@ -175,30 +176,6 @@ class PictureEncoder(nn.Module):
         for level, side in zip(reversed(levels[:-1]), reversed(self.side[:-1]), strict=True):
             merged = functional.interpolate(merged, scale_factor=2.0) + side(level)
         return self.out(functional.silu(merged)), levels[-1].flatten(2).transpose(1, 2)
-
-
-class AttentionLayer(nn.Module):
-    """A pre-norm transformer layer."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        """Make the layers."""
-        super().__init__()
-        self.heads = heads
-        self.norm1 = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-        self.norm2 = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 3 * width), nn.GELU(), nn.Linear(3 * width, width)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the sequence (b, n, width) after attention."""
-        b, n, width = x.shape
-        qkv = self.qkv(self.norm1(x)).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])
-        x = x + self.out(mixed.transpose(1, 2).reshape(b, n, width))
-        return x + self.mlp(self.norm2(x))
 
 
 def _along_rays(

@@ -13,7 +13,12 @@
 # limitations under the License.
 
 
-"""A network as a folder: ``config.json`` and ``model.safetensors``, in half precision."""
+"""
+A network as a folder: ``config.json`` and ``model.safetensors``, in half precision or eight bits.
+
+In eight bits each row of a matrix (each filter of a convolution) is whole numbers from -127 to 127
+times a scale of its own, under ``NAME.scale``; vectors stay in half precision.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +30,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save_file
 import torch
 from torch import nn
+from torch import Tensor
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
@@ -32,17 +38,28 @@ from lift3d_ros.errors import LiftError
 MODEL = 'model.safetensors'
 CONFIG = 'config.json'
 
+_SCALE = '.scale'
+
 
 def write_network(
     folder: Path, network: nn.Module, config: dict[str, Any], dtype: torch.dtype = torch.float16
 ) -> None:
-    """Write a network into a folder, which is made where it is missing."""
+    """
+    Write a network into a folder, which is made where it is missing.
+
+    ``dtype`` is that of its numbers in the file; ``torch.int8`` for eight bits.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    state = {
-        name: value.detach().to('cpu', dtype if value.is_floating_point() else value.dtype)
-        .contiguous().clone()
-        for name, value in network.state_dict().items()
-    }
+    state: dict[str, Tensor] = {}
+    for name, value in network.state_dict().items():
+        value = value.detach().cpu()
+        if not value.is_floating_point():
+            state[name] = value.contiguous().clone()
+        elif dtype == torch.int8 and value.dim() > 1:
+            state[name], state[name + _SCALE] = _in_eight_bits(value.float())
+        else:
+            kept = torch.float16 if dtype == torch.int8 else dtype
+            state[name] = value.to(kept).contiguous().clone()
     save_file(state, folder / MODEL)
     (folder / CONFIG).write_text(json.dumps(config, indent=1, default=list) + '\n')
 
@@ -70,6 +87,8 @@ def read_state(folder: Path, network: nn.Module) -> None:
     """
     try:
         state = load_file(folder / MODEL)
+        for name in [name for name, value in state.items() if value.dtype == torch.int8]:
+            state[name] = _by_rows(state[name].float(), state.pop(name + _SCALE))
         network.load_state_dict(
             {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
         )
@@ -78,6 +97,17 @@ def read_state(folder: Path, network: nn.Module) -> None:
     except Exception as error:
         # safetensors raises errors of its own for a file cut short.
         raise corrupt(folder, error) from error
+
+
+def _in_eight_bits(value: Tensor) -> tuple[Tensor, Tensor]:
+    """Return whole numbers of the shape of ``value`` and the scale of each of its rows."""
+    largest = value.abs().flatten(1).amax(dim=1)
+    scale = torch.where(largest > 0.0, largest / 127.0, 1.0)
+    return _by_rows(value, 1.0 / scale).round().to(torch.int8).contiguous(), scale
+
+
+def _by_rows(value: Tensor, factors: Tensor) -> Tensor:
+    return value * factors.view(-1, *(1,) * (value.dim() - 1))
 
 
 def missing(path: Path) -> LiftError:

@@ -33,6 +33,7 @@ from torch import nn
 from torch import Tensor
 from torch.nn import functional
 
+from lift3d_ros.views.attention import AttentionLayer
 from lift3d_ros.views.coarse_inputs import PICTURE_SIZE
 from lift3d_ros.views.files import corrupt
 from lift3d_ros.views.files import read_config
@@ -50,13 +51,24 @@ _CHANNELS = 4 + 3 + 1 + 2 + 1
 
 @dataclass(frozen=True)
 class MonocularConfig:
-    """``widths``: channels at 1/2, 1/4 and so on of the picture."""
+    """
+    Sizes of the network.
 
-    widths: tuple[int, ...] = (16, 32, 64, 96)
+    - ``widths``: channels at 1/2, 1/4 and so on of the picture.
+    - ``layers``, ``heads``: of the attention between the places of the coarsest level.
+    """
+
+    widths: tuple[int, ...] = (16, 64, 128, 192)
+    layers: int = 3
+    heads: int = 3
 
 
 class MonocularNet(nn.Module):
-    """A 2-D U-Net (Ronneberger et al., 2015) from a picture and its camera to depths."""
+    """
+    A 2-D U-Net (Ronneberger et al., 2015) from a picture and its camera to depths.
+
+    Attention between the places of its coarsest level sees the object as a whole.
+    """
 
     def __init__(self, config: MonocularConfig | None = None) -> None:
         """Make the layers."""
@@ -69,8 +81,13 @@ class MonocularNet(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock(c, flat=True) for c in widths)
         self.middle = ResidualBlock(widths[-1], flat=True)
         self.whole = nn.Linear(widths[-1], widths[-1])
-        self.length = nn.Sequential(
-            nn.Linear(2 * widths[-1], widths[-1]), nn.SiLU(), nn.Linear(widths[-1], 1)
+        side = PICTURE_SIZE // STRIDE >> len(pairs)
+        self.place = nn.Parameter(torch.zeros(side * side, widths[-1]))
+        self.attention = nn.ModuleList(
+            AttentionLayer(widths[-1], config.heads) for _ in range(config.layers)
+        )
+        self.sides = nn.Sequential(
+            nn.Linear(2 * widths[-1], widths[-1]), nn.SiLU(), nn.Linear(widths[-1], 3)
         )
         self.side = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
         self.up = nn.ModuleList(ResidualBlock(c, flat=True) for c in widths[:-1])
@@ -85,8 +102,8 @@ class MonocularNet(nn.Module):
         Return what the picture tells of the object, canonical units.
 
         By how much each place lies behind the middle of the object, (b, h / 2, w / 2), along z of
-        the optical frame; and the logarithm of its longest side, (b,). Arguments as ``CoarseNet``
-        has them.
+        the optical frame; and the logarithms of the sides of its upright box, (b, 3), in the order
+        of ``geometry.upright_sides``. Arguments as ``CoarseNet`` has them.
         """
         x = self.stem(_told(picture, focal, centre, pose, flags))
         levels = []
@@ -94,11 +111,15 @@ class MonocularNet(nn.Module):
             x = block(x if index == 0 else self.down[index - 1](x))
             levels.append(x)
         x = self.middle(x + self.whole(x.mean(dim=(2, 3)))[:, :, None, None])
-        length = self.length(torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1))[:, 0]
+        places = x.flatten(2).transpose(1, 2) + self.place
+        for layer in self.attention:
+            places = layer(places)
+        sides = self.sides(torch.cat([places.mean(dim=1), places.amax(dim=1)], dim=1))
+        x = places.transpose(1, 2).reshape(x.shape)
         for index in reversed(range(len(self.up))):
             wide = functional.interpolate(self.side[index](x), scale_factor=2.0)
             x = self.up[index](wide + levels[index])
-        return self.out(functional.silu(self.norm(x)))[:, 0], length
+        return self.out(functional.silu(self.norm(x)))[:, 0], sides
 
     def depth(
         self, picture: Tensor, focal: Tensor, centre: Tensor, pose: Tensor, flags: Tensor
@@ -113,16 +134,16 @@ class MonocularNet(nn.Module):
         """
         count = len(picture)
         beyond, turned = mirrored(centre, pose)
-        both, lengths = self(
+        both, sides = self(
             torch.cat([picture, picture.flip(-1)]), torch.cat([focal, focal]),
             torch.cat([centre, beyond]), torch.cat([pose, turned]), torch.cat([flags, flags]),
         )
-        both, lengths = both.float(), lengths.float()
+        both, sides = both.float(), sides.float()
         behind = 0.5 * (both[:count] + both[count:].flip(-1))
         behind = functional.interpolate(behind[:, None], scale_factor=float(STRIDE),
                                         mode='bilinear')[:, 0]
         depth = behind + middle_depth(focal, centre, pose)[:, None, None]
-        length = (0.5 * (lengths[:count] + lengths[count:])).exp()
+        length = (0.5 * (sides[:count] + sides[count:])).amax(dim=1).exp()
         return torch.where(picture[:, 3] > 0.5, depth, 0.0), length
 
 
@@ -173,10 +194,10 @@ def _told(
         indexing='ij',
     )
     slopes = (torch.stack([u, v]) - centre[:, :, None, None]) / focal[:, :, None, None]
-    rays = functional.normalize(torch.cat([slopes, torch.ones_like(slopes[:, :1])], dim=1), dim=1)
-    # The canonical z axis in the optical frame.
+    # The canonical z axis in the optical frame, along the rays of unit length.
     up = pose[:, 2, :3, None, None]
-    climb = (rays * up).sum(dim=1, keepdim=True)
+    climb = up[:, 0] * slopes[:, 0] + up[:, 1] * slopes[:, 1] + up[:, 2]
+    climb = (climb * (1.0 + slopes.square().sum(dim=1)).rsqrt())[:, None]
     told = [
         2.0 * picture - 1.0, up.expand(b, 3, h, w), climb, 2.0 * slopes,
         flags[:, 1, None, None, None].expand(b, 1, h, w),

@@ -16,8 +16,8 @@
 The small weights: a coarse network and a light model of the Zero-1-to-3 family that goes by it.
 
 On disk they are a folder: ``coarse/`` (this package's own network), ``unet/``, ``image_encoder/``,
-``cc_projection/`` and ``scheduler/`` (diffusers' and transformers' formats), in half precision;
-beside them ``elevation/`` and ``monocular/``, which can be missing.
+``cc_projection/`` and ``scheduler/`` (diffusers' and transformers' formats), in half precision,
+the first in eight bits; beside them ``elevation/`` and ``monocular/``, which can be missing.
 The codec has no weights: a latent is a patch of 4 x 4 RGBA pixels.
 """
 
@@ -202,8 +202,15 @@ def write_small(
     components: Zero123Components,
     dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Write the small weights into a folder."""
-    write_network(folder / 'coarse', coarse, asdict(coarse.config), dtype)
+    """
+    Write the small weights into a folder.
+
+    Where they are in half precision the coarse network, which is half of them, is in eight bits.
+    """
+    write_network(
+        folder / 'coarse', coarse, asdict(coarse.config),
+        torch.int8 if dtype == torch.float16 else dtype,
+    )
     projection = components.cc_projection
     write_network(
         folder / 'cc_projection', projection,
