@@ -79,6 +79,7 @@ _PROVED = (0.34, 0.345, 0.41, 0.475, 0.555, 0.655, 0.72, 0.765, 0.80, 0.86)
 #: What is left of the confidence where no depth tells the scale; the same as in ``geometric``.
 _WITHOUT_DEPTH = 0.3
 
+
 @dataclass
 class One2345:
     """

@@ -131,8 +131,9 @@ def find_surface(
     """
     Return the surface of a solid that is cut by what ``seen`` and ``others`` measured.
 
-    The longest side of the grid has ``resolution`` voxels. Raises ``LiftError(NO_SURFACE)`` where
-    nothing is solid, or what is found is a fragment of what was measured.
+    What nothing joins to the rest stays a piece of its own where a camera measured it. The longest
+    side of the grid has ``resolution`` voxels. Raises ``LiftError(NO_SURFACE)`` where nothing is
+    solid, or what is found is a fragment of what was measured.
     """
     T = canonical.T_camera_object
     corners = solid.bounds(_LEAST)
@@ -254,9 +255,7 @@ def _sill(
     return bottom + _ABOVE_FOOT * height, bottom - gap
 
 
-def _held(
-    points: Array, vertices: Vertices, faces: Faces, voxel: float
-) -> float:
+def _held(points: Array, vertices: Vertices, faces: Faces, voxel: float) -> float:
     """Return which share of the readings (n, 3) lies at the surface."""
     chosen = points[:: max(1, len(points) // 2000)]
     # Vertices alone are far apart where the faces are few.

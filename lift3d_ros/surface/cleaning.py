@@ -47,7 +47,8 @@ WINDOW_MARGIN = 0.5
 #: How far the outline of a detector's mask may be off, as a share of the root of its area.
 MASK_ERROR = 0.08
 
-#: Depth holds so far from a reading: pixels at least, and as a share of the root of its area.
+#: A reading tells the depth so far around it: pixels at least, and as a share of the root of the
+#: mask's area.
 _HOLE = (4.0, 0.05)
 
 #: What hides an object and gives no readings, or what is so near that it gives none itself, is
