@@ -39,6 +39,7 @@ from lift3d_ros.frame import ObjectView
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry import transform
+from lift3d_ros.methods.levelling import Levelling
 from lift3d_ros.methods.object_frame import BoxUncertainty
 from lift3d_ros.methods.object_frame import object_frame
 from lift3d_ros.methods.object_frame import uncertainty_of_solid
@@ -145,7 +146,12 @@ class One2345:
         Raises ``LiftError``: ``NO_DEPTH_IN_MASK``, ``ELEVATION_UNKNOWN``, ``NO_SURFACE``,
         ``CANCELLED``, ``TIMEOUT``, ``BAD_REQUEST`` for a further view that contradicts another.
         """
-        return self.lift_with(view, None, rng, progress, further)
+        level = Levelling.of(view)
+        if level is None:
+            return self.lift_with(view, None, rng, progress, further)
+        return level.undo(
+            self.lift_with(level.view(view), None, rng, progress, level.further(further))
+        )
 
     def lift_with(
         self,
