@@ -109,7 +109,7 @@ def train_views(
         rng = np.random.default_rng(settings.seed)
         report('the depth of a picture')
         train(
-            monocular, MonocularTask(judged),
+            monocular, MonocularTask(judged, settings.seed),
             MonocularData.read(pool, settings.pictures).batches(settings.monocular.batch, rng),
             out / 'monocular', shortened(settings.monocular, share), resume, report,
         )
