@@ -17,18 +17,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from lift3d_ros.training.mirroring import mirrored
-from lift3d_ros.training.monocular import known_depths
-from lift3d_ros.training.monocular import MonocularTask
 from lift3d_ros.training.monocular import visible_depth
 from lift3d_ros.training.samples import make_sample
 from lift3d_ros.training.samples import SampleSettings
+from lift3d_ros.views.looks import joined
 from lift3d_ros.views.looks import Look
-from lift3d_ros.views.looks import turn_image
 
 CAMERA = ('focal', 'centre', 'pose')
 
@@ -60,9 +60,8 @@ def test_a_turned_camera_sees_the_solid_where_the_turned_picture_shows_it(sample
     depth = seen_by(sample, look)
     shown = look.picture[0, 3, ::2, ::2] > 127.0
     assert (shown & (depth > 0.0)).sum() > 0.9 * (shown | (depth > 0.0)).sum()
-    turned = turn_image(
-        seen_by(sample, straight)[None, None], *numbers(angle, zoom), mode='nearest'
-    )[0, 0]
+    before = replace(straight, picture=seen_by(sample, straight)[None, None])
+    turned = before.turned(*numbers(angle, zoom)).picture[0, 0]
     both = (turned > 0.0) & (depth > 0.0)
     assert both.sum() > 0.9 * (depth > 0.0).sum()
     # The middle pixel of both looks at the same place.
@@ -76,7 +75,7 @@ def test_a_turned_camera_sees_the_solid_where_the_turned_picture_shows_it(sample
 
 def test_looks_of_several_pictures_are_those_of_each(sample):
     one = look_at_sample(sample)
-    both = Look(*(torch.cat([value, value]) for value in vars(one).values()))
+    both = joined([one, one])
     angle, zoom = torch.tensor([0.3, -0.2]), torch.tensor([0.9, 1.0])
     found = both.turned(angle, zoom)
     for index in range(2):
@@ -100,23 +99,3 @@ def test_a_mirrored_look_is_that_of_the_mirrored_sample(sample):
     look, other = look_at_sample(sample).mirrored(), look_at_sample(mirrored(sample))
     for name, value in vars(other).items():
         assert torch.allclose(vars(look)[name], value, atol=1e-4), name
-
-
-def test_what_the_network_learns_from_other_looks_is_true_of_them(sample):
-    views = known_depths(sample)
-    batch = {
-        name: torch.from_numpy(np.stack([view[name] for view in views])) for name in views[0]
-    }
-    task = MonocularTask([sample], seed=3)
-    changed = 0
-    for _ in range(3):
-        told = task._another_look(batch)
-        for index in range(len(views)):
-            look = Look(*(told[name][index:index + 1] for name in ('picture', *CAMERA)))
-            true, seen = seen_by(sample, look), told['seen'][index]
-            both = (true > 0.0) & (seen > 0.0)
-            assert both.sum() > 0.9 * (true > 0.0).sum()
-            assert (true - seen)[both].abs().median() < 0.01
-            changed += not torch.equal(told['seen'][index], batch['seen'][index])
-    assert 0 < changed < 3 * len(views)
-    assert torch.equal(told['sides'], batch['sides'])

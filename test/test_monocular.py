@@ -38,7 +38,7 @@ from lift3d_ros.views.canonical import canonical_frame
 from lift3d_ros.views.coarse_inputs import EXTENT
 from lift3d_ros.views.coarse_inputs import observation
 from lift3d_ros.views.coarse_inputs import voxel_centres
-from lift3d_ros.views.monocular import guess
+from lift3d_ros.views.monocular import guessed_length
 from lift3d_ros.views.monocular import middle_depth
 from lift3d_ros.views.monocular import MonocularNet
 from lift3d_ros.views.monocular import read_monocular
@@ -84,7 +84,7 @@ def test_a_measured_depth_stands_and_a_missing_one_is_guessed_on_the_object():
     network = MonocularNet().eval().requires_grad_(False)
     measured = told(depth=True)
     assert with_guessed_depth(measured, network) is measured
-    assert guess(measured, network)[1] is None
+    assert guessed_length(measured, network) is None
     missing = told(depth=False)
     assert with_guessed_depth(missing, None) is missing
     guessed = with_guessed_depth(missing, network)
@@ -118,7 +118,7 @@ def test_a_picture_and_its_mirror_image_have_the_same_depths_and_length():
     other = {name: torch.from_numpy(value)[None].float() for name, value in turned.items()}
     depth, mirror = (with_guessed_depth(each, network)['depth'] for each in (missing, other))
     assert torch.allclose(depth, mirror.flip(-1), atol=1e-5)
-    lengths = [guess(each, network)[1] for each in (missing, other)]
+    lengths = [guessed_length(each, network) for each in (missing, other)]
     assert all(one is not None and one.shape == (1,) for one in lengths)
     assert lengths[0].item() == pytest.approx(lengths[1].item(), rel=1e-5)
     # It is the mirror's doing: one picture alone tells an untrained network something else.

@@ -32,9 +32,12 @@ is_stamped() { [[ -f $1 && $(<"$1") == "$2" ]]; }
 
 # --- which Python, which ROS ------------------------------------------------------------------
 
-# A shell in which tools/env.sh was sourced has our own venv first on its path: look behind it.
+# A shell in which our own venv is active has it first on its path: look behind it, lest the venv
+# be taken for one of another Python, and deleted together with the Python that shall make it anew.
+PATH=$(printf '%s' "$PATH" | tr ':' '\n' | grep -vFx "$venv/bin" | paste -sd:)
+[[ ${VIRTUAL_ENV:-} == "$venv" ]] && unset VIRTUAL_ENV
+# So does one in which tools/env.sh was sourced, and it has our ROS besides.
 if [[ -n ${LIFT3D_ROS:-} ]]; then
-  PATH=$(printf '%s' "$PATH" | tr ':' '\n' | grep -vFx "$venv/bin" | paste -sd:)
   unset VIRTUAL_ENV
   [[ $LIFT3D_ROS == embedded ]] && unset ROS_DISTRO AMENT_PREFIX_PATH CMAKE_PREFIX_PATH \
     LD_LIBRARY_PATH PYTHONPATH _ROS_WHEELS_BOOTSTRAP_COMPLETE

@@ -36,8 +36,6 @@ from lift3d_ros.training.recolouring import recoloured
 from lift3d_ros.views.coarse_inputs import EXTENT
 from lift3d_ros.views.coarse_inputs import PICTURE_SIZE
 from lift3d_ros.views.grids import sample_grid
-from lift3d_ros.views.looks import Look
-from lift3d_ros.views.looks import turn_image
 from lift3d_ros.views.monocular import middle_depth
 from lift3d_ros.views.monocular import STRIDE
 
@@ -49,10 +47,6 @@ _FEWEST = 40
 
 #: Places farther than this from the middle are not of the object.
 _FARTHEST = 1.2
-
-#: This share of the pictures is turned by up to ``_TURN`` (radians), at ``_ZOOM`` and more of its
-#: focal length.
-_TURNED, _TURN, _ZOOM = 0.7, 0.15, 0.86
 
 
 def visible_depth(solid: Tensor, pose: Tensor, focal: Tensor, centre: Tensor) -> Tensor:
@@ -165,16 +159,15 @@ def known_depths(sample: dict[str, NDArray[Any]]) -> list[dict[str, NDArray[Any]
 class MonocularTask:
     """The loss of the network, and its scores on ``samples`` of other objects."""
 
-    def __init__(self, samples: Sequence[dict[str, NDArray[Any]]], seed: int = 0) -> None:
+    def __init__(self, samples: Sequence[dict[str, NDArray[Any]]]) -> None:
         """Keep the input pictures of the evaluation."""
-        self._random = torch.Generator().manual_seed(seed)
         found = [view for sample in samples for view in known_depths(sample)[:1]]
         self._arrays = {name: np.stack([one[name] for one in found]) for name in found[0]}
 
     def losses(self, model: nn.Module, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """See ``Task``."""
         del step
-        error, known, mean, sides, length = _errors(model, self._another_look(batch))
+        error, known, mean, sides, length = _errors(model, batch)
         count = known.sum(dim=(1, 2)).clamp_min(1.0)
         # Edges within an object are what tells how it is made.
         across = (error.diff(dim=2).abs() * known[:, :, 1:] * known[:, :, :-1]).sum(dim=(1, 2))
@@ -185,24 +178,6 @@ class MonocularTask:
             'middle': 0.5 * mean.abs().mean(),
             'length': 2.0 * length.abs().mean(),
             'sides': sides.abs().mean(),
-        }
-
-    def _another_look(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the pictures turned and from afar by chance, lest they be known by heart."""
-        size = len(batch['picture'])
-        chance = torch.rand((3, size), generator=self._random)
-        turned = (chance[2] < _TURNED).float()
-        angle = turned * _TURN * (2.0 * chance[0] - 1.0)
-        zoom = 1.0 - turned * (1.0 - _ZOOM) * chance[1]
-        angle, zoom = angle.to(batch['picture'].device), zoom.to(batch['picture'].device)
-        look = Look(
-            batch['picture'].permute(0, 3, 1, 2).float(),
-            *(batch[name].float() for name in ('focal', 'centre', 'pose')),
-        ).turned(angle, zoom)
-        seen = turn_image(batch['seen'][:, None].float(), angle, zoom, 'nearest')[:, 0]
-        return {
-            **batch, 'picture': look.picture.permute(0, 2, 3, 1), 'focal': look.focal,
-            'centre': look.centre, 'pose': look.pose, 'seen': seen,
         }
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:

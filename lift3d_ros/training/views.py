@@ -109,7 +109,7 @@ def train_views(
         rng = np.random.default_rng(settings.seed)
         report('the depth of a picture')
         train(
-            monocular, MonocularTask(judged, settings.seed),
+            monocular, MonocularTask(judged),
             MonocularData.read(pool, settings.pictures).batches(settings.monocular.batch, rng),
             out / 'monocular', shortened(settings.monocular, share), resume, report,
         )

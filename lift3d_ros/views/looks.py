@@ -16,13 +16,15 @@
 """
 Other looks at the same picture: mirrored, rolled, through another lens.
 
-What a network sees in a picture differs a little from look to look where what is to be seen does
-not; the mean over looks is nearer to the truth, and looks are what it learns from, too.
+What a network sees in a picture differs a little from look to look, where what there is to see
+does not: the mean over looks is nearer to the truth.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import fields
 from dataclasses import replace
 
 import torch
@@ -58,34 +60,28 @@ class Look:
         Return what the camera sees when it is rolled by ``angle`` and its lens is longer.
 
         ``angle`` (b,), radians about the optical axis, counter-clockwise in the picture;
-        ``zoom`` (b,), a factor of the focal length. Depths along the optical axis stay.
+        ``zoom`` (b,), a factor of the focal length. The middle of the picture and depths along the
+        optical axis stay; what comes in at the border is like the border.
         """
         middle = 0.5 * (self.picture.shape[-1] - 1.0)
-        turn = _rotation(angle)
+        c, s = angle.cos(), angle.sin()
+        turn = torch.stack([torch.stack([c, -s], dim=1), torch.stack([s, c], dim=1)], dim=1)
+        # A pixel of the turned picture is looked up at this place of the straight one.
+        back = torch.cat([turn / zoom[:, None, None], torch.zeros_like(turn[:, :, :1])], dim=2)
+        grid = functional.affine_grid(back, list(self.picture.shape), align_corners=False)
+        picture = functional.grid_sample(
+            self.picture, grid, padding_mode='border', align_corners=False
+        )
         offset = torch.einsum('bji,bj->bi', turn, self.centre - middle)
         pose = self.pose.clone()
         pose[:, :3, :2] = torch.einsum('bij,bjk->bik', self.pose[:, :3, :2], turn)
         return Look(
-            turn_image(self.picture, angle, zoom), zoom[:, None] * self.focal,
-            middle + zoom[:, None] * offset, pose,
+            picture, zoom[:, None] * self.focal, middle + zoom[:, None] * offset, pose
         )
 
 
-def turn_image(image: Tensor, angle: Tensor, zoom: Tensor, mode: str = 'bilinear') -> Tensor:
-    """
-    Return images (b, c, h, h) about whose middle a camera is turned; see ``Look.turned``.
-
-    What comes in at the border is like the border. ``mode``: ``bilinear``, or ``nearest`` for
-    what must not be mixed.
-    """
-    back = _rotation(angle) / zoom[:, None, None]
-    affine = torch.cat([back, torch.zeros_like(back[:, :, :1])], dim=2)
-    grid = functional.affine_grid(affine, list(image.shape), align_corners=False)
-    return functional.grid_sample(
-        image, grid, mode=mode, padding_mode='border', align_corners=False
+def joined(looks: Sequence[Look]) -> Look:
+    """Return the pictures of several looks as one batch, one look after the other."""
+    return Look(
+        *(torch.cat([getattr(look, part.name) for look in looks]) for part in fields(Look))
     )
-
-
-def _rotation(angle: Tensor) -> Tensor:
-    c, s = angle.cos(), angle.sin()
-    return torch.stack([torch.stack([c, -s], dim=1), torch.stack([s, c], dim=1)], dim=1)

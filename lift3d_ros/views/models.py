@@ -43,7 +43,8 @@ from lift3d_ros.views.elevation import NearbyViews
 from lift3d_ros.views.elevation_search import NEARBY_OFFSETS
 from lift3d_ros.views.guide import guide
 from lift3d_ros.views.guide import VIEW_PIXELS
-from lift3d_ros.views.monocular import guess
+from lift3d_ros.views.monocular import guessed_length
+from lift3d_ros.views.monocular import with_guessed_depth
 from lift3d_ros.views.sampling import FAITHFUL
 from lift3d_ros.views.sampling import FAST
 from lift3d_ros.views.sampling import SamplerSettings
@@ -108,7 +109,9 @@ class SmallModel:
         tells it; None where a depth was measured.
         """
         told = tensors(observation(view, canonical, elevation_known), self._device)
-        volume, length = self._guessed_volume(told)
+        volume = self.coarse_volume(told)
+        with torch.autocast(self._device, self._dtype, self._dtype != torch.float32):
+            length = guessed_length(told, self._monocular)
         return volume, told, None if length is None else float(length[0])
 
     @torch.no_grad()
@@ -118,16 +121,12 @@ class SmallModel:
 
         Where no depth was measured, it is guessed.
         """
-        return self._guessed_volume(told)[0]
-
-    def _guessed_volume(self, told: dict[str, Tensor]) -> tuple[CoarseVolume, Tensor | None]:
         with torch.autocast(self._device, self._dtype, self._dtype != torch.float32):
-            known, length = guess(told, self._monocular)
-            volume = self._coarse(**known)
+            volume = self._coarse(**with_guessed_depth(told, self._monocular))
         return CoarseVolume(
             volume.density.float(), volume.color.float(), volume.features.float(),
             volume.sharpness,
-        ), length
+        )
 
     @torch.no_grad()
     def views(

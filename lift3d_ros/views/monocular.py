@@ -39,6 +39,7 @@ from lift3d_ros.views.files import corrupt
 from lift3d_ros.views.files import read_config
 from lift3d_ros.views.files import read_state
 from lift3d_ros.views.files import write_network
+from lift3d_ros.views.looks import joined
 from lift3d_ros.views.looks import Look
 from lift3d_ros.views.unet_levels import put_channels_last
 from lift3d_ros.views.unet_levels import ResidualBlock
@@ -46,7 +47,7 @@ from lift3d_ros.views.unet_levels import ResidualBlock
 #: The depths have one value for each square of so many pixels of the picture.
 STRIDE = 2
 
-#: The length is asked of looks that are turned by so much (radians), too, a little from afar.
+#: The length is asked of looks that are turned by so much (radians), too, through a shorter lens.
 _TURNS, _ZOOM = (0.1, -0.1), 0.94
 
 #: RGBA, the vertical, how far each ray climbs, its slopes, whether the vertical is known.
@@ -127,40 +128,44 @@ class MonocularNet(nn.Module):
 
     def depth(
         self, picture: Tensor, focal: Tensor, centre: Tensor, pose: Tensor, flags: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Tensor:
         """
-        Return the depth of each pixel of the object, (b, 128, 128), 0 beside it, and its length.
+        Return the depth of each pixel of the object, (b, 128, 128), 0 beside it.
 
-        The depth is along z of the optical frame, the length (b,) is that of the object's longest
-        side; canonical units; arguments as ``CoarseNet`` has them. Each is the mean of what the
-        network sees in the picture and in its mirror image, the length in turned ones, too: that
-        is nearer to the truth than any of them.
+        Along z of the optical frame, canonical units; arguments as ``CoarseNet`` has them. It is
+        the mean of what the network sees in the picture and in its mirror image, which is nearer
+        to the truth than either.
         """
-        straight = Look(picture, focal, centre, pose)
-        behind, sides = self._both_ways(straight, flags)
-        found = [sides]
-        for angle in _TURNS:
-            turn = torch.full_like(focal[:, 0], angle)
-            look = straight.turned(turn, torch.full_like(turn, _ZOOM))
-            found.append(self._both_ways(look, flags)[1])
+        behind, _ = self._both_ways(Look(picture, focal, centre, pose), flags)
         behind = functional.interpolate(behind[:, None], scale_factor=float(STRIDE),
                                         mode='bilinear')[:, 0]
         depth = behind + middle_depth(focal, centre, pose)[:, None, None]
-        length = torch.stack(found).mean(dim=0).amax(dim=1).exp()
-        return torch.where(picture[:, 3] > 0.5, depth, 0.0), length
+        return torch.where(picture[:, 3] > 0.5, depth, 0.0)
+
+    def length(
+        self, picture: Tensor, focal: Tensor, centre: Tensor, pose: Tensor, flags: Tensor
+    ) -> Tensor:
+        """
+        Return the length of the object's longest side, (b,), canonical units.
+
+        Arguments as ``CoarseNet`` has them. It is the mean over the picture and turned ones, and
+        over the mirror images of all.
+        """
+        straight = Look(picture, focal, centre, pose)
+        zoom = torch.full_like(focal[:, 0], _ZOOM)
+        looks = [straight, *(straight.turned(zoom * (a / _ZOOM), zoom) for a in _TURNS)]
+        _, sides = self._both_ways(joined(looks), flags.repeat(len(looks), 1))
+        return sides.reshape(len(looks), -1, 3).mean(dim=0).amax(dim=1).exp()
 
     def _both_ways(self, look: Look, flags: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean of what the pictures and their mirror images tell; see ``forward``."""
-        count, mirror = len(look.picture), look.mirrored()
-        both, sides = self(
-            *(torch.cat([a, b]) for a, b in (
-                (look.picture, mirror.picture), (look.focal, mirror.focal),
-                (look.centre, mirror.centre), (look.pose, mirror.pose), (flags, flags),
-            ))
-        )
-        both, sides = both.float(), sides.float()
+        both = joined([look, look.mirrored()])
+        behind, sides = self(both.picture, both.focal, both.centre, both.pose, flags.repeat(2, 1))
+        count = len(look.picture)
+        behind, sides = behind.float(), sides.float()
         return (
-            0.5 * (both[:count] + both[count:].flip(-1)), 0.5 * (sides[:count] + sides[count:])
+            0.5 * (behind[:count] + behind[count:].flip(-1)),
+            0.5 * (sides[:count] + sides[count:]),
         )
 
 
@@ -168,20 +173,22 @@ def with_guessed_depth(
     told: dict[str, Tensor], network: MonocularNet | None
 ) -> dict[str, Tensor]:
     """Return the arguments of ``CoarseNet`` with the network's depth where none was measured."""
-    return guess(told, network)[0]
-
-
-def guess(
-    told: dict[str, Tensor], network: MonocularNet | None
-) -> tuple[dict[str, Tensor], Tensor | None]:
-    """Return what ``with_guessed_depth`` does, and the lengths (b,) where there is a guess."""
     measured = told['flags'][:, 0] > 0.5
     if network is None or bool(measured.all()):
-        return told, None
-    depth, length = network.depth(
-        told['picture'], told['focal'], told['centre'], told['pose'], told['flags']
-    )
-    return {**told, 'depth': torch.where(measured[:, None, None], told['depth'], depth)}, length
+        return told
+    depth = network.depth(**_pictures(told))
+    return {**told, 'depth': torch.where(measured[:, None, None], told['depth'], depth)}
+
+
+def guessed_length(told: dict[str, Tensor], network: MonocularNet | None) -> Tensor | None:
+    """Return the lengths (b,) of ``MonocularNet.length``, None where all depths are measured."""
+    if network is None or bool((told['flags'][:, 0] > 0.5).all()):
+        return None
+    return network.length(**_pictures(told))
+
+
+def _pictures(told: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: told[name] for name in ('picture', 'focal', 'centre', 'pose', 'flags')}
 
 
 def middle_depth(focal: Tensor, centre: Tensor, pose: Tensor) -> Tensor:
