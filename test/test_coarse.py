@@ -186,6 +186,32 @@ def test_axes_of_volume_and_camera_agree():
     assert columns.float().mean() > 40.0 and rows.float().mean() < 24.0
 
 
+@pytest.mark.parametrize('turn', [0.0, 0.5, 1.1])
+def test_the_longest_side_does_not_ask_how_the_object_is_turned(turn):
+    places = voxel_grid(64, torch.device('cpu'))
+    c, s = np.cos(turn), np.sin(turn)
+    along = c * places[..., 0] + s * places[..., 1]
+    across = c * places[..., 1] - s * places[..., 0]
+
+    def density(length, height):
+        return 20.0 * torch.minimum(
+            torch.minimum(0.5 * length - along.abs(), 0.1 - across.abs()),
+            0.5 * height - places[..., 2].abs(),
+        )
+
+    # One that lies, one that stands, and none.
+    densities = torch.stack([density(0.6, 0.4), density(0.3, 0.9), -torch.ones_like(along)])
+    volume = CoarseVolume(
+        densities[:, None],
+        torch.zeros(3, 3, 64, 64, 64),
+        torch.ones(3, 5, 32, 32, 32),
+        torch.tensor([5.0, 2.0]),
+    )
+    voxel = EXTENT / 64
+    assert volume.longest_sides() == pytest.approx([0.6, 0.9, 0.0], abs=1.5 * voxel)
+    assert volume.longest_sides()[2] == 0.0
+
+
 def test_a_camera_beside_the_volume_sees_nothing():
     pose = torch.from_numpy(orbit_pose(0.0, 0.0, 1.7)).float()
     pose[:3, 3] += torch.tensor([0.0, 9.0, 0.0])

@@ -302,20 +302,6 @@ class TestField:
         np.testing.assert_allclose(high, self.CENTRE + half, atol=field.voxel)
         assert field.bounds(1.1) is None
 
-    def test_the_longest_side_does_not_ask_how_the_object_is_turned(self):
-        for turn in (0.0, 0.5, 1.1):
-            c, s = np.cos(turn), np.sin(turn)
-
-            def block(places, c=c, s=s):
-                x, y, z = np.moveaxis(places - self.CENTRE, -1, 0)
-                along, across = c * x + s * y, c * y - s * x
-                inside = (abs(along) < 0.3) & (abs(across) < 0.1) & (abs(z) < 0.2)
-                return 0.9 * inside
-
-            field = self.field(block)
-            assert field.longest_side(0.5) == pytest.approx(0.6, abs=1.5 * field.voxel)
-            assert field.longest_side(0.95) == 0.0
-
 
 def sphere(p):
     return 0.31 - np.linalg.norm(p - 0.02, axis=-1)

@@ -240,11 +240,9 @@ class One2345:
         )
         if observed.length is None:
             return shape
-        # The network of depth looks for the length itself, with a view to nothing else; the solid
-        # has not been cut yet, nor been thickened where it is improbable.
-        length = float(np.sqrt(observed.length * solid.longest_side(0.5)))
+        # Before the solid is cut, and thickened where it is improbable.
         middle = float(canonical.T_camera_object[2, 3]) / canonical.scale
-        return replace(shape, length_over_depth=length / middle)
+        return replace(shape, length_over_depth=observed.length / middle)
 
     def _upright(
         self, view: ObjectView, support: Support

@@ -25,7 +25,6 @@ from scipy import ndimage
 
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
-from lift3d_ros.geometry import longest_side
 
 
 class Solid(Protocol):
@@ -89,18 +88,6 @@ class SolidField:
             return None
         corner = self.centre - 0.5 * self.side
         return corner + at.min(axis=0) * self.voxel, corner + (at.max(axis=0) + 1) * self.voxel
-
-    def longest_side(self, level: float) -> float:
-        """
-        Return that of what is at or over ``level``, canonical units; 0 where nothing is.
-
-        It is the longest side of the smallest box along z, ``geometry.longest_side``.
-        """
-        at = np.argwhere(self.probability >= level)
-        if not len(at):
-            return 0.0
-        # From the outer side of a voxel to that of another.
-        return self.voxel * (longest_side(at.astype(np.float64), np.array([0.0, 0.0, 1.0])) + 1.0)
 
     def _at(self, field: NDArray[np.float32], points: Floats, mode: str) -> NDArray[np.float32]:
         index = (np.asarray(points) - self.centre) / self.voxel + 0.5 * (field.shape[0] - 1)

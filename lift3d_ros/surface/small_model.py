@@ -61,8 +61,8 @@ class Observed:
     """
     The coarse ``volume`` of a view, what the networks were ``told`` of it, and its frame.
 
-    ``length`` is that of the object's longest side, canonical units, as the picture alone tells
-    it; None where a depth was measured.
+    ``length`` is that of the object's longest side, canonical units, see ``SmallModel.volume``;
+    None where a depth was measured.
     """
 
     volume: CoarseVolume

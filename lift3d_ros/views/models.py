@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+import math
 from pathlib import Path
 from typing import Any
 
@@ -105,14 +106,17 @@ class SmallModel:
         """
         Return the coarse volume of a view, and what the network was told of it.
 
-        Third comes the length of the object's longest side, canonical units, as the picture alone
-        tells it; None where a depth was measured.
+        Third comes the length of the object's longest side, canonical units: the geometric mean
+        of what the network of depth tells and the volume's; None where a depth was measured.
         """
         told = tensors(observation(view, canonical, elevation_known), self._device)
         volume = self.coarse_volume(told)
         with torch.autocast(self._device, self._dtype, self._dtype != torch.float32):
             length = guessed_length(told, self._monocular)
-        return volume, told, None if length is None else float(length[0])
+        if length is None:
+            return volume, told, None
+        seen, solid = float(length[0]), volume.longest_sides()[0]
+        return volume, told, math.sqrt(seen * solid) if solid else seen
 
     @torch.no_grad()
     def coarse_volume(self, told: dict[str, Tensor]) -> CoarseVolume:

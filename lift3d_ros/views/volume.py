@@ -18,10 +18,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lift3d_ros.geometry import longest_side
 from lift3d_ros.views.coarse_inputs import EXTENT
 
 
@@ -44,6 +46,22 @@ class CoarseVolume:
     def occupancy(self) -> Tensor:
         """Probability of being inside, (b, n, n, n)."""
         return self.density[:, 0].float().sigmoid()
+
+    def longest_sides(self) -> list[float]:
+        """
+        Return the longest side of each object, canonical units, 0 where there is none.
+
+        It is that of the smallest box along z around all that is as probable as one half,
+        ``geometry.longest_side``.
+        """
+        voxel = EXTENT / self.density.shape[-1]
+        found = []
+        for solid in (self.density[:, 0] >= 0.0).cpu().numpy():
+            at = np.argwhere(solid).astype(np.float64)
+            # From the outer side of a voxel to that of another.
+            side = longest_side(at, np.array([0.0, 0.0, 1.0])) + 1.0 if len(at) else 0.0
+            found.append(voxel * side)
+        return found
 
 
 @dataclass(frozen=True, eq=False)
