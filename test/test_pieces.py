@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import functools
 
 import numpy as np
@@ -29,6 +30,8 @@ from lift3d_ros.frame import FurtherView
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import invert
 from lift3d_ros.lifter import Lifter
+from lift3d_ros.placement.hints import Plane
+from lift3d_ros.placement.hints import ScaleHints
 from lift3d_ros.shape import Mesh
 from lift3d_ros.shape import Shape
 from lift3d_ros.tabletop import make_scene
@@ -63,6 +66,12 @@ def lifter() -> Lifter:
     return Lifter('one2345', max_faces=6000)
 
 
+def standing_on(scene: TableScene) -> ScaleHints:
+    """Return the plane of the table."""
+    up = scene.T_camera_object[:3, 2]
+    return ScaleHints(plane=Plane(up, float(up @ scene.T_camera_object[:3, 3])))
+
+
 def error_of(shape: Shape, scene: TableScene) -> float:
     """Return the chamfer distance to the truth, metres."""
     found = sample_surface(shape.mesh_in_camera(), 4000)
@@ -82,8 +91,23 @@ def test_all_things_in_a_mask_are_in_the_mesh_and_the_report_says_so(lifter, cam
     assert error_of(shape, scene) < 0.006
 
 
-def test_one_thing_is_one_piece_without_a_word(lifter):
+def test_without_depth_all_that_the_mask_shows_is_in_the_mesh(lifter):
+    scene = scene_of(90.0, -0.07, 0.0, 0.07)
+    shape = lifter.lift(
+        replace(scene.frame, depth=None), scene.mask, scale=standing_on(scene), seed=1
+    )
+    assert shape.scale_source == 'plane'
+    assert shape.mesh.is_watertight()
+    assert shape.mesh.to_trimesh().body_count == 3
+    assert 'shows 3 things that do not touch' in ' '.join(shape.notes)
+    assert shape.mask_iou > 0.85
+    assert error_of(shape, scene) < 0.012
+
+
+@pytest.mark.parametrize('depth', [True, False])
+def test_one_thing_is_one_piece_without_a_word(lifter, depth):
     scene = scene_of(90.0, 0.0)
-    shape = lifter.lift(scene.frame, scene.mask, seed=1)
+    frame = scene.frame if depth else replace(scene.frame, depth=None)
+    shape = lifter.lift(frame, scene.mask, scale=standing_on(scene), seed=1)
     assert shape.mesh.to_trimesh().body_count == 1
     assert not any('do not touch' in note for note in shape.notes)

@@ -17,7 +17,8 @@ What the networks believe and the cameras measured, to a closed mesh.
 
 The field is cut by what was measured (``surface.carving``, ``surface.sightings``), sampled and
 made into a mesh. Where parts of it hang loose it is looked for what joins them; what nothing joins
-are several things in one mask, and all that were measured are kept.
+are several things in one mask, and all that were measured are kept, or without depth all that the
+mask shows.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from scipy.spatial import cKDTree
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import transform
 from lift3d_ros.shape import Mesh
@@ -131,9 +133,10 @@ def find_surface(
     """
     Return the surface of a solid that is cut by what ``seen`` and ``others`` measured.
 
-    What nothing joins to the rest stays a piece of its own where a camera measured it. The longest
-    side of the grid has ``resolution`` voxels. Raises ``LiftError(NO_SURFACE)`` where nothing is
-    solid, or what is found is a fragment of what was measured.
+    What nothing joins to the rest stays a piece of its own where a camera measured it, or where
+    nothing was measured and the mask shows it. The longest side of the grid has ``resolution``
+    voxels. Raises ``LiftError(NO_SURFACE)`` where nothing is solid, or what is found is a fragment
+    of what was measured.
     """
     T = canonical.T_camera_object
     corners = solid.bounds(_LEAST)
@@ -158,7 +161,7 @@ def find_surface(
     low, high = low - 2.0 * voxel, high + 2.0 * voxel
     band = 2.0 * solid.voxel * canonical.scale
     skin = max(SKIN * size, _THINNEST * voxel)
-    levels = None if seen.depth is not None else _ray_levels(solid, seen, canonical)
+    rays = None if seen.depth is not None else _MaskRays.of(solid, seen, canonical)
 
     def evaluate(local: Array, least: float) -> NDArray[np.float32]:
         camera = transform(T, local)
@@ -168,7 +171,7 @@ def find_surface(
             np.maximum(local[:, 2], sill[0], out=local[:, 2])
         believed = solid.probability_at(local / canonical.scale)
         # Near one half a probability falls from 0.8 to 0.2 over about a voxel and a half.
-        level = np.float32(least) if levels is None else levels(camera)
+        level = np.float32(least) if rays is None else rays.levels(camera)
         guess = np.float32(band) * np.clip(2.0 * (believed - level), -1.0, 1.0)
         guess = cut(others, camera, guess, skin)
         return constrain(
@@ -180,13 +183,24 @@ def find_surface(
         # Less than a voxel of blur takes the steps out of the intersections' edges. How deep
         # a place lies beyond a voxel is not told: it would outweigh what is thin beside it.
         values = ndimage.gaussian_filter(values.clip(-voxel, voxel), 0.7, mode='nearest')
-        return extract_surface(values, low, voxel, max_faces, measured if apart else None)
+        return extract_surface(values, low, voxel, max_faces, evidence if apart else None)
 
     # What no camera of several saw through is more probably solid than the networks, which
     # are not told the other depths, believe.
-    vertices, faces = _whole(
-        extract, _LEVELS[1:] if len(others) > 1 else _LEVELS, measured, coarsest
-    )
+    tried: Sequence[float] = _LEVELS[1:] if len(others) > 1 else _LEVELS
+    evidence = measured
+    if rays is not None:
+        # The rays have levels of their own.
+        tried = tried[:1]
+        if not len(measured):
+            evidence = transform(invert(T), rays.first)
+    (vertices, faces), share = _whole(extract, tried, evidence, coarsest)
+    if len(measured) and share < _HELD:
+        raise LiftError(
+            ErrorCode.NO_SURFACE,
+            'The surface found is a fragment of what the camera measured; is the depth '
+            'registered to the image, and all of the mask one object?',
+        )
     return FoundSurface(
         transform(T, vertices).astype(np.float32), faces, coarsest, count_pieces(faces)
     )
@@ -195,37 +209,33 @@ def find_surface(
 def _whole(
     extract: Callable[[float, bool], tuple[Vertices, Faces]],
     levels: Sequence[float],
-    measured: Array,
+    points: Array,
     voxel: float,
-) -> tuple[Vertices, Faces]:
+) -> tuple[tuple[Vertices, Faces], float]:
     """
-    Return the mesh that holds what was ``measured`` (n, 3), or raise ``LiftError(NO_SURFACE)``.
+    Return the mesh that holds most of ``points`` (n, 3), which shall be on it, and which share.
 
     ``extract`` gives the surface of what is believed with at least some probability: its largest
-    piece, or all pieces that were measured, apart.
+    piece, or all pieces that have points, apart.
     """
-    best, held = None, -1.0
-    joining = levels[0]
-    for level in levels:
-        found = extract(level, False)
-        share = _held(measured, *found, voxel) if len(measured) else 1.0
-        if share > held + _MORE:
-            best, held, joining = found, share, level
+    best, held, joining = extract(levels[0], False), 1.0, levels[0]
+    if not len(points):
+        return best, held
+    held = _held(points, *best, voxel)
+    for level in levels[1:]:
         if held > _ENOUGH:
             break
+        found = extract(level, False)
+        share = _held(points, *found, voxel)
+        if share > held + _MORE:
+            best, held, joining = found, share, level
     if held <= _ENOUGH:
         # What nothing joins are several things in one mask.
         found = extract(joining, True)
-        share = _held(measured, *found, voxel)
+        share = _held(points, *found, voxel)
         if share > held + _MORE:
             best, held = found, share
-    if best is None or held < _HELD:
-        raise LiftError(
-            ErrorCode.NO_SURFACE,
-            'The surface found is a fragment of what the camera measured; is the depth '
-            'registered to the image, and all of the mask one object?',
-        )
-    return best
+    return best, held
 
 
 def _sill(
@@ -266,31 +276,48 @@ def _held(points: Array, vertices: Vertices, faces: Faces, voxel: float) -> floa
     return float((distance < _AT_SURFACE * voxel).mean())
 
 
-def _ray_levels(
-    solid: Solid, seen: Observation, canonical: CanonicalFrame
-) -> Callable[[Array], NDArray[np.float32]]:
+@dataclass(frozen=True, eq=False)
+class _MaskRays:
     """
-    Return the probability from which on points (n, 3) of the optical frame count as inside.
+    What a mask without depth tells of a solid: on each of its rays something is inside.
 
-    It is one half, but for rays through the mask on which no place is as probable: something on
-    them is solid, and the most probable place is the best guess. Without it, what is thin or may
-    lie at many depths would be missing from every one of them.
+    - ``level``: float32, for every ``stride``-th pixel of the window the probability from which on
+      a place on its ray counts as inside.
+    - ``first``: (n, 3), optical frame, metres: where rays through the mask first come upon that.
     """
-    side = max(seen.mask.shape)
-    stride = -(-side // _RAYS)
-    rays = seen.camera.rays()[::stride, ::stride]
-    middle = transform(canonical.camera_from_canonical, solid.centre[None])[0]
-    half = 0.87 * solid.side * canonical.scale
-    depths = np.linspace(max(middle[2] - half, 0.05 * half), middle[2] + half, _RAYS)
-    points = rays[:, :, None] * depths[:, None]
-    most = solid.probability_at(
-        transform(canonical.canonical_from_camera, points.reshape(-1, 3))
-    ).reshape(points.shape[:3]).max(axis=2)
-    level = np.clip(_RAY_SHARE * most, _LEAST_LEVEL, 0.5).astype(np.float32)
-    level = np.where(seen.mask[::stride, ::stride], level, np.float32(0.5))
 
-    def at(camera: Array) -> NDArray[np.float32]:
-        u, v, _ = ((a / stride).astype(np.float32) for a in seen.camera.project(camera))
-        return sample(level, u, v)
+    level: NDArray[np.float32]
+    stride: int
+    camera: Camera
+    first: Array
 
-    return at
+    @classmethod
+    def of(cls, solid: Solid, seen: Observation, canonical: CanonicalFrame) -> _MaskRays:
+        """
+        Return what ``seen`` tells of a solid.
+
+        The level is one half, but for rays through the mask on which no place is as probable:
+        something on them is solid, and the most probable place is the best guess. Without it, what
+        is thin or may lie at many depths would be missing from every one of them.
+        """
+        side = max(seen.mask.shape)
+        stride = -(-side // _RAYS)
+        rays = seen.camera.rays()[::stride, ::stride]
+        middle = transform(canonical.camera_from_canonical, solid.centre[None])[0]
+        half = 0.87 * solid.side * canonical.scale
+        depths = np.linspace(max(middle[2] - half, 0.05 * half), middle[2] + half, _RAYS)
+        points = rays[:, :, None] * depths[:, None]
+        believed = solid.probability_at(
+            transform(canonical.canonical_from_camera, points.reshape(-1, 3))
+        ).reshape(points.shape[:3])
+        level = np.clip(_RAY_SHARE * believed.max(axis=2), _LEAST_LEVEL, 0.5).astype(np.float32)
+        mask = seen.mask[::stride, ::stride]
+        inside = (believed >= level[..., None]) & mask[..., None]
+        met = inside.any(axis=2)
+        first = points[met, inside[met].argmax(axis=1)]
+        return cls(np.where(mask, level, np.float32(0.5)), stride, seen.camera, first)
+
+    def levels(self, points: Array) -> NDArray[np.float32]:
+        """Return the level at points (n, 3) of the optical frame."""
+        u, v, _ = ((a / self.stride).astype(np.float32) for a in self.camera.project(points))
+        return sample(self.level, u, v)
