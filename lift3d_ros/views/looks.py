@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """
 Other looks at the same picture: mirrored, rolled, through another lens.
 
