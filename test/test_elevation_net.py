@@ -176,7 +176,7 @@ def test_the_network_is_small_on_disk(tmp_path):
     write_elevation(tmp_path, ElevationNet())
     state = load_file(tmp_path / 'model.safetensors')
     assert {v.dtype for v in state.values() if v.is_floating_point()} == {torch.float16}
-    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 1_500_000
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 2_300_000
 
 
 def test_a_file_that_is_missing_is_named(tmp_path):

@@ -172,6 +172,15 @@ def test_ctrl_c_ends_the_node_in_any_state(graph):
     active.wait_until_active()
     assert active.stop() == 0, active.log
     assert 'Traceback' not in early.log + active.log
+    # Of a participant that does not say goodbye the others learn after 20 s.
+    ros.wait_until(lambda: not of_namespace(graph, '/late'), timeout=10.0)
+
+
+def of_namespace(graph, namespace: str) -> list[str]:
+    """Return the names of the nodes of a namespace."""
+    return [
+        name for name, own in graph.node.get_node_names_and_namespaces() if own == namespace
+    ]
 
 
 class SlowNode(LiftNode):

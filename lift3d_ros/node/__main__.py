@@ -15,11 +15,10 @@
 """Run the lifecycle node ``lift3d``."""
 
 import signal
-import sys
 
 if __name__ == '__main__':
     # Ctrl-C while the imports below run ends the process without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from lift3d_ros.node.main import main
+    from lift3d_ros.node.main import run
 
-    sys.exit(main())
+    run()

@@ -87,7 +87,8 @@ class Transforms:
             raise LiftError(
                 ErrorCode.NO_TRANSFORM,
                 f'There is no transform from "{source}" to "{target}" at '
-                f'{stamp.sec}.{stamp.nanosec:09d}: {error}. The tree has: {self._frames()}.',
+                f'{stamp.sec}.{stamp.nanosec:09d}: {str(error).rstrip(". ")}. The tree has: '
+                f'{self._frames()}.',
             ) from error
         move = found.transform
         translation = move.translation.x, move.translation.y, move.translation.z

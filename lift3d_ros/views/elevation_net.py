@@ -59,7 +59,7 @@ class ElevationConfig:
     """
 
     size: int = 64
-    widths: tuple[int, ...] = (32, 48, 56)
+    widths: tuple[int, ...] = (48, 96, 128)
     blocks: int = 2
     low: float = -30.0
     high: float = 90.0
