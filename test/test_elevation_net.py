@@ -318,7 +318,7 @@ def test_the_loop_trains_it_and_leaves_weights_that_can_be_read(tmp_path, views)
     lines = []
     train(
         network(), ElevationTask(samples), data.batches(2, np.random.default_rng(0), 32),
-        tmp_path, LoopSettings(minutes=0.01), report=lines.append,
+        tmp_path, LoopSettings(minutes=0.05), report=lines.append,
     )
     entry = json.loads((tmp_path / 'curve.jsonl').read_text().splitlines()[-1])
     assert {'bins', 'degrees', 'median', 'sigma_1'} <= set(entry)
