@@ -60,7 +60,7 @@ from lift3d_ros.shape import Shape
 _OTHER_SIZE, _OFF_PLANE = 1.5, 0.2
 
 #: A shape without depth whose silhouette covers less of the mask is a fragment of the object: on
-#: the scans of the eval split it is 0.8 and more, but for what is in several parts (0.2, 0.3).
+#: the scans of the eval split it is 0.8 and more.
 _WHOLE = 0.5
 
 #: A shape that covers less of the mask is doubted aloud, whatever told its scale.
