@@ -153,7 +153,7 @@ class MonocularNet(nn.Module):
         """
         straight = Look(picture, focal, centre, pose)
         zoom = torch.full_like(focal[:, 0], _ZOOM)
-        looks = [straight, *(straight.turned(zoom * (a / _ZOOM), zoom) for a in _TURNS)]
+        looks = [straight, *(straight.turned(torch.full_like(zoom, a), zoom) for a in _TURNS)]
         _, sides = self._both_ways(joined(looks), flags.repeat(len(looks), 1))
         return sides.reshape(len(looks), -1, 3).mean(dim=0).amax(dim=1).exp()
 
