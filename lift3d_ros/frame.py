@@ -48,12 +48,14 @@ class Frame:
     - ``camera``: of the same size; the image is free of distortion.
     - ``depth``: float32 metres along z, shape (height, width); 0 or NaN where there is no reading.
     - ``gravity``: unit vector that points down, in the optical frame.
+    - ``notes``: what is doubtful about the above, a sentence each; they go into ``Shape.notes``.
     """
 
     image: NDArray[np.uint8]
     camera: Camera
     depth: NDArray[np.float32] | None = None
     gravity: Array | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """

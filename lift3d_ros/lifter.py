@@ -250,6 +250,7 @@ class Lifter:
         return replace(
             shape,
             method=self.name,
+            notes=(*frame.notes, *shape.notes),
             pass_probability=pass_probability(self.name, confidence, metric)
             if calibrated else None,
             seconds={**run.seconds, 'total': run.total},
