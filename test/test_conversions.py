@@ -46,6 +46,7 @@ from lift3d_ros.geometry import look_at
 from lift3d_ros.geometry import unit
 from lift3d_ros.msg import LiftedObject
 from lift3d_ros.msg import LiftedObjectArray
+from lift3d_ros.node import camera_info
 from lift3d_ros.node import cdr
 from lift3d_ros.node import conversions
 from lift3d_ros.node.camera import frame_messages
@@ -214,23 +215,23 @@ PICTURE = image_message(np.zeros((30, 40, 3), np.uint8), 'rgb8')
 def test_a_rectified_image_has_the_camera_of_p():
     info = info_message(CAMERA)
     info.k = np.diag([1.0, 1.0, 1.0]).reshape(9)
-    assert conversions.build_frame(PICTURE, info).camera == CAMERA
+    assert camera_info.build_frame(PICTURE, info).camera == CAMERA
 
 
 def test_without_p_the_camera_is_that_of_k():
     info = info_message(CAMERA)
     info.p = np.zeros(12)
-    assert conversions.build_frame(PICTURE, info).camera == CAMERA
+    assert camera_info.build_frame(PICTURE, info).camera == CAMERA
 
 
 def test_region_and_binning_move_the_camera():
     info = info_message(Camera(80, 60, 100.0, 100.0, 39.5, 29.5))
     info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = 20, 10, 40, 30
-    camera = conversions.build_frame(PICTURE, info).camera
+    camera = camera_info.build_frame(PICTURE, info).camera
     assert (camera.cx, camera.cy, camera.fx) == (19.5, 19.5, 100.0)
     info = info_message(Camera(80, 60, 100.0, 100.0, 39.5, 29.5))
     info.binning_x = info.binning_y = 2
-    camera = conversions.build_frame(PICTURE, info).camera
+    camera = camera_info.build_frame(PICTURE, info).camera
     # Pixel k of the binned image covers pixels 2 k and 2 k + 1: its centre is at 2 k + 0.5.
     assert (camera.cx, camera.cy, camera.fx) == (19.5, 14.5, 50.0)
 
@@ -249,10 +250,10 @@ def test_distortion_is_taken_out_of_image_depth_and_mask():
     mask = np.zeros((160, 200), np.uint8)
     for pixels, value in ((image, 255), (depth, 2.0), (mask, 7)):
         pixels[v - 1:v + 2, u - 1:u + 2] = value
-    frame = conversions.build_frame(
+    frame = camera_info.build_frame(
         image_message(image, 'rgb8'), info, image_message(depth, '32FC1'), rectified=False
     )
-    mask = conversions.undistort_mask(mask, info)
+    mask = camera_info.undistort_mask(mask, info)
     for pixels in (frame.image[..., 0] > 128, frame.depth > 1.5, mask == 7):
         found = np.argwhere(pixels).mean(axis=0)[::-1]
         np.testing.assert_allclose(found, pinhole, atol=1.0)
@@ -262,8 +263,8 @@ def test_distortion_is_taken_out_of_image_depth_and_mask():
 def test_an_unknown_lens_is_refused():
     info = info_message(CAMERA)
     info.distortion_model, info.d = 'crystal_ball', [1.0]
-    assert code(conversions.build_frame, PICTURE, info, rectified=False) == 'NO_CAMERA'
-    assert code(conversions.build_frame, PICTURE, None) == 'NO_CAMERA'
+    assert code(camera_info.build_frame, PICTURE, info, rectified=False) == 'NO_CAMERA'
+    assert code(camera_info.build_frame, PICTURE, None) == 'NO_CAMERA'
 
 
 @given(height=SIZES, width=SIZES, seed=st.integers(0, 99))
@@ -276,7 +277,7 @@ def test_a_frame_survives_the_way_through_messages(height, width, seed):
     )
     mask = rng.random((height, width)) > 0.5
     messages = frame_messages(frame, mask)
-    back = conversions.build_frame(messages['image'], messages['camera_info'], messages['depth'])
+    back = camera_info.build_frame(messages['image'], messages['camera_info'], messages['depth'])
     np.testing.assert_array_equal(back.image, frame.image)
     np.testing.assert_allclose(back.depth, frame.depth, atol=1e-6)
     np.testing.assert_array_equal(conversions.decode_mask(messages['mask']) > 0, mask)

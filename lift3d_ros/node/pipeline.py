@@ -41,6 +41,8 @@ from lift3d_ros.lifter import Lifter
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node import conversions
 from lift3d_ros.node import selection
+from lift3d_ros.node.camera_info import build_frame
+from lift3d_ros.node.camera_info import undistort_mask
 from lift3d_ros.node.gravity import ImuGravity
 from lift3d_ros.node.parameters import Settings
 from lift3d_ros.node.results import in_frame
@@ -243,7 +245,7 @@ def read_frame(
         )
     elif imu is not None:
         gravity = imu.down(header, transforms, settings.transform_timeout)
-    return conversions.build_frame(
+    return build_frame(
         observation.image,
         observation.camera_info,
         observation.depth,
@@ -369,7 +371,7 @@ def find_instances(
             )
             pixels = conversions.fit_mask(pixels, width, height)
         if not settings.rectified and observation.camera_info is not None:
-            pixels = conversions.undistort_mask(pixels, observation.camera_info)
+            pixels = undistort_mask(pixels, observation.camera_info)
         if settings.mask_source == 'label' or selector.mode == ObjectSelector.LABEL:
             found = selection.instances_of_labels(pixels)
         else:
