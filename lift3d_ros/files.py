@@ -17,7 +17,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+import stat
+from typing import BinaryIO
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
@@ -35,6 +39,77 @@ def write_whole(path: Path, data: bytes) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def open_regular(path: Path, code: ErrorCode = ErrorCode.BAD_REQUEST) -> BinaryIO:
+    """
+    Open a regular file for reading, and never wait for one that is something else.
+
+    Opening a fifo waits for a writer, and reading a device may never end; both are refused.
+    Raises ``LiftError`` with ``code`` for everything that is no regular file, ``OSError``
+    (``FileNotFoundError`` among others) where there is nothing or it cannot be opened.
+    """
+    # Without O_NONBLOCK the call itself would wait for the other end of a fifo.
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        # A socket cannot be opened at all.
+        if error.errno == errno.ENXIO:
+            regular_file(path, code)
+        raise
+    try:
+        kind = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(kind):
+            raise LiftError(code, f'{path} is {_kind_of_file(kind)} and no regular file; give a '
+                            'file.')
+        return os.fdopen(descriptor, 'rb')
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def regular_file(path: Path, code: ErrorCode = ErrorCode.BAD_REQUEST) -> Path:
+    """
+    Return the path of a regular file.
+
+    Raises ``LiftError`` with ``code`` for a fifo, a device, a socket or a folder, ``OSError``
+    where there is nothing.
+    """
+    kind = os.stat(path).st_mode
+    if not stat.S_ISREG(kind):
+        raise LiftError(
+            code, f'{path} is {_kind_of_file(kind)} and no regular file; give a file.')
+    return path
+
+
+def read_regular(
+    path: Path, most_bytes: int, code: ErrorCode = ErrorCode.BAD_REQUEST
+) -> bytes:
+    """
+    Return the content of a regular file of at most ``most_bytes``.
+
+    The size is compared before anything is read. Raises ``LiftError`` with ``code`` for what is
+    no regular file, or larger; ``OSError`` where it cannot be read.
+    """
+    with open_regular(path, code) as file:
+        size = os.fstat(file.fileno()).st_size
+        # One byte more than allowed: files of /proc say that they have none.
+        content = file.read(most_bytes + 1) if size <= most_bytes else b''
+    if size > most_bytes or len(content) > most_bytes:
+        raise LiftError(
+            code, f'{path} has {size} bytes; at most {most_bytes} bytes are read of such a file.')
+    return content
+
+
+def _kind_of_file(mode: int) -> str:
+    """Return what a file is that is no regular one, with an article."""
+    for test, name in (
+        (stat.S_ISDIR, 'a folder'), (stat.S_ISFIFO, 'a fifo'), (stat.S_ISSOCK, 'a socket'),
+        (stat.S_ISCHR, 'a device'), (stat.S_ISBLK, 'a device'),
+    ):
+        if test(mode):
+            return name
+    return 'a special file'
 
 
 def make_folder(folder: Path) -> None:
