@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -58,6 +59,9 @@ from lift3d_ros.surface.several import MAX_FURTHER
 #: By parameters qos_overrides.<topic>.subscription.*; the reliability has its own parameter.
 _OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH)
 
+#: Topic and field with the CameraInfo of depth that is not registered to the image.
+DEPTH_CAMERA_INFO = 'depth_camera_info'
+
 #: Seconds between two looks at whether the publishers changed their reliability.
 _QOS_PERIOD = 0.5
 
@@ -85,6 +89,7 @@ class Inputs:
         self._settings = settings
         self._on_frame = on_frame
         self._subscriptions: dict[str, Subscription] = {}
+        self._depth_camera_info: CameraInfo | None = None
         listener = Node(
             f'{node.get_name()}_listener',
             namespace=node.get_namespace(),
@@ -127,6 +132,9 @@ class Inputs:
             depth=settings.sync_queue_size,
         )
         kinds['camera_info'] = (CameraInfo, 'camera_info')
+        if settings.use_depth:
+            # No frame waits for it: registered depth has the camera of the image.
+            kinds[DEPTH_CAMERA_INFO] = (CameraInfo, DEPTH_CAMERA_INFO)
         self._kinds = kinds
 
     def start(self) -> None:
@@ -151,10 +159,11 @@ class Inputs:
         self._listener.close()
 
     def publishers(self) -> dict[str, int]:
-        """Return how many publishers each of the topics has."""
+        """Return how many publishers each of the topics has that a frame needs."""
         return {
             name: self._node.count_publishers(subscription.topic_name)
             for name, subscription in list(self._subscriptions.items())
+            if name != DEPTH_CAMERA_INFO
         }
 
     def newest(self, request: Any) -> Observation:
@@ -184,12 +193,8 @@ class Inputs:
                 ErrorCode.NO_CAMERA if missing_camera else ErrorCode.BAD_IMAGE,
                 f'There is no frame to lift from: {reason}.',
             )
-        observation = _observation(match)
-        if mask is None:
-            return observation
-        return Observation(
-            observation.image, observation.camera_info, observation.depth, mask
-        )
+        observation = self._observation(match)
+        return observation if mask is None else replace(observation, mask=mask, detections=None)
 
     def _listen(
         self, listener: Node, name: str, kind: Any, topic: str, reliability: ReliabilityPolicy
@@ -231,9 +236,22 @@ class Inputs:
                 self._listen(listener, name, kind, topic, wanted)
 
     def _on_message(self, name: str, message: Any) -> None:
+        if name == DEPTH_CAMERA_INFO:
+            self._depth_camera_info = message
+            return
         match = self.synchronizer.add(name, nanoseconds(message.header.stamp), message)
         if match is not None:
-            self._on_frame(_observation(match))
+            self._on_frame(self._observation(match))
+
+    def _observation(self, match: Match) -> Observation:
+        return Observation(
+            match.get('image'),
+            match.get('camera_info'),
+            match.get('depth'),
+            match.get('mask'),
+            match.get('detections'),
+            self._depth_camera_info,
+        )
 
 
 def own_mask(request: Any) -> Image | None:
@@ -245,12 +263,14 @@ def own_frame(request: Any) -> Observation | None:
     """Return the frame that a request carries, None where its image has no data."""
     if not len(request.image.data):
         return None
-    info, depth = request.camera_info, request.depth
+    depth = request.depth
     return Observation(
         request.image,
-        info if info.width or any(info.k) else None,
+        _filled(request.camera_info),
         depth if len(depth.data) else None,
         own_mask(request),
+        # Requests for views have no such field.
+        depth_camera_info=_filled(getattr(request, DEPTH_CAMERA_INFO, None)),
     )
 
 
@@ -263,7 +283,14 @@ def extra_of(request: Any) -> Extra:
     """
     images, masks = request.further_images, request.further_masks
     infos, depths = request.further_camera_infos, request.further_depths
+    depth_infos = request.further_depth_camera_infos
     count = len(images)
+    if len(depth_infos) not in (0, count):
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'There are {count} further images and {len(depth_infos)} '
+            'further_depth_camera_infos; give one for each image, or none.',
+        )
     if len(masks) != count or len(infos) != count or len(depths) not in (0, count):
         raise LiftError(
             ErrorCode.BAD_REQUEST,
@@ -283,14 +310,14 @@ def extra_of(request: Any) -> Extra:
         )
     further = []
     for index, image in enumerate(images):
-        info = infos[index]
         depth = depths[index] if depths else None
         further.append(
             Observation(
                 image,
-                info if info.width or any(info.k) else None,
+                _filled(infos[index]),
                 depth if depth is not None and len(depth.data) else None,
                 masks[index],
+                depth_camera_info=_filled(depth_infos[index]) if depth_infos else None,
             )
         )
     poses = tuple(pose_matrix(pose) for pose in request.camera_poses)
@@ -299,6 +326,11 @@ def extra_of(request: Any) -> Extra:
             ErrorCode.BAD_REQUEST, 'A camera pose has an entry that is not a finite number.'
         )
     return Extra(tuple(further), poses, request.refine)
+
+
+def _filled(info: CameraInfo | None) -> CameraInfo | None:
+    """Return a camera_info that says something, None for an empty one."""
+    return info if info is not None and (info.width or any(info.k)) else None
 
 
 def detection_type() -> Any:
@@ -316,13 +348,3 @@ def detection_type() -> Any:
 
 def _image_topic(name: str, transport: str) -> tuple[Any, str]:
     return (Image, name) if transport == 'raw' else (CompressedImage, f'{name}/{transport}')
-
-
-def _observation(match: Match) -> Observation:
-    return Observation(
-        match.get('image'),
-        match.get('camera_info'),
-        match.get('depth'),
-        match.get('mask'),
-        match.get('detections'),
-    )

@@ -68,13 +68,18 @@ _ENDING = (ErrorCode.CANCELLED, ErrorCode.NOT_ACTIVE, ErrorCode.TIMEOUT)
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """The messages of one instant, not decoded yet."""
+    """
+    The messages of one instant, not decoded yet.
+
+    ``depth_camera_info`` is of depth that may not be registered to the image.
+    """
 
     image: Image | CompressedImage
     camera_info: CameraInfo | None
     depth: Image | CompressedImage | None = None
     mask: Image | CompressedImage | None = None
     detections: Any = None
+    depth_camera_info: CameraInfo | None = None
 
     @property
     def header(self) -> Header:
