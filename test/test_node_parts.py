@@ -257,7 +257,7 @@ def test_complaints_name_what_is_missing():
 @pytest.fixture()
 def worker():
     worker = Worker(2, lambda job: None)
-    worker.start(Lifters(1000, 'cpu'))
+    worker.start(Lifters('cpu'))
     yield worker
     worker.stop(LiftError(ErrorCode.NOT_ACTIVE, 'over'))
 
@@ -339,7 +339,7 @@ def test_what_fails_after_a_job_does_not_end_the_worker(capsys):
         raise ZeroDivisionError('no picture')
 
     worker = Worker(2, draw)
-    worker.start(Lifters(1000, 'cpu'))
+    worker.start(Lifters('cpu'))
     try:
         for number in range(2):
             job = Job(lambda job, lifters, number=number: number)
@@ -353,7 +353,7 @@ def test_what_fails_after_a_job_does_not_end_the_worker(capsys):
 
 def test_stopping_ends_what_runs_and_what_waits():
     worker = Worker(2, lambda job: None)
-    worker.start(Lifters(1000, 'cpu'))
+    worker.start(Lifters('cpu'))
 
     def until_cancelled(job, lifters):
         while not job.is_cancelled():

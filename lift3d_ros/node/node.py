@@ -31,6 +31,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.action import ActionServer
 from rclpy.action import CancelResponse
 from rclpy.action.server import ServerGoalHandle
@@ -240,7 +241,7 @@ class LiftNode(LifecycleNode):
 
     def _configure(self) -> None:
         settings = self._settings
-        _lifters(settings).make(settings.method).check()
+        _make_lifter(settings, settings.method).check()
         if settings.target_frame or settings.gravity_frame:
             if not transforms.is_available():
                 raise LiftError(ErrorCode.NO_TRANSFORM, transforms.MISSING)
@@ -280,14 +281,14 @@ class LiftNode(LifecycleNode):
 
     def _activate(self) -> None:
         settings = self._settings
-        lifters = _lifters(settings)
+        lifters = Lifters(settings.device, settings.weights)
         overrides = [
             parameter
             for name, parameter in self._parameter_overrides.items()
             if name.startswith('qos_overrides.')
         ]
         try:
-            self._warm_up(lifters.get(settings.method))
+            self._warm_up(lifters.get(settings.method, settings.max_faces, settings.samples))
             self._inputs = Inputs(self, settings, overrides, self._on_frame)
             self._worker.start(lifters)
             self._inputs.start()
@@ -332,12 +333,25 @@ class LiftNode(LifecycleNode):
 
     # --- parameters -----------------------------------------------------------------------------
 
+    def set_parameters_atomically(self, parameter_list: list[Parameter]) -> Any:
+        """Set parameters, all or none of them, after values of related types are converted."""
+        try:
+            changes = [parameters.normalized(parameter) for parameter in parameter_list]
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return super().set_parameters_atomically(changes)
+
     def _check_parameters(self, changes: list[Parameter]) -> Any:
         answer = parameters.check(changes, self.state == 'active')
         if answer.successful:
             # The only callback of this kind here: what it accepts will be set.
             values = {p.name: p.value for p in changes if p.name in parameters.SPECS}
-            self._settings = replace(self._settings, **values)
+            settings = replace(self._settings, **values)
+            try:
+                _make_lifter(settings, settings.method)
+            except LiftError as error:
+                return SetParametersResult(successful=False, reason=error.message)
+            self._settings = settings
         return answer
 
     # --- topics ---------------------------------------------------------------------------------
@@ -413,7 +427,7 @@ class LiftNode(LifecycleNode):
         settings = self._settings
         # An unknown method shall not wait in the queue to hear so.
         method = request.method or settings.method
-        _lifters(settings).make(method)
+        _make_lifter(settings, method)
         extra = extra_of(request)
         query = Query(request.selector, method, request.seed or settings.seed, extra)
 
@@ -484,7 +498,7 @@ class LiftNode(LifecycleNode):
                 observation,
                 query,
                 settings,
-                lifters.get,
+                lambda method: lifters.get(method, settings.max_faces, settings.samples),
                 self._ids,
                 self._standing,
                 self.tree,
@@ -613,8 +627,9 @@ class _Feedback:
         )
 
 
-def _lifters(settings: parameters.Settings) -> Lifters:
-    return Lifters(settings.max_faces, settings.device, settings.weights, settings.samples)
+def _make_lifter(settings: parameters.Settings, method: str) -> Lifter:
+    lifters = Lifters(settings.device, settings.weights)
+    return lifters.make(method, settings.max_faces, settings.samples)
 
 
 def _say_nothing(stage: str, fraction: float, name: str, index: int, count: int) -> None:

@@ -36,6 +36,8 @@ from lift3d_ros.lifter import DEFAULT_METHOD
 from lift3d_ros.lifter import DEVICES
 from lift3d_ros.lifter import MAX_SAMPLES
 from lift3d_ros.lifter import METHODS
+from lift3d_ros.node.parameter_values import shown
+from lift3d_ros.node.parameter_values import typed
 from lift3d_ros.placement.hints import check_order
 from lift3d_ros.placement.hints import known_sizes
 from lift3d_ros.placement.hints import SOURCES
@@ -72,6 +74,22 @@ def plane_height(text: str) -> float | None:
 def sizes(entries: Sequence[str]) -> dict[str, float]:
     """Return sizes by class; empty entries, which a list in ROS may need, are no entries."""
     return known_sizes(entry for entry in entries if entry.strip())
+
+
+def order(entries: Sequence[str]) -> tuple[str, ...]:
+    """
+    Return the order of the sources of scale; empty entries are no entries.
+
+    Raises ``LiftError(BAD_REQUEST)`` for an order that cannot be, such as one of no source.
+    """
+    names = [entry.strip() for entry in entries if entry.strip()]
+    if not names:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'it names no source; give one or more of {", ".join(SOURCES)}, or unknown alone for '
+            'shapes without scale.',
+        )
+    return check_order(names)
 
 
 @dataclass(frozen=True)
@@ -113,8 +131,18 @@ class Spec:
 
     def complaint(self, name: str, value: Any) -> str:
         """Return what is wrong with a value of the parameter of that name, or an empty string."""
+        try:
+            value = typed(name, self.default, value, self.choices)
+        except ValueError as error:
+            return str(error)
         if self.choices and value not in self.choices:
-            return f'"{name}" is "{value}"; it must be one of {", ".join(self.choices)}.'
+            return f'"{name}" is {shown(value)}; it must be one of {", ".join(self.choices)}.'
+        if self.minimum is not None and self.maximum is not None:
+            if not self.minimum <= value <= self.maximum:
+                return (
+                    f'"{name}" is {value}, out of its range from {self.minimum:g} to '
+                    f'{self.maximum:.10g}.'
+                )
         try:
             if self.check is not None:
                 self.check(value)
@@ -129,6 +157,7 @@ SPECS: dict[str, Spec] = {
         'continuous: lift every new synchronised frame, newest wins; on_request: compute nothing '
         'until a service or action asks.',
         choices=('continuous', 'on_request'),
+        live=True,
     ),
     'method': Spec(
         DEFAULT_METHOD,
@@ -149,8 +178,9 @@ SPECS: dict[str, Spec] = {
         'confidence tells their spread.',
         1,
         MAX_SAMPLES,
+        live=True,
     ),
-    'max_faces': Spec(20_000, 'Triangles of a mesh, at most.', 100, 500_000),
+    'max_faces': Spec(20_000, 'Triangles of a mesh, at most.', 100, 500_000, live=True),
     'seed': Spec(
         0,
         'Seed of the random numbers: the same seed gives the same mesh on the same device.',
@@ -161,6 +191,14 @@ SPECS: dict[str, Spec] = {
     'timeout': Spec(
         60.0,
         'Seconds that a request may take, the time in the queue included; 0: no limit.',
+        0.0,
+        3600.0,
+        live=True,
+    ),
+    'max_age': Spec(
+        0.0,
+        'Seconds from the stamp of a frame of the subscriptions to the start of its lift, above '
+        'which it is refused with STALE; 0: no limit.',
         0.0,
         3600.0,
         live=True,
@@ -196,6 +234,14 @@ SPECS: dict[str, Spec] = {
         'improve it; 0: none.',
         0,
         MAX_FURTHER,
+        live=True,
+    ),
+    'kept_megabytes': Spec(
+        256,
+        'Memory that these frames take, at most; those of the objects that were lifted longest '
+        'ago are forgotten first.',
+        1,
+        65_536,
         live=True,
     ),
     'mask_source': Spec(
@@ -284,7 +330,7 @@ SPECS: dict[str, Spec] = {
         list(SOURCES),
         'What may tell the scale, the first one that can does: depth, views, plane, known_size; '
         'unknown at the end: a shape without scale is better than none.',
-        check=check_order,
+        check=order,
         live=True,
     ),
     'transform_timeout': Spec(
@@ -329,8 +375,20 @@ SPECS: dict[str, Spec] = {
         'Publish lifted objects whose scale is known as moveit_msgs/CollisionObject on the topic '
         'collision_object, where MoveIt listens.',
     ),
+    'publish_tf': Spec(
+        False,
+        'Publish the pose of each lifted object whose scale is known on /tf, as a frame '
+        'NODE_NAME/ID.',
+    ),
     'output_dir': Spec(
         '', 'Folder below which save_object may write; empty: it may not.', live=True
+    ),
+    'introspection': Spec(
+        'off',
+        'Service introspection: what ~/lift_object, ~/save_object and ~/synthesize_views publish '
+        'on their topics _service_event; contents: the whole requests and answers.',
+        choices=('off', 'metadata', 'contents'),
+        live=True,
     ),
     'diagnostics_period': Spec(
         1.0, 'Seconds between two messages on /diagnostics.', 0.1, 60.0, read_only=True
@@ -353,11 +411,13 @@ class Settings:
     max_faces: int
     seed: int
     timeout: float
+    max_age: float
     queue_size: int
     max_rate: float
     max_objects: int
     min_confidence: float
     kept_frames: int
+    kept_megabytes: int
     mask_source: str
     split_mask: bool
     use_depth: bool
@@ -385,7 +445,9 @@ class Settings:
     views_assumed_elevation: float
     views_count: int
     planning_scene: bool
+    publish_tf: bool
     output_dir: str
+    introspection: str
     diagnostics_period: float
     autostart: bool
 
@@ -396,13 +458,25 @@ def declare(node: Node) -> list[str]:
 
     Raises ``ValueError`` for a given value that is refused.
     """
-    for name, spec in SPECS.items():
-        value = node.declare_parameter(name, spec.default, spec.descriptor()).value
-        complaint = spec.complaint(name, value)
-        if complaint:
-            raise ValueError(complaint)
     # rclpy keeps overrides that nobody declared to itself and says nothing about them.
     given = getattr(node, '_parameter_overrides', {})
+    for name, spec in SPECS.items():
+        value = spec.default
+        if name in given:
+            value = given[name].value
+            complaint = spec.complaint(name, value)
+            if complaint:
+                raise ValueError(complaint)
+            value = typed(name, spec.default, value, spec.choices)
+        # rclpy takes the type from the value, and an empty list has none.
+        node.declare_parameter(
+            name,
+            spec.default if value == [] else value,
+            spec.descriptor(),
+            ignore_override=True,
+        )
+        if value == []:
+            node.set_parameters([Parameter(name, Parameter.Type.STRING_ARRAY, [])])
     complaints = []
     for name in given:
         if name in SPECS or name.startswith(_FOREIGN):
@@ -413,8 +487,24 @@ def declare(node: Node) -> list[str]:
     return complaints
 
 
+def normalized(parameter: Parameter) -> Parameter:
+    """
+    Return a parameter that is to be set, in the type that it was declared with.
+
+    Raises ``ValueError`` for a value of another type.
+    """
+    spec = SPECS.get(parameter.name)
+    if spec is None:
+        return parameter
+    if parameter.type_ is Parameter.Type.NOT_SET:
+        raise ValueError(f'"{parameter.name}" cannot be deleted; set it to another value.')
+    value = typed(parameter.name, spec.default, parameter.value, spec.choices)
+    kind = Parameter.Type.STRING_ARRAY if isinstance(value, list) else None
+    return Parameter(parameter.name, kind, value)
+
+
 def check(parameters: list[Parameter], active: bool) -> SetParametersResult:
-    """Accept or refuse a change of parameters, with the reason; ranges are ROS's own to check."""
+    """Accept or refuse a change of parameters, with the reason."""
     for parameter in parameters:
         spec = SPECS.get(parameter.name)
         if spec is None:

@@ -19,10 +19,10 @@ from __future__ import annotations
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
+from lift3d_ros.node.parameters import order
 from lift3d_ros.node.parameters import plane_height
 from lift3d_ros.node.parameters import Settings
 from lift3d_ros.node.parameters import sizes
-from lift3d_ros.placement.hints import check_order
 from lift3d_ros.placement.hints import horizontal_plane
 from lift3d_ros.placement.hints import ScaleHints
 
@@ -53,14 +53,14 @@ def hints_for(
     return ScaleHints(
         plane=plane,
         known_size=sizes(settings.known_sizes).get(class_id),
-        order=check_order(settings.scale_order),
+        order=order(settings.scale_order),
     )
 
 
 def complaint(settings: Settings, class_id: str) -> str:
     """Return why an object has no scale where known sizes would have given it one, or ''."""
     known = sizes(settings.known_sizes)
-    if not known or class_id in known or 'known_size' not in settings.scale_order:
+    if not known or class_id in known or 'known_size' not in order(settings.scale_order):
         return ''
     what = f'The class "{class_id}" has' if class_id else 'An object without a class has'
     return f'{what} no known size; known_sizes has {", ".join(known)}.'

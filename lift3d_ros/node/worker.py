@@ -33,41 +33,43 @@ _POLL = 0.02
 
 
 class Lifters:
-    """The lifters of a worker, by method, made when first needed."""
+    """The lifters of a worker, one for each method, made when first needed."""
 
-    def __init__(
-        self,
-        max_faces: int,
-        device: str,
-        weights: str | None = None,
-        samples: int | None = None,
-    ) -> None:
-        """
-        Bound every mesh to ``max_faces``, and compute on ``device``.
-
-        ``weights`` and ``samples`` are for methods with networks, the others do without.
-        """
-        self._max_faces = max_faces
+    def __init__(self, device: str, weights: str | None = None) -> None:
+        """Compute on ``device``; ``weights`` are for methods with networks alone."""
         self._device = device
-        self._networks: dict[str, Any] = {'weights': weights, 'samples': samples}
-        self._lifters: dict[str, Lifter] = {}
+        self._weights = weights
+        self._lifters: dict[str, tuple[tuple[int, int], Lifter]] = {}
 
-    def make(self, method: str) -> Lifter:
-        """Return a new lifter of a method, not loaded; raises ``LiftError(BAD_REQUEST)``."""
-        networks = self._networks if method in LEARNED else {}
-        return Lifter(method, self._max_faces, self._device, **networks)
+    def make(self, method: str, max_faces: int, samples: int) -> Lifter:
+        """
+        Return a new lifter of a method, not loaded; raises ``LiftError(BAD_REQUEST)``.
 
-    def get(self, method: str) -> Lifter:
-        """Return the lifter of a method, loaded; raises ``LiftError``."""
+        Every mesh has at most ``max_faces`` triangles; ``samples`` are for methods with networks.
+        """
+        networks: dict[str, Any] = {}
+        if method in LEARNED:
+            networks = {'weights': self._weights, 'samples': samples}
+        return Lifter(method, max_faces, self._device, **networks)
+
+    def get(self, method: str, max_faces: int, samples: int) -> Lifter:
+        """
+        Return the lifter of a method, loaded; raises ``LiftError``.
+
+        One of other numbers is unloaded first: the memory is for one set of networks.
+        """
+        wanted = max_faces, samples
+        if method in self._lifters and self._lifters[method][0] != wanted:
+            self._lifters.pop(method)[1].unload()
         if method not in self._lifters:
-            lifter = self.make(method)
+            lifter = self.make(method, max_faces, samples)
             lifter.load()
-            self._lifters[method] = lifter
-        return self._lifters[method]
+            self._lifters[method] = wanted, lifter
+        return self._lifters[method][1]
 
     def unload(self) -> None:
         """Free what all of them took."""
-        for lifter in self._lifters.values():
+        for _, lifter in self._lifters.values():
             lifter.unload()
         self._lifters.clear()
 
