@@ -120,18 +120,23 @@ def test_a_box_finds_what_stands_before_a_tilted_support():
     thing = (abs(u - 60) < 15) & (abs(v - 50) < 20)
     depth[thing] -= 0.06
     depth[::7, ::5] = 0.0
-    mask = selection.segment_box(depth, (35, 20, 85, 80), depth.shape)
-    seen = thing & (depth > 0.0)
-    assert np.count_nonzero(mask & seen) > 0.9 * np.count_nonzero(seen)
-    assert not (mask & ~thing).any()
-    assert not selection.segment_box(depth, (90, 60, 119, 99), depth.shape).any()
-    boxes = [Detection((35, 20, 85, 80), 'mug', 0.4), Detection((34, 19, 86, 81), 'cup', 0.9)]
-    found = selection.instances_of_detections(boxes, depth, 120, 100)
+    image = np.where(thing[..., None], (200, 60, 40), (90, 90, 110)).astype(np.uint8)
+    boxes = [
+        Detection((35, 20, 85, 80), 'mug', 0.4),
+        Detection((34, 19, 86, 81), 'cup', 0.9),
+        Detection((90, 60, 119, 99), 'nothing is there', 0.95),
+    ]
+    found = selection.instances_of_detections(boxes, image, depth)
     assert [instance.class_id for instance in found] == ['cup', 'mug']
+    for instance in found:
+        both = np.count_nonzero(instance.mask & thing)
+        assert both > 0.95 * np.count_nonzero(instance.mask | thing)
     assert selection.select_class(found, '').class_id == 'cup'
     assert selection.select_class(found, 'mug').score == pytest.approx(0.4)
     with pytest.raises(LiftError, match='NO_OBJECT'):
         selection.select_class(found, 'pan')
+    with pytest.raises(LiftError, match='EMPTY_MASK'):
+        selection.instances_of_detections(boxes[2:], image, depth)
 
 
 def test_ids_follow_a_moving_object_and_are_not_given_twice():

@@ -214,6 +214,7 @@ def lift_observation(
         if isinstance(shape, LiftError):
             outcome.failures.append((name, shape))
             continue
+        shape = replace(shape, notes=(*instance.notes, *shape.notes))
         doubts = list(shape.notes)
         if shape.scale_source == UNKNOWN:
             doubts.append(complaint(settings, instance.class_id))
@@ -383,14 +384,14 @@ def find_instances(
             found = selection.instances_of_binary(pixels, settings.split_mask)
     elif observation.detections is not None:
         boxes = read_detections(observation.detections)
-        found = selection.instances_of_detections(boxes, frame.depth, width, height)
+        found = selection.instances_of_detections(boxes, frame.image, frame.depth)
     elif selector.mode == ObjectSelector.BOX:
         boxes = [Detection(box_of(selector), selector.class_id, 1.0)]
-        found = selection.instances_of_detections(boxes, frame.depth, width, height)
+        found = selection.instances_of_detections(boxes, frame.image, frame.depth)
     else:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            'The request carries an image but no mask; add one, or select by BOX with depth.',
+            'The request carries an image but no mask; add one, or select by BOX.',
         )
     if selector.class_id and selector.mode != ObjectSelector.DETECTION:
         found = [replace(instance, class_id=selector.class_id) for instance in found]

@@ -35,9 +35,8 @@ from numpy.typing import NDArray
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import MIN_MASK_PIXELS
-
-#: left, top, right, bottom in pixels, right and bottom exclusive.
-Box = tuple[int, int, int, int]
+from lift3d_ros.observation.segmentation import Box
+from lift3d_ros.observation.segmentation import segment_box
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +47,7 @@ class Instance:
     - ``mask``: bool, shape (height, width); ``box`` bounds it; ``pixels`` counts it.
     - ``label``: its value in a label image, else 0.
     - ``class_id``, ``score``: of the detection, else empty and 1.
+    - ``notes``: sentences on what is doubtful about the mask.
     """
 
     mask: NDArray[np.bool_]
@@ -56,6 +56,7 @@ class Instance:
     label: int = 0
     class_id: str = ''
     score: float = 1.0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,77 +117,42 @@ def instances_of_labels(labels: NDArray[Any]) -> list[Instance]:
 
 
 def instances_of_detections(
-    detections: Sequence[Detection], depth: NDArray[np.float32] | None, width: int, height: int
+    detections: Sequence[Detection],
+    image: NDArray[np.uint8],
+    depth: NDArray[np.float32] | None,
 ) -> list[Instance]:
     """
     Return the objects in the boxes of a detector, the highest score first.
 
-    Boxes in which the depth shows no object are left out. Raises ``LiftError``: ``EMPTY_MASK``
-    where nothing is left, ``NO_DEPTH_IN_MASK`` without depth.
+    ``image`` is uint8 RGB (height, width, 3), ``depth`` float32 metres (height, width) or None.
+    Boxes in which nothing stands out, or that lie outside the image, are left out. Raises
+    ``LiftError(EMPTY_MASK)`` where nothing is left.
     """
     found = []
     for detection in sorted(detections, key=lambda d: -d.score):
-        box = _clip(detection.box, width, height)
-        if box is None:
+        try:
+            mask, notes = segment_box(image, depth, detection.box)
+        except LiftError:
             continue
-        mask = segment_box(depth, box, (height, width))
         place = _bounding_box(mask.view(np.uint8))
-        if place is not None:
-            found.append(
-                _instance(mask, place, class_id=detection.class_id, score=detection.score)
+        assert place is not None, 'a mask that was found has pixels'
+        found.append(
+            Instance(
+                mask,
+                place,
+                int(np.count_nonzero(mask)),
+                class_id=detection.class_id,
+                score=float(detection.score),
+                notes=notes,
             )
-    if not found:
-        raise _empty()
-    return found
-
-
-def segment_box(
-    depth: NDArray[np.float32] | None, box: Box, shape: tuple[int, int]
-) -> NDArray[np.bool_]:
-    """
-    Return the mask of the object in a box, from its depth.
-
-    What a box holds beside its object lies behind it: the depth along the border of the box is
-    taken as background, fitted by a plane where a support runs through it, and the largest part
-    that rises at least 8 mm and 1.5 % of the distance before it is the object.
-    Raises ``LiftError(NO_DEPTH_IN_MASK)`` where there is no depth to go by.
-    """
-    left, top, right, bottom = box
-    window = None if depth is None else depth[top:bottom, left:right]
-    valid = None if window is None else np.isfinite(window) & (window > 0.0)
-    if window is None or valid is None or np.count_nonzero(valid) < MIN_MASK_PIXELS:
-        raise LiftError(
-            ErrorCode.NO_DEPTH_IN_MASK,
-            'A box alone needs depth to find the object in it, and there is none; give a mask.',
         )
-    height, width = window.shape
-    border = np.zeros(window.shape, bool)
-    margin = max(1, min(height, width) // 20)
-    border[:margin] = border[-margin:] = True
-    border[:, :margin] = border[:, -margin:] = True
-    v, u = np.nonzero(border & valid)
-    mask = np.zeros(shape, bool)
-    if len(u) < 8:
-        return mask
-    # A plane in space is linear in inverse depth over the image. The object may cross the border
-    # of a tight box: points before the fit are dropped and it is made again.
-    A = np.stack([u, v, np.ones(len(u))], axis=1).astype(np.float64)
-    inverse = 1.0 / window[v, u].astype(np.float64)
-    keep = np.ones(len(u), bool)
-    plane = np.zeros(3)
-    for _ in range(5):
-        plane, *_ = np.linalg.lstsq(A[keep], inverse[keep], rcond=None)
-        residual = inverse - A @ plane
-        spread = 1.4826 * np.median(np.abs(residual[keep])) + 1e-4
-        keep = residual < 2.0 * spread
-    rows, columns = np.mgrid[:height, :width]
-    behind = 1.0 / np.maximum(plane[0] * columns + plane[1] * rows + plane[2], 1e-3)
-    near = valid & (behind - window > np.maximum(0.008, 0.015 * behind))
-    count, parts, stats, _ = cv2.connectedComponentsWithStats(near.astype(np.uint8))
-    if count > 1:
-        largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-        mask[top:bottom, left:right] = parts == largest
-    return mask
+    if not found:
+        raise LiftError(
+            ErrorCode.EMPTY_MASK,
+            'Nothing stands out in any of the boxes; are the boxes those of this image? Else give '
+            'a mask.',
+        )
+    return found
 
 
 def select_largest(instances: Sequence[Instance]) -> Instance:
@@ -314,10 +280,8 @@ class IdKeeper:
             self._boxes[name] = instance.box
 
 
-def _instance(
-    mask: NDArray[np.bool_], box: Box, label: int = 0, class_id: str = '', score: float = 1.0
-) -> Instance:
-    return Instance(mask, box, int(np.count_nonzero(mask)), label, class_id, float(score))
+def _instance(mask: NDArray[np.bool_], box: Box, label: int = 0) -> Instance:
+    return Instance(mask, box, int(np.count_nonzero(mask)), label)
 
 
 def _bounding_box(mask: NDArray[Any]) -> Box | None:
@@ -332,13 +296,6 @@ def _empty() -> LiftError:
     return LiftError(
         ErrorCode.EMPTY_MASK, 'The mask has no pixels; is the object in the image?'
     )
-
-
-def _clip(box: Box, width: int, height: int) -> Box | None:
-    left, top, right, bottom = box
-    left, right = max(0, left), min(width, right)
-    top, bottom = max(0, top), min(height, bottom)
-    return (left, top, right, bottom) if right > left and bottom > top else None
 
 
 def _overlap(a: Box, b: Box) -> float:

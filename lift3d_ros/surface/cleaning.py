@@ -28,7 +28,8 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import ObjectView
 from lift3d_ros.geometry import Camera
-from lift3d_ros.surface.observation import DEPTH_STEP
+from lift3d_ros.observation.depth_pieces import depth_pieces
+from lift3d_ros.observation.depth_pieces import DEPTH_STEP
 from lift3d_ros.surface.observation import Observation
 from lift3d_ros.surface.occluders import find_occluders
 from lift3d_ros.surface.occluders import find_silent
@@ -119,7 +120,7 @@ def reconcile(
     height[v, u] = support.height(observation.camera.unproject(u, v, readings[v, u]))
     tolerance = max(4.0 * support.stddev, 0.005)
     reach = MASK_ERROR * float(np.sqrt(np.count_nonzero(mask)))
-    labels, _ = _segments(np.where(height > tolerance, readings, np.float32(0.0)))
+    labels, _ = depth_pieces(np.where(height > tolerance, readings, np.float32(0.0)))
     own = np.isin(labels, np.unique(labels[measured & mask])) & (labels > 0)
     outline = _outline(mask)
     added = ~mask & own & (outline > -reach)
@@ -268,7 +269,7 @@ def _object_segments(
     tell that the mask reaches too far.
     """
     valid = depth > 0.0
-    labels, count = _segments(depth)
+    labels, count = depth_pieces(depth)
     if count == 0:
         return valid, np.zeros_like(valid)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
@@ -293,31 +294,6 @@ def _object_segments(
         loose = distance > 8.0 * np.median(distance)
         kept[v[loose], u[loose]] = False
     return kept, behind[labels] & valid
-
-
-def _segments(depth: NDArray[np.float32]) -> tuple[NDArray[np.int32], int]:
-    """Label the connected pieces of a depth map (0 = none) that no step runs through."""
-    valid = depth > 0.0
-    high = cv2.dilate(depth, np.ones((3, 3), np.uint8))
-    low = cv2.erode(np.where(valid, depth, np.float32(np.inf)), np.ones((3, 3), np.uint8))
-    with np.errstate(invalid='ignore'):
-        flat = valid & (high - low < DEPTH_STEP * depth)
-    count, labels = cv2.connectedComponents(flat.astype(np.uint8), connectivity=4)
-    # Readings on a step join the flat piece whose depth is nearest among their neighbours.
-    result = labels.astype(np.int32)
-    for _ in range(2):
-        padded_label, padded_depth = np.pad(result, 1), np.pad(depth, 1)
-        best = np.full(depth.shape, np.inf, np.float32)
-        choice = np.zeros(depth.shape, np.int32)
-        for dv, du in ((0, 1), (1, 0), (1, 2), (2, 1)):
-            label = padded_label[dv : dv + depth.shape[0], du : du + depth.shape[1]]
-            other = padded_depth[dv : dv + depth.shape[0], du : du + depth.shape[1]]
-            gap = np.where(label > 0, np.abs(other - depth), np.float32(np.inf))
-            better = gap < best
-            best[better], choice[better] = gap[better], label[better]
-        joins = valid & (result == 0) & (best < DEPTH_STEP * depth)
-        result[joins] = choice[joins]
-    return result, count - 1
 
 
 def _smooth(depth: NDArray[np.float32], measured: NDArray[np.bool_]) -> NDArray[np.float32]:

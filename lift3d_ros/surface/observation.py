@@ -26,9 +26,6 @@ from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import Floats
 
-#: Neighbouring readings further apart than this share of their depth are on two surfaces.
-DEPTH_STEP = 0.02
-
 
 @dataclass(frozen=True, eq=False)
 class Observation:

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lift3d_ros.surface.observation import DEPTH_STEP
+from lift3d_ros.observation.depth_pieces import DEPTH_STEP
 from lift3d_ros.surface.observation import Observation
 from lift3d_ros.surface.support import Support
 

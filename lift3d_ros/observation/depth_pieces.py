@@ -1,0 +1,137 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Depth images in pieces: the plane behind an object, and connected surfaces before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lift3d_ros.geometry import Array
+
+#: Neighbouring readings further apart than this share of their depth are on two surfaces.
+DEPTH_STEP = 0.02
+
+#: Samples of three readings that are tried for the plane, and how many readings judge each.
+_SAMPLES, _JUDGES = 200, 2000
+
+#: Share of the readings around an object that its background plane holds at least.
+MIN_PLANE_SHARE = 0.25
+
+#: Deviations of the plane's readings from which on something rises from it, and at least so many
+#: metres: depth cameras bend a plane by some millimetres.
+_RISE_DEVIATIONS, _MIN_RISE_M = 4.0, 0.005
+
+
+@dataclass(frozen=True, eq=False)
+class ImagePlane:
+    """
+    A plane in the readings of a depth image, without a camera model.
+
+    A plane in space is linear in inverse depth over the image: 1 / z = a u + b v + c.
+
+    - ``coefficients``: a, b, c for u, v in pixels and z in metres.
+    - ``stddev``: of its own readings along z, as a share of z.
+    """
+
+    coefficients: Array
+    stddev: float
+
+    def depth(self, shape: tuple[int, ...]) -> Array:
+        """Return its depth at every pixel of an image (height, width), metres; inf beyond it."""
+        v, u = np.mgrid[: shape[0], : shape[1]]
+        a, b, c = self.coefficients
+        inverse = a * u + b * v + c
+        return np.where(inverse > 1e-4, 1.0 / np.maximum(inverse, 1e-4), np.inf)
+
+    def rise(self, depth: NDArray[np.float32]) -> Array:
+        """Return by how many metres readings (height, width) lie before it; 0 without one."""
+        rise = self.depth(depth.shape) - depth
+        return np.where(depth > 0.0, rise, 0.0)
+
+    def tolerance(self, depth: NDArray[np.float32]) -> Array:
+        """Return from which rise on a reading is not of the plane, metres."""
+        return np.maximum(_MIN_RISE_M, _RISE_DEVIATIONS * self.stddev * depth)
+
+
+def find_image_plane(
+    depth: NDArray[np.float32], around: NDArray[np.bool_], seed: int = 0
+) -> ImagePlane | None:
+    """
+    Return the plane that most of the readings ``around`` an object lie in, or None.
+
+    ``depth`` is float32 metres (height, width), 0 without a reading; ``around`` bool, as large.
+    Random sample consensus (Fischler and Bolles, 1981) with a seed of its own.
+    """
+    rng = np.random.default_rng(seed)
+    v, u = np.nonzero(around & (depth > 0.0))
+    if len(u) < 50:
+        return None
+    chosen = rng.permutation(len(u))[:_JUDGES]
+    u, v = u[chosen], v[chosen]
+    z = depth[v, u].astype(np.float64)
+    A = np.stack([u, v, np.ones(len(u))], axis=1).astype(np.float64)
+    inverse = 1.0 / z
+    corners = rng.integers(0, len(u), (_SAMPLES, 3))
+    system = A[corners]
+    good = np.abs(np.linalg.det(system)) > 1.0
+    if not good.any():
+        return None
+    planes = np.linalg.solve(system[good], inverse[corners[good]][..., None])[..., 0]
+    # (1/z - 1/z') z is the deviation along z as a share of it, to first order.
+    off = np.abs((A @ planes.T - inverse[:, None]) * z[:, None])
+    inliers = off < 0.01
+    best = int(np.argmax(inliers.sum(axis=0)))
+    keep = inliers[:, best]
+    if keep.mean() < MIN_PLANE_SHARE:
+        return None
+    plane = planes[best]
+    spread = 0.01
+    for _ in range(4):
+        plane, *_ = np.linalg.lstsq(A[keep], inverse[keep], rcond=None)
+        residual = (A @ plane - inverse) * z
+        spread = float(np.clip(1.4826 * np.median(np.abs(residual[keep])), 0.0005, 0.01))
+        keep = np.abs(residual) < 3.0 * spread
+        if keep.sum() < 20:
+            return None
+    return ImagePlane(plane, spread)
+
+
+def depth_pieces(depth: NDArray[np.float32]) -> tuple[NDArray[np.int32], int]:
+    """Label the connected pieces of a depth map (0 = none) that no step runs through."""
+    valid = depth > 0.0
+    high = cv2.dilate(depth, np.ones((3, 3), np.uint8))
+    low = cv2.erode(np.where(valid, depth, np.float32(np.inf)), np.ones((3, 3), np.uint8))
+    with np.errstate(invalid='ignore'):
+        flat = valid & (high - low < DEPTH_STEP * depth)
+    count, labels = cv2.connectedComponents(flat.astype(np.uint8), connectivity=4)
+    # Readings on a step join the flat piece whose depth is nearest among their neighbours.
+    result = labels.astype(np.int32)
+    for _ in range(2):
+        padded_label, padded_depth = np.pad(result, 1), np.pad(depth, 1)
+        best = np.full(depth.shape, np.inf, np.float32)
+        choice = np.zeros(depth.shape, np.int32)
+        for dv, du in ((0, 1), (1, 0), (1, 2), (2, 1)):
+            label = padded_label[dv : dv + depth.shape[0], du : du + depth.shape[1]]
+            other = padded_depth[dv : dv + depth.shape[0], du : du + depth.shape[1]]
+            gap = np.where(label > 0, np.abs(other - depth), np.float32(np.inf))
+            better = gap < best
+            best[better], choice[better] = gap[better], label[better]
+        joins = valid & (result == 0) & (best < DEPTH_STEP * depth)
+        result[joins] = choice[joins]
+    return result, count - 1
