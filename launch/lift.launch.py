@@ -78,6 +78,7 @@ PARAMETERS = {
     'output_dir': (str, 'folder below which save_object may write'),
     'planning_scene': (bool, 'true: lifted objects are obstacles of MoveIt'),
     'rectified': (bool, 'false for a raw image with distortion'),
+    'depth_registration': (str, 'auto, or assume_registered where frame_ids are wrong'),
     'use_depth': (bool, 'false where there is no depth'),
     'use_imu': (bool, 'true: gravity from the topic imu, where no target_frame tells it'),
 }

@@ -272,7 +272,14 @@ def test_a_frame_survives_the_way_through_messages(height, width, seed):
     rng = np.random.default_rng(seed)
     frame = Frame(
         rng.integers(0, 255, (height, width, 3)).astype(np.uint8),
-        Camera(width, height, 30.0, 31.0, 0.5 * width, 0.5 * height),
+        Camera(
+            width,
+            height,
+            1.1 * max(width, height),
+            1.2 * max(width, height),
+            0.5 * (width - 1.0),
+            0.5 * (height - 1.0),
+        ),
         rng.integers(0, 9000, (height, width)).astype(np.float32) * np.float32(0.001),
     )
     mask = rng.random((height, width)) > 0.5

@@ -12,10 +12,20 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""From the messages of a camera to one frame that is free of distortion."""
+"""
+From the messages of a camera to one frame that is free of distortion.
+
+``sensor_msgs/CameraInfo`` describes the full image; region of interest and binning are applied to
+it as ``image_geometry`` does. K and D are of the raw image, P of the rectified one.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -33,6 +43,62 @@ from lift3d_ros.geometry import Camera
 from lift3d_ros.node.conversions import decode_depth
 from lift3d_ros.node.conversions import decode_image
 from lift3d_ros.node.conversions import fit_depth
+from lift3d_ros.observation.depth_registration import register_depth
+from lift3d_ros.observation.lenses import Lens
+from lift3d_ros.observation.lenses import Maps
+from lift3d_ros.observation.lenses import read_distortion
+from lift3d_ros.observation.lenses import same_camera
+from lift3d_ros.observation.lenses import same_distortion
+from lift3d_ros.observation.lenses import undistort
+from lift3d_ros.observation.plausibility import check_camera
+from lift3d_ros.observation.plausibility import check_size
+from lift3d_ros.observation.plausibility import MAX_ENTRY_PX
+from lift3d_ros.observation.plausibility import read_matrix
+
+#: What can be done about depth that is not registered to the image.
+REGISTER = (
+    'Publish depth that is registered to the image (RealSense: align_depth.enable:=true; others: '
+    'depth_image_proc/register)'
+)
+
+#: Entries of P and K that differ by less than this share are equal.
+_EQUAL = 1e-6
+
+#: A transform of less than this, metres and radians, between depth and image is none.
+_SAME_PLACE = 5e-4
+
+
+@dataclass(frozen=True, eq=False)
+class ImageCamera:
+    """
+    The camera of an image message.
+
+    - ``camera``: the pinhole camera of the undistorted image.
+    - ``maps``: for ``cv2.remap``, from the raw image; None where the image is as it should be.
+    - ``lens``: what ``camera_info`` says.
+    - ``notes``: what is doubtful about it, a sentence each.
+    """
+
+    camera: Camera
+    maps: Maps | None
+    lens: Lens
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class DepthSource:
+    """
+    What is known of a depth image beside the image.
+
+    - ``camera_info``: its own, None where it is not known.
+    - ``extrinsics``: returns ``T_image_depth`` or raises ``LiftError(NO_TRANSFORM)``; None where
+      nothing can tell.
+    - ``assume_registered``: take the depth as registered whatever its header says.
+    """
+
+    camera_info: CameraInfo | None = None
+    extrinsics: Callable[[], Array] | None = None
+    assume_registered: bool = False
 
 
 def build_frame(
@@ -43,104 +109,278 @@ def build_frame(
     rectified: bool = True,
     depth_unit: float = 0.001,
     gravity: Array | None = None,
+    depth_source: DepthSource | None = None,
 ) -> Frame:
     """
     Decode what a camera published into one frame, free of distortion.
 
     With ``rectified`` the image is taken as rectified and the camera's matrix is that of P, else
-    K and the distortion are those of the raw image, which is undistorted. Depth of another size
-    is resized, nearest neighbour. ``gravity`` points down in the optical frame.
+    K and the distortion are those of the raw image, which is undistorted. An image that P cannot
+    be of, since P is K beside a distortion, is raw in both cases. Depth of the same camera but
+    another size is resized, nearest neighbour; depth of another camera is registered.
+    ``gravity`` points down in the optical frame.
 
-    Raises ``LiftError``: ``BAD_IMAGE``, ``NO_CAMERA``, ``SIZE_MISMATCH``.
+    Raises ``LiftError``: ``BAD_IMAGE``, ``NO_CAMERA``, ``SIZE_MISMATCH``, ``NO_TRANSFORM``.
     """
     if info is None:
         raise LiftError(
             ErrorCode.NO_CAMERA, 'There is no camera_info; publish it along with the image.'
         )
-    camera = _camera(info, rectified)
+    # A camera_info without meaning is refused before the work of decoding.
+    read_lens(info, rectified)
     pixels = decode_image(image)
-    if pixels.shape[:2] != (camera.height, camera.width):
-        raise LiftError(
-            ErrorCode.SIZE_MISMATCH,
-            f'The image is {pixels.shape[1]} x {pixels.shape[0]}, its camera_info speaks of '
-            f'{camera.width} x {camera.height}; publish the camera_info of this very image.',
-        )
+    height, width = pixels.shape[:2]
+    seen = image_camera(info, rectified, width, height)
     metres = None
     if depth is not None:
         metres = decode_depth(depth, depth_unit)
-        if metres.shape != pixels.shape[:2]:
-            rows, columns = metres.shape
-            metres = fit_depth(metres, camera.width, camera.height, f'{columns} x {rows}')
-    if not rectified and _is_distorted(info):
-        maps = _undistortion(info, camera)
-        pixels = cv2.remap(pixels, *maps, cv2.INTER_LINEAR)
-        if metres is not None:
-            metres = cv2.remap(metres, *maps, cv2.INTER_NEAREST)
-    return Frame(pixels, camera, metres, gravity)
+        source = depth_source or DepthSource()
+        metres = _depth_of_image(
+            metres, image.header.frame_id, depth.header.frame_id, seen, source, rectified
+        )
+    pixels = undistort(pixels, seen.maps, smooth=True)
+    return Frame(pixels, seen.camera, metres, gravity, seen.notes)
 
 
-def undistort_mask(mask: NDArray[Any], info: CameraInfo) -> NDArray[Any]:
-    """Return a mask of the raw image as it lies in the undistorted one, nearest neighbour."""
-    if not _is_distorted(info):
-        return mask
-    return cv2.remap(mask, *_undistortion(info, _camera(info, False)), cv2.INTER_NEAREST)
+def undistort_mask(
+    mask: NDArray[Any], info: CameraInfo, rectified: bool = False
+) -> NDArray[Any]:
+    """
+    Return a mask of the image, of its size, as it lies in the undistorted one.
+
+    Raises ``LiftError`` as ``image_camera``.
+    """
+    height, width = mask.shape
+    return undistort(mask, image_camera(info, rectified, width, height).maps)
 
 
-def _is_distorted(info: CameraInfo) -> bool:
-    return any(info.d)
+def image_camera(info: CameraInfo, rectified: bool, width: int, height: int) -> ImageCamera:
+    """
+    Return the camera of an image of that size.
 
-
-def _undistortion(info: CameraInfo, camera: Camera) -> tuple[NDArray[Any], NDArray[Any]]:
-    D = np.asarray(info.d, np.float64)
-    size = (camera.width, camera.height)
-    try:
-        if info.distortion_model in ('equidistant', 'fisheye'):
-            return cv2.fisheye.initUndistortRectifyMap(
-                camera.K, D[:4], np.eye(3), camera.K, size, cv2.CV_32FC1
+    Raises ``LiftError``: ``NO_CAMERA`` for a camera_info that is of no camera, ``SIZE_MISMATCH``
+    for one of another image.
+    """
+    lens, notes = read_lens(info, rectified)
+    if (width, height) not in lens.sizes():
+        full = replace(lens, window=None)
+        whole = ' x '.join(map(str, lens.sizes()[0]))
+        if lens.window is None or (width, height) not in full.sizes():
+            raise LiftError(
+                ErrorCode.SIZE_MISMATCH, _mismatch(lens, width, height, whole)
             )
-        if info.distortion_model in ('plumb_bob', 'rational_polynomial', ''):
-            return cv2.initUndistortRectifyMap(
-                camera.K, D, np.eye(3), camera.K, size, cv2.CV_32FC1
-            )
-    except cv2.error as error:
-        raise LiftError(
-            ErrorCode.NO_CAMERA,
-            f'The camera_info has {len(D)} coefficients for "{info.distortion_model}", which '
-            'OpenCV refuses; calibrate the camera again.',
-        ) from error
-    raise LiftError(
-        ErrorCode.NO_CAMERA,
-        f'The distortion model "{info.distortion_model}" is not known; rectify the image first, '
-        'with image_proc.',
+        notes = (
+            *notes,
+            f'The camera_info has a region of interest of {whole}, and the image is the full '
+            f'{width} x {height}; the region is ignored.',
+        )
+        lens = full
+    camera = lens.camera(width, height)
+    return ImageCamera(camera, _maps(_Key(lens), camera), lens, notes)
+
+
+def _mismatch(lens: Lens, width: int, height: int, expected: str) -> str:
+    x, y = lens.binning
+    if (x, y) != (1, 1):
+        return (
+            f'The image is {width} x {height}; its camera_info has {lens.width} x {lens.height} '
+            f'with a binning of {x} x {y}, which makes {expected}. In a camera_info, size and K '
+            'are those before binning; set binning_x and binning_y to 0 if the image is not '
+            'binned, or if size and K are of the binned image.'
+        )
+    if lens.window is not None:
+        return (
+            f'The image is {width} x {height}; its camera_info has a region of interest of '
+            f'{expected} in {lens.width} x {lens.height}. Publish the camera_info of this very '
+            'image.'
+        )
+    scale = ''
+    if abs(width * lens.height - height * lens.width) <= 2 * max(lens.width, lens.height):
+        scale = ' If the image was resized, resize its camera_info, too (image_proc/resize does).'
+    return (
+        f'The image is {width} x {height}, its camera_info speaks of {expected}; publish the '
+        f'camera_info of this very image.{scale}'
     )
 
 
-def _camera(info: CameraInfo, rectified: bool) -> Camera:
-    if info.width < 1 or info.height < 1:
+def read_lens(
+    info: CameraInfo, rectified: bool, what: str = 'The camera_info'
+) -> tuple[Lens, tuple[str, ...]]:
+    """
+    Return the lens of a camera_info and notes on what is doubtful about it.
+
+    ``what`` names it in messages. Raises ``LiftError``: ``NO_CAMERA``, ``SIZE_MISMATCH``.
+    """
+    width, height = check_size(info.width, info.height, what)
+    matrices = [np.asarray(values, np.float64) for values in (info.k, info.r, info.p)]
+    for name, values in zip('KRP', matrices, strict=True):
+        if not np.isfinite(values).all() or np.abs(values).max() > MAX_ENTRY_PX:
+            raise LiftError(
+                ErrorCode.NO_CAMERA,
+                f'The {name} of the camera_info has entries that are not finite or beyond '
+                f'{MAX_ENTRY_PX:.0e}; calibrate the camera again.',
+            )
+    K, R = matrices[0].reshape(3, 3), matrices[1].reshape(3, 3)
+    P = matrices[2].reshape(3, 4)[:, :3]
+    D, fisheye = np.zeros(0), False
+    distorted = not np.isfinite(info.d).all() or any(info.d)
+    # A camera that was never calibrated has zeros or the identity; many drivers fill in only K.
+    only_k = P[0, 0] == 0.0 or (np.array_equal(P, np.eye(3)) and not np.array_equal(K, P))
+    same = only_k or np.allclose(P, K, rtol=_EQUAL, atol=_EQUAL * abs(K[0, 0]))
+    unturned = not R.any() or np.allclose(R, np.eye(3), atol=1e-9)
+    notes: tuple[str, ...] = ()
+    raw = not rectified
+    if rectified and distorted and same and unturned:
+        raw = True
+        notes = (
+            f'{what} has a distortion and a P that is no other than K, so the image is taken as '
+            'raw and its distortion is taken out; set the parameter rectified to false, or '
+            'publish the rectified image (image_proc/rectify).',
+        )
+    name = 'K' if raw or only_k else 'P'
+    matrix = read_matrix(K if name == 'K' else P, f'The {name} of the camera_info')
+    if raw and distorted:
+        D, fisheye = read_distortion(info.d, info.distortion_model, what)
+    elif distorted and not np.isfinite(info.d).all():
+        read_distortion(info.d, info.distortion_model, what)
+    lens = Lens(width, height, matrix, D, fisheye, binning=_binning(info))
+    window = _window(info, what)
+    if window is not None and info.roi.do_rectify and not raw:
+        window = _rectified_window(window, info, K, R, P)
+    notes = (*notes, *check_camera(lens.full_camera, what))
+    return replace(lens, window=window), notes
+
+
+def _binning(info: CameraInfo) -> tuple[int, int]:
+    return max(1, int(info.binning_x)), max(1, int(info.binning_y))
+
+
+def _window(info: CameraInfo, what: str) -> tuple[int, int, int, int] | None:
+    roi = info.roi
+    if not (roi.x_offset or roi.y_offset or roi.width or roi.height):
+        return None
+    left, top = int(roi.x_offset), int(roi.y_offset)
+    width = int(roi.width) or max(0, info.width - left)
+    height = int(roi.height) or max(0, info.height - top)
+    if left + width > info.width or top + height > info.height or not width or not height:
         raise LiftError(
             ErrorCode.NO_CAMERA,
-            f'The camera_info says that the image is {info.width} x {info.height}; set its size.',
+            f'{what} has a region of interest of {width} x {height} at ({left}, {top}), which '
+            f'reaches over the image of {info.width} x {info.height}.',
         )
-    K, P = np.reshape(info.k, (3, 3)), np.reshape(info.p, (3, 4))
-    # A camera that was never calibrated has zeros; many drivers fill in only K.
-    matrix = P[:, :3] if rectified and P[0, 0] != 0.0 else K
-    if not matrix[0, 0] or not matrix[1, 1]:
+    if (width, height) == (info.width, info.height):
+        return None
+    return left, top, width, height
+
+
+def _rectified_window(
+    window: tuple[int, int, int, int], info: CameraInfo, K: Array, R: Array, P: Array
+) -> tuple[int, int, int, int]:
+    """Return the part of the rectified image that a region of the raw one fills."""
+    left, top, width, height = window
+    D, fisheye = read_distortion(info.d, info.distortion_model, 'The camera_info')
+    across, down = left + np.array([0.0, width]), top + np.array([0.0, height])
+    corners = np.array([[[x, y]] for x in across for y in down])
+    if not R.any():
+        R = np.eye(3)
+    if fisheye:
+        found = cv2.fisheye.undistortPoints(corners, K, D, R=R, P=P)
+    else:
+        found = cv2.undistortPoints(corners, K, D if len(D) else np.zeros(5), R=R, P=P)
+    x, y = np.sort(found[:, 0, 0]), np.sort(found[:, 0, 1])
+    # The largest upright box inside, as image_geometry takes it.
+    first = max(0, int(np.ceil(x[1]))), max(0, int(np.ceil(y[1])))
+    last = min(info.width, int(np.floor(x[2]))), min(info.height, int(np.floor(y[2])))
+    if last[0] <= first[0] or last[1] <= first[1]:
+        return window
+    return first[0], first[1], last[0] - first[0], last[1] - first[1]
+
+
+@dataclass(frozen=True)
+class _Key:
+    """A lens that a cache can tell from another one."""
+
+    lens: Lens = field(compare=False)
+    values: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        lens = self.lens
+        values = (
+            lens.width,
+            lens.height,
+            lens.matrix.tobytes(),
+            lens.D.tobytes(),
+            lens.fisheye,
+            lens.window,
+            lens.binning,
+        )
+        object.__setattr__(self, 'values', values)
+
+
+@lru_cache(maxsize=4)
+def _maps(key: _Key, camera: Camera) -> Maps | None:
+    # Image and mask of one frame, and all frames of one camera, have the same ones.
+    return key.lens.maps(camera)
+
+
+# --- depth --------------------------------------------------------------------------------------
+
+
+def _depth_of_image(
+    depth: NDArray[np.float32],
+    image_frame: str,
+    depth_frame: str,
+    seen: ImageCamera,
+    source: DepthSource,
+    rectified: bool,
+) -> NDArray[np.float32]:
+    """Return the depth in the pixels of the undistorted image; raises ``LiftError``."""
+    camera = seen.camera
+    # tf1 wrote frames with a leading slash; an empty one is that of the image.
+    here, there = image_frame.lstrip('/'), depth_frame.lstrip('/')
+    same_frame = here == there or not here or not there
+    own = None
+    if not source.assume_registered and source.camera_info is not None:
+        own = _own_camera(source.camera_info, depth, rectified)
+    elif not source.assume_registered and not same_frame:
         raise LiftError(
-            ErrorCode.NO_CAMERA,
-            'The camera_info has a K of zeros: the camera is not calibrated. Calibrate it, or '
-            'publish its focal length in pixels.',
+            ErrorCode.SIZE_MISMATCH,
+            f'The depth is in the frame "{there}" and the image in "{here}": it is not registered '
+            f'to the image. {REGISTER}, or publish its CameraInfo on depth_camera_info; set the '
+            'parameter depth_registration to assume_registered if it is registered all the same.',
         )
+    if own is not None:
+        T = np.eye(4) if same_frame else _extrinsics(source, here, there)
+        apart = np.abs(T - np.eye(4)).max() > _SAME_PLACE
+        alike = same_camera(camera, own.camera) and same_distortion(seen.lens, own.lens)
+        if apart or not alike:
+            depth = undistort(depth, own.maps)
+            return register_depth(depth, own.camera, camera, T)
+    if depth.shape != (camera.height, camera.width):
+        rows, columns = depth.shape
+        depth = fit_depth(depth, camera.width, camera.height, f'{columns} x {rows}')
+    return undistort(depth, seen.maps)
+
+
+def _own_camera(info: CameraInfo, depth: NDArray[Any], rectified: bool) -> ImageCamera:
+    """Return the camera of a depth image; raises ``LiftError``, which names depth_camera_info."""
+    height, width = depth.shape
     try:
-        camera = Camera.from_matrix(info.width, info.height, matrix)
-    except ValueError as error:
+        return image_camera(info, rectified, width, height)
+    except LiftError as error:
         raise LiftError(
-            ErrorCode.NO_CAMERA, f'The camera_info describes no camera: {error}.'
+            error.code,
+            f'Of the depth: {error.message} (This is about depth_camera_info.)',
         ) from error
-    # K and P speak of the full sensor; the image is the region of interest, then binned.
-    roi, x, y = info.roi, max(1, info.binning_x), max(1, info.binning_y)
-    if not (x > 1 or y > 1 or roi.width or roi.height):
-        return camera
-    width, height = roi.width or info.width, roi.height or info.height
-    return camera.crop(
-        roi.x_offset - 0.5, roi.y_offset - 0.5, width // x, height // y, 1.0 / x, 1.0 / y
-    )
+
+
+def _extrinsics(source: DepthSource, image_frame: str, depth_frame: str) -> Array:
+    if source.extrinsics is None:
+        raise LiftError(
+            ErrorCode.NO_TRANSFORM,
+            f'The depth is in the frame "{depth_frame}" and the image in "{image_frame}", and '
+            'nothing tells the transform between them: registration needs tf2_ros and an active '
+            f'node. {REGISTER}, or set the parameter depth_registration to assume_registered if '
+            'it is registered all the same.',
+        )
+    return source.extrinsics()

@@ -115,6 +115,9 @@ class Inputs:
             or (settings.use_imu and transforms.is_available())
         ):
             self.transforms = transforms.Transforms(listener)
+        elif settings.use_depth and transforms.is_available():
+            # Only depth that is not registered asks for a transform.
+            self.transforms = transforms.Transforms(listener, lazy=True)
         kinds: dict[str, tuple[Any, str]] = {}
         if settings.mask_source == 'detections':
             kinds['detections'] = (detection_type(), 'detections')

@@ -264,6 +264,14 @@ SPECS: dict[str, Spec] = {
         1.0,
         live=True,
     ),
+    'depth_registration': Spec(
+        'auto',
+        'auto: register depth of another camera or frame_id than the image, by depth_camera_info '
+        'and tf2, and refuse it where they are missing; assume_registered: take the depth as '
+        'registered whatever its header says.',
+        choices=('auto', 'assume_registered'),
+        live=True,
+    ),
     'rectified': Spec(
         True,
         'The image is rectified, its camera matrix is in P. False: it is raw, its matrix is K, '
@@ -422,6 +430,7 @@ class Settings:
     split_mask: bool
     use_depth: bool
     depth_unit: float
+    depth_registration: str
     rectified: bool
     image_transport: str
     mask_transport: str

@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from sensor_msgs.msg import CameraInfo
@@ -42,6 +43,7 @@ from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node import conversions
 from lift3d_ros.node import selection
 from lift3d_ros.node.camera_info import build_frame
+from lift3d_ros.node.camera_info import DepthSource
 from lift3d_ros.node.camera_info import undistort_mask
 from lift3d_ros.node.gravity import ImuGravity
 from lift3d_ros.node.parameters import Settings
@@ -258,6 +260,28 @@ def read_frame(
         rectified=settings.rectified,
         depth_unit=settings.depth_unit,
         gravity=gravity,
+        depth_source=_depth_source(observation, settings, transforms),
+    )
+
+
+def _depth_source(
+    observation: Observation, settings: Settings, transforms: Transforms | None
+) -> DepthSource:
+    """Return how the depth of an observation may be registered to its image."""
+    depth, image = observation.depth, observation.header
+    extrinsics: Callable[[], Array] | None = None
+    if transforms is not None and depth is not None:
+        extrinsics = partial(
+            transforms.lookup,
+            image.frame_id,
+            depth.header.frame_id,
+            image.stamp,
+            settings.transform_timeout,
+        )
+    return DepthSource(
+        observation.depth_camera_info,
+        extrinsics,
+        assume_registered=settings.depth_registration == 'assume_registered',
     )
 
 
@@ -376,8 +400,8 @@ def find_instances(
                 f'{height}; the mask is resized, nearest neighbour.'
             )
             pixels = conversions.fit_mask(pixels, width, height)
-        if not settings.rectified and observation.camera_info is not None:
-            pixels = undistort_mask(pixels, observation.camera_info)
+        if observation.camera_info is not None:
+            pixels = undistort_mask(pixels, observation.camera_info, settings.rectified)
         if settings.mask_source == 'label' or selector.mode == ObjectSelector.LABEL:
             found = selection.instances_of_labels(pixels)
         else:

@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 from typing import Any
 
 from builtin_interfaces.msg import Time as TimeMsg
@@ -39,6 +40,9 @@ MISSING = (
 )
 
 
+#: Seconds to wait for the first transforms after the subscription.
+_DISCOVERY_S = 2.0
+
 #: Names that tf2 listens to in any namespace, unless they are remapped.
 _TOPICS = ('/tf', '/tf_static')
 
@@ -57,15 +61,34 @@ def is_available() -> bool:
 class Transforms:
     """Listens to the tree as long as its node is spun."""
 
-    def __init__(self, node: Node) -> None:
-        """Subscribe to /tf and /tf_static; raises ``LiftError(NO_TRANSFORM)`` without tf2_ros."""
+    def __init__(self, node: Node, lazy: bool = False) -> None:
+        """
+        Subscribe to /tf and /tf_static; raises ``LiftError(NO_TRANSFORM)`` without tf2_ros.
+
+        With ``lazy`` that is done at the first lookup, since the messages of a busy tree cost time
+        that few need.
+        """
         try:
             import tf2_ros
         except ImportError as error:
             raise LiftError(ErrorCode.NO_TRANSFORM, MISSING) from error
         self._tf2_ros = tf2_ros
+        self._node = node
         self._buffer = tf2_ros.Buffer(node=node)
-        self._listener: Any = tf2_ros.TransformListener(self._buffer, node, spin_thread=False)
+        self._listener: Any = None
+        self._lock = threading.Lock()
+        if not lazy:
+            self._listen()
+
+    def _listen(self) -> bool:
+        """Subscribe; return whether that was not done before."""
+        with self._lock:
+            if self._listener is not None:
+                return False
+            self._listener = self._tf2_ros.TransformListener(
+                self._buffer, self._node, spin_thread=False
+            )
+            return True
 
     def lookup(self, target: str, source: str, stamp: TimeMsg, timeout: float) -> Array:
         """
@@ -79,6 +102,8 @@ class Transforms:
                 f'The image has an empty frame_id, so it cannot be transformed to "{target}"; set '
                 'the frame_id of the camera driver.',
             )
+        if self._listen():
+            timeout = max(timeout, _DISCOVERY_S)
         try:
             found = self._buffer.lookup_transform(
                 target, source, Time.from_msg(stamp), Duration(seconds=timeout)

@@ -1,0 +1,195 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""
+Whether a camera matrix can belong to an image of that size.
+
+The checks are of the full image, before a region of interest is cut out of it. A matrix that no
+camera has is refused; one that is unusual gives notes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.geometry import Camera
+
+#: Full angles of view, degrees, twice the angle of the outermost ray from the optical axis.
+#: Outside of the first range no pinhole model is in use: a 400 mm lens on a full-frame sensor has
+#: 5 degrees, rectified wide-angle images have up to 140. Outside of the second one, which spans
+#: depth cameras (Azure Kinect: 120), phones and machine vision lenses, a note asks to check.
+POSSIBLE_FOV_DEG = (4.0, 150.0)
+USUAL_FOV_DEG = (10.0, 125.0)
+
+#: Sides of a pixel, the longer over the shorter. Square pixels have 1; images that were resized
+#: without their aspect reach 1.33, binning along one axis 2.
+USUAL_PIXEL_ASPECT = 1.2
+POSSIBLE_PIXEL_ASPECT = 3.0
+
+#: Offset of the principal point from the middle over the side of the image. Calibrations have up
+#: to 0.06; more than this comes from a crop or from a matrix of another resolution.
+USUAL_OFFSET = 0.15
+
+#: Difference of the factors along x and y by which the matrix is of another resolution, over
+#: their mean: twice the offset that principal points usually have.
+COMMON_FACTOR_TOLERANCE = 0.12
+
+#: Largest magnitude of an entry of a camera matrix, pixels. The largest sensors have 2e4 columns.
+MAX_ENTRY_PX = 1e6
+
+
+def read_matrix(entries: ArrayLike, what: str) -> np.ndarray:
+    """
+    Return a camera matrix (3, 3) whose entries may be those of a camera, skew included.
+
+    ``what`` names it in errors. Raises ``LiftError(NO_CAMERA)``.
+    """
+    try:
+        K = np.asarray(entries, np.float64).reshape(3, 3)
+    except (TypeError, ValueError) as error:
+        raise LiftError(
+            ErrorCode.NO_CAMERA, f'{what} is not a matrix of 3 x 3 numbers; write it row by row.'
+        ) from error
+    if not np.isfinite(K).all() or np.abs(K).max() > MAX_ENTRY_PX:
+        raise LiftError(
+            ErrorCode.NO_CAMERA,
+            f'{what} has entries that are not finite or beyond {MAX_ENTRY_PX:.0e} pixels; '
+            'calibrate the camera again.',
+        )
+    if not K[:2].any():
+        raise LiftError(
+            ErrorCode.NO_CAMERA,
+            f'{what} is zeros: the camera is not calibrated. Calibrate it, or publish its focal '
+            'length in pixels.',
+        )
+    if np.array_equal(K, np.eye(3)):
+        raise LiftError(
+            ErrorCode.NO_CAMERA,
+            f'{what} is the identity: the camera is not calibrated. Calibrate it, or publish its '
+            'focal length in pixels.',
+        )
+    if K[0, 0] <= 0.0 or K[1, 1] <= 0.0:
+        raise LiftError(
+            ErrorCode.NO_CAMERA,
+            f'{what} has the focal lengths {K[0, 0]:g} and {K[1, 1]:g}; both must be positive.',
+        )
+    lower = np.abs([K[1, 0], K[2, 0], K[2, 1]]).max()
+    # Some drivers leave the last entry 0.
+    if lower > 1e-6 * K[0, 0] or K[2, 2] not in (0.0, 1.0) and abs(K[2, 2] - 1.0) > 1e-6:
+        raise LiftError(
+            ErrorCode.NO_CAMERA,
+            f'{what} is no camera matrix: it must be [fx, s, cx; 0, fy, cy; 0, 0, 1], row by row.',
+        )
+    return K
+
+
+def check_size(width: float, height: float, what: str) -> tuple[int, int]:
+    """Return the size of an image in whole pixels; raises ``LiftError(NO_CAMERA)``."""
+    sides = np.asarray([width, height], np.float64)
+    if not np.isfinite(sides).all() or (sides != np.rint(sides)).any() or (sides < 1).any():
+        raise LiftError(
+            ErrorCode.NO_CAMERA,
+            f'{what} says that the image is {width} x {height}; set its size in whole pixels.',
+        )
+    return int(width), int(height)
+
+
+def check_camera(camera: Camera, what: str = 'The camera') -> tuple[str, ...]:
+    """
+    Return what is unusual about the camera of a full image, a sentence each.
+
+    ``what`` names its source at the start of sentences. Raises ``LiftError``: ``NO_CAMERA`` for
+    a matrix that no camera has, ``SIZE_MISMATCH`` for one of an image of another size.
+    """
+    focal = np.array([camera.fx, camera.fy])
+    principal = np.array([camera.cx, camera.cy])
+    size = np.array([camera.width, camera.height], np.float64)
+    # 1 where the principal point is in the middle, 0.5 for the matrix of half the resolution.
+    factors = (2.0 * principal + 1.0) / size
+    _check_resolution(factors, camera, what)
+    # For a crop, the angles of the image that it is of.
+    reach = np.maximum(principal + 0.5, size - 0.5 - principal)
+    fov = 2.0 * np.degrees(np.arctan(reach / focal))
+    angles = f'{fov[0]:.1f} x {fov[1]:.1f} degrees'
+    low, high = POSSIBLE_FOV_DEG
+    if fov.max() < low or fov.max() > high:
+        raise LiftError(
+            ErrorCode.NO_CAMERA,
+            f'{what} has the focal lengths {focal[0]:g} and {focal[1]:g} for '
+            f'{camera.width} x {camera.height} pixels: a field of view of {angles}, which no '
+            'pinhole camera has. Focal lengths are in pixels of this very image.',
+        )
+    aspect = float(focal.max() / focal.min())
+    if aspect > POSSIBLE_PIXEL_ASPECT:
+        raise LiftError(
+            ErrorCode.NO_CAMERA,
+            f'{what} has the focal lengths {focal[0]:g} and {focal[1]:g}, which differ by a '
+            f'factor of {aspect:.1f}; calibrate the camera again.',
+        )
+    notes = []
+    low, high = USUAL_FOV_DEG
+    if fov.max() < low or fov.max() > high:
+        notes.append(
+            f'{what} has a field of view of {angles}, which is unusual; check that its focal '
+            'lengths are in pixels of this very image.'
+        )
+    if aspect > USUAL_PIXEL_ASPECT:
+        notes.append(
+            f'{what} has focal lengths that differ by a factor of {aspect:.2f}; check that the '
+            'image was not resized without its camera matrix.'
+        )
+    offsets = np.abs(factors - 1.0) / 2.0
+    if offsets.max() > USUAL_OFFSET:
+        notes.append(
+            f'{what} has its principal point at ({camera.cx:.0f}, {camera.cy:.0f}) in an image of '
+            f'{camera.width} x {camera.height}, {100.0 * offsets.max():.0f} % from the middle; '
+            'check that the camera matrix is of this very image, unless it is a crop.'
+        )
+    return tuple(notes)
+
+
+def _check_resolution(factors: np.ndarray, camera: Camera, what: str) -> None:
+    """Refuse a principal point that is in a corner or that another size of the image explains."""
+    mean = float(factors.mean())
+    size = f'{camera.width} x {camera.height}'
+    if (np.abs(factors - 1.0) > 0.9).all() and (np.abs(factors - 1.0) < 1.1).all():
+        corner = ' and '.join(f'{value:.0f}' for value in (camera.cx, camera.cy))
+    else:
+        corner = ''
+    common = abs(factors[0] - factors[1]) <= COMMON_FACTOR_TOLERANCE * abs(mean)
+    if mean > 0.1 and common and abs(mean - 1.0) > 2.0 * USUAL_OFFSET:
+        raise LiftError(
+            ErrorCode.SIZE_MISMATCH,
+            f'{what} has a matrix of another resolution: its principal point ({camera.cx:.0f}, '
+            f'{camera.cy:.0f}) is the middle of an image of about {mean * camera.width:.0f} x '
+            f'{mean * camera.height:.0f}, and the image is {size}. Scale the focal lengths and '
+            'the principal point by the same factor as the image.',
+        )
+    if corner:
+        raise LiftError(
+            ErrorCode.NO_CAMERA,
+            f'{what} has its principal point at {corner}, in a corner of the image of {size}; '
+            'calibrate the camera, or set cx and cy to the middle.',
+        )
+
+
+def join_notes(*groups: Sequence[str]) -> tuple[str, ...]:
+    """Return the sentences of several groups, each once, in order."""
+    return tuple(dict.fromkeys(note for group in groups for note in group))
