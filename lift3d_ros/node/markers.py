@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from collections.abc import Sequence
 
 from geometry_msgs.msg import Point
@@ -49,16 +50,27 @@ class MarkerMaker:
         self._numbers: dict[str, int] = {}
         self._shown: dict[str, Header] = {}
 
-    def show(self, objects: Sequence[Lifted], max_faces: int, details: bool) -> MarkerArray:
+    def show(
+        self,
+        objects: Sequence[Lifted],
+        max_faces: int,
+        details: bool,
+        keep: Collection[str] = (),
+    ) -> MarkerArray:
         """
-        Return what draws these objects and nothing else.
+        Return what draws these objects and nothing else but the ids in ``keep``, as they were.
 
         Meshes are reduced to ``max_faces`` triangles; ``details`` adds bounding boxes and text.
         """
         markers = []
+        kept: dict[str, Header] = {}
         present = {lifted.id: lifted.header for lifted in objects}
         for name, header in self._shown.items():
-            if name not in present:
+            if name in present:
+                continue
+            if name in keep:
+                kept[name] = header
+            else:
                 markers += [
                     Marker(header=header, ns=ns, id=self._number(name), action=Marker.DELETE)
                     for ns in _NAMESPACES
@@ -67,7 +79,7 @@ class MarkerMaker:
             markers.append(self._mesh(lifted, max_faces))
             if details:
                 markers += [self._box(lifted), self._text(lifted)]
-        self._shown = present
+        self._shown = {**kept, **present}
         return MarkerArray(markers=markers)
 
     def clear(self) -> MarkerArray:

@@ -30,7 +30,6 @@ import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-import numpy as np
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.action import ActionServer
 from rclpy.action import CancelResponse
@@ -41,25 +40,19 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.lifecycle import LifecycleState
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy
-from rclpy.qos import QoSProfile
-from rclpy.qos import ReliabilityPolicy
-from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
-from visualization_msgs.msg import MarkerArray
 
 from lift3d_ros import memory
 from lift3d_ros.action import Lift
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.lifter import Lifter
-from lift3d_ros.msg import LiftedObjectArray
 from lift3d_ros.msg import ObjectSelector
-from lift3d_ros.node import cdr
 from lift3d_ros.node import diagnostics
 from lift3d_ros.node import parameters
-from lift3d_ros.node import results
 from lift3d_ros.node import transforms
+from lift3d_ros.node.age import check_age
+from lift3d_ros.node.age import image_age
 from lift3d_ros.node.answering import answering
 from lift3d_ros.node.camera import ball_frame
 from lift3d_ros.node.gravity import ImuGravity
@@ -67,24 +60,28 @@ from lift3d_ros.node.inputs import detection_type
 from lift3d_ros.node.inputs import extra_of
 from lift3d_ros.node.inputs import Inputs
 from lift3d_ros.node.inputs import own_frame
-from lift3d_ros.node.markers import MarkerMaker
+from lift3d_ros.node.introspection import Introspection
+from lift3d_ros.node.introspection import REQUESTS
 from lift3d_ros.node.pipeline import lift_observation
 from lift3d_ros.node.pipeline import Observation
 from lift3d_ros.node.pipeline import Outcome
 from lift3d_ros.node.pipeline import Query
 from lift3d_ros.node.pipeline import Report
-from lift3d_ros.node.planning_scene import collision_object_type
-from lift3d_ros.node.planning_scene import PlanningScene
+from lift3d_ros.node.publishing import array_message
+from lift3d_ros.node.publishing import ResultPublisher
 from lift3d_ros.node.results import object_message
 from lift3d_ros.node.results import seconds
+from lift3d_ros.node.results import Timing
 from lift3d_ros.node.scale import check_settings
 from lift3d_ros.node.selection import IdKeeper
 from lift3d_ros.node.shelf import Shelf
 from lift3d_ros.node.standing import Standing
 from lift3d_ros.node.view_service import Synthesized
 from lift3d_ros.node.view_service import ViewService
+from lift3d_ros.node.worker import as_lift_error
 from lift3d_ros.node.worker import Job
 from lift3d_ros.node.worker import Lifters
+from lift3d_ros.node.worker import trace_of
 from lift3d_ros.node.worker import Worker
 from lift3d_ros.srv import LiftObject
 from lift3d_ros.srv import SaveObject
@@ -94,15 +91,6 @@ _RESULT_TIMEOUT = 30
 
 #: Seconds between two feedback messages of the same stage.
 _FEEDBACK_PERIOD = 0.1
-
-#: Messages on collision_object that wait for a slow reader: each object of a frame is one.
-_OBSTACLES = 200
-
-_LATCHED = QoSProfile(
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
 
 
 class LiftNode(LifecycleNode):
@@ -122,10 +110,9 @@ class LiftNode(LifecycleNode):
         self._statistics = diagnostics.Statistics()
         self._worker = Worker(self._settings.queue_size, self._on_job_done)
         self._ids = IdKeeper()
-        self._markers = MarkerMaker()
         self._shelf = Shelf()
         self._standing = Standing()
-        self._scene: PlanningScene | None = None
+        self._results: ResultPublisher | None = None
         self._said = diagnostics.SaidOnce()
         self._inputs: Inputs | None = None
         self._last_start = 0.0
@@ -134,10 +121,18 @@ class LiftNode(LifecycleNode):
         # Requests wait in their own threads; diagnostics and transitions never do.
         self._requests = ReentrantCallbackGroup()
         self._lift_service = self.create_service(
-            LiftObject, '~/lift_object', self._on_lift_object, callback_group=self._requests
+            LiftObject,
+            '~/lift_object',
+            self._on_lift_object,
+            qos_profile=REQUESTS,
+            callback_group=self._requests,
         )
         self._save_service = self.create_service(
-            SaveObject, '~/save_object', self._on_save_object, callback_group=self._requests
+            SaveObject,
+            '~/save_object',
+            self._on_save_object,
+            qos_profile=REQUESTS,
+            callback_group=self._requests,
         )
         self._lift_action = ActionServer(
             self,
@@ -146,9 +141,16 @@ class LiftNode(LifecycleNode):
             self._on_goal,
             cancel_callback=lambda goal: CancelResponse.ACCEPT,
             callback_group=self._requests,
+            goal_service_qos_profile=REQUESTS,
+            result_service_qos_profile=REQUESTS,
+            cancel_service_qos_profile=REQUESTS,
             result_timeout=_RESULT_TIMEOUT,
         )
         self._views = ViewService(self, self._requests, self._request)
+        self._introspection = Introspection(
+            self, [self._lift_service, self._save_service, self._views.service]
+        )
+        self._introspection.set(self._settings.introspection)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self._timer = self.create_timer(
             self._settings.diagnostics_period,
@@ -254,30 +256,13 @@ class LiftNode(LifecycleNode):
                     'mask_source "detections" finds the object in its box by depth; set use_depth '
                     'to true.',
                 )
-        self._scene = PlanningScene() if settings.planning_scene else None
         if settings.output_dir and not Path(settings.output_dir).is_dir():
             raise LiftError(
                 ErrorCode.BAD_REQUEST,
                 f'output_dir is "{settings.output_dir}", which is not a folder; make it first.',
             )
-        self._objects_publisher = self.create_lifecycle_publisher(
-            LiftedObjectArray, '~/objects', _LATCHED
-        )
-        self._markers_publisher = self.create_lifecycle_publisher(
-            MarkerArray, '~/markers', _LATCHED
-        )
-        self._points_publisher = self.create_lifecycle_publisher(PointCloud2, '~/points', 1)
-        self._publishers_made = [
-            self._objects_publisher,
-            self._markers_publisher,
-            self._points_publisher,
-            self._views.make_publisher(),
-        ]
-        if settings.planning_scene:
-            self._obstacles_publisher = self.create_lifecycle_publisher(
-                collision_object_type(), 'collision_object', _OBSTACLES
-            )
-            self._publishers_made.append(self._obstacles_publisher)
+        self._results = ResultPublisher(self, settings)
+        self._publishers_made = [*self._results.publishers, self._views.make_publisher()]
 
     def _activate(self) -> None:
         settings = self._settings
@@ -312,7 +297,7 @@ class LiftNode(LifecycleNode):
     def _clean_up(self) -> None:
         self._shelf.clear()
         self._standing.clear()
-        self._ids, self._markers = IdKeeper(), MarkerMaker()
+        self._ids = IdKeeper()
         for publisher in self._publishers_made:
             self.destroy_lifecycle_publisher(publisher)
         self._publishers_made = []
@@ -351,6 +336,8 @@ class LiftNode(LifecycleNode):
                 _make_lifter(settings, settings.method)
             except LiftError as error:
                 return SetParametersResult(successful=False, reason=error.message)
+            if settings.introspection != self._settings.introspection:
+                self._introspection.set(settings.introspection)
             self._settings = settings
         return answer
 
@@ -368,7 +355,7 @@ class LiftNode(LifecycleNode):
         query = Query(ObjectSelector(mode=ObjectSelector.ALL), settings.method, settings.seed)
         try:
             self._worker.offer(
-                Job(partial(self._lift, observation, query, settings, None))
+                Job(partial(self._lift_of_stream, observation, query, settings))
             )
         except LiftError:
             # Deactivated since the message came.
@@ -390,7 +377,7 @@ class LiftNode(LifecycleNode):
             raise outcome.error
         response.success = True
         response.message = ' '.join(outcome.warnings)
-        response.object = object_message(outcome.lifted[0])
+        response.object = object_message(outcome.lifted[0], not request.without_mesh)
         return response
 
     def _on_goal(self, goal: ServerGoalHandle) -> Lift.Result:
@@ -402,9 +389,13 @@ class LiftNode(LifecycleNode):
             error = outcome.error
         except LiftError as failure:
             outcome, error = None, failure
+        except Exception as failure:
+            # rclpy would answer with an empty result.
+            outcome, error = None, as_lift_error(failure)
+            self.get_logger().error(f'{error}\n{trace_of(error)}')
         if outcome is not None:
             result.message = ' '.join(outcome.warnings)
-            result.result = self._array(outcome)
+            result.result = array_message(outcome, not goal.request.without_mesh)
             result.failures = [f'{name}: {failure}' for name, failure in outcome.failures]
         if error is None:
             result.success = True
@@ -432,7 +423,10 @@ class LiftNode(LifecycleNode):
         query = Query(request.selector, method, request.seed or settings.seed, extra)
 
         def work(observation: Observation, job: Job, lifters: Lifters) -> Outcome:
-            return self._lift(observation, query, settings, report, job, lifters)
+            outcome = self._lift(observation, query, settings, report, job, lifters)
+            if not outcome.nothing_known:
+                self._publish(outcome, query)
+            return outcome
 
         return self._request(request, work, cancelled)
 
@@ -449,8 +443,14 @@ class LiftNode(LifecycleNode):
         ``LiftError``.
         """
         limit = seconds(request.timeout) or self._settings.timeout
+        observation = own_frame(request)
+        if observation is not None:
+            # How old the frames of a request are is the matter of who sends them.
+            start = partial(work, observation)
+        else:
+            start = partial(self._fresh, work, self._newest(request))
         job = Job(
-            partial(work, self._observe(request)),
+            start,
             cancelled=cancelled,
             deadline=time.monotonic() + limit if limit else None,
         )
@@ -461,11 +461,8 @@ class LiftNode(LifecycleNode):
             raise
         return self._worker.wait(job)
 
-    def _observe(self, request: Any) -> Observation:
-        """Return the request's own frame or the newest one; raises ``LiftError``."""
-        own = own_frame(request)
-        if own is not None:
-            return own
+    def _newest(self, request: Any) -> Observation:
+        """Return the newest frame of the subscriptions; raises ``LiftError``."""
         inputs = self._inputs
         if inputs is None:
             raise LiftError(
@@ -483,6 +480,42 @@ class LiftNode(LifecycleNode):
 
     # --- in the thread of the worker ------------------------------------------------------------
 
+    def _fresh(
+        self,
+        work: Callable[[Observation, Job, Lifters], Any],
+        observation: Observation,
+        job: Job,
+        lifters: Lifters,
+    ) -> Any:
+        """Work on a frame of the subscriptions; raises ``LiftError(STALE)`` for an old one."""
+        check_age(self._age(observation), self._settings.max_age)
+        return work(observation, job, lifters)
+
+    def _age(self, observation: Observation) -> float | None:
+        return image_age(observation.header.stamp, self.get_clock().now().to_msg())
+
+    def _lift_of_stream(
+        self,
+        observation: Observation,
+        query: Query,
+        settings: parameters.Settings,
+        job: Job,
+        lifters: Lifters,
+    ) -> Outcome:
+        """Lift a frame for which nobody waits; whoever follows the topic learns of a failure."""
+        try:
+            check_age(self._age(observation), settings.max_age)
+            outcome = self._lift(observation, query, settings, None, job, lifters)
+        except Exception as error:
+            failure = job.reason(as_lift_error(error))
+            if failure.code not in (ErrorCode.CANCELLED, ErrorCode.NOT_ACTIVE):
+                frame_id = settings.target_frame or observation.header.frame_id
+                header = Header(stamp=observation.header.stamp, frame_id=frame_id)
+                self._publish(Outcome(header, failures=[('', failure)]), query)
+            raise
+        self._publish(outcome, query)
+        return outcome
+
     def _lift(
         self,
         observation: Observation,
@@ -492,60 +525,40 @@ class LiftNode(LifecycleNode):
         job: Job,
         lifters: Lifters,
     ) -> Outcome:
-        """Lift the objects of an observation and publish them."""
-        try:
-            outcome = lift_observation(
-                observation,
-                query,
-                settings,
-                lambda method: lifters.get(method, settings.max_faces, settings.samples),
-                self._ids,
-                self._standing,
-                self.tree,
-                self.imu,
-                report=report or _say_nothing,
-                cancelled=job.is_cancelled,
-                deadline=job.deadline,
-            )
-        except LiftError as error:
-            if report is None or error.code in (ErrorCode.EMPTY_MASK, ErrorCode.NO_OBJECT):
-                # Who follows the topic learns that this image shows nothing.
-                frame_id = settings.target_frame or observation.header.frame_id
-                header = Header(stamp=observation.header.stamp, frame_id=frame_id)
-                self._publish(Outcome(header))
-                self._show_obstacles(Outcome(header), True)
-            raise
+        """Lift the objects of an observation."""
+        outcome = lift_observation(
+            observation,
+            query,
+            settings,
+            lambda method: lifters.get(method, settings.max_faces, settings.samples),
+            self._ids,
+            self._standing,
+            self.tree,
+            self.imu,
+            report=report or _say_nothing,
+            cancelled=job.is_cancelled,
+            deadline=job.deadline,
+            timing=Timing(self._age(observation) or 0.0, job.waited),
+        )
         outcome.failures = [(name, job.reason(error)) for name, error in outcome.failures]
-        self._publish(outcome)
-        self._show_obstacles(outcome, query.selector.mode == ObjectSelector.ALL)
         # Runs when this job is over and its result is with who waits for it.
         self._views.follow(observation.header, outcome)
         return outcome
 
-    def _publish(self, outcome: Outcome) -> None:
+    def _publish(self, outcome: Outcome, query: Query) -> None:
         for lifted in outcome.lifted:
             self._shelf.keep(lifted)
             self._statistics.add_object(lifted.shape.seconds)
-        self._objects_publisher.publish(cdr.serialize(self._array(outcome)))
-
-    def _show_obstacles(self, outcome: Outcome, whole_frame: bool) -> None:
-        if self._scene is None:
-            return
-        seen = [name for name, _ in outcome.failures]
-        for message in self._scene.update(outcome.lifted, whole_frame, seen):
-            self._obstacles_publisher.publish(cdr.serialize(message))
-
-    def _array(self, outcome: Outcome) -> LiftedObjectArray:
-        return LiftedObjectArray(
-            header=outcome.header, objects=[object_message(lifted) for lifted in outcome.lifted]
-        )
+        assert self._results is not None, 'the node is configured'
+        everything = query.selector.mode == ObjectSelector.ALL and not query.extra.refine
+        self._results.publish(outcome, everything)
 
     def _on_job_done(self, job: Job) -> None:
         """Account for a job and draw its result, after those who wait for it have been woken."""
         if job.error is not None:
             self._statistics.add_error(job.error)
             if job.error.code is ErrorCode.INTERNAL:
-                self.get_logger().error(f'{job.error} (caused by {job.error.__cause__!r})')
+                self.get_logger().error(f'{job.error}\n{trace_of(job.error)}')
         if isinstance(job.result, Synthesized):
             self._views.publish(job.result)
         elif isinstance(job.result, Outcome):
@@ -557,15 +570,8 @@ class LiftNode(LifecycleNode):
             self._warn_once(f'{name}: {error}')
         for warning in outcome.warnings:
             self._warn_once(warning)
-        settings = self._settings
-        markers = self._markers.show(
-            outcome.lifted, settings.marker_max_faces, settings.marker_details
-        )
-        self._markers_publisher.publish(cdr.serialize(markers))
-        if self._points_publisher.get_subscription_count():
-            rows = [results.points(o.cloud, o.T_frame_object) for o in outcome.lifted]
-            merged = np.concatenate(rows) if rows else np.zeros(0, results.POINT)
-            self._points_publisher.publish(results.cloud_message(outcome.header, merged))
+        if self._results is not None:
+            self._results.draw(outcome, self._settings)
 
     def _warn_once(self, sentence: str) -> None:
         if self._said.is_new(sentence):

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 from functools import partial
+import time
 from typing import Any
 
 from sensor_msgs.msg import CameraInfo
@@ -49,6 +50,7 @@ from lift3d_ros.node.gravity import ImuGravity
 from lift3d_ros.node.parameters import Settings
 from lift3d_ros.node.results import in_frame
 from lift3d_ros.node.results import Lifted
+from lift3d_ros.node.results import Timing
 from lift3d_ros.node.scale import complaint
 from lift3d_ros.node.scale import hints_for
 from lift3d_ros.node.selection import Detection
@@ -119,14 +121,28 @@ class Outcome:
     """
     What came of an observation.
 
-    ``failures`` are pairs of id and error; ``frame`` is what was seen, where it could be decoded.
+    - ``failures``: pairs of id and error; an empty id is the frame as a whole.
+    - ``unlifted``: ids of objects that were seen and left out: there are too many, or the job
+      was ended before.
+    - ``frame``: what was seen, where it could be decoded.
     """
 
     header: Header
     frame: Frame | None = None
     lifted: list[Lifted] = field(default_factory=list)
     failures: list[tuple[str, LiftError]] = field(default_factory=list)
+    unlifted: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def nothing_known(self) -> bool:
+        """Whether nothing was lifted because of failures: the scene may be as it was."""
+        return bool(self.failures) and not self.lifted
+
+    @property
+    def still_there(self) -> set[str]:
+        """The ids of objects that were seen and not lifted: they stand where they stood."""
+        return {name for name, _ in self.failures}.union(self.unlifted)
 
     @property
     def error(self) -> LiftError | None:
@@ -147,13 +163,16 @@ def lift_observation(
     report: Report,
     cancelled: Callable[[], bool],
     deadline: float | None,
+    timing: Timing | None = None,
 ) -> Outcome:
     """
-    Lift the selected objects of an observation.
+    Lift the selected objects of an observation; of a mask without pixels, all are none.
 
-    Raises ``LiftError`` where the observation as a whole is of no use; what goes wrong with one
-    object is among the failures of the outcome.
+    ``timing`` is what went by before; the time of the decoding is added here. Raises ``LiftError``
+    where the observation as a whole is of no use; what goes wrong with one object is among the
+    failures of the outcome.
     """
+    start = time.monotonic()
     header, T_frame_camera = observation.header, None
     frame = read_frame(observation, settings, transforms, imu)
     if transforms is not None and settings.target_frame:
@@ -162,7 +181,15 @@ def lift_observation(
         )
         header = Header(stamp=header.stamp, frame_id=settings.target_frame)
     outcome = Outcome(header, frame)
-    instances = find_instances(observation, frame, query.selector, settings, outcome.warnings)
+    try:
+        instances = find_instances(
+            observation, frame, query.selector, settings, outcome.warnings
+        )
+    except LiftError as error:
+        if not _shows_nothing(observation, query, error):
+            raise
+        return outcome
+    timing = replace(timing or Timing(), decoding=time.monotonic() - start)
     extra = query.extra
     pose = camera_pose(observation, extra, 0, settings, transforms)
     snapshots: list[Snapshot] = []
@@ -171,8 +198,16 @@ def lift_observation(
         chosen, names = [found_again], [extra.refine]
         ids.keep(extra.refine, found_again)
     else:
-        chosen = select(instances, query.selector)[:settings.max_objects]
+        chosen = select(instances, query.selector)
         names = ids.assign(chosen, query.selector.mode == ObjectSelector.ALL)
+        most = settings.max_objects
+        if len(chosen) > most:
+            outcome.warnings.append(
+                f'The frame shows {len(chosen)} objects, of which the first {most} are lifted; '
+                'the parameter max_objects bounds them.'
+            )
+            outcome.unlifted = names[most:]
+            chosen, names = chosen[:most], names[:most]
     if extra.further:
         if len(chosen) != 1:
             raise LiftError(
@@ -186,9 +221,13 @@ def lift_observation(
     lifter = get_lifter(query.method)
     # What is not as it should be is known before anything is lifted.
     found: dict[int, Shape | LiftError] = {}
+    # The frame's own notes are among those of each shape.
+    common = [note for note in outcome.warnings if note not in frame.notes]
+    outcome.warnings += [note for note in frame.notes if note not in outcome.warnings]
+    doubts: list[list[str]] = [[] for _ in chosen]
     for index, (name, instance) in enumerate(zip(names, chosen, strict=True)):
         try:
-            check_instance(observation, frame, instance, name, outcome.warnings)
+            check_instance(observation, frame, instance, name, doubts[index])
         except LiftError as error:
             found[index] = error
     good = [index for index in range(len(chosen)) if index not in found]
@@ -216,22 +255,36 @@ def lift_observation(
         if isinstance(shape, LiftError):
             outcome.failures.append((name, shape))
             continue
-        shape = replace(shape, notes=(*instance.notes, *shape.notes))
-        doubts = list(shape.notes)
+        own = [*instance.notes, *(note for note in shape.notes if note not in frame.notes)]
         if shape.scale_source == UNKNOWN:
-            doubts.append(complaint(settings, instance.class_id))
-        outcome.warnings += [f'{name}: {doubt}' for doubt in doubts if doubt]
+            own.append(complaint(settings, instance.class_id))
+        own = [*doubts[index], *filter(None, own)]
+        outcome.warnings += [f'{name}: {note}' for note in own]
         place, covariance = in_frame(shape, T_frame_camera)
         cloud = shape.cloud(settings.cloud_points, query.seed)
-        outcome.lifted.append(Lifted(header, name, instance, shape, place, covariance, cloud))
+        outcome.lifted.append(
+            Lifted(
+                header, name, instance, shape, place, covariance, cloud, timing,
+                notes=(*common, *frame.notes, *own),
+            )
+        )
         newest = Snapshot(frame, instance.mask, pose, f'the frame at {stamp_text(observation)}')
-        standing.keep(name, shape, [newest, *snapshots][:settings.kept_frames])
+        frames = [newest, *snapshots][:settings.kept_frames]
+        standing.keep(name, shape, frames, settings.kept_megabytes * 1_000_000)
     # A job that was ended says so once, and first.
     ended = [failure for failure in outcome.failures if failure[1].code in _ENDING]
     if ended:
         others = [failure for failure in outcome.failures if failure[1].code not in _ENDING]
         outcome.failures = [ended[0], *others]
+        outcome.unlifted += [name for name, _ in ended[1:]]
     return outcome
+
+
+def _shows_nothing(observation: Observation, query: Query, error: LiftError) -> bool:
+    """Return whether a detector that was asked for all objects saw none, which is no failure."""
+    boxes = getattr(observation.detections, 'detections', ())
+    everything = query.selector.mode == ObjectSelector.ALL and not query.extra.refine
+    return error.code is ErrorCode.EMPTY_MASK and everything and not boxes
 
 
 def read_frame(

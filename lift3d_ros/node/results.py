@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 import array
+from collections.abc import Mapping
 from dataclasses import dataclass
 import math
 
@@ -34,12 +35,16 @@ from shape_msgs.msg import MeshTriangle
 from std_msgs.msg import ColorRGBA
 from std_msgs.msg import Header
 
+from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import rotate
 from lift3d_ros.geometry import transform
+from lift3d_ros.msg import Latency
 from lift3d_ros.msg import LiftedObject
+from lift3d_ros.msg import LiftFailure
 from lift3d_ros.node.cdr import Packed
 from lift3d_ros.node.selection import Instance
+from lift3d_ros.placement.hints import UNKNOWN
 from lift3d_ros.shape import Cloud
 from lift3d_ros.shape import Mesh
 from lift3d_ros.shape import Shape
@@ -68,6 +73,21 @@ _FIELDS = [
 ]
 
 
+@dataclass(frozen=True)
+class Timing:
+    """
+    What came before the lift, in seconds.
+
+    - ``image_age``: from the stamp of the image to the start of the work; 0 without a stamp.
+    - ``queued``: from the request, or the arrival of the frame, to the start of the work.
+    - ``decoding``: from messages to arrays.
+    """
+
+    image_age: float = 0.0
+    queued: float = 0.0
+    decoding: float = 0.0
+
+
 @dataclass(frozen=True, eq=False)
 class Lifted:
     """
@@ -76,6 +96,7 @@ class Lifted:
     - ``header``: stamp of the image, and the frame of the pose.
     - ``T_frame_object``: pose of the object in that frame; ``covariance``: (6, 6), likewise.
     - ``cloud``: in the object frame.
+    - ``notes``: what is doubtful about the inputs or the shape, a sentence each.
     """
 
     header: Header
@@ -85,6 +106,13 @@ class Lifted:
     T_frame_object: Array
     covariance: Array
     cloud: Cloud
+    timing: Timing = Timing()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_metric(self) -> bool:
+        """Whether the scale of the object is known, so that a robot may plan on it."""
+        return self.shape.scale_source != UNKNOWN
 
 
 def in_frame(shape: Shape, T_frame_camera: Array | None) -> tuple[Array, Array]:
@@ -95,8 +123,12 @@ def in_frame(shape: Shape, T_frame_camera: Array | None) -> tuple[Array, Array]:
     return T_frame_camera @ shape.T_camera_object, R @ shape.pose_covariance @ R.T
 
 
-def object_message(lifted: Lifted) -> LiftedObject:
-    """Return the whole of a lifted object; its large sequences are ``Packed``."""
+def object_message(lifted: Lifted, with_mesh: bool = True) -> LiftedObject:
+    """
+    Return a lifted object; its large sequences are ``Packed``.
+
+    Without its mesh it has no colours, confidences and cloud either.
+    """
     shape, mesh = lifted.shape, lifted.shape.mesh
     message = LiftedObject(
         header=lifted.header,
@@ -104,11 +136,6 @@ def object_message(lifted: Lifted) -> LiftedObject:
         class_id=lifted.instance.class_id,
         score=float(lifted.instance.score),
         size=vector_message(shape.size),
-        mesh=mesh_message(mesh),
-        vertex_colors=colors_message(mesh.colors),
-        vertex_confidence=float_array(shape.confidence),
-        vertex_observed=shape.observed.tolist(),
-        cloud=cloud_message(lifted.header, points(lifted.cloud, lifted.T_frame_object)),
         scale_source=shape.scale_source,
         scale_stddev=float(shape.scale_stddev),
         elevation_source=shape.elevation_source,
@@ -117,10 +144,37 @@ def object_message(lifted: Lifted) -> LiftedObject:
         pass_probability=math.nan if shape.pass_probability is None else shape.pass_probability,
         method=shape.method,
         compute_time=duration_message(shape.seconds.get('total', 0.0)),
+        latency=latency_message(lifted.timing, shape.seconds),
+        notes=list(lifted.notes),
     )
     message.pose.pose = pose_message(lifted.T_frame_object)
     message.pose.covariance = lifted.covariance.reshape(36)
+    if with_mesh:
+        message.mesh = mesh_message(mesh)
+        message.vertex_colors = colors_message(mesh.colors)
+        message.vertex_confidence = float_array(shape.confidence)
+        message.vertex_observed = shape.observed.tolist()
+        message.cloud = cloud_message(
+            lifted.header, points(lifted.cloud, lifted.T_frame_object)
+        )
     return message
+
+
+def failure_message(name: str, error: LiftError) -> LiftFailure:
+    """Return why the object ``name``, or with an empty name the whole frame, was not lifted."""
+    return LiftFailure(id=name, error_code=error.code.value, message=error.message)
+
+
+def latency_message(timing: Timing, seconds: Mapping[str, float]) -> Latency:
+    """Return the age of a result; ``seconds`` are those of each stage and their ``total``."""
+    stages = [name for name in seconds if name != 'total']
+    return Latency(
+        image_age=duration_message(timing.image_age),
+        queued=duration_message(timing.queued),
+        decoding=duration_message(timing.decoding),
+        stages=stages,
+        stage_seconds=[float(seconds[name]) for name in stages],
+    )
 
 
 def mesh_message(mesh: Mesh) -> MeshMsg:
@@ -238,8 +292,9 @@ def vector_message(values: Array) -> Vector3:
 
 
 def duration_message(seconds: float) -> Duration:
-    """Return seconds as a duration message."""
-    whole, part = divmod(round(seconds * 1e9), 1_000_000_000)
+    """Return seconds as a duration message, which holds 68 years."""
+    bound = 2.0**31 - 1.0
+    whole, part = divmod(round(min(max(seconds, -bound), bound) * 1e9), 1_000_000_000)
     return Duration(sec=whole, nanosec=part)
 
 

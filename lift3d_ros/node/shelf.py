@@ -25,26 +25,33 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.node.results import Lifted
 from lift3d_ros.robot.export import Export
 from lift3d_ros.robot.export import write
+from lift3d_ros.shape import Shape
 from lift3d_ros.srv import SaveObject
 
-#: Results that save_object can still write.
+#: Results that save_object can still write, and what their meshes take together, at most.
 _KEPT = 32
+_MAX_BYTES = 256_000_000
 
 
 class Shelf:
-    """Keeps the last lifted objects by their ids. Safe to use from several threads."""
+    """Keeps the shapes of the last objects by their ids. Safe to use from several threads."""
 
-    def __init__(self) -> None:
-        """Start empty."""
-        self._kept: OrderedDict[str, Lifted] = OrderedDict()
+    def __init__(self, max_bytes: int = _MAX_BYTES) -> None:
+        """Start empty, for shapes of ``max_bytes`` together."""
+        self._kept: OrderedDict[str, Shape] = OrderedDict()
+        self._max_bytes = max_bytes
         self._lock = threading.Lock()
 
     def keep(self, lifted: Lifted) -> None:
-        """Keep an object as the newest; the oldest of too many is forgotten."""
+        """Keep an object as the newest; the oldest of too many, or too large, are forgotten."""
         with self._lock:
-            self._kept[lifted.id] = lifted
+            # Its mask, as large as the image, is not needed any more.
+            self._kept[lifted.id] = lifted.shape
             self._kept.move_to_end(lifted.id)
-            while len(self._kept) > _KEPT:
+            while len(self._kept) > 1 and (
+                len(self._kept) > _KEPT
+                or sum(map(_size, self._kept.values())) > self._max_bytes
+            ):
                 self._kept.popitem(last=False)
 
     def clear(self) -> None:
@@ -63,8 +70,7 @@ class Shelf:
         if not kept:
             raise LiftError(ErrorCode.NO_OBJECT, 'No object was lifted yet.')
         name = request.id or next(reversed(kept))
-        lifted = kept.get(name)
-        if lifted is None:
+        if name not in kept:
             raise LiftError(
                 ErrorCode.NO_OBJECT,
                 f'There is no object "{name}"; the last ones are: {", ".join(kept)}.',
@@ -79,12 +85,19 @@ class Shelf:
                     f'{there} exists; set overwrite, or choose another path.',
                 )
             path.parent.mkdir(parents=True, exist_ok=True)
-            write(lifted.shape, path, export)
+            write(kept[name], path, export)
         except OSError as error:
             raise LiftError(
                 ErrorCode.BAD_REQUEST, f'{path} cannot be written: {error}.'
             ) from error
         return path
+
+
+def _size(shape: Shape) -> int:
+    """Return the bytes that a shape takes."""
+    mesh = shape.mesh
+    arrays = (mesh.vertices, mesh.faces, mesh.colors, shape.confidence, shape.observed)
+    return sum(one.nbytes for one in arrays)
 
 
 def output_path(folder: str, path: str) -> Path:

@@ -40,6 +40,10 @@ from lift3d_ros.shape import Shape
 #: Objects whose frames are kept.
 _KEPT = 32
 
+#: What all kept frames take, where nothing else is asked: 300 frames of an object of 300 x 300
+#: pixels with what is around it.
+_MAX_BYTES = 256_000_000
+
 #: What is kept of a frame around the object, over the longer side of its box: the table there
 #: tells the pose, too.
 _MARGIN = 0.6
@@ -88,6 +92,12 @@ class Snapshot:
         )
         return replace(self, frame=small, mask=self.mask[cut].copy())
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes that its arrays take."""
+        depth = self.frame.depth
+        return self.frame.image.nbytes + self.mask.nbytes + (0 if depth is None else depth.nbytes)
+
     def seen_from(self, first: CameraPose | None) -> FurtherView:
         """
         Return the object as a further view beside one from ``first``.
@@ -113,14 +123,35 @@ class Standing:
         """Start empty."""
         self._kept: OrderedDict[str, tuple[Shape, tuple[Snapshot, ...]]] = OrderedDict()
 
-    def keep(self, name: str, shape: Shape, snapshots: Sequence[Snapshot]) -> None:
-        """Keep the frames of an object; ``shape`` is in the optical frame of the first of them."""
-        if not snapshots:
-            self._kept.pop(name, None)
-            return
-        self._kept[name] = shape, tuple(one.reduced() for one in snapshots)
-        self._kept.move_to_end(name)
-        while len(self._kept) > _KEPT:
+    @property
+    def nbytes(self) -> int:
+        """The bytes that all kept frames take."""
+        return sum(one.nbytes for _, frames in self._kept.values() for one in frames)
+
+    def keep(
+        self,
+        name: str,
+        shape: Shape,
+        snapshots: Sequence[Snapshot],
+        max_bytes: int = _MAX_BYTES,
+    ) -> None:
+        """
+        Keep the frames of an object; ``shape`` is in the optical frame of the first of them.
+
+        All frames take ``max_bytes`` together, at most: the objects that were lifted longest ago
+        are forgotten first, then the older frames of this one.
+        """
+        self._kept.pop(name, None)
+        kept, size = [], 0
+        for snapshot in snapshots:
+            reduced = snapshot.reduced()
+            size += reduced.nbytes
+            if size > max_bytes:
+                break
+            kept.append(reduced)
+        if kept:
+            self._kept[name] = shape, tuple(kept)
+        while len(self._kept) > _KEPT or self.nbytes > max_bytes:
             self._kept.popitem(last=False)
 
     def clear(self) -> None:
@@ -170,7 +201,7 @@ class Standing:
             raise LiftError(
                 ErrorCode.NO_OBJECT,
                 f'There is no standing object "{name}" to refine; the last ones are: {known}. '
-                'The parameter kept_frames must not be 0.',
+                'The parameter kept_frames must not be 0, and kept_megabytes not too small.',
             )
         return found
 

@@ -40,6 +40,7 @@ from lift3d_ros.node.camera import image_message
 from lift3d_ros.node.camera import info_message
 from lift3d_ros.node.diagnostics import Statistics
 from lift3d_ros.node.gravity import ImuGravity
+from lift3d_ros.node.introspection import REQUESTS
 from lift3d_ros.node.parameters import NO_ELEVATION
 from lift3d_ros.node.parameters import Settings
 from lift3d_ros.node.pipeline import check_instance
@@ -113,8 +114,12 @@ class ViewService:
         self._ask = ask
         self._publisher: Any = None
         self._synthesizer: ViewSynthesizer | None = None
-        self._service = node.create_service(
-            SynthesizeViews, '~/synthesize_views', self._on_request, callback_group=group
+        self.service = node.create_service(
+            SynthesizeViews,
+            '~/synthesize_views',
+            self._on_request,
+            qos_profile=REQUESTS,
+            callback_group=group,
         )
 
     def make_publisher(self) -> Any:

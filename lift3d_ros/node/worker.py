@@ -32,6 +32,23 @@ from lift3d_ros.lifter import Lifter
 _POLL = 0.02
 
 
+def as_lift_error(error: Exception) -> LiftError:
+    """Return an error as one with a code: ``OUT_OF_MEMORY``, or ``INTERNAL`` with its cause."""
+    if isinstance(error, LiftError):
+        return error
+    if isinstance(error, MemoryError):
+        return LiftError(ErrorCode.OUT_OF_MEMORY, 'The memory ran out; lower the resolution.')
+    failure = LiftError(ErrorCode.INTERNAL, f'{type(error).__name__}: {error}')
+    failure.__cause__ = error
+    return failure
+
+
+def trace_of(error: LiftError) -> str:
+    """Return the traceback of what caused an error, as the log shows it."""
+    cause = error.__cause__ or error
+    return ''.join(traceback.format_exception(type(cause), cause, cause.__traceback__))
+
+
 class Lifters:
     """The lifters of a worker, one for each method, made when first needed."""
 
@@ -291,16 +308,9 @@ class Worker:
             result, failure = None, None
             try:
                 result = job.work(job, lifters)
-            except LiftError as error:
-                failure = error
-            except MemoryError:
-                failure = LiftError(
-                    ErrorCode.OUT_OF_MEMORY, 'The memory ran out; lower the resolution.'
-                )
             except Exception as error:
-                # Whatever it was, the next request shall find the worker alive.
-                failure = LiftError(ErrorCode.INTERNAL, f'{type(error).__name__}: {error}')
-                failure.__cause__ = error
+                # Whatever it is, the worker must be alive for the next request.
+                failure = as_lift_error(error)
             job.worked = time.monotonic() - start
             job.finish(result, failure)
             try:

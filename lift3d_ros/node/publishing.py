@@ -1,0 +1,158 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The topics on which results go out.
+
+A failure clears nothing: what could not be lifted stays on the topics as it was, and ~/objects
+names it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from typing import Protocol
+
+import numpy as np
+from rclpy.qos import DurabilityPolicy
+from rclpy.qos import QoSProfile
+from rclpy.qos import ReliabilityPolicy
+from sensor_msgs.msg import PointCloud2
+from visualization_msgs.msg import MarkerArray
+
+from lift3d_ros.msg import LiftedObjectArray
+from lift3d_ros.node import cdr
+from lift3d_ros.node import detections
+from lift3d_ros.node import results
+from lift3d_ros.node.markers import MarkerMaker
+from lift3d_ros.node.parameters import Settings
+from lift3d_ros.node.pipeline import Outcome
+from lift3d_ros.node.planning_scene import collision_object_type
+from lift3d_ros.node.planning_scene import PlanningScene
+
+#: Messages on collision_object that wait for a slow reader: each object of a frame is one.
+_OBSTACLE_QUEUE_DEPTH = 200
+
+#: Of /tf, as tf2_ros has it.
+_TF_QUEUE_DEPTH = 100
+
+LATCHED = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+
+
+class Owner(Protocol):
+    """What the publishers need of the lifecycle node that they belong to."""
+
+    def get_logger(self) -> Any: ...
+
+    def get_fully_qualified_name(self) -> str: ...
+
+    def create_lifecycle_publisher(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+class ResultPublisher:
+    """~/objects, ~/markers, ~/points, ~/detections, /tf and collision_object."""
+
+    def __init__(self, node: Owner, settings: Settings) -> None:
+        """
+        Make the publishers.
+
+        Raises ``LiftError(BAD_REQUEST)`` where a parameter asks for messages of a package that is
+        not installed.
+        """
+        self._markers = MarkerMaker()
+        self._frame_prefix = node.get_fully_qualified_name().lstrip('/')
+        self._scene: PlanningScene | None = None
+        self._obstacles: Any = None
+        self._tree: Any = None
+        self._tree_type: Any = None
+        self._detections: Any = None
+        scene = PlanningScene() if settings.planning_scene else None
+        if settings.publish_tf:
+            self._tree_type = detections.tree_type()
+        #: All of them, so that the node can destroy them.
+        self.publishers: list[Any] = []
+
+        def make(kind: Any, topic: str, qos: Any) -> Any:
+            self.publishers.append(node.create_lifecycle_publisher(kind, topic, qos))
+            return self.publishers[-1]
+
+        self._objects = make(LiftedObjectArray, '~/objects', LATCHED)
+        self._marker_array = make(MarkerArray, '~/markers', LATCHED)
+        self._points = make(PointCloud2, '~/points', 1)
+        if scene is not None:
+            self._scene = scene
+            self._obstacles = make(
+                collision_object_type(), 'collision_object', _OBSTACLE_QUEUE_DEPTH
+            )
+        if self._tree_type is not None:
+            self._tree = make(self._tree_type, '/tf', _TF_QUEUE_DEPTH)
+        kind = detections.detection_array_type()
+        if kind is not None:
+            self._detections = make(kind, '~/detections', LATCHED)
+        else:
+            node.get_logger().info(
+                '~/detections is not published: it needs vision_msgs '
+                '(ros-$ROS_DISTRO-vision-msgs)',
+                once=True,
+            )
+
+    def publish(self, outcome: Outcome, whole_frame: bool) -> None:
+        """
+        Publish what a planner needs.
+
+        Where the whole frame was lifted, obstacles that it no longer shows are removed.
+        """
+        self._objects.publish(cdr.serialize(array_message(outcome)))
+        if outcome.nothing_known:
+            return
+        if self._detections is not None:
+            self._detections.publish(detections.detections_message(outcome))
+        if self._tree is not None:
+            frames = detections.transforms(outcome, self._frame_prefix)
+            if frames:
+                self._tree.publish(self._tree_type(transforms=frames))
+        if self._scene is not None:
+            messages = self._scene.update(outcome.lifted, whole_frame, outcome.still_there)
+            for message in messages:
+                self._obstacles.publish(cdr.serialize(message))
+
+    def draw(self, outcome: Outcome, settings: Settings) -> None:
+        """Publish what RViz and Foxglove show, which takes longer."""
+        if outcome.nothing_known:
+            return
+        markers = self._markers.show(
+            outcome.lifted,
+            settings.marker_max_faces,
+            settings.marker_details,
+            outcome.still_there,
+        )
+        self._marker_array.publish(cdr.serialize(markers))
+        if self._points.get_subscription_count():
+            rows = [results.points(o.cloud, o.T_frame_object) for o in outcome.lifted]
+            merged = np.concatenate(rows) if rows else np.zeros(0, results.POINT)
+            self._points.publish(results.cloud_message(outcome.header, merged))
+
+
+def array_message(outcome: Outcome, with_mesh: bool = True) -> LiftedObjectArray:
+    """Return the objects of an outcome and why others failed."""
+    return LiftedObjectArray(
+        header=outcome.header,
+        objects=[results.object_message(lifted, with_mesh) for lifted in outcome.lifted],
+        success=not outcome.failures,
+        failures=[results.failure_message(name, error) for name, error in outcome.failures],
+    )
