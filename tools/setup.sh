@@ -16,7 +16,10 @@
 # Make everything that the demo and the tests need: system packages, a venv with pinned wheels,
 # and the interfaces of this package. What is already there and up to date is left as it is.
 #
-#   PYTHON=python3.12 tools/setup.sh    use another interpreter (3.10 to 3.12)
+#   PYTHON=python3.12 tools/setup.sh    use another interpreter (3.10 to 3.13)
+#   LIFT3D_TORCH=cpu tools/setup.sh     the build of torch: cpu, cuda (that of PyPI), or default
+#                                       (whatever pip's configuration finds). Without it: cpu where
+#                                       there is no NVIDIA GPU and the index can be reached
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -28,9 +31,13 @@ workspace=$root/.ws
 say() { printf '%s\n' "setup: $*"; }
 fail() { printf '%s\n' "setup: $*" >&2; exit 1; }
 digest() { sha256sum "$@" | sha256sum | cut -c1-32; }
+case ${LIFT3D_TORCH:-cpu} in
+  cpu | cuda | default) ;;
+  *) fail "LIFT3D_TORCH is '$LIFT3D_TORCH'; it is one of cpu, cuda and default" ;;
+esac
 is_stamped() { [[ -f $1 && $(<"$1") == "$2" ]]; }
 
-# --- which Python, which ROS ------------------------------------------------------------------
+# --- a clean environment ----------------------------------------------------------------------
 
 # A shell in which our own venv is active has it first on its path: look behind it, lest the venv
 # be taken for one of another Python, and deleted together with the Python that shall make it anew.
@@ -43,15 +50,71 @@ if [[ -n ${LIFT3D_ROS:-} ]]; then
     LD_LIBRARY_PATH PYTHONPATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 fi
 
-python=${PYTHON:-python3}
-python=$("$python" -c 'import sys; print(sys.executable)') ||
-  fail "cannot run '${PYTHON:-python3}'; install Python 3.10, 3.11 or 3.12, or set PYTHON to one"
-version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-case $version in
-  3.10 | 3.11 | 3.12) ;;
-  *) fail "$python is Python $version, but this package supports 3.10, 3.11 and 3.12;" \
-      "choose one by PYTHON, as in: make setup PYTHON=python3.12" ;;
-esac
+# --- which Python -----------------------------------------------------------------------------
+
+supported='3.10, 3.11, 3.12 or 3.13'
+how_to_get='from the distribution, python.org, uv or conda'
+
+check_version() {
+  version=$("${PYTHON:-python3}" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+  case $version in
+    3.10 | 3.11 | 3.12 | 3.13) ;;
+    *) fail "${PYTHON:-python3} is Python $version, but this package needs Python $supported;" \
+        "install one ($how_to_get) and name it by PYTHON, as in: make setup PYTHON=python3.12" ;;
+  esac
+}
+
+version=
+if "${PYTHON:-python3}" -c '' 2>/dev/null; then
+  check_version
+elif [[ ${PYTHON:-python3} != python3 ]]; then
+  fail "cannot run '$PYTHON'; set PYTHON to a Python $supported ($how_to_get)"
+fi
+
+# --- Debian packages --------------------------------------------------------------------------
+
+# Names of what is missing. A bare Debian has no Python. The shared libraries are those that the
+# wheels load without bringing them: open3d needs them all.
+missing_packages() {
+  local entry headers libraries
+  for entry in cmake g++ make; do command -v "$entry" >/dev/null || echo "$entry"; done
+  if [[ -z $version ]]; then
+    printf '%s\n' python3 python3-venv python3-dev
+  else
+    "${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null || echo "python$version-venv"
+    headers=$("${PYTHON:-python3}" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+    [[ -f $headers/Python.h ]] || echo "python$version-dev"
+  fi
+  # ldconfig is not on the path of every user.
+  if libraries=$(PATH=$PATH:/usr/sbin:/sbin ldconfig -p 2>/dev/null); then
+    for entry in libEGL.so.1=libegl1 libGL.so.1=libgl1 libX11.so.6=libx11-6 \
+        libgomp.so.1=libgomp1 libusb-1.0.so.0=libusb-1.0-0; do
+      [[ $libraries == *"${entry%=*} "* ]] || echo "${entry#*=}"
+    done
+  fi
+}
+
+install_packages() {
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq && apt-get install -qq -y --no-install-recommends "$@"
+}
+
+mapfile -t wanted < <(missing_packages)
+if ((${#wanted[@]})); then
+  if [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
+    say "installing the system packages ${wanted[*]}"
+    if ! apt_log=$(install_packages "${wanted[@]}" 2>&1); then
+      tail -n 8 <<<"$apt_log" >&2
+      fail "installing the system packages failed; install them by hand: ${wanted[*]}"
+    fi
+    [[ -n $version ]] || check_version
+  else
+    fail "missing system packages; install them by: sudo apt-get install ${wanted[*]}"
+  fi
+fi
+python=$("${PYTHON:-python3}" -c 'import sys; print(sys.executable)')
+
+# --- which ROS --------------------------------------------------------------------------------
 
 ros=embedded
 if [[ -n ${ROS_DISTRO:-} && -n ${AMENT_PREFIX_PATH:-} ]]; then
@@ -60,34 +123,6 @@ if [[ -n ${ROS_DISTRO:-} && -n ${AMENT_PREFIX_PATH:-} ]]; then
   else
     fail "ROS 2 $ROS_DISTRO is sourced, but $python (Python $version) cannot import its rclpy;" \
       "choose the Python that this ROS was built for by PYTHON, or use a shell without ROS"
-  fi
-fi
-
-# --- Debian packages --------------------------------------------------------------------------
-
-wanted=()
-command -v cmake >/dev/null || wanted+=(cmake)
-command -v g++ >/dev/null || wanted+=(g++)
-command -v make >/dev/null || wanted+=(make)
-"$python" -c 'import ensurepip, venv' 2>/dev/null || wanted+=("python$version-venv")
-[[ -f $("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h ]] ||
-  wanted+=("python$version-dev")
-# Shared libraries that the wheels of open3d load.
-if command -v dpkg-query >/dev/null; then
-  for package in libgl1 libgomp1 libusb-1.0-0; do
-    [[ $(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null) == installed ]] ||
-      wanted+=("$package")
-  done
-fi
-
-if ((${#wanted[@]})); then
-  if [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
-    say "installing the system packages ${wanted[*]}"
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
-      "${wanted[@]}" >/dev/null
-  else
-    fail "missing system packages; install them by: sudo apt-get install ${wanted[*]}"
   fi
 fi
 
@@ -115,6 +150,9 @@ elif [[ -d $venv ]] && ! grep -qF "$venv" "$venv/bin/activate"; then
 elif [[ -f $state/installing ]]; then
   say 'an earlier installation did not finish: making the venv anew'
   rm -rf "$venv"
+elif [[ -d $venv && -n ${LIFT3D_TORCH:-} ]] && ! is_stamped "$state/torch" "$LIFT3D_TORCH"; then
+  say "another build of torch is asked for ($LIFT3D_TORCH): making the venv anew"
+  rm -rf "$venv"
 fi
 
 if [[ ! -d $venv ]]; then
@@ -127,23 +165,70 @@ if [[ ! -d $venv ]]; then
   printf '%s' "$python_key" >"$state/python"
 fi
 
+# The build of torch for machines without an NVIDIA GPU is half as large. PyPI does not have it.
+torch_index=https://download.pytorch.org/whl/cpu
+torch_version=$(sed -nE 's/^torch==([0-9.]+)$/\1/p' requirements/runtime.txt)
+torch_cpu=torch==$torch_version+cpu
+
+has_nvidia_gpu() { compgen -G '/dev/nvidia*' >/dev/null || command -v nvidia-smi >/dev/null; }
+
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
+
+# Whether pip finds that build: in its own configuration, or in the index. One try, so that a
+# machine that cannot reach the index does not wait for it.
+finds_torch_cpu() {
+  pip index versions torch --index-url "$torch_index" --retries 0 --timeout 8 2>/dev/null |
+    grep -qE "[ (]$torch_version\+cpu([,)]|$)"
+}
+
+choose_torch() {  # sets torch (cpu, cuda or default) and size
+  torch=${LIFT3D_TORCH:-}
+  if [[ -z $torch ]]; then
+    torch=default
+    has_nvidia_gpu || torch=cpu
+  fi
+  size=7
+  [[ $torch == cpu ]] || return 0
+  if "$venv/bin/python" -c 'import torch' 2>/dev/null; then
+    torch=default   # with the Python of a sourced ROS
+    size=3
+  elif finds_torch_cpu; then
+    size=3.2
+  elif [[ -n ${LIFT3D_TORCH:-} ]]; then
+    fail "LIFT3D_TORCH=cpu: $torch_cpu is neither at $torch_index nor where pip's configuration" \
+      'points; make one of them reachable, or set LIFT3D_TORCH=default'
+  else
+    say "the CPU build of torch is not to be had ($torch_index cannot be reached);" \
+      'taking that of PyPI, which brings CUDA along'
+    torch=default
+  fi
+}
+
 install_wheels() {
+  local torch_options=()
+  case $torch in
+    cpu) pip install --no-deps --index-url "$torch_index" "$torch_cpu" ;;
+    cuda) echo "torch!=$torch_version+cpu" >"$state/torch.txt"
+      torch_options=(-c "$state/torch.txt") ;;
+  esac
   if [[ $ros == embedded ]]; then
-    "$venv/bin/python" -m pip install -c requirements/constraints.txt \
+    pip install -c requirements/constraints.txt "${torch_options[@]}" \
       "${requirements[@]/#/--requirement=}"
-    "$venv/bin/python" -m pip install --no-deps --no-build-isolation -e .
+    pip install --no-deps --no-build-isolation -e .
     "$venv/bin/python" tools/mend_wheels.py
   else
     # The messages of the sourced ROS are compiled against its numpy: keep that one, and let the
     # ranges of setup.py find what goes with it and with the pytest of that ROS.
     "$python" -c 'import numpy; print("numpy==" + numpy.__version__)' >"$state/numpy.txt"
-    "$venv/bin/python" -m pip install -c "$state/numpy.txt" -r requirements/lint.txt -e '.[test]'
-    command -v colcon >/dev/null || "$venv/bin/python" -m pip install -r requirements/build.txt
+    pip install -c "$state/numpy.txt" "${torch_options[@]}" -r requirements/lint.txt -e '.[test]'
+    command -v colcon >/dev/null || pip install -r requirements/build.txt
   fi
 }
 
 if ! is_stamped "$state/wheels" "$wheels_key"; then
-  say 'installing the Python packages (about a minute; 1 GB of disk)'
+  choose_torch
+  say "installing the Python packages ($size GB of disk, with $([[ $torch == cpu ]] &&
+    echo "torch for the CPU" || echo "torch as pip finds it"); some minutes)"
   rm -f "$state/wheels"
   touch "$state/installing"
   # A pipeline or an if would switch off -e inside the function.
@@ -155,6 +240,7 @@ if ! is_stamped "$state/wheels" "$wheels_key"; then
     grep -v 'WARNING: ' "$state/pip.log" | tail -n 20 >&2
     fail "installing the Python packages failed; the whole log is .venv/.lift3d/pip.log"
   fi
+  printf '%s' "${LIFT3D_TORCH:-}" >"$state/torch"
   printf '%s' "$wheels_key" >"$state/wheels"
   rm -f "$state/installing"
 fi
