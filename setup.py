@@ -52,6 +52,12 @@ setup(
     package_data={'lift3d_ros': ['py.typed', 'data/**/*']},
     cmdclass={'build_py': BuildWithWeights},
     python_requires='>=3.10',
+    classifiers=[
+        'License :: OSI Approved :: Apache Software License',
+        'Operating System :: POSIX :: Linux',
+        *(f'Programming Language :: Python :: 3.{minor}' for minor in (10, 11, 12, 13)),
+        'Topic :: Scientific/Engineering :: Image Recognition',
+    ],
     install_requires=[
         'numpy>=1.21.5,<3',
         'scipy>=1.8',

@@ -78,7 +78,6 @@ done
 [[ $(id -u) == 0 ]] || fail 'this needs root: sudo tools/check_bare.sh'
 command -v debootstrap >/dev/null || fail 'debootstrap is missing: apt-get install debootstrap'
 command -v git >/dev/null || fail 'git is missing: apt-get install git'
-# shellcheck disable=SC2016 # $OWNER and the like are for git
 git -C "$here" diff --quiet HEAD || say 'uncommitted changes are left out: HEAD is checked'
 
 # --- one bare system ----------------------------------------------------------------------------
@@ -96,6 +95,7 @@ mount_in() {  # SOURCE TARGET-IN-ROOT OPTIONS...: bind-mount, to be undone by cl
   (($# == 0)) || mount -o "remount,bind,$*" "$target"
 }
 
+# shellcheck disable=SC2329 # by a trap
 clean_up() {
   local k
   for ((k = ${#mounts[@]} - 1; k >= 0; k--)); do

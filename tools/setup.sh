@@ -187,13 +187,13 @@ choose_torch() {  # sets torch (cpu, cuda or default) and size
     torch=default
     has_nvidia_gpu || torch=cpu
   fi
-  size=7
+  size=6.8
   [[ $torch == cpu ]] || return 0
   if "$venv/bin/python" -c 'import torch' 2>/dev/null; then
     torch=default   # with the Python of a sourced ROS
     size=3
   elif finds_torch_cpu; then
-    size=3.2
+    size=3.1
   elif [[ -n ${LIFT3D_TORCH:-} ]]; then
     fail "LIFT3D_TORCH=cpu: $torch_cpu is neither at $torch_index nor where pip's configuration" \
       'points; make one of them reachable, or set LIFT3D_TORCH=default'
