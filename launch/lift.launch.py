@@ -38,6 +38,7 @@ from launch_ros.utilities import make_namespace_absolute
 from launch_ros.utilities import prefix_namespace
 
 from launch import LaunchDescription
+from lift3d_ros.node import middleware
 
 SHARE = get_package_share_directory('lift3d_ros')
 
@@ -136,6 +137,11 @@ def start(context):
         parameters=[file, given],
         remappings=remappings,
         ros_arguments=['--log-level', f'{logger}:={value("log_level")}'],
+        additional_env=(
+            middleware.environment(context.environment)
+            if typed(context, 'fastdds_profile', bool).evaluate(context)
+            else {middleware.SWITCH: 'off'}
+        ),
         output='screen',
     )
     actions = [node]
@@ -215,6 +221,11 @@ def generate_launch_description():
             default_value='info',
             choices=['debug', 'info', 'warn', 'error', 'fatal'],
             description='of the node',
+        ),
+        DeclareLaunchArgument(
+            'fastdds_profile',
+            default_value='true',
+            description='with Fast DDS and no profile set: use config/fastdds.xml for the node',
         ),
         DeclareLaunchArgument('rviz', default_value='false', description='start RViz as well'),
         DeclareLaunchArgument(

@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 import threading
 import time
 
@@ -146,12 +147,16 @@ def worker_status(
 
 
 def input_status(
-    name: str, synchronizer: Synchronizer | None, publishers: dict[str, int]
+    name: str,
+    synchronizer: Synchronizer | None,
+    publishers: dict[str, int],
+    doubts: Sequence[str] = (),
 ) -> DiagnosticStatus:
     """
     Return the status of the topics that are listened to.
 
-    ``publishers`` counts those of each topic. Without a synchronizer nothing is listened to.
+    ``publishers`` counts those of each topic; ``doubts`` are sentences about what is received.
+    Without a synchronizer nothing is listened to.
     """
     status = DiagnosticStatus(name=f'{name}: input', hardware_id='', message='not listening')
     if synchronizer is None:
@@ -164,6 +169,9 @@ def input_status(
             status.message += f' (nobody publishes {", ".join(silent)})'
     else:
         status.message = 'receiving'
+    if doubts:
+        status.level = DiagnosticStatus.WARN
+        status.message = '; '.join([status.message, *doubts])
     values: dict[str, object] = {}
     for topic, count in publishers.items():
         values[f'{topic}: received'] = synchronizer.received(topic)

@@ -15,26 +15,19 @@
 """
 The topics that the node listens to, and the frames that come of them.
 
-They are taken by a node of their own in a thread of its own: rclpy looks at every service, timer
-and event of an executor for each message, and with those of the lifecycle node 30 frames a second
-cost most of a core and slowed the worker to a quarter.
+A thread of its own takes them, see ``lift3d_ros.node.listening``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
-from rclpy.qos import QoSPolicyKind
-from rclpy.qos import ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
@@ -45,25 +38,30 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import is_rigid
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node import transforms
-from lift3d_ros.node.background import BackgroundNode
 from lift3d_ros.node.conversions import nanoseconds
 from lift3d_ros.node.gravity import ImuGravity
+from lift3d_ros.node.listening import Listener
 from lift3d_ros.node.parameters import Settings
 from lift3d_ros.node.pipeline import Extra
 from lift3d_ros.node.pipeline import Observation
 from lift3d_ros.node.results import pose_matrix
 from lift3d_ros.node.synchronizer import Match
 from lift3d_ros.node.synchronizer import Synchronizer
+from lift3d_ros.node.topics import Arrival
+from lift3d_ros.node.topics import OVERRIDABLE
+from lift3d_ros.node.topics import Topic
+from lift3d_ros.node.trace import Trace
+from lift3d_ros.node.watch import Watch
 from lift3d_ros.surface.several import MAX_FURTHER
-
-#: By parameters qos_overrides.<topic>.subscription.*; the reliability has its own parameter.
-_OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH)
 
 #: Topic and field with the CameraInfo of depth that is not registered to the image.
 DEPTH_CAMERA_INFO = 'depth_camera_info'
 
-#: Seconds between two looks at whether the publishers changed their reliability.
-_QOS_PERIOD = 0.5
+#: Seconds between two looks at which publishers there are, at whether messages match by now that
+#: only had to wait, and at what is wrong.
+_QOS_PERIOD = 0.2
+_SETTLE_PERIOD = 0.1
+_WATCH_PERIOD = 1.0
 
 #: Seconds between two warnings that gravity is unknown.
 _WARNING_PERIOD = 10.0
@@ -76,32 +74,22 @@ class Inputs:
         self,
         node: Node,
         settings: Settings,
-        overrides: list[Parameter],
         on_frame: Callable[[Observation], None],
+        is_continuous: Callable[[], bool],
     ) -> None:
         """
-        Subscribe in the namespace and under the remaps of ``node``.
+        Listen in the namespace and under the remaps of ``node``, from ``start`` on.
 
-        ``overrides`` are parameters qos_overrides.*; ``on_frame`` is called in the thread of the
-        subscriptions whenever messages match.
+        ``on_frame`` is called in the thread of the subscriptions whenever messages match. While
+        ``is_continuous``, the log says what keeps them from doing so.
         """
         self._node = node
         self._settings = settings
         self._on_frame = on_frame
-        self._subscriptions: dict[str, Subscription] = {}
+        self._is_continuous = is_continuous
+        self._topics: dict[str, Topic] = {}
         self._depth_camera_info: CameraInfo | None = None
-        listener = Node(
-            f'{node.get_name()}_listener',
-            namespace=node.get_namespace(),
-            context=node.context,
-            # Names come resolved from this node, its arguments are not meant for the other.
-            use_global_arguments=False,
-            cli_args=transforms.remaps(node),
-            parameter_overrides=overrides,
-            start_parameter_services=False,
-            enable_rosout=False,
-        )
-        self._listener = BackgroundNode(listener, node.context, threads=1)
+        self._listener = Listener(node)
         self.transforms: transforms.Transforms | None = None
         self.imu: ImuGravity | None = None
         if settings.use_imu:
@@ -114,10 +102,10 @@ class Inputs:
             or settings.gravity_frame
             or (settings.use_imu and transforms.is_available())
         ):
-            self.transforms = transforms.Transforms(listener)
+            self.transforms = transforms.Transforms(self._listener)
         elif settings.use_depth and transforms.is_available():
             # Only depth that is not registered asks for a transform.
-            self.transforms = transforms.Transforms(listener, lazy=True)
+            self.transforms = transforms.Transforms(self._listener, lazy=True)
         kinds: dict[str, tuple[Any, str]] = {}
         if settings.mask_source == 'detections':
             kinds['detections'] = (detection_type(), 'detections')
@@ -134,6 +122,8 @@ class Inputs:
             tolerance=settings.sync_tolerance,
             depth=settings.sync_queue_size,
         )
+        self.watch = Watch(node, self._topics, self.synchronizer)
+        self.trace = Trace(node.get_logger())
         kinds['camera_info'] = (CameraInfo, 'camera_info')
         if settings.use_depth:
             # No frame waits for it: registered depth has the camera of the image.
@@ -141,21 +131,29 @@ class Inputs:
         self._kinds = kinds
 
     def start(self) -> None:
-        """Listen."""
-        listener = self._listener.node
+        """Listen, and say to what."""
         for name, (kind, topic) in self._kinds.items():
-            full = self._node.resolve_topic_name(topic)
-            self._listen(listener, name, kind, full, self._reliability(full))
-        if self.imu is not None:
-            listener.create_subscription(
-                Imu,
-                self._node.resolve_topic_name('imu'),
-                self.imu.add,
-                qos_profile_sensor_data,
-                qos_overriding_options=QoSOverridingOptions(_OVERRIDABLE),
+            self._topics[name] = Topic(
+                self._node,
+                self._listener,
+                kind,
+                topic,
+                self._settings.reliability,
+                partial(self._on_message, name),
             )
-        if self._settings.reliability == 'auto':
-            listener.create_timer(_QOS_PERIOD, partial(self._match_publishers, listener))
+        if self.imu is not None:
+            self._listener.create_subscription(
+                Imu,
+                'imu',
+                self._on_imu,
+                qos_profile_sensor_data,
+                qos_overriding_options=QoSOverridingOptions(OVERRIDABLE),
+            )
+        for topic in self._topics.values():
+            self._node.get_logger().info(f'subscribed to {topic.description()}')
+        self._listener.create_timer(_QOS_PERIOD, self._follow_publishers)
+        self._listener.create_timer(_SETTLE_PERIOD, self._settle)
+        self._listener.create_timer(_WATCH_PERIOD, self._look)
 
     def close(self) -> None:
         """Leave the topics, those of the transforms too."""
@@ -164,10 +162,14 @@ class Inputs:
     def publishers(self) -> dict[str, int]:
         """Return how many publishers each of the topics has that a frame needs."""
         return {
-            name: self._node.count_publishers(subscription.topic_name)
-            for name, subscription in list(self._subscriptions.items())
+            name: topic.publishers
+            for name, topic in list(self._topics.items())
             if name != DEPTH_CAMERA_INFO
         }
+
+    def doubts(self) -> list[str]:
+        """Return what is wrong with messages that are received all the same, as sentences."""
+        return [*self.synchronizer.remarks().values(), *self.watch.losses().values()]
 
     def newest(self, request: Any) -> Observation:
         """
@@ -192,59 +194,62 @@ class Inputs:
             reason = synchronizer.complaint(without) or (
                 'no frame within sync_tolerance of the stamp of the mask'
             )
+            hints = [
+                f' {text}.' for name, text in self.watch.missing().items() if name not in without
+            ]
             raise LiftError(
                 ErrorCode.NO_CAMERA if missing_camera else ErrorCode.BAD_IMAGE,
-                f'There is no frame to lift from: {reason}.',
+                f'There is no frame to lift from: {reason}.{"".join(hints)}',
             )
         observation = self._observation(match)
         return observation if mask is None else replace(observation, mask=mask, detections=None)
 
-    def _listen(
-        self, listener: Node, name: str, kind: Any, topic: str, reliability: ReliabilityPolicy
-    ) -> None:
-        profile = copy(qos_profile_sensor_data)
-        profile.reliability = reliability
-        self._subscriptions[name] = listener.create_subscription(
-            kind,
-            topic,
-            partial(self._on_message, name),
-            profile,
-            qos_overriding_options=QoSOverridingOptions(_OVERRIDABLE),
-        )
+    def _follow_publishers(self) -> None:
+        for topic in self._topics.values():
+            if topic.update():
+                self._node.get_logger().info(f'publishers changed: {topic.description()}')
 
-    def _reliability(self, topic: str) -> ReliabilityPolicy:
-        """
-        Return the reliability with which every publisher of a topic is heard best.
+    def _settle(self) -> None:
+        self._pass_on(self.synchronizer.settle())
 
-        Best effort hears all of them, but loses large images: the fragments of a message that
-        exceeds the buffers of the transport are not sent again.
-        """
-        asked = self._settings.reliability
-        if asked != 'auto':
-            return ReliabilityPolicy[asked.upper()]
-        publishers = self._node.get_publishers_info_by_topic(topic)
-        offered = {info.qos_profile.reliability for info in publishers}
-        if offered == {ReliabilityPolicy.RELIABLE}:
-            return ReliabilityPolicy.RELIABLE
-        return ReliabilityPolicy.BEST_EFFORT
+    def _look(self) -> None:
+        self.watch.look(self._is_continuous())
 
-    def _match_publishers(self, listener: Node) -> None:
-        for name, old in list(self._subscriptions.items()):
-            wanted = self._reliability(old.topic_name)
-            if wanted != old.qos_profile.reliability and self._node.count_publishers(
-                old.topic_name
-            ):
-                kind, topic = old.msg_type, old.topic_name
-                listener.destroy_subscription(old)
-                self._listen(listener, name, kind, topic, wanted)
-
-    def _on_message(self, name: str, message: Any) -> None:
+    def _on_message(self, name: str, message: Any, arrival: Arrival) -> None:
         if name == DEPTH_CAMERA_INFO:
             self._depth_camera_info = message
             return
-        match = self.synchronizer.add(name, nanoseconds(message.header.stamp), message)
+        unstamped = name not in self.synchronizer.steady and self._stamp(message)
+        stamp = nanoseconds(message.header.stamp)
+        self.trace.received(name, message.header)
+        self._pass_on(
+            self.synchronizer.add(
+                name,
+                stamp,
+                message,
+                unstamped=unstamped,
+                published=arrival.published,
+                replayed=arrival.replayed,
+            )
+        )
+
+    def _on_imu(self, message: Imu) -> None:
+        self._stamp(message)
+        if self.imu is not None:
+            self.imu.add(message)
+
+    def _stamp(self, message: Any) -> bool:
+        """Give a message without a stamp that of its arrival; return whether it had none."""
+        if nanoseconds(message.header.stamp):
+            return False
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        return True
+
+    def _pass_on(self, match: Match | None) -> None:
         if match is not None:
-            self._on_frame(self._observation(match))
+            observation = self._observation(match)
+            self.trace.step('matched', observation.header)
+            self._on_frame(observation)
 
     def _observation(self, match: Match) -> Observation:
         return Observation(

@@ -41,6 +41,7 @@ from rclpy.task import Future
 from rclpy.utilities import remove_ros_args
 
 from lift3d_ros import memory
+from lift3d_ros.node import middleware
 from lift3d_ros.node.node import LiftNode
 
 #: Seconds between two looks at whether a signal came.
@@ -84,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         number: signal.signal(number, lambda number, _: signals.append(number))
         for number in (signal.SIGINT, signal.SIGTERM)
     }
+    middleware.use_profile()
     rclpy.init(args=['lift3d', *given], signal_handler_options=SignalHandlerOptions.NO)
     try:
         return _run(overrides, signals)

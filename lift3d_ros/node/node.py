@@ -76,8 +76,10 @@ from lift3d_ros.node.scale import check_settings
 from lift3d_ros.node.selection import IdKeeper
 from lift3d_ros.node.shelf import Shelf
 from lift3d_ros.node.standing import Standing
+from lift3d_ros.node.trace import Trace
 from lift3d_ros.node.view_service import Synthesized
 from lift3d_ros.node.view_service import ViewService
+from lift3d_ros.node.watch import Throttle
 from lift3d_ros.node.worker import as_lift_error
 from lift3d_ros.node.worker import Job
 from lift3d_ros.node.worker import Lifters
@@ -114,8 +116,12 @@ class LiftNode(LifecycleNode):
         self._standing = Standing()
         self._results: ResultPublisher | None = None
         self._said = diagnostics.SaidOnce()
+        self._throttle = Throttle()
+        self._trace = Trace(self.get_logger())
         self._inputs: Inputs | None = None
         self._last_start = 0.0
+        #: Of the last frame of the stream that was given to the worker.
+        self._offered = Header()
         self.add_on_set_parameters_callback(self._check_parameters)
 
         # Requests wait in their own threads; diagnostics and transitions never do.
@@ -267,14 +273,11 @@ class LiftNode(LifecycleNode):
     def _activate(self) -> None:
         settings = self._settings
         lifters = Lifters(settings.device, settings.weights)
-        overrides = [
-            parameter
-            for name, parameter in self._parameter_overrides.items()
-            if name.startswith('qos_overrides.')
-        ]
         try:
             self._warm_up(lifters.get(settings.method, settings.max_faces, settings.samples))
-            self._inputs = Inputs(self, settings, overrides, self._on_frame)
+            self._inputs = Inputs(
+                self, settings, self._on_frame, lambda: self._settings.mode == 'continuous'
+            )
             self._worker.start(lifters)
             self._inputs.start()
         except Exception:
@@ -350,16 +353,21 @@ class LiftNode(LifecycleNode):
         now = time.monotonic()
         if settings.max_rate and now - self._last_start < 1.0 / settings.max_rate:
             self._statistics.skipped += 1
+            self._trace.step('skipped (max_rate)', observation.header)
             return
         self._last_start = now
         query = Query(ObjectSelector(mode=ObjectSelector.ALL), settings.method, settings.seed)
         try:
-            self._worker.offer(
+            replaced = self._worker.offer(
                 Job(partial(self._lift_of_stream, observation, query, settings))
             )
         except LiftError:
             # Deactivated since the message came.
             return
+        if replaced is not None:
+            self._trace.step('dropped, a newer one came', self._offered)
+        self._offered = observation.header
+        self._trace.step('offered', observation.header)
 
     # --- requests -------------------------------------------------------------------------------
 
@@ -503,17 +511,21 @@ class LiftNode(LifecycleNode):
         lifters: Lifters,
     ) -> Outcome:
         """Lift a frame for which nobody waits; whoever follows the topic learns of a failure."""
+        self._trace.step('started', observation.header)
         try:
             check_age(self._age(observation), settings.max_age)
             outcome = self._lift(observation, query, settings, None, job, lifters)
         except Exception as error:
             failure = job.reason(as_lift_error(error))
+            self._trace.step(f'failed, {failure.code.value}', observation.header)
             if failure.code not in (ErrorCode.CANCELLED, ErrorCode.NOT_ACTIVE):
                 frame_id = settings.target_frame or observation.header.frame_id
                 header = Header(stamp=observation.header.stamp, frame_id=frame_id)
                 self._publish(Outcome(header, failures=[('', failure)]), query)
+                self._warn_of_failure('A frame', failure)
             raise
         self._publish(outcome, query)
+        self._trace.step(f'published, {len(outcome.lifted)} objects', observation.header)
         return outcome
 
     def _lift(
@@ -535,7 +547,7 @@ class LiftNode(LifecycleNode):
             self._standing,
             self.tree,
             self.imu,
-            report=report or _say_nothing,
+            report=report or self._trace.stages(observation.header),
             cancelled=job.is_cancelled,
             deadline=job.deadline,
             timing=Timing(self._age(observation) or 0.0, job.waited),
@@ -567,11 +579,18 @@ class LiftNode(LifecycleNode):
     def _draw(self, outcome: Outcome) -> None:
         for name, error in outcome.failures:
             self._statistics.add_error(error)
-            self._warn_once(f'{name}: {error}')
+            self._warn_of_failure(name, error)
         for warning in outcome.warnings:
             self._warn_once(warning)
         if self._results is not None:
             self._results.draw(outcome, self._settings)
+
+    def _warn_of_failure(self, what: str, error: LiftError) -> None:
+        """Log a failure, and of those with the same code for a while no other."""
+        silent = self._throttle.count(error.code)
+        if silent is not None:
+            more = f' ({silent} more failed with this code since the last line)' if silent else ''
+            self.get_logger().warning(f'{what} was not lifted: {error}{more}')
 
     def _warn_once(self, sentence: str) -> None:
         if self._said.is_new(sentence):
@@ -597,6 +616,7 @@ class LiftNode(LifecycleNode):
                     name,
                     inputs.synchronizer if inputs else None,
                     inputs.publishers() if inputs else {},
+                    inputs.doubts() if inputs else [],
                 ),
                 diagnostics.parameter_status(name, self._complaints),
             ]
@@ -636,7 +656,3 @@ class _Feedback:
 def _make_lifter(settings: parameters.Settings, method: str) -> Lifter:
     lifters = Lifters(settings.device, settings.weights)
     return lifters.make(method, settings.max_faces, settings.samples)
-
-
-def _say_nothing(stage: str, fraction: float, name: str, index: int, count: int) -> None:
-    pass

@@ -23,7 +23,6 @@ from typing import Any
 from builtin_interfaces.msg import Time as TimeMsg
 import numpy as np
 from rclpy.duration import Duration
-from rclpy.node import Node
 from rclpy.time import Time
 
 from lift3d_ros.errors import ErrorCode
@@ -32,6 +31,7 @@ from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import rotate
+from lift3d_ros.node.listening import Listener
 from lift3d_ros.node.results import rotation
 
 MISSING = (
@@ -43,15 +43,6 @@ MISSING = (
 #: Seconds to wait for the first transforms after the subscription.
 _DISCOVERY_S = 2.0
 
-#: Names that tf2 listens to in any namespace, unless they are remapped.
-_TOPICS = ('/tf', '/tf_static')
-
-
-def remaps(node: Node) -> list[str]:
-    """Return the arguments by which another node listens to the tree that is this node's."""
-    rules = (f'{topic}:={node.resolve_topic_name(topic)}' for topic in _TOPICS)
-    return ['--ros-args', *(word for rule in rules for word in ('-r', rule))]
-
 
 def is_available() -> bool:
     """Return whether tf2_ros is installed."""
@@ -59,23 +50,24 @@ def is_available() -> bool:
 
 
 class Transforms:
-    """Listens to the tree as long as its node is spun."""
+    """Listens to the tree of the robot."""
 
-    def __init__(self, node: Node, lazy: bool = False) -> None:
+    def __init__(self, listener: Listener, lazy: bool = False) -> None:
         """
-        Subscribe to /tf and /tf_static; raises ``LiftError(NO_TRANSFORM)`` without tf2_ros.
+        Subscribe to /tf and /tf_static, in the thread of ``listener``.
 
-        With ``lazy`` that is done at the first lookup, since the messages of a busy tree cost time
-        that few need.
+        Raises ``LiftError(NO_TRANSFORM)`` without tf2_ros. With ``lazy`` the subscription is made
+        at the first lookup, since the messages of a busy tree cost time that few need.
         """
         try:
             import tf2_ros
         except ImportError as error:
             raise LiftError(ErrorCode.NO_TRANSFORM, MISSING) from error
         self._tf2_ros = tf2_ros
-        self._node = node
-        self._buffer = tf2_ros.Buffer(node=node)
-        self._listener: Any = None
+        self._listener = listener
+        # Without a node it offers no service tf2_frames, and its timeouts are in system time.
+        self._buffer = tf2_ros.Buffer()
+        self._subscriber: Any = None
         self._lock = threading.Lock()
         if not lazy:
             self._listen()
@@ -83,10 +75,10 @@ class Transforms:
     def _listen(self) -> bool:
         """Subscribe; return whether that was not done before."""
         with self._lock:
-            if self._listener is not None:
+            if self._subscriber is not None:
                 return False
-            self._listener = self._tf2_ros.TransformListener(
-                self._buffer, self._node, spin_thread=False
+            self._subscriber = self._tf2_ros.TransformListener(
+                self._buffer, self._listener, spin_thread=False
             )
             return True
 

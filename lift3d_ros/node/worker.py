@@ -230,14 +230,15 @@ class Worker:
             self._queue.append(job)
             self._condition.notify_all()
 
-    def offer(self, job: Job) -> None:
-        """Put the newest frame of the stream in the place of the one that waits there."""
+    def offer(self, job: Job) -> Job | None:
+        """Put the newest frame of the stream in the place of one that waits; return that one."""
         with self._condition:
             self._check_active()
-            if self._stream is not None:
+            replaced, self._stream = self._stream, job
+            if replaced is not None:
                 self.dropped += 1
-            self._stream = job
             self._condition.notify_all()
+        return replaced
 
     def follow(self, job: Job) -> None:
         """

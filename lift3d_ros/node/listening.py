@@ -1,0 +1,149 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Subscriptions of a node that a thread of its own serves.
+
+For each message rclpy looks at every service, timer and event of an executor. With those of the
+lifecycle node, 30 frames of 640 x 480 a second cost 28 % of a core instead of 9 %. The
+subscriptions belong to the lifecycle node, where ``ros2 node info`` lists them, and a second
+executor serves them alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import threading
+from typing import Any
+
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock
+from rclpy.clock import ClockType
+from rclpy.exceptions import InvalidHandle
+from rclpy.executors import ExternalShutdownException
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.subscription import Subscription
+from rclpy.task import Future
+from rclpy.timer import Timer
+
+
+class _ThreadGroup(MutuallyExclusiveCallbackGroup):
+    """Callbacks that run in one thread only: the executors of other threads pass them over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread: threading.Thread | None = None
+
+    def can_execute(self, entity: Any) -> bool:
+        if threading.current_thread() is not self.thread:
+            return False
+        return super().can_execute(entity)
+
+
+class Listener:
+    """
+    Serves subscriptions and timers of a node in a thread of its own until ``close``.
+
+    For the second executor, and for tf2_ros, it stands for the node: it has what they use of one.
+    """
+
+    # What an executor looks for in a node and this one never has.
+    clients = services = guards = ()
+
+    def __init__(self, node: Node) -> None:
+        """Start the thread; nothing is subscribed yet."""
+        self._node = node
+        self._group = _ThreadGroup()
+        self._subscriptions: list[Subscription] = []
+        self._timers: list[Timer] = []
+        #: Set by ``Executor.add_node``.
+        self.executor: SingleThreadedExecutor | None = None
+        self._own = SingleThreadedExecutor(context=node.context)
+        self._own.add_node(self)  # type: ignore[arg-type]
+        self._stop = Future()
+        self._thread = threading.Thread(target=self._spin, name='lift3d-listener', daemon=True)
+        self._group.thread = self._thread
+        self._thread.start()
+
+    @property
+    def subscriptions(self) -> Iterator[Subscription]:
+        """The subscriptions that the thread serves."""
+        return iter(list(self._subscriptions))
+
+    @property
+    def timers(self) -> Iterator[Timer]:
+        """The timers that the thread serves."""
+        return iter(list(self._timers))
+
+    @property
+    def waitables(self) -> Iterator[Any]:
+        """The events of the subscriptions, such as publishers of another quality of service."""
+        return iter([event for one in self.subscriptions for event in one.event_handlers])
+
+    def create_subscription(
+        self, kind: Any, topic: str, callback: Callable[..., Any], qos: Any, **options: Any
+    ) -> Subscription:
+        """Subscribe; ``options`` are those of the node's method."""
+        options['callback_group'] = self._group
+        made = self._node.create_subscription(kind, topic, callback, qos, **options)
+        self._subscriptions.append(made)
+        self._own.wake()
+        return made
+
+    def destroy_subscription(self, subscription: Subscription) -> bool:
+        """Leave a topic; return whether it was subscribed here."""
+        if subscription not in self._subscriptions:
+            return False
+        self._subscriptions.remove(subscription)
+        done = self._node.destroy_subscription(subscription)
+        self._own.wake()
+        return done
+
+    def create_timer(self, period: float, callback: Callable[[], Any]) -> Timer:
+        """Call a function every ``period`` seconds, also while simulated time stands still."""
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        timer = self._node.create_timer(
+            period, callback, callback_group=self._group, clock=clock
+        )
+        self._timers.append(timer)
+        self._own.wake()
+        return timer
+
+    def close(self) -> None:
+        """End the thread, leave the topics and destroy the timers."""
+        if self._stop.done():
+            return
+        self._stop.set_result(None)
+        self._thread.join()
+        self._own.shutdown()
+        for subscription in self.subscriptions:
+            self.destroy_subscription(subscription)
+        for timer in self.timers:
+            self._timers.remove(timer)
+            self._node.destroy_timer(timer)
+
+    def _spin(self) -> None:
+        while not self._stop.done():
+            try:
+                self._own.spin_until_future_complete(self._stop)
+            except ExternalShutdownException:
+                return
+            except InvalidHandle:
+                # Another thread destroyed a subscription while this one waited for it.
+                continue
+            except Exception as error:
+                # One bad callback shall not make the node deaf.
+                self._node.get_logger().error(f'{type(error).__name__} in a callback: {error}')

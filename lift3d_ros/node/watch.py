@@ -1,0 +1,182 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What is wrong with the topics that the node listens to, in sentences for log and diagnostics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import difflib
+import time
+
+from rclpy.node import Node
+
+from lift3d_ros.node.synchronizer import Synchronizer
+from lift3d_ros.node.topics import Topic
+from lift3d_ros.node.topics import WINDOW
+
+#: Seconds between two lines of the log about the same thing, while frames are lifted
+#: continuously and while only requests are answered.
+PERIOD = 10.0
+_IDLE_PERIOD = 60.0
+
+#: Seconds after the activation, in which publishers are discovered and first messages come.
+_GRACE = 3.0
+
+#: Topics of the same type that are named where nobody publishes the one that is meant.
+_SUGGESTIONS = 5
+
+#: Of what is published, or of what comes on a topic of the same camera, at least this part should
+#: arrive.
+_PART = 0.5
+
+#: The camera_info of each image: drivers publish both at the same rate.
+_COMPANIONS = {'image': 'camera_info', 'depth': 'depth_camera_info'}
+
+_LOSSY = (
+    'set FASTRTPS_DEFAULT_PROFILES_FILE to config/fastdds.xml of lift3d_ros in the process of its '
+    'publisher, or publish it with reliable QoS, or take a compressed transport'
+)
+_SLOW = 'lower its rate or resolution, or take a compressed transport'
+
+
+class Throttle:
+    """Tells when something of a kind may be said again."""
+
+    def __init__(self) -> None:
+        """Nothing was said yet."""
+        self._said: dict[object, tuple[float, int]] = {}
+
+    def count(self, kind: object, period: float = PERIOD) -> int | None:
+        """Return how often it was not said since the last time; None: not again by now."""
+        now = time.monotonic()
+        when, silent = self._said.get(kind, (float('-inf'), 0))
+        if now - when < period:
+            self._said[kind] = when, silent + 1
+            return None
+        self._said[kind] = now, 0
+        return silent
+
+
+class Watch:
+    """Looks at the topics now and then, and warns."""
+
+    def __init__(
+        self, node: Node, topics: Mapping[str, Topic], synchronizer: Synchronizer
+    ) -> None:
+        """Look at topics by their names; those of the synchronizer are needed for a frame."""
+        self._node = node
+        self._topics = topics
+        self._synchronizer = synchronizer
+        self._needed = (synchronizer.reference, *synchronizer.others, *synchronizer.steady)
+        self._start = time.monotonic()
+        self._throttle = Throttle()
+        self._said: set[tuple[str, str]] = set()
+
+    def look(self, continuous: bool) -> None:
+        """Log what is wrong; with ``continuous`` also what keeps frames from being complete."""
+        logger = self._node.get_logger()
+        for kind, sentence in self._synchronizer.remarks().items():
+            if kind not in self._said:
+                self._said.add(kind)
+                logger.warning(f'{sentence}. [{self._topics[kind[0]].name}]')
+        if time.monotonic() - self._start < _GRACE:
+            return
+        found = {('lost', name): text for name, text in self.losses().items()}
+        if continuous:
+            missing = self.missing()
+            found |= {('missing', name): text for name, text in missing.items()}
+            unmet = self._synchronizer.complaint()
+            if unmet and not missing:
+                found['unmet', ''] = f'No frame is complete: {unmet}'
+        for key, text in found.items():
+            if self._throttle.count(key, PERIOD if continuous else _IDLE_PERIOD) is not None:
+                logger.warning(f'{text}.')
+
+    def missing(self) -> dict[str, str]:
+        """Return a sentence for each topic that a frame needs and nobody publishes, by name."""
+        found = {}
+        for name in self._needed:
+            topic = self._topics.get(name)
+            if topic is None:
+                continue
+            if topic.publishers:
+                if topic.is_unheard():
+                    found[name] = (
+                        f'{topic.name} is published as best effort, and the parameter reliability '
+                        'is "reliable"; set it to auto'
+                    )
+                continue
+            if name in self._synchronizer.steady and self._synchronizer.received(name):
+                # Published once, by a program that has ended since.
+                continue
+            found[name] = self._unpublished(name, topic)
+        return found
+
+    def losses(self) -> dict[str, str]:
+        """Return a sentence for each topic of which less than half arrives, by name."""
+        found = {}
+        for name, topic in list(self._topics.items()):
+            rate, lost = topic.rate(), topic.lost()
+            companion = self._topics.get(_COMPANIONS.get(name, ''))
+            beside = ''
+            behind = False
+            if companion is not None and companion.publisher_nodes & topic.publisher_nodes:
+                other = companion.rate()
+                behind = other * WINDOW >= 5 and rate < _PART * other
+                beside = f' beside {other:.1f} of {companion.name}' if behind else ''
+            if lost < 1.0 - _PART and not behind:
+                continue
+            if lost or topic.is_best_effort:
+                part = f' ({100.0 * lost:.0f} % are lost)' if lost else ''
+                advice = _LOSSY if topic.is_best_effort else _SLOW
+            else:
+                part, advice = '', 'its publisher sends fewer of them, look at its settings'
+            found[name] = (
+                f'{topic.name} arrives at {rate:.1f} messages a second{beside}{part}: {advice}'
+            )
+        return found
+
+    def _unpublished(self, name: str, topic: Topic) -> str:
+        others = topic.other_types
+        if others:
+            hint = f'it is published as {" and ".join(sorted(others))}'
+            if any('CompressedImage' in other for other in others):
+                hint += f'; set {name}_transport, and remap the name without /compressed'
+            elif 'CompressedImage' in topic.type_name:
+                hint += f'; set {name}_transport to raw'
+        else:
+            similar = self._similar(topic)
+            hint = (
+                f'of this type there are {", ".join(similar)}; remap {name}:=TOPIC'
+                if similar
+                else 'no other topic of this type is published'
+            )
+        return f'Nobody publishes {topic.name} [{topic.type_name}]: {hint}'
+
+    def _similar(self, topic: Topic) -> list[str]:
+        """Return published topics of the same type, those of a similar name first."""
+        own = {other.name for other in self._topics.values()}
+        names = [
+            name
+            for name, types in self._node.get_topic_names_and_types()
+            if topic.type_name in types
+            and name not in own
+            and self._node.get_publishers_info_by_topic(name)
+        ]
+
+        def likeness(name: str) -> float:
+            return difflib.SequenceMatcher(None, name, topic.name).ratio()
+
+        return sorted(names, key=likeness, reverse=True)[:_SUGGESTIONS]
