@@ -44,6 +44,9 @@ _TOGETHER = 0.015
 #: Stamps in a row that go back. One may be a message that was overtaken by another.
 _BACKWARDS = 3
 
+#: Seconds without a message after which the topic is said to be silent.
+_SILENCE = 5.0
+
 #: Seconds for which something odd about the stamps of a topic is named.
 _NAMED = 10.0
 
@@ -319,12 +322,6 @@ class Synchronizer:
         """Return how many messages of a topic came."""
         return self._topics[topic].received
 
-    def silence(self, topic: str) -> float:
-        """Return the seconds since the last message of a topic; infinite where none came."""
-        with self._lock:
-            times = self._topics[topic].times
-            return time.monotonic() - times[-1] if times else float('inf')
-
     def rate(self, topic: str) -> float:
         """Return the messages per second of a topic over its last few; 0 when it fell silent."""
         with self._lock:
@@ -387,6 +384,10 @@ class Synchronizer:
             f'{first} received, no {name} within {self.tolerance:g} s of it: the nearest is '
             f'{abs(difference):.3f} s {"later" if difference > 0.0 else "earlier"}'
         )
+        for topic, entry in ((first, reference), (name, self._topics[name].buffer[-1])):
+            silence = time.monotonic() - entry.arrival
+            if silence > _SILENCE:
+                return f'{sentence}; the last {topic} came {silence:.0f} s ago'
         if unstamped:
             return (
                 f'{sentence} by arrival, since {" and ".join(unstamped)} '

@@ -44,9 +44,13 @@ class Trace:
 
         def report(stage: str, fraction: float, name: str, index: int, count: int) -> None:
             nonlocal last
+            if not last:
+                # The first thing that is heard of a lift.
+                self.step(f'decoded, {count} objects', header)
             if stage != last:
                 last = stage
-                self.step(f'at stage "{stage}" of {name}', header)
+                step = f'lifted {name}' if stage == 'done' else f'at stage "{stage}" of {name}'
+                self.step(step, header)
 
         return report
 

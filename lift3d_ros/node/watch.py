@@ -101,7 +101,12 @@ class Watch:
             if unmet and not missing:
                 found['unmet', ''] = f'No frame is complete: {unmet}'
         for key, text in found.items():
-            if self._throttle.count(key, PERIOD if continuous else _IDLE_PERIOD) is not None:
+            kind, name = key
+            period = PERIOD if continuous else _IDLE_PERIOD
+            if kind == 'missing' and self._synchronizer.received(name):
+                # It was there: a program that has published what it had to, or one that ended.
+                period = float('inf')
+            if self._throttle.count(key, period) is not None:
                 logger.warning(f'{text}.')
 
     def missing(self) -> dict[str, str]:
