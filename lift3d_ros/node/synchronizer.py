@@ -41,6 +41,10 @@ _JUMP = 1_000_000_000
 #: one is further away.
 _TOGETHER = 0.015
 
+#: Seconds by which messages without stamps may be apart. A mask comes after its image by the time
+#: that it took to make, and a tighter limit would not tell the right image from the next one.
+_UNSTAMPED_TOLERANCE = 1.0
+
 #: Stamps in a row that go back. One may be a message that was overtaken by another.
 _BACKWARDS = 3
 
@@ -262,7 +266,7 @@ class Synchronizer:
         messages = {}
         for name in needed:
             nearest = self._nearest(name, reference)
-            if nearest is None or self._difference(nearest, reference) > self.tolerance:
+            if nearest is None or not self._is_near(nearest, reference):
                 return None
             if not settled and self._may_be_nearer(name, nearest, reference):
                 return None
@@ -296,25 +300,23 @@ class Synchronizer:
             return not later and nearest.apart(reference) > _TOGETHER
         return max(other.stamp for other in entry.buffer) < reference.stamp
 
-    def _difference(self, entry: _Stamped, reference: _Stamped) -> float:
-        """Return the seconds by which two messages are apart that should be of one instant."""
+    def _is_near(self, entry: _Stamped, reference: _Stamped) -> bool:
+        """Return whether two messages can be of one instant."""
         if entry.unstamped or reference.unstamped:
-            apart = entry.apart(reference)
-            if apart > self.tolerance:
-                # What is latched arrives together, whenever it was published.
-                return min(apart, abs(entry.arrival - reference.arrival))
-            return apart
-        return 1e-9 * abs(entry.stamp - reference.stamp)
+            # What is latched arrives together, whenever it was published.
+            apart = min(entry.apart(reference), abs(entry.arrival - reference.arrival))
+            return apart <= max(self.tolerance, _UNSTAMPED_TOLERANCE)
+        return 1e-9 * abs(entry.stamp - reference.stamp) <= self.tolerance
 
     def _nearest(self, name: str, reference: _Stamped) -> _Stamped | None:
         def rank(entry: _Stamped) -> tuple[float, float, int]:
+            apart = entry.apart(reference)
             if entry.unstamped or reference.unstamped:
-                apart = entry.apart(reference)
-                near = apart <= self.tolerance
-                difference = apart if near else self._difference(entry, reference)
+                arrived = abs(entry.arrival - reference.arrival)
                 # Arrival says less than publication.
-                return difference + (0.0 if near else self.tolerance), apart, -entry.number
-            return abs(entry.stamp - reference.stamp), entry.apart(reference), -entry.number
+                far = float(apart > max(self.tolerance, _UNSTAMPED_TOLERANCE))
+                return far, arrived if far else apart, -entry.number
+            return abs(entry.stamp - reference.stamp), apart, -entry.number
 
         return min(self._topics[name].buffer, key=rank, default=None)
 
@@ -363,7 +365,7 @@ class Synchronizer:
                 nearest = self._nearest(name, reference)
                 if nearest is None or name == first or name in self.steady:
                     continue
-                if self._difference(nearest, reference) > self.tolerance:
+                if not self._is_near(nearest, reference):
                     return self._unmet(first, reference, name, nearest)
             timed = [name for name in names if name not in self.steady]
             if self._at(reference, timed, True) is not None:
@@ -380,8 +382,11 @@ class Synchronizer:
             difference = nearest.arrival - reference.arrival
         else:
             difference = 1e-9 * (nearest.stamp - reference.stamp)
+        tolerance = self.tolerance
+        if unstamped:
+            tolerance = max(tolerance, _UNSTAMPED_TOLERANCE)
         sentence = (
-            f'{first} received, no {name} within {self.tolerance:g} s of it: the nearest is '
+            f'{first} received, no {name} within {tolerance:g} s of it: the nearest is '
             f'{abs(difference):.3f} s {"later" if difference > 0.0 else "earlier"}'
         )
         for topic, entry in ((first, reference), (name, self._topics[name].buffer[-1])):
