@@ -48,6 +48,7 @@ from lift3d_ros.methods.geometric import Geometric
 from lift3d_ros.methods.one2345 import One2345
 from lift3d_ros.methods.one2345_full import One2345Full
 from lift3d_ros.methods.one2345_full import published_views
+from lift3d_ros.observation.depth_alignment import alignment_note
 from lift3d_ros.placement.hints import ScaleHints
 from lift3d_ros.placement.passing import pass_probability
 from lift3d_ros.placement.placing import place
@@ -230,6 +231,7 @@ class Lifter:
         try:
             with run.stage('crop', 0.02):
                 view = crop_object(frame, mask)
+                misaligned = alignment_note(view)
             self.load()
             shape = self._lift_view(view, scale or ScaleHints(), further, seed, run)
         except MemoryError as error:
@@ -250,7 +252,7 @@ class Lifter:
         return replace(
             shape,
             method=self.name,
-            notes=(*frame.notes, *shape.notes),
+            notes=(*frame.notes, *((misaligned,) if misaligned else ()), *shape.notes),
             pass_probability=pass_probability(self.name, confidence, metric)
             if calibrated else None,
             seconds={**run.seconds, 'total': run.total},

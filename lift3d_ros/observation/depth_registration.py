@@ -144,8 +144,10 @@ def _looked_up(
         row = T[2]
         slope_u, slope_v = row[0] / depth_camera.fx, row[1] / depth_camera.fy
         constant = row[2] - slope_u * depth_camera.cx - slope_v * depth_camera.cy
-        factor = np.float32(slope_u) * u + np.float32(slope_v) * v + np.float32(constant)
-        new = np.where(found > 0.0, factor * found + np.float32(row[3]), np.float32(0.0))
+        with np.errstate(invalid='ignore'):
+            # Pixels without a first estimate are nowhere.
+            factor = np.float32(slope_u) * u + np.float32(slope_v) * v + np.float32(constant)
+            new = np.where(found > 0.0, factor * found + np.float32(row[3]), np.float32(0.0))
         if last:
             new[np.abs(new - guess) > SAME_SURFACE * guess] = 0.0
         guess = new
