@@ -39,6 +39,7 @@ from launch_ros.utilities import prefix_namespace
 
 from launch import LaunchDescription
 from lift3d_ros.node import middleware
+from lift3d_ros.node import rviz
 
 SHARE = get_package_share_directory('lift3d_ros')
 
@@ -58,30 +59,64 @@ TOPICS = {
 IMAGES = ('image', 'mask', 'depth')
 
 #: Parameters that are arguments too: name, type, description. Left empty they keep the value of
-#: params_file.
+#: params_file, whose own defaults stand at the end of each description.
 PARAMETERS = {
-    'mode': (str, 'continuous or on_request'),
-    'method': (str, 'how the whole of an object is found; `lift3d methods` lists them'),
-    'device': (str, 'cpu, or cuda where the method can use it'),
-    'weights': (str, 'of a method with networks: small, full or a folder'),
-    'samples': (int, 'sets of views that such a method draws for one shape, 1 to 16'),
-    'mask_source': (str, 'binary, label or detections'),
-    'image_transport': (str, 'raw or compressed'),
-    'mask_transport': (str, 'raw or compressed'),
-    'depth_transport': (str, 'raw or compressedDepth'),
-    'target_frame': (str, 'frame of the results, by tf2; without it the optical frame'),
-    'gravity_frame': (str, 'frame whose z axis points up, by tf2; without it target_frame'),
-    'support_plane': (str, 'plane that objects stand on, in target_frame, such as "z = 0"'),
-    'known_sizes': (list[str], 'longest sides by class, such as "[\'mug: 0.10\']", metres'),
-    'scale_order': (list[str], 'what may tell the scale, such as "[depth, plane, unknown]"'),
-    'min_confidence': (float, 'mean confidence below which a shape is refused, 0.0 to 1.0'),
-    'kept_frames': (int, 'frames kept of each object for requests with refine, 0 to 15'),
-    'output_dir': (str, 'folder below which save_object may write'),
-    'planning_scene': (bool, 'true: lifted objects are obstacles of MoveIt'),
-    'rectified': (bool, 'false for a raw image with distortion'),
-    'depth_registration': (str, 'auto, or assume_registered where frame_ids are wrong'),
-    'use_depth': (bool, 'false where there is no depth'),
-    'use_imu': (bool, 'true: gravity from the topic imu, where no target_frame tells it'),
+    'mode': (str, 'continuous: lift each frame; on_request: wait for requests (on_request)'),
+    'method': (str, 'how the whole of an object is found, see `lift3d methods` (one2345)'),
+    'device': (str, 'cpu, or cuda where the method can use it (cpu)'),
+    'weights': (str, 'of a method with networks: small, full or a folder (small)'),
+    'samples': (int, 'sets of views that such a method draws for one shape, 1 to 16 (1)'),
+    'mask_source': (str, 'binary, label or detections (binary)'),
+    'image_transport': (str, 'raw or compressed (raw)'),
+    'mask_transport': (str, 'raw or compressed (raw)'),
+    'depth_transport': (str, 'raw or compressedDepth (raw)'),
+    'target_frame': (str, 'frame of the results, by tf2; empty: the optical frame (empty)'),
+    'gravity_frame': (str, 'frame whose z axis points up, by tf2; empty: target_frame (empty)'),
+    'support_plane': (str, 'plane that objects stand on, in target_frame: "z = 0" (empty)'),
+    'known_sizes': (list[str], 'longest sides by class, metres: "[\'mug: 0.10\']" (none)'),
+    'scale_order': (
+        list[str], 'what may tell the scale ("[depth, views, plane, known_size]")'
+    ),
+    'min_confidence': (
+        float, 'mean confidence below which a shape is refused, 0.0 to 1.0 (0.0)'
+    ),
+    'max_age': (float, 'seconds by which a frame may be old, 0.0: no limit (0.0)'),
+    'kept_frames': (int, 'frames kept of each object for requests with refine, 0 to 15 (4)'),
+    'output_dir': (str, 'folder below which save_object may write; empty: none (empty)'),
+    'planning_scene': (bool, 'true: lifted objects are obstacles of MoveIt (false)'),
+    'publish_tf': (bool, 'true: poses of lifted objects on /tf (false)'),
+    'rectified': (bool, 'false for a raw image with distortion (true)'),
+    'use_depth': (bool, 'false where there is no depth (true)'),
+    'use_imu': (bool, 'true: gravity from the topic imu, where no frame tells it (false)'),
+    'introspection': (str, 'service introspection: off, metadata or contents (off)'),
+}
+
+#: What some of them may be, beside empty.
+CHOICES = {
+    'mode': ['continuous', 'on_request'],
+    'method': ['geometric', 'one2345'],
+    'device': ['cpu', 'cuda'],
+    'mask_source': ['binary', 'label', 'detections'],
+    'image_transport': ['raw', 'compressed'],
+    'mask_transport': ['raw', 'compressed'],
+    'depth_transport': ['raw', 'compressedDepth'],
+    'introspection': ['off', 'metadata', 'contents'],
+}
+
+#: Arguments of the launch itself that are true or false.
+SWITCHES = {
+    'use_sim_time': ('false', 'take the time from /clock'),
+    'autostart': (
+        'true', 'configure and activate at once; false: leave it to a lifecycle manager'
+    ),
+    'respawn': ('false', 'start the node again whenever it ends'),
+    'required': (
+        'true',
+        'end the launch with status 1 when the node ends by an error; set it to false where a '
+        'larger launch file goes on without the node',
+    ),
+    'rviz': ('false', 'start RViz as well, with the topics and the target_frame of the node'),
+    'demo': ('false', 'publish the packaged scene, ask for its object, write demo/out, and end'),
 }
 
 
@@ -129,9 +164,11 @@ def start(context):
         prefix_namespace(context.launch_configurations.get('ros_namespace'), value('namespace'))
     )
     logger = f'{namespace}/{value("name")}'.strip('/').replace('/', '.')
+    respawn = typed(context, 'respawn', bool).evaluate(context)
     node = LifecycleNode(
         package='lift3d_ros',
         executable='lift3d_node',
+        exec_name='lift3d',
         name=value('name'),
         namespace=value('namespace'),
         parameters=[file, given],
@@ -143,10 +180,15 @@ def start(context):
             else {middleware.SWITCH: 'off'}
         ),
         output='screen',
+        respawn=respawn,
+        respawn_delay=typed(context, 'respawn_delay', float).evaluate(context),
     )
     actions = [node]
+    if typed(context, 'required', bool).evaluate(context) and not respawn:
+        handler = OnProcessExit(target_action=node, on_exit=fail_with_node)
+        actions.insert(0, RegisterEventHandler(handler))
     if typed(context, 'rviz', bool).evaluate(context):
-        actions.append(make_rviz())
+        actions.append(make_rviz(context, namespace))
     if typed(context, 'demo', bool).evaluate(context):
         demo = make_demo()
         actions.append(demo)
@@ -157,20 +199,51 @@ def start(context):
     return actions
 
 
-def make_rviz():
-    """Return RViz; raises ``PackageNotFoundError`` where it is not installed."""
+def make_rviz(context, namespace):
+    """
+    Return RViz with the topics of the node in its ``namespace``.
+
+    Raises ``PackageNotFoundError`` where it is not installed.
+    """
     try:
         get_package_share_directory('rviz2')
     except PackageNotFoundError as error:
         missing = 'rviz:=true needs the package rviz2, which is not installed'
         raise PackageNotFoundError(missing) from error
-    sim_time = ParameterValue(LaunchConfiguration('use_sim_time'), value_type=bool)
     return Node(
         package='rviz2',
         executable='rviz2',
-        arguments=['-d', f'{SHARE}/config/lift.rviz'],
-        parameters=[{'use_sim_time': sim_time}],
+        exec_name='rviz2',
+        # So that remaps of a launch file around this one mean the same topics.
+        namespace=LaunchConfiguration('namespace'),
+        arguments=['-d', str(rviz.write(rviz_configuration(context, namespace)))],
+        parameters=[
+            {'use_sim_time': ParameterValue(LaunchConfiguration('use_sim_time'), value_type=bool)}
+        ],
         output='log',
+    )
+
+
+def rviz_configuration(context, namespace):
+    """Return config/lift.rviz for the arguments, with the frame that results are in."""
+    def value(name):
+        return LaunchConfiguration(name).perform(context)
+
+    node = value('name')
+    topics = {}
+    for topic in ('image', 'mask'):
+        transport = value(f'{topic}_transport')
+        suffix = '' if transport in ('', 'raw') else f'/{transport}'
+        topics[topic] = value(topic) + suffix
+    in_file = rviz.parameter_of_file(
+        Path(value('params_file')).read_text(), namespace, node, 'target_frame'
+    )
+    return rviz.configuration(
+        Path(f'{SHARE}/config/lift.rviz').read_text(),
+        namespace=namespace,
+        node=node,
+        topics=topics,
+        fixed_frame=value('target_frame') or in_file or '',
     )
 
 
@@ -178,6 +251,7 @@ def make_demo():
     """Return the camera that is not there, and asks."""
     return Node(
         executable=sys.executable,
+        exec_name='lift3d_demo',
         arguments=['-m', 'lift3d_ros.node.demo', '--server', LaunchConfiguration('name')],
         namespace=LaunchConfiguration('namespace'),
         remappings=[(topic, LaunchConfiguration(topic)) for topic in TOPICS],
@@ -188,6 +262,15 @@ def make_demo():
 def shut_down(event, context):
     """End the launch, once: a second time would be an error."""
     return None if context.is_shutdown else [EmitEvent(event=Shutdown())]
+
+
+def fail_with_node(event, context):
+    """End the launch with status 1 where the node ended by an error."""
+    if event.returncode == 0 or context.is_shutdown:
+        return None
+    raise RuntimeError(
+        f'{event.process_name} ended with exit code {event.returncode}; the reason stands above'
+    )
 
 
 def generate_launch_description():
@@ -205,16 +288,22 @@ def generate_launch_description():
             description='YAML file with the parameters of the node',
         ),
         *(
-            DeclareLaunchArgument(name, default_value='', description=description)
+            DeclareLaunchArgument(
+                name,
+                default_value='',
+                description=f'{description}; left empty: as in params_file',
+                choices=['', *CHOICES[name]] if name in CHOICES else None,
+            )
             for name, (_, description) in PARAMETERS.items()
         ),
-        DeclareLaunchArgument(
-            'use_sim_time', default_value='false', description='take the time from /clock'
+        *(
+            DeclareLaunchArgument(name, default_value=default, description=description)
+            for name, (default, description) in SWITCHES.items()
         ),
         DeclareLaunchArgument(
-            'autostart',
-            default_value='true',
-            description='configure and activate at once; false: leave it to a lifecycle manager',
+            'respawn_delay',
+            default_value='1.0',
+            description='seconds between the end of the node and its next start',
         ),
         DeclareLaunchArgument(
             'log_level',
@@ -226,12 +315,6 @@ def generate_launch_description():
             'fastdds_profile',
             default_value='true',
             description='with Fast DDS and no profile set: use config/fastdds.xml for the node',
-        ),
-        DeclareLaunchArgument('rviz', default_value='false', description='start RViz as well'),
-        DeclareLaunchArgument(
-            'demo',
-            default_value='false',
-            description='publish the packaged scene, ask for its object, write demo/out, and end',
         ),
         OpaqueFunction(function=start),
     ])

@@ -207,6 +207,8 @@ def test_a_report_says_what_was_found_and_how(lifted):
     assert 0.0 < success['confidence'] <= 1.0
     assert success['watertight'] is True
     stages = dict(success['seconds'])
+    assert next(iter(stages)) == 'decode'
+    assert stages['decode'] > 0.0
     assert sum(stages.values()) - stages['total'] <= stages['total'] + 0.1
     assert 50.0 < success['peak_memory_mb'] < 2000.0
 

@@ -18,12 +18,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterable
+import os
 from pathlib import Path
+import signal
 import threading
 import time
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 pytest.importorskip('rclpy')
@@ -75,7 +78,7 @@ def test_every_argument_has_a_description():
     arguments = declared()
     assert {argument.name for argument in arguments} >= {
         'params_file', 'name', 'namespace', 'use_sim_time', 'autostart', 'rviz', 'demo',
-        'log_level', *MODULE.TOPICS, *MODULE.PARAMETERS,
+        'log_level', 'respawn', 'respawn_delay', 'required', *MODULE.TOPICS, *MODULE.PARAMETERS,
     }
     for argument in arguments:
         assert argument.description not in ('', 'no description given'), argument.name
@@ -86,6 +89,86 @@ def test_an_argument_has_the_type_of_its_parameter(name):
     default = SPECS[name].default
     kind = list[str] if isinstance(default, list) else type(default)
     assert MODULE.PARAMETERS[name][0] == kind
+
+
+@pytest.mark.parametrize('name', MODULE.PARAMETERS)
+def test_an_argument_shows_the_default_and_the_choices_of_its_parameter(name):
+    spec = SPECS[name]
+    shown = MODULE.PARAMETERS[name][1].rpartition('(')[2].rstrip(')')
+    if isinstance(spec.default, bool):
+        assert shown == str(spec.default).lower()
+    elif name == 'scale_order':
+        assert shown == f'"[{", ".join(spec.default)}]"'
+    elif name == 'known_sizes':
+        assert shown == 'none'
+    else:
+        assert shown == (str(spec.default) or 'empty')
+    assert tuple(MODULE.CHOICES.get(name, ())) == spec.choices
+
+
+@pytest.mark.parametrize('name', MODULE.CHOICES)
+def test_a_value_that_is_no_choice_is_refused_by_the_launch(name):
+    context = LaunchContext()
+    context.launch_configurations[name] = 'no such choice'
+    argument = next(one for one in declared() if one.name == name)
+    with pytest.raises(RuntimeError, match=name):
+        argument.execute(context)
+
+
+def test_rviz_follows_the_arguments(tmp_path):
+    file = tmp_path / 'params.yaml'
+    file.write_text('/**:\n  ros__parameters:\n    target_frame: base_link\n')
+    context = LaunchContext()
+    given = {
+        'namespace': 'left', 'name': 'eye', 'image': '/camera/image', 'params_file': str(file),
+        'mask_transport': 'compressed',
+    }
+    context.launch_configurations.update(given)
+    for argument in declared():
+        argument.execute(context)
+    text = MODULE.rviz_configuration(context, '/robot/left')
+    for name in (
+        '/camera/image', '/robot/left/mask/compressed', '/robot/left/eye/markers', 'base_link'
+    ):
+        assert f': {name}\n' in text
+
+
+def test_the_exit_code_of_a_node_that_does_not_start_is_the_status_of_the_launch():
+    status, said = run({'output_dir': '/no/such/folder', 'namespace': 'dead'})
+    assert status == 1
+    assert '/no/such/folder' in said
+
+
+def test_a_node_that_is_not_required_leaves_the_launch_to_others():
+    arguments = {
+        'output_dir': '/no/such/folder', 'namespace': 'dead', 'required': 'false',
+    }
+    status, said = run(arguments)
+    assert status == 0
+    assert '/no/such/folder' in said
+
+
+def test_a_node_that_is_killed_is_started_again():
+    arguments = {'method': 'geometric', 'namespace': 'phoenix', 'respawn': 'true'}
+    with ros.Graph() as graph:
+
+        def ask() -> None:
+            ros.wait_until(lambda: is_active(graph, '/phoenix/lift3d'))
+            before = pids()
+            assert len(before) == 1
+            os.kill(before.pop(), signal.SIGKILL)
+            ros.wait_until(lambda: is_active(graph, '/phoenix/lift3d') and pids())
+
+        def pids() -> set[int]:
+            found = set()
+            for process in psutil.process_iter(['pid', 'cmdline']):
+                words = process.info['cmdline'] or []
+                if '__ns:=/phoenix' in words:
+                    found.add(process.info['pid'])
+            return found
+
+        status, _ = run(arguments, ask)
+    assert status == 0
 
 
 @pytest.mark.parametrize(('name', 'value', 'words'), [
@@ -267,7 +350,9 @@ def test_the_demo_writes_its_object_and_ends(tmp_path, monkeypatch):
 def test_the_demo_ends_with_a_node_that_does_not_start(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     start = time.monotonic()
-    _, said = run({'demo': 'true', 'method': 'magic', 'namespace': 'refused'})
-    assert '"method" is "magic"' in said
+    given = {'demo': 'true', 'output_dir': '/no/such/folder', 'namespace': 'refused'}
+    status, said = run(given)
+    assert status == 1
+    assert '/no/such/folder' in said
     # By itself the demo waits for two minutes.
     assert time.monotonic() - start < 100.0

@@ -117,7 +117,8 @@ def test_the_cloud_lies_on_the_mesh_in_the_frame_of_the_header(node):
     lifted = node.lift(request()).object
     names = [field.name for field in lifted.cloud.fields]
     assert names == [
-        'x', 'y', 'z', 'rgb', 'confidence', 'observed', 'normal_x', 'normal_y', 'normal_z'
+        'x', 'y', 'z', 'normal_x', 'normal_y', 'normal_z', 'rgb', 'curvature', 'confidence',
+        'observed',
     ]
     rows = np.frombuffer(lifted.cloud.data, POINT)
     assert len(rows) == lifted.cloud.width == 10_000

@@ -124,6 +124,7 @@ def run(options: argparse.Namespace) -> int:
         start = time.monotonic()
         frame, mask, camera_source = read_input(path, not options.no_depth)
         further = [] if options.no_further else read_further(path, not options.no_depth)
+        decoded = time.monotonic() - start
         shape = lifter.lift(
             frame,
             mask,
@@ -135,9 +136,9 @@ def run(options: argparse.Namespace) -> int:
         )
         written = write(shape, export.path(options.out, name), export, in_camera=True)
         files = exports.entries(shape, written)
-        report = _succeeded(
-            shape, camera_source, 1 + len(further), files, time.monotonic() - start
-        )
+        # The total is that of the scene, with the files read and written.
+        spent = {'decode': decoded, **shape.seconds, 'total': time.monotonic() - start}
+        report = _succeeded(shape, camera_source, 1 + len(further), files, spent)
         size = ' x '.join(f'{1000.0 * side:.0f}' for side in shape.size)
         return report, (
             f'{name}: {size} mm, confidence {shape.overall_confidence:.2f}, '
@@ -155,7 +156,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _succeeded(
-    shape: Shape, camera_source: str, views: int, files: dict[str, Any], total: float
+    shape: Shape, camera_source: str, views: int, files: dict[str, Any], spent: dict[str, float]
 ) -> dict[str, Any]:
     return {
         'ok': True,
@@ -172,11 +173,7 @@ def _succeeded(
         **scale.entries(shape),
         'watertight': shape.mesh.is_watertight(),
         **files,
-        # The total is that of the scene, with the files read and written.
-        'seconds': {
-            **{stage: round(spent, 4) for stage, spent in shape.seconds.items()},
-            'total': round(total, 4),
-        },
+        'seconds': {stage: round(value, 4) for stage, value in spent.items()},
         'peak_memory_mb': scenes.peak_memory(),
     }
 

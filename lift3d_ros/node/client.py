@@ -17,14 +17,20 @@ A client of the node for programs: lift, is_done, feedback, cancel, result.
 
 For example::
 
+    import time
+
+    from lift3d_ros.node.client import LiftClient
+
     with LiftClient() as client:
+        client.wait_for_server(10.0)
         client.lift()
         while not client.is_done():
             time.sleep(0.1)
         for lifted in client.result().result.objects:
             print(lifted.id, lifted.size)
 
-It makes a node and a thread of its own where it is given none.
+It makes a node and a thread of its own where it is given none, and a context where ``rclpy.init``
+was not called.
 """
 
 from __future__ import annotations
@@ -37,10 +43,12 @@ from types import TracebackType
 from typing import Any
 
 from action_msgs.msg import GoalStatus
+import rclpy
 from rclpy.action import ActionClient
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.context import Context
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import Image
@@ -64,9 +72,18 @@ class LiftClient:
     def __init__(
         self, node: Node | None = None, server: str = 'lift3d', context: Context | None = None
     ) -> None:
-        """Look for the node ``server``; ``context`` is for the client's own node."""
+        """
+        Look for the node ``server``; ``context`` is for the client's own node.
+
+        A request that is sent before ``wait_for_server`` found the node is lost.
+        """
         self._own: BackgroundNode | None = None
+        self._own_context: Context | None = None
         if node is None:
+            if context is None and not rclpy.ok():
+                context = self._own_context = Context()
+                # Signals are the matter of the program.
+                rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
             self._own = BackgroundNode('lift3d_client', context)
             node = self._own.node
         # rclpy drops an answer that another thread takes before the question is on its list. So
@@ -106,6 +123,9 @@ class LiftClient:
         if self._own is not None:
             self._own.close()
             self._own = None
+        if self._own_context is not None:
+            self._own_context.try_shutdown()
+            self._own_context = None
 
     def wait_for_server(self, timeout: float | None = None) -> bool:
         """Wait until the node answers; return whether it did within ``timeout`` seconds."""
@@ -123,6 +143,7 @@ class LiftClient:
         seed: int = 0,
         timeout: float = 0.0,
         refine: str = '',
+        without_mesh: bool = False,
         **further: Any,
     ) -> None:
         """
@@ -130,8 +151,9 @@ class LiftClient:
 
         Without an ``image`` the newest frame of the node's topics is lifted. An empty method and
         a seed and timeout (seconds) of 0 leave them to the node's parameters. ``refine`` is the id
-        of an object that the frame shall improve; ``further`` are the fields further_images and
-        so on of Lift.action. Raises ``RuntimeError`` while another request of this client runs.
+        of an object that the frame shall improve; ``without_mesh`` leaves the meshes to the topic
+        ~/objects; ``further`` are the fields further_images and so on of Lift.action. Raises
+        ``RuntimeError`` while another request of this client runs.
         """
         if not self._done.is_set():
             raise RuntimeError('the last request still runs; cancel it or wait for its result')
@@ -145,6 +167,7 @@ class LiftClient:
             seed=seed,
             timeout=duration_message(timeout),
             refine=refine,
+            without_mesh=without_mesh,
             **further,
         )
         with self._lock:

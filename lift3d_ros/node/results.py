@@ -49,18 +49,18 @@ from lift3d_ros.shape import Cloud
 from lift3d_ros.shape import Mesh
 from lift3d_ros.shape import Shape
 
-#: One point of the clouds, packed as PCL and RViz expect it; ``rgb`` is 0x00rrggbb read as float.
-POINT = np.dtype([
-    ('x', '<f4'),
-    ('y', '<f4'),
-    ('z', '<f4'),
-    ('rgb', '<f4'),
-    ('confidence', '<f4'),
-    ('observed', 'u1'),
-    ('normal_x', '<f4'),
-    ('normal_y', '<f4'),
-    ('normal_z', '<f4'),
-])
+#: One point of the clouds: the layout of PCL's PointXYZRGBNormal, 48 bytes with positions and
+#: normals on 16, and in the padding at its end what PCL does not read. ``rgb`` is 0x00rrggbb read
+#: as a float; ``curvature`` is not computed and 0.
+POINT = np.dtype({
+    'names': [
+        'x', 'y', 'z', 'normal_x', 'normal_y', 'normal_z', 'rgb', 'curvature', 'confidence',
+        'observed',
+    ],
+    'formats': ['<f4'] * 9 + ['u1'],
+    'offsets': [0, 4, 8, 16, 20, 24, 32, 36, 40, 44],
+    'itemsize': 48,
+})
 
 _FIELDS = [
     PointField(
