@@ -73,7 +73,7 @@ PARAMETERS = {
     'target_frame': (str, 'frame of the results, by tf2; empty: the optical frame (empty)'),
     'gravity_frame': (str, 'frame whose z axis points up, by tf2; empty: target_frame (empty)'),
     'support_plane': (str, 'plane that objects stand on, in target_frame: "z = 0" (empty)'),
-    'known_sizes': (list[str], 'longest sides by class, metres: "[\'mug: 0.10\']" (none)'),
+    'known_sizes': (list[str], 'longest sides by class, metres, such as "[\'mug: 0.10\']" (none)'),
     'scale_order': (
         list[str], 'what may tell the scale ("[depth, views, plane, known_size]")'
     ),
