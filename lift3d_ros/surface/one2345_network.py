@@ -174,7 +174,7 @@ class One2345Network(nn.Module):
         All tensors must be there and fit, and none may be left over but counters of batches, which
         nothing uses. Raises ``LiftError(WEIGHTS_CORRUPT)``, which names the ``source``.
         """
-        from lift3d_ros.weights.formats import corrupt
+        from lift3d_ros.weights.messages import corrupt
         from lift3d_ros.weights.networks import check_tensors
         from lift3d_ros.weights.tables import one2345_shapes
 

@@ -132,9 +132,9 @@ class LoftrMatcher:
         loftr, default = _kornia_loftr()
         # Imported here since the folder of the weights is read by torch.
         from lift3d_ros.weights import store
-        from lift3d_ros.weights.formats import corrupt
         from lift3d_ros.weights.formats import Kind
         from lift3d_ros.weights.loading import open_weights
+        from lift3d_ros.weights.messages import corrupt
         from lift3d_ros.weights.tables import check_networks
         from lift3d_ros.weights.tables import loftr_shapes
 

@@ -15,8 +15,8 @@
 """
 Recognise files of weights by what is in them, and read them without running anything.
 
-A pickle is only ever read by ``torch.load(weights_only=True)``, which makes tensors, containers
-and numbers and refuses all else. Tensors are mapped from the file, not copied.
+A pickle is only ever read by ``unpickling``, which makes tensors, containers and numbers and
+refuses all else. Tensors are mapped from the file, not copied, unless it is one of old torch.
 """
 
 from __future__ import annotations
@@ -25,23 +25,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from enum import Enum
-import json
-import os
 from pathlib import Path
-import pickle
 import re
-import struct
 from typing import Any
-from typing import NoReturn
-import warnings
-import zipfile
 
-import torch
 from torch import Tensor
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.files import open_regular
 from lift3d_ros.views.components import POSE_DIMS
+from lift3d_ros.weights.documents import read_settings
+from lift3d_ros.weights.messages import corrupt
+from lift3d_ros.weights.messages import damage_refused
+from lift3d_ros.weights.messages import shown
+from lift3d_ros.weights.safetensors_files import read_safetensors
+from lift3d_ros.weights.torch_files import read_legacy
+from lift3d_ros.weights.torch_files import read_zip
+from lift3d_ros.weights.unpickling import Placeholder
+from lift3d_ros.weights.unpickling import Unusable
+from lift3d_ros.weights.values import usable_fault
 
 Tensors = Mapping[str, Tensor]
 
@@ -86,29 +89,7 @@ ONE2345_NETWORKS = (
 
 _POSE_FOLDERS = {'cc_projection': Kind.LAYOUT_A, 'clip_camera_projection': Kind.LAYOUT_B}
 
-#: What Lightning and numpy leave in checkpoints beside the tensors. Each name is read as an empty
-#: placeholder: neither package is imported, and none of their code is run.
-_INERT = (
-    'pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint',
-    'pytorch_lightning.callbacks.lr_monitor.LearningRateMonitor',
-    'lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint',
-    'numpy.core.multiarray.scalar',
-    'numpy._core.multiarray.scalar',
-    'numpy.dtype',
-)
-
 _LEGACY_TORCH = b'\x80'
-_LARGEST_HEADER = 100 * 2**20
-
-
-class _Placeholder:
-    """Stands for an object of a checkpoint that no network needs; takes anything, does nothing."""
-
-    def __init__(self, *_: object) -> None:
-        pass
-
-    def __setstate__(self, _: object) -> None:
-        pass
 
 
 def read(path: Path, *, ema: bool = True) -> Checkpoint:
@@ -120,11 +101,15 @@ def read(path: Path, *, ema: bool = True) -> Checkpoint:
     family that this package does not know; (WEIGHTS_MISSING) where there is nothing.
     """
     try:
-        if path.is_dir():
-            return _read_folder(path, ema)
-        if not path.exists():
-            raise LiftError(ErrorCode.WEIGHTS_MISSING, f'There is no file or folder {path}.')
-        return _recognise(path, read_tensors(path))
+        with damage_refused(path):
+            if path.is_dir():
+                checkpoint = _read_folder(path, ema)
+            elif not path.exists():
+                raise LiftError(
+                    ErrorCode.WEIGHTS_MISSING, f'There is no file or folder {shown(str(path))}.')
+            else:
+                checkpoint = _recognise(path, read_tensors(path))
+        return checkpoint
     except OSError as error:
         raise LiftError(
             ErrorCode.WEIGHTS_MISSING, f'{path} cannot be read: {error.strerror or error}.'
@@ -137,15 +122,15 @@ def read_tensors(path: Path) -> dict[str, Any]:
 
     The format is told by the first bytes, whatever the file is called. Raises ``LiftError``.
     """
-    with path.open('rb') as file:
+    with open_regular(path, ErrorCode.WEIGHTS_CORRUPT) as file:
         start = file.read(512)
     if start[:4] == b'PK\x03\x04':
-        return _read_torch(path, mapped=True)
+        return _dictionary(path, read_zip(path))
     # Before the pickle: the length of a header may begin with any byte.
     if start[8:9] == b'{':
-        return dict(_read_safetensors(path))
+        return dict(read_safetensors(path))
     if start[:1] == _LEGACY_TORCH:
-        return _read_torch(path, mapped=False)
+        return _dictionary(path, read_legacy(path))
     if not start:
         corrupt(path, 'is empty')
     if start.startswith(b'version https://git-lfs'):
@@ -159,82 +144,16 @@ def read_tensors(path: Path) -> dict[str, Any]:
     corrupt(path, 'is neither a file of torch nor of safetensors')
 
 
-def _read_torch(path: Path, *, mapped: bool) -> dict[str, Any]:
-    if mapped:
-        # The directory of a zip archive is its end, which a transfer that broke off lacks.
-        if not zipfile.is_zipfile(path):
-            corrupt(path, 'is cut short: the end of its archive is missing; get it again')
-        try:
-            with zipfile.ZipFile(path) as archive:
-                names = archive.namelist()
-        except zipfile.BadZipFile as error:
-            corrupt(path, f'is damaged: {error}; get it again')
-        if not any(name.endswith('/data.pkl') for name in names):
-            corrupt(path, 'is a zip archive, but not one of torch')
-    allowed: list[Any] = [(_Placeholder, name) for name in _INERT]
-    try:
-        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
-            # torch wonders about versions of pickles that it then reads, or refuses.
-            warnings.simplefilter('ignore')
-            # torch goes by this ending, whatever is in the file; not so with an open file.
-            if mapped and path.suffix != '.safetensors':
-                content = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
-            else:
-                with path.open('rb') as file:
-                    content = torch.load(file, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
-        _refuse_pickle(path, str(error))
-    except LiftError:
-        raise
-    # What the reader of a damaged pickle stumbles over is not of one type.
-    except Exception as error:
-        corrupt(path, f'cannot be read by torch: {_first_line(error)}')
+def has_checksums(path: Path) -> bool:
+    """Return whether the format of a weights file tells of changed numbers: archives do."""
+    with open_regular(path, ErrorCode.WEIGHTS_CORRUPT) as file:
+        return file.read(4) == b'PK\x03\x04'
+
+
+def _dictionary(path: Path, content: Any) -> dict[str, Any]:
     if not isinstance(content, dict):
         corrupt(path, f'holds a {type(content).__name__} and not tensors by name')
     return content
-
-
-def _refuse_pickle(path: Path, reason: str) -> NoReturn:
-    match = (re.search(r'GLOBAL (\S+) ', reason)
-             or re.search(r'unrecognized function (.+)', reason)
-             or re.search(r'create new object for .* but got (.+)', reason))
-    if match is None:
-        # Before this stands advice to read the file without care.
-        last = _first_line(reason.rpartition('error: ')[2])
-        corrupt(path, f'is damaged, or a pickle that is not of torch ({last}). Nothing in it was '
-                'executed')
-    corrupt(
-        path,
-        f'holds objects other than tensors ({match[1]}), which could run code when they are '
-        'loaded. Nothing in it was executed. If you trust whoever made it, have them save the '
-        "tensors alone: torch.save({'state_dict': checkpoint['state_dict']}, ...)",
-    )
-
-
-def _read_safetensors(path: Path) -> Tensors:
-    size = path.stat().st_size
-    with path.open('rb') as file:
-        length = struct.unpack('<Q', file.read(8))[0]
-        if length > min(size - 8, _LARGEST_HEADER):
-            corrupt(path, f'is cut short or damaged: its header would have {length} bytes')
-        try:
-            header = json.loads(file.read(length))
-            ends = [value['data_offsets'][1] for name, value in header.items()
-                    if name != '__metadata__']
-            expected = 8 + length + max(ends, default=0)
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            corrupt(path, f'has a header that cannot be read: {_first_line(error)}')
-    if expected != size:
-        what = 'is cut short' if size < expected else 'has more than its header names'
-        corrupt(path, f'{what}: {size} bytes where there should be {expected}; get it again')
-    from safetensors import safe_open
-    from safetensors import SafetensorError
-
-    try:
-        with safe_open(path, framework='pt') as content:
-            return {name: content.get_tensor(name) for name in content.keys()}
-    except SafetensorError as error:
-        corrupt(path, f'is damaged: {_first_line(error)}')
 
 
 def _recognise(path: Path, content: dict[str, Any]) -> Checkpoint:
@@ -305,12 +224,17 @@ def _family_of_projection(path: Path, name: str, weight: Tensor) -> str:
 def _only_tensors(path: Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
     tensors = {}
     for name, value in content.items():
+        if isinstance(value, Unusable):
+            corrupt(path, f'{str(name)[:200]} is {value.what}, which no network here has')
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            if isinstance(value, Mapping | list | tuple | str | int | float | None | _Placeholder):
+            if isinstance(
+                    value, Mapping | list | tuple | set | str | int | float | None | Placeholder):
                 continue
-            corrupt(path, f'{name} is a {type(value).__name__} and not a tensor')
-        else:
-            tensors[name] = value
+            corrupt(path, f'{str(name)[:200]} is a {type(value).__name__} and not a tensor')
+        fault = usable_fault(value)
+        if fault:
+            corrupt(path, f'{name[:200]} {fault}')
+        tensors[name] = value
     if not tensors:
         corrupt(path, f'holds no tensors by name; its entries are {list(content)[:5]}')
     return tensors
@@ -382,23 +306,9 @@ def weights_file(folder: Path, *, ema: bool) -> Path:
 
 def _read_config(path: Path, optional: bool) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding='utf-8'))
+        return read_settings(path)
     except FileNotFoundError:
         if optional:
             return {}
         raise LiftError(
             ErrorCode.WEIGHTS_CORRUPT, f'{path} is missing; get the whole folder.') from None
-    except ValueError as error:
-        raise LiftError(ErrorCode.WEIGHTS_CORRUPT, f'{path} is no JSON: {error}.') from error
-    if not isinstance(config, dict):
-        raise LiftError(ErrorCode.WEIGHTS_CORRUPT, f'{path} holds no settings.')
-    return config
-
-
-def _first_line(error: object) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip('.')
-
-
-def corrupt(path: str | os.PathLike[str], what: str) -> NoReturn:
-    """Raise the error for weights that cannot be used; ``what`` goes on after their path."""
-    raise LiftError(ErrorCode.WEIGHTS_CORRUPT, f'{os.fspath(path)} {what}.')

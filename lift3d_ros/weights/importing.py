@@ -20,7 +20,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 import json
 from pathlib import Path
-import shutil
+import re
 import struct
 from typing import Any
 
@@ -29,19 +29,23 @@ from torch import Tensor
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.files import read_regular
 from lift3d_ros.views.components import POSE_DIMS
 from lift3d_ros.weights import networks
 from lift3d_ros.weights import store
 from lift3d_ros.weights.catalog import CATALOG
 from lift3d_ros.weights.catalog import Entry
 from lift3d_ros.weights.formats import Checkpoint
-from lift3d_ros.weights.formats import corrupt
+from lift3d_ros.weights.formats import has_checksums
 from lift3d_ros.weights.formats import Kind
 from lift3d_ros.weights.formats import read
 from lift3d_ros.weights.loading import check_channels
 from lift3d_ros.weights.loading import checked_family
 from lift3d_ros.weights.loading import zero123_parts
+from lift3d_ros.weights.messages import corrupt
 from lift3d_ros.weights.tables import check_networks
+from lift3d_ros.weights.values import check_room
+from lift3d_ros.weights.values import value_fault
 
 Say = Callable[[str], None]
 
@@ -64,6 +68,12 @@ _MODEL_INDEX = {
     'requires_safety_checker': False,
 }
 
+#: The largest text of a published folder is a vocabulary of 1 MB.
+_MOST_TEXT_BYTES = 16 * 2**20
+
+#: A digest as sha256sum writes it, with or without the name of the file.
+_DIGEST = re.compile(r'\s*([0-9a-fA-F]{64})(?:\s|$)')
+
 _KIND_NAMES = {Kind.ONE2345: 'one2345', Kind.LOFTR: 'loftr-indoor'}
 
 
@@ -73,6 +83,7 @@ def import_weights(
     *,
     dtype: str | None = None,
     ema: bool = True,
+    sha256: str | None = None,
     say: Say = lambda line: None,
 ) -> Path:
     """
@@ -81,11 +92,17 @@ def import_weights(
     - ``name``: under which they are to be found. Without it the content must tell, or a file
       name that the authors use.
     - ``dtype``: a key of ``DTYPES`` for all floating-point tensors; None keeps theirs.
+    - ``sha256``: the digest of a single file as its publisher gives it. A file ``NAME.sha256``
+      beside a file says the same.
     - ``say`` is told what was found and done, a line at a time.
 
     The store changes only when all is written. Raises ``LiftError``.
     """
+    if path.is_dir() and (path / store.MANIFEST).is_file():
+        store.check(path, digests=True)
+    expected = _given_digest(path, sha256)
     checkpoint = read(path, ema=ema)
+    check_room(path, checkpoint.files, checkpoint.parts)
     say(f'{path} is {checkpoint.kind.value}')
     name = name or _name_for(checkpoint, path, say)
     family = _family_for(checkpoint, name)
@@ -101,7 +118,7 @@ def import_weights(
         'source': {
             'format': checkpoint.kind.name.lower(),
             'ema': ema,
-            'files': _recorded_sources(checkpoint, CATALOG.get(name)),
+            'files': _recorded_sources(checkpoint, CATALOG.get(name), expected, say),
         },
         'dtype': dtype or 'as in the source',
         'licence': CATALOG[name].licence if name in CATALOG else 'not known',
@@ -152,9 +169,10 @@ def write_safetensors(
         file.write(struct.pack('<Q', len(text)) + text)
         for name in order:
             value = tensors[name].to(types[name])
-            if value.is_floating_point() and not torch.isfinite(value).all():
-                corrupt(path, f'cannot be written: {name} has values that are not finite, or too '
-                        f'large for {types[name]}; import with --dtype float32 or bfloat16')
+            fault = value_fault(value)
+            if fault:
+                corrupt(path, f'cannot be written: {name[:200]} {fault}. Where they are too large '
+                        f'for {types[name]}, import with --dtype float32 or bfloat16')
             file.write(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
@@ -195,7 +213,8 @@ def _copy_texts(source: Path, folder: Path) -> None:
         if path.is_file() and path.suffix in ('.json', '.txt') and not hidden and (
                 inner.as_posix() != store.MANIFEST):
             (folder / inner).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, folder / inner)
+            (folder / inner).write_bytes(
+                read_regular(path, _MOST_TEXT_BYTES, ErrorCode.WEIGHTS_CORRUPT))
 
 
 def _name_for(checkpoint: Checkpoint, path: Path, say: Say) -> str:
@@ -243,20 +262,63 @@ def _fits(checkpoint: Checkpoint, entry: Entry) -> bool:
     return checkpoint.family == entry.family
 
 
-def _recorded_sources(checkpoint: Checkpoint, entry: Entry | None) -> dict[str, dict[str, Any]]:
+def _recorded_sources(
+    checkpoint: Checkpoint, entry: Entry | None, given: str | None, say: Say
+) -> dict[str, dict[str, Any]]:
     """Return size and digest of what is imported; raises ``LiftError`` for another digest."""
-    base = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
-    known = entry.remote.sha256 if entry is not None and entry.remote is not None else None
+    whole = checkpoint.path.is_dir()
+    base = checkpoint.path if whole else checkpoint.path.parent
+    known = given
+    # The digest of a catalog entry is that of its one file, not of a conversion to a folder.
+    if known is None and entry is not None and entry.remote is not None and not whole:
+        known = entry.remote.sha256
     sources = {}
+    unchecked = []
     for file in checkpoint.files:
         digest = store.sha256_of(file)
-        # The digest of a catalog entry is that of its one file, not of a conversion to a folder.
-        if known and not checkpoint.path.is_dir() and digest != known:
+        expected = known or _digest_beside(file)
+        if expected and digest != expected:
             corrupt(file, f'is not the published file: its SHA-256 is {digest}, published is '
-                    f'{known}')
+                    f'{expected}')
+        if not expected and not has_checksums(file):
+            unchecked.append(file)
         sources[file.relative_to(base).as_posix()] = {
             'sha256': digest, 'bytes': file.stat().st_size}
+    for file in unchecked:
+        name = file.relative_to(base).as_posix()
+        say(f'note: the format of {name} has no checksum, so that a changed number in it cannot '
+            f'be seen; compare its SHA-256 with the published one: {sources[name]["sha256"]} '
+            f'(or put that into {file.name}.sha256)')
     return sources
+
+
+def _given_digest(path: Path, sha256: str | None) -> str | None:
+    """Return the digest that was given, in small letters; raises ``LiftError(BAD_REQUEST)``."""
+    if sha256 is None:
+        return None
+    if re.fullmatch('[0-9a-fA-F]{64}', sha256) is None:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'{sha256[:80]!r} is no SHA-256: give its 64 hexadecimal digits.')
+    if path.is_dir():
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            'A SHA-256 is that of one file; for a folder put the digest of each file beside it, '
+            'as FILE.sha256.')
+    return sha256.lower()
+
+
+def _digest_beside(file: Path) -> str | None:
+    """Return the digest in the file NAME.sha256; raises ``LiftError(WEIGHTS_CORRUPT)``."""
+    beside = file.with_name(f'{file.name}.sha256')
+    try:
+        text = read_regular(beside, 4096, ErrorCode.WEIGHTS_CORRUPT).decode('ascii', 'replace')
+    except OSError:
+        return None
+    match = _DIGEST.match(text)
+    if match is None:
+        corrupt(beside, 'has no SHA-256; write the 64 hexadecimal digits into it, or remove it')
+    return match[1].lower()
 
 
 def _bytes_of(parts: Mapping[str, Mapping[str, Tensor]], dtype: torch.dtype | None) -> int:

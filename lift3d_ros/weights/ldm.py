@@ -33,8 +33,9 @@ from typing import Any
 
 from torch import Tensor
 
-from lift3d_ros.weights.formats import corrupt
+from lift3d_ros.weights.documents import check_counts
 from lift3d_ros.weights.formats import Tensors
+from lift3d_ros.weights.messages import corrupt
 from lift3d_ros.weights.networks import expected_shapes
 from lift3d_ros.weights.networks import listed
 
@@ -130,6 +131,7 @@ def convert(path: Path, tensors: Tensors, *, ema: bool = True) -> Converted:
         'scheduler': dict(SCHEDULER),
     }
     for part, config in configs.items():
+        check_counts(config, path)
         if part != 'scheduler':
             # Refused here with the path, where shapes make no network.
             expected_shapes(part, config, path)

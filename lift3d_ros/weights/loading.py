@@ -30,7 +30,6 @@ from lift3d_ros.views.components import Zero123Components
 from lift3d_ros.weights import networks
 from lift3d_ros.weights import store
 from lift3d_ros.weights.formats import Checkpoint
-from lift3d_ros.weights.formats import corrupt
 from lift3d_ros.weights.formats import Kind
 from lift3d_ros.weights.formats import read
 from lift3d_ros.weights.formats import Tensors
@@ -38,7 +37,11 @@ from lift3d_ros.weights.ldm import convert
 from lift3d_ros.weights.ldm import Converted
 from lift3d_ros.weights.ldm import projection_config
 from lift3d_ros.weights.ldm import SCHEDULER
+from lift3d_ros.weights.messages import corrupt
+from lift3d_ros.weights.messages import damage_refused
 from lift3d_ros.weights.tables import check_networks
+from lift3d_ros.weights.values import check_room
+from lift3d_ros.weights.values import check_values
 
 #: The parts of a model, which are also the folders of layout A.
 PARTS = ('unet', 'vae', 'image_encoder', 'cc_projection')
@@ -76,11 +79,11 @@ def load_zero123(
         recorded = (store.read_manifest(path) or {}).get('family')
     chosen = checked_family(checkpoint, family or recorded)
     check_channels(checkpoint, model, chosen)
+    scheduler = networks.scheduler(model.configs['scheduler'])
     loaded: dict[str, Any] = {
         part: networks.network(part, model.configs[part], model.parts[part], dtype, device)
         for part in PARTS}
-    return Zero123Components(
-        **loaded, scheduler=networks.scheduler(model.configs['scheduler']), family=chosen)
+    return Zero123Components(**loaded, scheduler=scheduler, family=chosen)
 
 
 def load_state_dicts_one2345(source: str | os.PathLike[str]) -> dict[str, dict[str, Tensor]]:
@@ -101,8 +104,10 @@ def load_state_dicts_one2345(source: str | os.PathLike[str]) -> dict[str, dict[s
 def open_weights(path: Path, *, ema: bool = True) -> Checkpoint:
     """Compare weights with their record, if there is one, and read them; raises ``LiftError``."""
     if path.is_dir():
-        store.check(path)
-    return read(path, ema=ema)
+        store.check(path, digests=True)
+    checkpoint = read(path, ema=ema)
+    check_room(path, checkpoint.files, checkpoint.parts)
+    return checkpoint
 
 
 def zero123_parts(checkpoint: Checkpoint, *, ema: bool = True) -> Converted:
@@ -110,22 +115,29 @@ def zero123_parts(checkpoint: Checkpoint, *, ema: bool = True) -> Converted:
     Return the checked parts of a model in layout A, whatever format it came in.
 
     Raises ``LiftError`` (WEIGHTS_CORRUPT) for another kind of weights, and for tensors that are
-    missing, superfluous or of a wrong shape.
+    missing, superfluous, of a wrong shape, or not finite.
     """
-    if checkpoint.kind is Kind.LDM:
-        model = convert(checkpoint.path, checkpoint.parts['ldm'], ema=ema)
-    elif checkpoint.kind in (Kind.LAYOUT_A, Kind.LAYOUT_B):
-        model = _from_layout(checkpoint)
-    else:
-        corrupt(checkpoint.path, f'holds {checkpoint.kind.value} and no model of the '
-                'Zero-1-to-3 family')
+    with damage_refused(checkpoint.path):
+        if checkpoint.kind is Kind.LDM:
+            model = convert(checkpoint.path, checkpoint.parts['ldm'], ema=ema)
+        elif checkpoint.kind in (Kind.LAYOUT_A, Kind.LAYOUT_B):
+            model = _from_layout(checkpoint)
+        else:
+            corrupt(checkpoint.path, f'holds {checkpoint.kind.value} and no model of the '
+                    'Zero-1-to-3 family')
+        _check_tokens(checkpoint, model)
+    for tensors in model.parts.values():
+        check_values(checkpoint.path, tensors)
+    return model
+
+
+def _check_tokens(checkpoint: Checkpoint, model: Converted) -> None:
     token = model.parts['cc_projection']['projection.bias'].shape[0]
     for part, setting in (('unet', 'cross_attention_dim'), ('image_encoder', 'projection_dim')):
         width = model.configs[part].get(setting, token)
         if width != token:
             corrupt(checkpoint.path, f'does not fit together: {part} has tokens of {width} '
                     f'numbers and the pose projection of {token}')
-    return model
 
 
 def checked_family(checkpoint: Checkpoint, named: str | None) -> str:

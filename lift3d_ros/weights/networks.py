@@ -34,8 +34,9 @@ from torch import nn
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.views.conditioning import PoseProjection
-from lift3d_ros.weights.formats import corrupt
 from lift3d_ros.weights.formats import Tensors
+from lift3d_ros.weights.messages import corrupt
+from lift3d_ros.weights.messages import shown
 
 Config = Mapping[str, Any]
 
@@ -88,8 +89,8 @@ _SCHEDULERS = (
 
 def class_name(config: Config) -> str:
     """Return the class that the settings name, in the way of diffusers or of transformers."""
-    name = config.get('_class_name') or (config.get('architectures') or [''])[0]
-    return str(name)
+    name = config.get('_class_name') or config.get('architectures') or ''
+    return str(name[0] if isinstance(name, list) else name)
 
 
 def empty_network(part: str, config: Config) -> nn.Module:
@@ -104,7 +105,7 @@ def empty_network(part: str, config: Config) -> nn.Module:
     if name not in known:
         raise LiftError(
             ErrorCode.WEIGHTS_CORRUPT,
-            f'The settings of {part} name the class {name or "(none)"}; known is '
+            f'The settings of {part} name the class {shown(name)[:100] or "(none)"}; known is '
             f'{" or ".join(known)}. Other classes are not imported.',
         )
     try:
@@ -113,7 +114,8 @@ def empty_network(part: str, config: Config) -> nn.Module:
     except Exception as error:
         raise LiftError(
             ErrorCode.WEIGHTS_CORRUPT,
-            f'{name} refuses the settings of {part}: {type(error).__name__}: {error}.',
+            f'{name} refuses the settings of {part}: {type(error).__name__}: '
+            f'{shown(str(error))[:300]}.',
         ) from error
 
 
@@ -154,6 +156,10 @@ def check_tensors(
         corrupt(path, f'does not fit its settings in {part}: {listed(wrong)}')
     if extra:
         corrupt(path, f'has tensors in {part} that its network has not: {listed(extra)}')
+    whole = [name for name in shapes if not tensors[name].is_floating_point()]
+    if whole:
+        corrupt(path, f'has whole numbers in {part} where its network has others: '
+                f'{listed(whole)}')
 
 
 def network(
@@ -193,13 +199,27 @@ def scheduler(config: Config) -> Any:
     if class_name(config) not in _SCHEDULERS:
         raise LiftError(
             ErrorCode.WEIGHTS_CORRUPT,
-            f'The settings of the scheduler name the class {class_name(config)}; known are '
-            f'{", ".join(_SCHEDULERS)}.',
+            f'The settings of the scheduler name the class {shown(class_name(config))[:100]}; '
+            f'known are {", ".join(_SCHEDULERS)}.',
         )
-    return DDIMScheduler.from_config(dict(config))
+    try:
+        made = DDIMScheduler.from_config(dict(config))
+        finite = bool(torch.isfinite(made.alphas_cumprod).all())
+    except Exception as error:
+        raise LiftError(
+            ErrorCode.WEIGHTS_CORRUPT,
+            'The settings of the scheduler are refused: '
+            f'{type(error).__name__}: {shown(str(error))[:300]}.',
+        ) from error
+    if not finite:
+        raise LiftError(
+            ErrorCode.WEIGHTS_CORRUPT,
+            'The settings of the scheduler give a noise schedule that is not finite; get its '
+            'folder again.')
+    return made
 
 
 def listed(items: list[str]) -> str:
     """Return the first of the items, and how many more there are."""
     more = f' and {len(items) - 8} more' if len(items) > 8 else ''
-    return ', '.join(items[:8]) + more
+    return ', '.join(item[:300] for item in items[:8]) + more

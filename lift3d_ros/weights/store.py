@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 import fcntl
 import hashlib
@@ -25,12 +26,17 @@ import json
 import os
 from pathlib import Path
 from pathlib import PurePosixPath
+import re
 import shutil
+import stat
 from typing import Any
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.files import open_regular
 from lift3d_ros.weights.catalog import CATALOG
+from lift3d_ros.weights.documents import read_json
+from lift3d_ros.weights.messages import shown
 
 #: The environment variable that names a folder of weights; imported ones go there, too.
 ENVIRONMENT = 'LIFT3D_WEIGHTS'
@@ -42,6 +48,16 @@ MANIFEST = 'manifest.json'
 _QUICK_BYTES = 64 * 2**20
 
 _BLOCK = 2**22
+_HASHING_THREADS = 4
+#: The longest path of Linux has 4096 bytes.
+_LONGEST_NAME = 1024
+
+#: Files that are read when weights are loaded have one of these endings.
+_READ_SUFFIXES = ('.safetensors', '.bin', '.ckpt', '.pth', '.pt', '.json')
+
+#: What ``check`` has compared in this process.
+States = dict[str, tuple[str, int, int, int, int, int]]
+_compared: dict[Path, States] = {}
 
 
 def user_root() -> Path:
@@ -93,12 +109,16 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
             return folder
     entry = CATALOG.get(text)
     if entry is None:
-        path = Path(text).expanduser()
-        if path.exists():
-            return path
+        try:
+            path = Path(text).expanduser()
+            if path.exists():
+                return path
+        # An unknown user after the tilde, a name that is too long.
+        except (OSError, RuntimeError, ValueError):
+            pass
         raise LiftError(
             ErrorCode.WEIGHTS_MISSING,
-            f'There are no weights {text!r}: neither a file or folder, nor a name that '
+            f'There are no weights {text[:300]!r}: neither a file or folder, nor a name that '
             '`lift3d weights list` shows.',
         )
     if entry.packaged:
@@ -122,7 +142,7 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
 def sha256_of(path: Path, progress: Callable[[int], None] | None = None) -> str:
     """Return the SHA-256 of a file in hexadecimal; ``progress`` is told of each block's bytes."""
     digest = hashlib.sha256()
-    with path.open('rb') as file:
+    with open_regular(path, ErrorCode.WEIGHTS_CORRUPT) as file:
         while block := file.read(_BLOCK):
             digest.update(block)
             if progress is not None:
@@ -138,19 +158,42 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     """
     path = folder / MANIFEST
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-        for name, record in content['files'].items():
-            pure = PurePosixPath(name)
-            if pure.is_absolute() or '..' in pure.parts:
-                raise ValueError(f'{name} lies outside')
-            int(record['bytes'])
-            str(record['sha256'])
+        content = read_json(path)
+        fault = _fault(content)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        fault = str(error.strerror or error)
+    except LiftError as error:
+        fault = error.message.rstrip('.')
+    if fault:
         raise LiftError(
-            ErrorCode.WEIGHTS_CORRUPT, f'The record {path} cannot be used: {error}.') from error
+            ErrorCode.WEIGHTS_CORRUPT, f'The record {path} cannot be used: {shown(fault)}.')
     return dict(content)
+
+
+def _fault(content: Any) -> str | None:
+    """Return what is wrong with a record, None for nothing."""
+    files = content.get('files') if isinstance(content, dict) else None
+    if not isinstance(files, dict):
+        return 'it lists no files'
+    for name in ('name', 'family', 'licence', 'dtype'):
+        if not isinstance(content.get(name, ''), str):
+            return f'its {name} is no text'
+    for name, record in files.items():
+        pure = PurePosixPath(name)
+        if pure.is_absolute() or '..' in pure.parts or not name.isprintable() or not pure.parts:
+            return f'{name[:200]} lies outside'
+        if len(name) > _LONGEST_NAME:
+            return f'{name[:200]} is longer than a name can be'
+        if not isinstance(record, dict):
+            return f'it says nothing of {name}'
+        size, digest = record.get('bytes'), record.get('sha256')
+        if type(size) is not int or not 0 <= size < 2**53:
+            return f'the size of {name} is none'
+        if not isinstance(digest, str) or re.fullmatch('[0-9a-f]{64}', digest) is None:
+            return f'the SHA-256 of {name} is none'
+    return None
 
 
 def problems(folder: Path, *, digests: bool = True) -> list[str]:
@@ -166,36 +209,78 @@ def problems(folder: Path, *, digests: bool = True) -> list[str]:
             ErrorCode.WEIGHTS_CORRUPT,
             f'{folder} has no {MANIFEST} to compare with; import the weights again.')
     found = []
+    to_read = []
     for name, record in manifest['files'].items():
         path = folder / name
-        if not path.is_file():
+        try:
+            state = path.stat()
+        except OSError:
             found.append(f'{name} is missing')
-        elif path.stat().st_size != record['bytes']:
-            found.append(
-                f'{name} has {path.stat().st_size} bytes instead of {record["bytes"]}')
-        elif digests and sha256_of(path) != record['sha256']:
-            found.append(f'{name} has another content than recorded (SHA-256)')
+            continue
+        if not stat.S_ISREG(state.st_mode):
+            found.append(f'{name} is no regular file')
+        elif state.st_size != record['bytes']:
+            found.append(f'{name} has {state.st_size} bytes instead of {record["bytes"]}')
+        elif digests:
+            to_read.append((name, path, record['sha256']))
+    # hashlib lets other threads run; the networks of a folder are several files.
+    with ThreadPoolExecutor(_HASHING_THREADS) as pool:
+        same = pool.map(lambda item: sha256_of(item[1]) == item[2], to_read)
+        found += [f'{item[0]} has another content than recorded (SHA-256)'
+                  for item, whole in zip(to_read, same, strict=True) if not whole]
+    return found + [f'{name} is not in the record' for name in _unrecorded(folder, manifest)]
+
+
+def _unrecorded(folder: Path, manifest: dict[str, Any]) -> list[str]:
+    """Return files that would be read as weights, and whose digest nobody knows."""
+    found = []
+    for path in sorted(folder.rglob('*')):
+        name = path.relative_to(folder).as_posix()
+        if path.suffix in _READ_SUFFIXES and name != MANIFEST and not path.is_dir() and (
+                name not in manifest['files']):
+            found.append(name)
     return found
 
 
-def check(folder: Path) -> None:
+def check(folder: Path, *, digests: bool | None = None) -> None:
     """
-    Refuse weights that differ from their record, as quickly as their size allows.
+    Refuse weights that differ from their record.
 
-    Sizes are always compared, digests where all files together are small; the full comparison is
-    ``problems``. Raises ``LiftError`` (WEIGHTS_CORRUPT). A folder without a record passes.
+    Sizes are always compared. ``digests`` says whether contents are, too; None compares them
+    where all files together are small. What was compared once is not read again by this process
+    unless a file has changed. Raises ``LiftError`` (WEIGHTS_CORRUPT). A folder without a record
+    passes.
     """
     manifest = read_manifest(folder)
     if manifest is None:
         return
-    total = sum(record['bytes'] for record in manifest['files'].values())
-    found = problems(folder, digests=total <= _QUICK_BYTES)
+    if digests is None:
+        digests = sum(record['bytes'] for record in manifest['files'].values()) <= _QUICK_BYTES
+    states = _states(folder, manifest)
+    if states is not None and _compared.get(folder.absolute()) == states:
+        digests = False
+    found = problems(folder, digests=digests)
     if found:
         raise LiftError(
             ErrorCode.WEIGHTS_CORRUPT,
             f'The weights in {folder} were changed or damaged: {"; ".join(found[:5])}. '
             'Import or install them again.',
         )
+    if digests and states is not None:
+        _compared[folder.absolute()] = states
+
+
+def _states(folder: Path, manifest: dict[str, Any]) -> States | None:
+    """Return what changes when a file does: its place on the disk, size and times."""
+    states = {}
+    for name, record in manifest['files'].items():
+        try:
+            state = (folder / name).stat()
+        except OSError:
+            return None
+        states[name] = (record['sha256'], state.st_dev, state.st_ino, state.st_size,
+                        state.st_mtime_ns, state.st_ctime_ns)
+    return states
 
 
 def size_of(folder: Path) -> int:
@@ -222,7 +307,9 @@ def writing(name: str, details: dict[str, Any]) -> Iterator[Path]:
     root = user_root()
     with _writable(root):
         root.mkdir(parents=True, exist_ok=True)
-        lock = root.joinpath(f'.{name}.lock').open('w')
+        # Without O_NONBLOCK a fifo of that name would be waited for.
+        lock = os.fdopen(os.open(
+            root / f'.{name}.lock', os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC), 'wb')
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

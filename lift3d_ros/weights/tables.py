@@ -25,7 +25,9 @@ from pathlib import Path
 
 from lift3d_ros.weights.formats import Checkpoint
 from lift3d_ros.weights.formats import Kind
+from lift3d_ros.weights.messages import shown
 from lift3d_ros.weights.networks import check_tensors
+from lift3d_ros.weights.values import check_values
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -35,7 +37,7 @@ def check_networks(checkpoint: Checkpoint) -> list[str]:
     Compare the networks of One-2-3-45 or LoFTR with the published shapes.
 
     Returns what is not refused but worth telling. Raises ``LiftError`` (WEIGHTS_CORRUPT) for a
-    missing tensor and for a wrong shape.
+    missing tensor, for a wrong shape, and for values that are not finite.
     """
     tables = one2345_shapes() if checkpoint.kind is Kind.ONE2345 else {'loftr': loftr_shapes()}
     notes = []
@@ -46,8 +48,10 @@ def check_networks(checkpoint: Checkpoint) -> list[str]:
         extra = [name for name in tensors
                  if name not in shapes and not name.endswith('num_batches_tracked')]
         check_tensors(Path(checkpoint.path), network, known, shapes)
+        check_values(checkpoint.path, known)
         if extra:
-            notes.append(f'{network} has tensors that are not known: {", ".join(extra[:5])}')
+            names = shown(', '.join(extra[:5]))
+            notes.append(f'{network} has tensors that are not known: {names}')
     return notes
 
 
