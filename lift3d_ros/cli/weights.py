@@ -40,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'import', help='check published weights, convert them to safetensors and keep them')
     bring.add_argument(
         'path', type=Path, metavar='PATH', help='a checkpoint, or a diffusers folder')
+    bring.add_argument(
+        '--sha256', metavar='DIGEST',
+        help='digest of the file as its publisher gives it; a file PATH.sha256 says the same')
     bring.add_argument('--name', help='under which they are to be found (lift3d weights list)')
     _add_conversion(bring)
     fetch = actions.add_parser('fetch', help='download published weights, then import them')
@@ -127,6 +130,7 @@ def _import(path: Path, name: str | None, options: argparse.Namespace) -> int:
 
     import_weights(
         path, name, dtype=options.dtype, ema=not options.no_ema,
+        sha256=getattr(options, 'sha256', None),
         say=lambda line: print(line, flush=True))
     return 0
 

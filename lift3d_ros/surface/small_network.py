@@ -38,7 +38,7 @@ from torch.nn import functional
 
 from lift3d_ros.geometry import ZERO123_FOV
 from lift3d_ros.views.coarse_inputs import EXTENT
-from lift3d_ros.views.files import corrupt
+from lift3d_ros.views.files import made_as_stored
 from lift3d_ros.views.files import read_config
 from lift3d_ros.views.files import read_state
 from lift3d_ros.views.files import write_network
@@ -366,9 +366,7 @@ def read_surface(folder: Path, device: torch.device | str = 'cpu') -> SurfaceNet
 
     Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
     """
-    try:
-        network = SurfaceNet(SurfaceConfig(**read_config(folder)))
-    except TypeError as error:
-        raise corrupt(folder, error) from error
+    settings = read_config(folder)
+    network = made_as_stored(folder, lambda: SurfaceNet(SurfaceConfig(**settings)))
     read_state(folder, network)
     return network.eval().requires_grad_(False).to(device)

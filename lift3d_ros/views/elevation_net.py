@@ -40,7 +40,7 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import ObjectView
 from lift3d_ros.views.coarse_inputs import PICTURE_SIZE
-from lift3d_ros.views.files import corrupt
+from lift3d_ros.views.files import made_as_stored
 from lift3d_ros.views.files import read_config
 from lift3d_ros.views.files import read_state
 from lift3d_ros.views.files import write_network
@@ -212,9 +212,7 @@ def read_elevation(folder: Path, device: torch.device | str = 'cpu') -> Elevatio
     Raises ``LiftError``: ``WEIGHTS_MISSING`` where a file is not there, ``WEIGHTS_CORRUPT`` where
     it does not fit.
     """
-    try:
-        network = ElevationNet(ElevationConfig(**read_config(folder)))
-    except (TypeError, ValueError) as error:
-        raise corrupt(folder, error) from error
+    settings = read_config(folder)
+    network = made_as_stored(folder, lambda: ElevationNet(ElevationConfig(**settings)))
     read_state(folder, network)
     return network.eval().requires_grad_(False).to(device)

@@ -22,11 +22,12 @@ times a scale of its own, under ``NAME.scale``; vectors stay in half precision.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import json
 from pathlib import Path
 from typing import Any
+from typing import TypeVar
 
-from safetensors.torch import load_file
 from safetensors.torch import save_file
 import torch
 from torch import nn
@@ -34,6 +35,13 @@ from torch import Tensor
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.weights.documents import read_settings
+from lift3d_ros.weights.messages import shown
+from lift3d_ros.weights.safetensors_files import read_header
+from lift3d_ros.weights.safetensors_files import read_safetensors
+from lift3d_ros.weights.values import check_values
+
+_Module = TypeVar('_Module', bound=nn.Module)
 
 MODEL = 'model.safetensors'
 CONFIG = 'config.json'
@@ -71,11 +79,39 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
     """
     try:
-        content = json.loads((folder / CONFIG).read_text())
+        content = read_settings(folder / CONFIG)
         return {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
     except FileNotFoundError as error:
         raise missing(folder / CONFIG) from error
-    except (OSError, ValueError, AttributeError) as error:
+    except OSError as error:
+        raise corrupt(folder, error) from error
+
+
+def made_as_stored(folder: Path, make: Callable[[], _Module]) -> _Module:
+    """
+    Return the network that ``make`` makes, after comparing its shapes with those of the file.
+
+    The shapes come from a network without numbers, so that settings of another or a damaged
+    network take no memory. Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
+    """
+    try:
+        stored = read_header(folder / MODEL)
+        with torch.device('meta'):
+            empty = make()
+        needed = {name: tuple(value.shape) for name, value in empty.state_dict().items()}
+        there = {name: shape for name, (_, shape) in stored.items()
+                 if name.removesuffix(_SCALE) not in stored or not name.endswith(_SCALE)}
+        for name in dict.fromkeys((*needed, *there)):
+            if needed.get(name) != there.get(name):
+                raise ValueError(f'{name[:200]} has the shape {there.get(name)}, and the '
+                                 f'settings want {needed.get(name)}')
+        return make()
+    except FileNotFoundError as error:
+        raise missing(folder / MODEL) from error
+    except LiftError:
+        raise
+    # Settings of a wrong type make any error in a network's constructor.
+    except Exception as error:
         raise corrupt(folder, error) from error
 
 
@@ -86,7 +122,8 @@ def read_state(folder: Path, network: nn.Module) -> None:
     Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT`` where names or shapes differ.
     """
     try:
-        state = load_file(folder / MODEL)
+        state = dict(read_safetensors(folder / MODEL))
+        check_values(folder / MODEL, state)
         for name in [name for name, value in state.items() if value.dtype == torch.int8]:
             state[name] = _by_rows(state[name].float(), state.pop(name + _SCALE))
         network.load_state_dict(
@@ -94,8 +131,10 @@ def read_state(folder: Path, network: nn.Module) -> None:
         )
     except FileNotFoundError as error:
         raise missing(folder / MODEL) from error
+    except LiftError:
+        raise
     except Exception as error:
-        # safetensors raises errors of its own for a file cut short.
+        # torch raises errors of several types for tensors that do not fit.
         raise corrupt(folder, error) from error
 
 
@@ -121,6 +160,6 @@ def corrupt(folder: Path, error: Exception) -> LiftError:
     """Return the error for a folder that does not hold what it should."""
     return LiftError(
         ErrorCode.WEIGHTS_CORRUPT,
-        f'{folder} cannot be read as the weights of a network ({type(error).__name__}: {error}); '
-        'bring the files again.',
+        f'{folder} cannot be read as the weights of a network ({type(error).__name__}: '
+        f'{shown(str(error))[:500]}); bring the files again.',
     )

@@ -35,7 +35,7 @@ from torch.nn import functional
 
 from lift3d_ros.views.attention import AttentionLayer
 from lift3d_ros.views.coarse_inputs import PICTURE_SIZE
-from lift3d_ros.views.files import corrupt
+from lift3d_ros.views.files import made_as_stored
 from lift3d_ros.views.files import read_config
 from lift3d_ros.views.files import read_state
 from lift3d_ros.views.files import write_network
@@ -232,9 +232,7 @@ def read_monocular(folder: Path, device: torch.device | str = 'cpu') -> Monocula
 
     Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
     """
-    try:
-        network = MonocularNet(MonocularConfig(**read_config(folder)))
-    except (TypeError, ValueError) as error:
-        raise corrupt(folder, error) from error
+    settings = read_config(folder)
+    network = made_as_stored(folder, lambda: MonocularNet(MonocularConfig(**settings)))
     read_state(folder, network)
     return network.eval().requires_grad_(False).to(device)

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from dataclasses import dataclass
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -49,6 +48,7 @@ from lift3d_ros.views.conditioning import PoseProjection
 from lift3d_ros.views.elevation_net import ElevationNet
 from lift3d_ros.views.elevation_net import read_elevation
 from lift3d_ros.views.files import corrupt
+from lift3d_ros.views.files import made_as_stored
 from lift3d_ros.views.files import missing
 from lift3d_ros.views.files import read_config
 from lift3d_ros.views.files import read_state
@@ -59,6 +59,7 @@ from lift3d_ros.views.guide import LATENT_PIXELS
 from lift3d_ros.views.guide import PATCH
 from lift3d_ros.views.monocular import MonocularNet
 from lift3d_ros.views.monocular import read_monocular
+from lift3d_ros.weights.documents import read_settings
 
 _EMBEDDING = 128
 
@@ -234,20 +235,24 @@ def read_small(folder: Path, device: torch.device | str = 'cpu') -> SmallNetwork
     Raises ``LiftError``: ``WEIGHTS_MISSING`` where a part is not there, ``WEIGHTS_CORRUPT`` where
     it does not fit.
     """
-    settings = read_config(folder / 'coarse')
+    settings = {name: read_config(folder / name)
+                for name in ('coarse', 'cc_projection', 'unet', 'image_encoder')}
+    coarse = made_as_stored(
+        folder / 'coarse', lambda: CoarseNet(CoarseConfig(**settings['coarse'])))
+    projection = made_as_stored(
+        folder / 'cc_projection', lambda: PoseProjection(**settings['cc_projection']))
+    unet: Any = made_as_stored(
+        folder / 'unet', lambda: UNet2DConditionModel.from_config(settings['unet']))
+    vision = made_as_stored(
+        folder / 'image_encoder', lambda: CLIPVisionModelWithProjection(
+            CLIPVisionConfig.from_dict(settings['image_encoder'])))
     try:
-        coarse = CoarseNet(CoarseConfig(**settings))
-        projection = PoseProjection(**read_config(folder / 'cc_projection'))
-        unet = UNet2DConditionModel.from_config(read_config(folder / 'unet'))
-        vision = CLIPVisionModelWithProjection(
-            CLIPVisionConfig.from_dict(read_config(folder / 'image_encoder'))
-        )
         scheduler = DDIMScheduler.from_config(
-            json.loads((folder / 'scheduler' / 'scheduler_config.json').read_text())
-        )
+            read_settings(folder / 'scheduler' / 'scheduler_config.json'))
     except FileNotFoundError as error:
         raise missing(folder / 'scheduler') from error
-    except (OSError, TypeError, ValueError, KeyError) as error:
+    except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError,
+            ValueError) as error:
         raise corrupt(folder, error) from error
     for name, network in (
         ('coarse', coarse), ('cc_projection', projection), ('unet', unet),

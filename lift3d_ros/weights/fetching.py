@@ -36,6 +36,7 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.files import make_folder
 from lift3d_ros.weights import store
 from lift3d_ros.weights.catalog import Entry
+from lift3d_ros.weights.digests import sha256_of
 
 Progress = Callable[[int], None]
 
@@ -164,7 +165,7 @@ def _download(entry: Entry, file: File, target: Path, progress: Progress) -> Non
             time.sleep(0.2 * 2**idle)
         partial.replace(target)
         _etag_of(partial).unlink(missing_ok=True)
-    if file.sha256 and store.sha256_of(target) != file.sha256:
+    if file.sha256 and sha256_of(target) != file.sha256:
         target.unlink()
         raise LiftError(
             ErrorCode.WEIGHTS_CORRUPT,

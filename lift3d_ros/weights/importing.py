@@ -35,6 +35,8 @@ from lift3d_ros.weights import networks
 from lift3d_ros.weights import store
 from lift3d_ros.weights.catalog import CATALOG
 from lift3d_ros.weights.catalog import Entry
+from lift3d_ros.weights.digests import digest_beside
+from lift3d_ros.weights.digests import sha256_of
 from lift3d_ros.weights.formats import Checkpoint
 from lift3d_ros.weights.formats import has_checksums
 from lift3d_ros.weights.formats import Kind
@@ -70,9 +72,6 @@ _MODEL_INDEX = {
 
 #: The largest text of a published folder is a vocabulary of 1 MB.
 _MOST_TEXT_BYTES = 16 * 2**20
-
-#: A digest as sha256sum writes it, with or without the name of the file.
-_DIGEST = re.compile(r'\s*([0-9a-fA-F]{64})(?:\s|$)')
 
 _KIND_NAMES = {Kind.ONE2345: 'one2345', Kind.LOFTR: 'loftr-indoor'}
 
@@ -275,8 +274,8 @@ def _recorded_sources(
     sources = {}
     unchecked = []
     for file in checkpoint.files:
-        digest = store.sha256_of(file)
-        expected = known or _digest_beside(file)
+        digest = sha256_of(file)
+        expected = known or digest_beside(file)
         if expected and digest != expected:
             corrupt(file, f'is not the published file: its SHA-256 is {digest}, published is '
                     f'{expected}')
@@ -306,19 +305,6 @@ def _given_digest(path: Path, sha256: str | None) -> str | None:
             'A SHA-256 is that of one file; for a folder put the digest of each file beside it, '
             'as FILE.sha256.')
     return sha256.lower()
-
-
-def _digest_beside(file: Path) -> str | None:
-    """Return the digest in the file NAME.sha256; raises ``LiftError(WEIGHTS_CORRUPT)``."""
-    beside = file.with_name(f'{file.name}.sha256')
-    try:
-        text = read_regular(beside, 4096, ErrorCode.WEIGHTS_CORRUPT).decode('ascii', 'replace')
-    except OSError:
-        return None
-    match = _DIGEST.match(text)
-    if match is None:
-        corrupt(beside, 'has no SHA-256; write the 64 hexadecimal digits into it, or remove it')
-    return match[1].lower()
 
 
 def _bytes_of(parts: Mapping[str, Mapping[str, Tensor]], dtype: torch.dtype | None) -> int:

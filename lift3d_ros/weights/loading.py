@@ -29,6 +29,7 @@ from lift3d_ros.views.components import POSE_DIMS
 from lift3d_ros.views.components import Zero123Components
 from lift3d_ros.weights import networks
 from lift3d_ros.weights import store
+from lift3d_ros.weights.digests import check_beside
 from lift3d_ros.weights.formats import Checkpoint
 from lift3d_ros.weights.formats import Kind
 from lift3d_ros.weights.formats import read
@@ -102,10 +103,11 @@ def load_state_dicts_one2345(source: str | os.PathLike[str]) -> dict[str, dict[s
 
 
 def open_weights(path: Path, *, ema: bool = True) -> Checkpoint:
-    """Compare weights with their record, if there is one, and read them; raises ``LiftError``."""
+    """Compare weights with their digests, where there are, and read; raises ``LiftError``."""
     if path.is_dir():
         store.check(path, digests=True)
     checkpoint = read(path, ema=ema)
+    check_beside(checkpoint.files)
     check_room(path, checkpoint.files, checkpoint.parts)
     return checkpoint
 

@@ -16,12 +16,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 import fcntl
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -33,8 +31,8 @@ from typing import Any
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.files import open_regular
 from lift3d_ros.weights.catalog import CATALOG
+from lift3d_ros.weights.digests import sha256_of
 from lift3d_ros.weights.documents import read_json
 from lift3d_ros.weights.messages import shown
 
@@ -47,7 +45,6 @@ MANIFEST = 'manifest.json'
 #: Up to this size digests are checked each time weights are loaded, above it only the sizes.
 _QUICK_BYTES = 64 * 2**20
 
-_BLOCK = 2**22
 _HASHING_THREADS = 4
 #: The longest path of Linux has 4096 bytes.
 _LONGEST_NAME = 1024
@@ -55,9 +52,10 @@ _LONGEST_NAME = 1024
 #: Files that are read when weights are loaded have one of these endings.
 _READ_SUFFIXES = ('.safetensors', '.bin', '.ckpt', '.pth', '.pt', '.json')
 
+#: The recorded digest of a file, and what tells that it was not changed since.
+State = tuple[str, int, int, int, int, int]
 #: What ``check`` has compared in this process.
-States = dict[str, tuple[str, int, int, int, int, int]]
-_compared: dict[Path, States] = {}
+_compared: dict[Path, State] = {}
 
 
 def user_root() -> Path:
@@ -139,17 +137,6 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
     raise LiftError(ErrorCode.WEIGHTS_MISSING, f'The weights {text} are not here. {advice}')
 
 
-def sha256_of(path: Path, progress: Callable[[int], None] | None = None) -> str:
-    """Return the SHA-256 of a file in hexadecimal; ``progress`` is told of each block's bytes."""
-    digest = hashlib.sha256()
-    with open_regular(path, ErrorCode.WEIGHTS_CORRUPT) as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-            if progress is not None:
-                progress(len(block))
-    return digest.hexdigest()
-
-
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """
     Return the record beside weights, None where there is none.
@@ -208,10 +195,17 @@ def problems(folder: Path, *, digests: bool = True) -> list[str]:
         raise LiftError(
             ErrorCode.WEIGHTS_CORRUPT,
             f'{folder} has no {MANIFEST} to compare with; import the weights again.')
+    return _differences(folder, manifest, digests, {})
+
+
+def _differences(
+    folder: Path, manifest: dict[str, Any], digests: bool, compared: dict[Path, State]
+) -> list[str]:
+    """Return a line for each difference; files in the state ``compared`` are not read again."""
     found = []
     to_read = []
     for name, record in manifest['files'].items():
-        path = folder / name
+        path = folder.absolute() / name
         try:
             state = path.stat()
         except OSError:
@@ -222,12 +216,19 @@ def problems(folder: Path, *, digests: bool = True) -> list[str]:
         elif state.st_size != record['bytes']:
             found.append(f'{name} has {state.st_size} bytes instead of {record["bytes"]}')
         elif digests:
-            to_read.append((name, path, record['sha256']))
+            # All that changes when a file does: its place on the disk, its size and times.
+            now = (record['sha256'], state.st_dev, state.st_ino, state.st_size,
+                   state.st_mtime_ns, state.st_ctime_ns)
+            if compared.get(path) != now:
+                to_read.append((name, path, now))
     # hashlib lets other threads run; the networks of a folder are several files.
     with ThreadPoolExecutor(_HASHING_THREADS) as pool:
-        same = pool.map(lambda item: sha256_of(item[1]) == item[2], to_read)
-        found += [f'{item[0]} has another content than recorded (SHA-256)'
-                  for item, whole in zip(to_read, same, strict=True) if not whole]
+        digests_found = list(pool.map(lambda item: sha256_of(item[1]), to_read))
+    for (name, path, now), digest in zip(to_read, digests_found, strict=True):
+        if digest == now[0]:
+            compared[path] = now
+        else:
+            found.append(f'{name} has another content than recorded (SHA-256)')
     return found + [f'{name} is not in the record' for name in _unrecorded(folder, manifest)]
 
 
@@ -256,31 +257,13 @@ def check(folder: Path, *, digests: bool | None = None) -> None:
         return
     if digests is None:
         digests = sum(record['bytes'] for record in manifest['files'].values()) <= _QUICK_BYTES
-    states = _states(folder, manifest)
-    if states is not None and _compared.get(folder.absolute()) == states:
-        digests = False
-    found = problems(folder, digests=digests)
+    found = _differences(folder, manifest, digests, _compared)
     if found:
         raise LiftError(
             ErrorCode.WEIGHTS_CORRUPT,
             f'The weights in {folder} were changed or damaged: {"; ".join(found[:5])}. '
             'Import or install them again.',
         )
-    if digests and states is not None:
-        _compared[folder.absolute()] = states
-
-
-def _states(folder: Path, manifest: dict[str, Any]) -> States | None:
-    """Return what changes when a file does: its place on the disk, size and times."""
-    states = {}
-    for name, record in manifest['files'].items():
-        try:
-            state = (folder / name).stat()
-        except OSError:
-            return None
-        states[name] = (record['sha256'], state.st_dev, state.st_ino, state.st_size,
-                        state.st_mtime_ns, state.st_ctime_ns)
-    return states
 
 
 def size_of(folder: Path) -> int:
