@@ -175,7 +175,9 @@ class TensorUnpickler(_Machine):
             return _Factory(_unusable(_UNUSABLE[name]))
         if full in _INERT:
             return _Factory(Placeholder)
-        if module == 'torch' and isinstance(vars(torch).get(name), torch.dtype):
+        # Named constants of torch, which are no more than words.
+        if module == 'torch' and isinstance(
+                vars(torch).get(name), torch.dtype | torch.qscheme | torch.layout):
             return Placeholder()
         if full in ('torch.serialization._get_layout', 'torch.Tensor',
                     'torch.nn.parameter.Parameter'):
