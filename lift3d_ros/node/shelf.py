@@ -54,6 +54,11 @@ class Shelf:
             ):
                 self._kept.popitem(last=False)
 
+    def ids(self) -> list[str]:
+        """Return the ids of the shapes that are kept, the newest last."""
+        with self._lock:
+            return list(self._kept)
+
     def clear(self) -> None:
         """Forget all of them."""
         with self._lock:
