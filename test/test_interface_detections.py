@@ -56,7 +56,7 @@ def test_objects_of_known_scale_are_detections_and_frames(graph):
         assert client.wait_for_server(ros.PATIENCE)
         selector = ObjectSelector(mode=ObjectSelector.ALL, class_id='ball')
         client.lift(selector, **ros.messages(*TWO, stamp=9_000_000_001))
-        lifted = {one.id: one for one in client.result(ros.PATIENCE).result.result.objects}
+        lifted = {one.id: one for one in client.result(ros.PATIENCE).result.objects}
         assert set(lifted) == {'label_1', 'label_2'}
         ros.wait_until(lambda: arrays and trees)
         (array,), (tree,) = arrays, trees
