@@ -35,6 +35,9 @@ VIEW_SIZE = 256
 #: Share of that picture that the longer side of the object's bounding box fills (One-2-3-45).
 VIEW_FILL = 0.75
 
+#: Farther than any depth camera or rangefinder measures.
+MAX_DEPTH_M = 1e4
+
 #: Fewer mask pixels than this show no shape.
 MIN_MASK_PIXELS = 64
 
@@ -47,6 +50,7 @@ class Frame:
     - ``image``: uint8 RGB, shape (height, width, 3).
     - ``camera``: of the same size; the image is free of distortion.
     - ``depth``: float32 metres along z, shape (height, width); 0 or NaN where there is no reading.
+      Negative readings and those beyond ``MAX_DEPTH_M`` become 0.
     - ``gravity``: unit vector that points down, in the optical frame.
     - ``notes``: what is doubtful about the above, a sentence each; they go into ``Shape.notes``.
     """
@@ -90,6 +94,11 @@ class Frame:
                     f'The depth is {self.depth.shape[1]} x {self.depth.shape[0]}, the image '
                     f'{size[1]} x {size[0]}; register the depth to the image first.',
                 )
+            # Negative and infinite readings are none, and nothing beyond can be added up safely.
+            absent = (self.depth < 0.0) | (self.depth > MAX_DEPTH_M)
+            if absent.any():
+                depth = np.where(absent, np.float32(0.0), self.depth)
+                object.__setattr__(self, 'depth', depth)
         if self.gravity is not None:
             try:
                 direction = unit(np.asarray(self.gravity, np.float64).reshape(3))

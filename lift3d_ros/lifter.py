@@ -49,6 +49,7 @@ from lift3d_ros.methods.one2345 import One2345
 from lift3d_ros.methods.one2345_full import One2345Full
 from lift3d_ros.methods.one2345_full import published_views
 from lift3d_ros.observation.depth_alignment import alignment_note
+from lift3d_ros.observation.plausibility import check_fov
 from lift3d_ros.placement.hints import ScaleHints
 from lift3d_ros.placement.passing import pass_probability
 from lift3d_ros.placement.placing import place
@@ -230,6 +231,7 @@ class Lifter:
         run = Progress(progress, cancelled, deadline)
         try:
             with run.stage('crop', 0.02):
+                check_fov(frame.camera)
                 view = crop_object(frame, mask)
                 misaligned = alignment_note(view)
             self.load()

@@ -226,7 +226,9 @@ def has_neck(instance: Instance) -> bool:
     # The work is independent of the resolution of the camera.
     scale = min(1.0, 128.0 / max(window.shape))
     if scale < 1.0:
-        window = cv2.resize(window, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
+        # A long thin mask keeps a pixel across.
+        rows, columns = (max(1, round(scale * side)) for side in window.shape)
+        window = cv2.resize(window, (columns, rows), interpolation=cv2.INTER_NEAREST)
     distance = cv2.distanceTransform(window, cv2.DIST_L2, 3)
     core = (distance > 0.6 * distance.max()).astype(np.uint8)
     count, parts = cv2.connectedComponents(core)

@@ -124,18 +124,7 @@ def check_camera(camera: Camera, what: str = 'The camera') -> tuple[str, ...]:
     # 1 where the principal point is in the middle, 0.5 for the matrix of half the resolution.
     factors = (2.0 * principal + 1.0) / size
     _check_resolution(factors, camera, what)
-    # For a crop, the angles of the image that it is of.
-    reach = np.maximum(principal + 0.5, size - 0.5 - principal)
-    fov = 2.0 * np.degrees(np.arctan(reach / focal))
-    angles = f'{fov[0]:.1f} x {fov[1]:.1f} degrees'
-    low, high = POSSIBLE_FOV_DEG
-    if fov.max() < low or fov.max() > high:
-        raise LiftError(
-            ErrorCode.NO_CAMERA,
-            f'{what} has the focal lengths {focal[0]:g} and {focal[1]:g} for '
-            f'{camera.width} x {camera.height} pixels: a field of view of {angles}, which no '
-            'pinhole camera has. Focal lengths are in pixels of this very image.',
-        )
+    fov = np.array(check_fov(camera, what))
     aspect = float(focal.max() / focal.min())
     if aspect > POSSIBLE_PIXEL_ASPECT:
         raise LiftError(
@@ -144,6 +133,7 @@ def check_camera(camera: Camera, what: str = 'The camera') -> tuple[str, ...]:
             f'factor of {aspect:.1f}; calibrate the camera again.',
         )
     notes = []
+    angles = f'{fov[0]:.1f} x {fov[1]:.1f} degrees'
     low, high = USUAL_FOV_DEG
     if fov.max() < low or fov.max() > high:
         notes.append(
@@ -163,6 +153,28 @@ def check_camera(camera: Camera, what: str = 'The camera') -> tuple[str, ...]:
             'check that the camera matrix is of this very image, unless it is a crop.'
         )
     return tuple(notes)
+
+
+def check_fov(camera: Camera, what: str = 'The camera') -> tuple[float, float]:
+    """
+    Return the full angles of view along x and y, degrees; of a crop, those of the image it is of.
+
+    Raises ``LiftError(NO_CAMERA)`` where no pinhole camera has them.
+    """
+    focal = np.array([camera.fx, camera.fy])
+    principal = np.array([camera.cx, camera.cy])
+    size = np.array([camera.width, camera.height], np.float64)
+    reach = np.maximum(principal + 0.5, size - 0.5 - principal)
+    across, down = (float(fov) for fov in 2.0 * np.degrees(np.arctan(reach / focal)))
+    low, high = POSSIBLE_FOV_DEG
+    if not low <= max(across, down) <= high:
+        raise LiftError(
+            ErrorCode.NO_CAMERA,
+            f'{what} has the focal lengths {camera.fx:g} and {camera.fy:g} for {camera.width} x '
+            f'{camera.height} pixels: a field of view of {across:.1f} x {down:.1f} degrees, which '
+            'no pinhole camera has. Focal lengths are in pixels of this very image.',
+        )
+    return across, down
 
 
 def _check_resolution(factors: np.ndarray, camera: Camera, what: str) -> None:

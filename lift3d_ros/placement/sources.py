@@ -152,6 +152,11 @@ def from_views(surface: Surface, further: Sequence[FurtherView]) -> Scale:
     for other in further:
         seen = window(other.view)
         v, u = np.nonzero(seen.mask)
+        if not len(u):
+            raise LiftError(
+                ErrorCode.MASK_TOO_SMALL,
+                f'The mask of {other.name or "a further view"} is too thin to tell a distance.',
+            )
         ray = seen.camera.unproject(0.5 * (u.min() + u.max()), 0.5 * (v.min() + v.max()), 1.0)
         d = other.T_first_camera[:3, :3] @ (ray / np.linalg.norm(ray))
         rays.append((seen, invert(other.T_first_camera), other.T_first_camera[:3, 3], d))

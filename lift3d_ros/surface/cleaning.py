@@ -199,6 +199,12 @@ def _assemble(
     ``raised`` tells what rises from the support plane, and ``silent`` what hides the plane and
     gives no readings, where that is known.
     """
+    if not measured.any():
+        raise LiftError(
+            ErrorCode.NO_DEPTH_IN_MASK,
+            'No depth reading in the mask belongs to the object; is the mask of one object, and '
+            'the depth registered to the image?',
+        )
     filled = _fill(_smooth(readings, measured), measured)
     surroundings = np.where(mask, np.float32(0.0), readings)
     occluder = find_occluders(mask, filled, surroundings, raised)
@@ -315,6 +321,9 @@ def _outline(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Return the distance to the outline in pixels, positive inside the mask."""
     inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # Where there is no outline the distances are unbounded.
+    far = np.float32(np.hypot(mask.shape[0], mask.shape[1]))
+    inside, outside = np.minimum(inside, far), np.minimum(outside, far)
     # The outline runs between the pixels, half a pixel from the centres on both sides.
     return np.where(mask, inside - 0.5, 0.5 - outside).astype(np.float32)
 
@@ -331,6 +340,8 @@ def _thickness(
     step = cv2.dilate(depth, np.ones((3, 3), np.uint8)) - depth > DEPTH_STEP * depth
     inner = (mask & ~step).astype(np.uint8)
     distance = cv2.distanceTransform(inner, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # Without any outline, as in a mask that fills the image, the distance is unbounded.
+    distance = np.minimum(distance, np.float32(np.hypot(mask.shape[0], mask.shape[1])))
     ridge = (distance > 0.0) & (distance >= cv2.dilate(distance, np.ones((3, 3), np.uint8)))
     rows, columns = np.nonzero(ridge)
     # Painted from the smallest disc to the largest; a few hundred cover the rest.
