@@ -73,6 +73,7 @@ def test_a_mistyped_mask_topic_is_named_with_those_that_there_are(graph):
 
         ros.wait_until(named)
         assert '/mistyped/segmenter/mask' in named()[-1]
+        assert '/mistyped/lift3d/' not in named()[-1], 'its own topics are no inputs'
         assert 'sensor_msgs/msg/Image' in named()[-1]
         # What was subscribed, and what was found.
         for name in streams.TOPICS:

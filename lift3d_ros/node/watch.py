@@ -172,13 +172,17 @@ class Watch:
 
     def _similar(self, topic: Topic) -> list[str]:
         """Return published topics of the same type, those of a similar name first."""
-        own = {other.name for other in self._topics.values()}
+        meant = {other.name for other in self._topics.values()}
+        own = self._node.get_name(), self._node.get_namespace()
         names = [
             name
             for name, types in self._node.get_topic_names_and_types()
             if topic.type_name in types
-            and name not in own
-            and self._node.get_publishers_info_by_topic(name)
+            and name not in meant
+            and any(
+                (info.node_name, info.node_namespace) != own
+                for info in self._node.get_publishers_info_by_topic(name)
+            )
         ]
 
         def likeness(name: str) -> float:
