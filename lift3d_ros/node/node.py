@@ -587,6 +587,9 @@ class LiftNode(LifecycleNode):
 
     def _warn_of_failure(self, what: str, error: LiftError) -> None:
         """Log a failure, and of those with the same code for a while no other."""
+        if error.code in (ErrorCode.CANCELLED, ErrorCode.NOT_ACTIVE):
+            # Somebody asked for it.
+            return
         silent = self._throttle.count(error.code)
         if silent is not None:
             more = f' ({silent} more failed with this code since the last line)' if silent else ''
