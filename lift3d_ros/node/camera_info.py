@@ -128,7 +128,7 @@ def build_frame(
         )
     # A camera_info without meaning is refused before the work of decoding.
     read_lens(info, rectified)
-    pixels = decode_image(image)
+    pixels = decode_image(image, (info.width, info.height))
     height, width = pixels.shape[:2]
     seen = image_camera(info, rectified, width, height)
     metres = None

@@ -30,10 +30,13 @@ from sensor_msgs.msg import Image
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.io import depth as depths
+from lift3d_ros.io import masks
+from lift3d_ros.io import pictures
+from lift3d_ros.io.masks import MaskPixels
+from lift3d_ros.io.pictures import MAX_PIXELS
+from lift3d_ros.io.rvl import decode_rvl
 from lift3d_ros.node.selection import Instance
-
-#: More pixels than this are refused: the working copies of such a frame would take gigabytes.
-MAX_PIXELS = 40_000_000
 
 #: Encodings of a generic picture that say which colours its channels are.
 _ALIASES = {'8UC1': 'mono8', '16UC1': 'mono16'}
@@ -41,8 +44,16 @@ _ALIASES = {'8UC1': 'mono8', '16UC1': 'mono16'}
 #: Encodings with colour at half resolution below the grey picture.
 _PLANAR = ('nv12', 'nv21')
 
-#: Between these limits, metres, lies the depth of anything that a camera can grasp at.
-_PLAUSIBLE_DEPTH = (0.02, 50.0)
+#: Parts of the names of encodings of which no mask can be made.
+_NO_MASKS = (*_PLANAR, 'yuv', 'uyvy', 'yuyv', 'bayer')
+
+#: Encodings whose first channel is red; of others with three or four it is blue.
+_RED_FIRST = ('rgb8', 'rgba8', 'rgb16', 'rgba16')
+
+_PNG = b'\x89PNG'
+
+#: Bytes before the picture of a compressedDepth message: an enum and two floats.
+_DEPTH_HEADER = 12
 
 
 def nanoseconds(stamp: Time) -> int:
@@ -100,31 +111,32 @@ def _raw(message: Image, what: str) -> NDArray[Any]:
     return pixels if kind.isnative else pixels.astype(kind.newbyteorder('='))
 
 
-def _decompressed(message: CompressedImage, flags: int, what: str) -> NDArray[Any]:
-    data = np.frombuffer(message.data, np.uint8)
-    pixels = cv2.imdecode(data, flags) if len(data) else None
-    if pixels is None:
-        raise LiftError(
-            ErrorCode.BAD_IMAGE,
-            f'The compressed {what} (format "{message.format}", {len(data)} bytes) is not a '
-            'complete JPEG or PNG.',
-        )
-    return pixels
+def _name(message: CompressedImage, what: str) -> str:
+    return f'The compressed {what} (format "{message.format}", {len(message.data)} bytes)'
 
 
-def decode_image(message: Image | CompressedImage) -> NDArray[np.uint8]:
+def decode_image(
+    message: Image | CompressedImage, size: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
     """
     Return a colour picture as uint8 RGB, shape (height, width, 3).
 
-    An rgb8 image is not copied. Raises ``LiftError(BAD_IMAGE)``.
+    An rgb8 image is not copied; values of 16 bits are stretched by the bits that they have. A
+    compressed picture with an EXIF orientation is turned where the ``size`` of its camera, width
+    and height, says so. Raises ``LiftError(BAD_IMAGE)``.
     """
     if isinstance(message, CompressedImage):
-        return cv2.cvtColor(_decompressed(message, cv2.IMREAD_COLOR, 'image'), cv2.COLOR_BGR2RGB)
+        name = _name(message, 'image')
+        picture = pictures.decode_picture(message.data, name)
+        orientation = pictures.orientation_for(picture, size or picture.size, name)
+        return pictures.turned(pictures.rgb(picture), orientation)
     pixels = _raw(message, 'image')
     encoding = _ALIASES.get(message.encoding, message.encoding)
     try:
         if to_cvtype(encoding)[1] < 0:
             raise ImageError('it does not say which colours its channels are')
+        if pixels.dtype == np.uint16:
+            pixels, encoding = pictures.eight_bits(pixels), encoding.replace('16', '8')
         return convert_color(pixels, encoding, 'rgb8')
     except (ImageError, cv2.error) as error:
         raise LiftError(
@@ -139,77 +151,78 @@ def decode_depth(message: Image | CompressedImage, unit: float = 0.001) -> NDArr
     Return a depth image in metres (REP 118), float32 of shape (height, width).
 
     A 32FC1 image is in metres and is not copied; a 16UC1 image counts ``unit`` metres; a
-    compressed one is a 16 bit PNG, plain or of ``compressedDepth``. 0 and NaN are no reading.
-    Raises ``LiftError(BAD_IMAGE)``.
+    compressed one is a picture of 16 bits, or PNG or RVL of ``compressedDepth``. 0 and NaN are no
+    reading; nor is the largest value of a type, or that of a sensor. Raises
+    ``LiftError(BAD_IMAGE)``.
     """
     if isinstance(message, CompressedImage):
         if 'compressedDepth' in message.format:
             return _compressed_depth(message, unit)
-        raw = _decompressed(message, cv2.IMREAD_UNCHANGED, 'depth')
-        encoding = f'{raw.dtype}'
+        raw = pictures.decode_picture(message.data, _name(message, 'depth')).pixels
     else:
-        raw, encoding = _raw(message, 'depth'), message.encoding
-    if raw.ndim == 2 and raw.dtype == np.float32:
-        return raw
-    if raw.ndim == 2 and raw.dtype == np.uint16:
-        return raw * np.float32(unit)
-    raise LiftError(
-        ErrorCode.BAD_IMAGE,
-        f'The depth has the encoding "{encoding}"; publish 32FC1 in metres or 16UC1 in '
-        'millimetres.',
-    )
+        raw = _raw(message, 'depth')
+    return depths.metres(raw, unit, 'The depth')
 
 
 def _compressed_depth(message: CompressedImage, unit: float) -> NDArray[np.float32]:
-    # compressed_depth_image_transport: 12 bytes (an enum and two quantisation floats), then PNG.
-    # 32FC1 is stored as inverse depth: depth = a / (value - b), value 0 = no reading.
-    header = bytes(message.data[:12])
-    body = CompressedImage(format=message.format, data=message.data[12:])
-    raw = _decompressed(body, cv2.IMREAD_UNCHANGED, 'depth')
+    # compressed_depth_image_transport: 12 bytes (an enum and two quantisation floats), then PNG
+    # or RVL. 32FC1 is stored as inverse depth: depth = a / (value - b), value 0 = no reading.
+    data, name = memoryview(message.data).cast('B'), _name(message, 'depth')
+    # Some publishers leave the header out.
+    start = 0 if bytes(data[:4]) == _PNG else _DEPTH_HEADER
+    header, body = bytes(data[:start]), data[start:]
+    if bytes(body[:4]) != _PNG and 'rvl' in message.format.lower():
+        raw: NDArray[Any] = decode_rvl(body, name)
+    else:
+        raw = pictures.decode_picture(body, name).pixels
     if raw.ndim != 2 or raw.dtype != np.uint16:
         raise LiftError(
             ErrorCode.BAD_IMAGE,
-            f'The compressed depth (format "{message.format}") is not a 16 bit PNG; set the '
-            "publisher's compressedDepth format to png.",
+            f"{name} holds no image of 16 bits; set the publisher's compressedDepth format to "
+            'png or rvl.',
         )
     if not message.format.startswith('32FC1'):
-        return raw * np.float32(unit)
-    a, b = np.frombuffer(header, '<f4', offset=4)
-    with np.errstate(divide='ignore'):
-        return np.where(raw > 0, a / (raw.astype(np.float32) - b), np.float32(0.0))
+        return depths.metres(raw, unit, 'The depth')
+    a, b = np.frombuffer(header, '<f4', offset=4) if header else (np.nan, np.nan)
+    if not (np.isfinite(a) and np.isfinite(b) and a > 0.0):
+        raise LiftError(
+            ErrorCode.BAD_IMAGE,
+            f'{name} has the quantisation parameters {a} and {b}, by which no depth can be read; '
+            'publish it by compressed_depth_image_transport.',
+        )
+    with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
+        values = np.float32(a) / (raw.astype(np.float32) - np.float32(b))
+    return depths.metres(np.where((raw > 0) & (values > 0.0), values, 0.0), unit, 'The depth')
+
+
+def mask_pixels(message: Image | CompressedImage) -> MaskPixels:
+    """Return the pixels of a mask, not interpreted yet; raises ``LiftError(BAD_IMAGE)``."""
+    if isinstance(message, CompressedImage):
+        name = _name(message, 'mask')
+        return MaskPixels.of_picture(pictures.decode_picture(message.data, name))
+    pixels = _raw(message, 'mask')
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if (
+        any(part in message.encoding for part in _NO_MASKS)
+        or channels > 4
+        or (channels > 1 and pixels.dtype not in (np.uint8, np.uint16))
+    ):
+        raise LiftError(
+            ErrorCode.BAD_IMAGE,
+            f'The mask has the encoding "{message.encoding}"; publish mono8 or 16UC1.',
+        )
+    if channels > 2 and message.encoding not in _RED_FIRST:
+        pixels = pixels[..., [2, 1, 0, 3][:channels]]
+    return MaskPixels(pixels)
 
 
 def decode_mask(message: Image | CompressedImage) -> NDArray[Any]:
     """
-    Return a mask or label image, uint8 or uint16 of shape (height, width), 0 = background.
+    Return a label image of integers, shape (height, width), 0 = background.
 
-    A colour image is taken as a binary mask: any colour but black is object. Raises
-    ``LiftError(BAD_IMAGE)``.
+    See ``io.masks.read_labels``. Raises ``LiftError(BAD_IMAGE)``.
     """
-    if isinstance(message, CompressedImage):
-        if 'jp' in message.format.lower():
-            # JPEG blurs edges and labels: only the brighter half is surely object.
-            grey = _decompressed(message, cv2.IMREAD_GRAYSCALE, 'mask')
-            return (grey > 127).astype(np.uint8)
-        pixels = _decompressed(message, cv2.IMREAD_UNCHANGED, 'mask')
-    else:
-        if message.encoding in _PLANAR or 'yuv' in message.encoding:
-            raise LiftError(
-                ErrorCode.BAD_IMAGE,
-                f'The mask has the encoding "{message.encoding}"; publish mono8 or 16UC1.',
-            )
-        pixels = _raw(message, 'mask')
-    if pixels.ndim == 3:
-        return (pixels[..., :3] > 0).any(axis=2).astype(np.uint8)
-    if pixels.dtype in (np.uint8, np.uint16):
-        return pixels
-    if pixels.dtype in (np.int8, np.int16, np.int32):
-        # Segmenters write -1 for pixels without a label.
-        return np.maximum(pixels, 0).astype(np.uint16)
-    raise LiftError(
-        ErrorCode.BAD_IMAGE,
-        f'The mask has the type {pixels.dtype}; publish mono8 or 16UC1, 0 = background.',
-    )
+    return masks.read_labels(mask_pixels(message))
 
 
 def fit_mask(mask: NDArray[Any], width: int, height: int) -> NDArray[Any]:
@@ -229,7 +242,7 @@ def fit_mask(mask: NDArray[Any], width: int, height: int) -> NDArray[Any]:
             f'The mask is {columns} x {rows}, the image {width} x {height}: another aspect ratio, '
             'so one of them is cropped. Publish the mask of the whole image.',
         )
-    return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    return masks.fit_nearest(mask, width, height)
 
 
 def fit_depth(
@@ -255,15 +268,4 @@ def check_depth_unit(depth: NDArray[np.float32], instance: Instance) -> None:
     """
     left, top, right, bottom = instance.box
     box = np.s_[top:bottom, left:right]
-    values = depth[box][instance.mask[box]]
-    values = values[np.isfinite(values) & (values > 0.0)]
-    if not len(values):
-        return
-    median = float(np.median(values))
-    low, high = _PLAUSIBLE_DEPTH
-    if not low <= median <= high:
-        raise LiftError(
-            ErrorCode.BAD_IMAGE,
-            f'The depth of the object is {median:.4g} m, which no camera measures: the unit is '
-            'wrong. 32FC1 counts metres and 16UC1 millimetres; see the parameter depth_unit.',
-        )
+    depths.check_depth_of_object(depth[box], instance.mask[box])

@@ -30,6 +30,7 @@ from functools import partial
 import time
 from typing import Any
 
+import numpy as np
 from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
@@ -39,6 +40,7 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import Array
+from lift3d_ros.io import masks
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node import conversions
@@ -254,6 +256,7 @@ def lift_observation(
         shape = found[index]
         if isinstance(shape, LiftError):
             outcome.failures.append((name, shape))
+            outcome.warnings += doubts[index]
             continue
         own = [*instance.notes, *(note for note in shape.notes if note not in frame.notes)]
         if shape.scale_source == UNKNOWN:
@@ -421,6 +424,9 @@ def check_instance(
             f'The mask of {name} has a narrow neck: two objects that touch? They are taken as '
             'one; a label image keeps them apart.'
         )
+    if observation.mask is not None:
+        doubts = masks.check_coverage(instance.mask, f'The mask of {name}')
+        warnings += doubts
     if frame.depth is not None:
         conversions.check_depth_unit(frame.depth, instance)
 
@@ -446,7 +452,14 @@ def find_instances(
             '"detections", or select by another mode.',
         )
     if observation.mask is not None:
-        pixels = conversions.decode_mask(observation.mask)
+        by_label = settings.mask_source == 'label' or selector.mode == ObjectSelector.LABEL
+        came = conversions.mask_pixels(observation.mask)
+        if by_label:
+            pixels = masks.read_labels(came)
+        else:
+            binary, notes = masks.read_binary(came)
+            pixels = binary.view(np.uint8)
+            warnings += notes
         if pixels.shape != (height, width):
             warnings.append(
                 f'The mask is {pixels.shape[1]} x {pixels.shape[0]}, the image {width} x '
@@ -455,8 +468,9 @@ def find_instances(
             pixels = conversions.fit_mask(pixels, width, height)
         if observation.camera_info is not None:
             pixels = undistort_mask(pixels, observation.camera_info, settings.rectified)
-        if settings.mask_source == 'label' or selector.mode == ObjectSelector.LABEL:
-            found = selection.instances_of_labels(pixels)
+        if by_label:
+            only = selector.label if selector.mode == ObjectSelector.LABEL else None
+            found = selection.instances_of_labels(pixels, only)
         else:
             found = selection.instances_of_binary(pixels, settings.split_mask)
     elif observation.detections is not None:

@@ -31,12 +31,19 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import MIN_MASK_PIXELS
 from lift3d_ros.observation.segmentation import Box
 from lift3d_ros.observation.segmentation import segment_box
+
+#: Objects of a label image, at most: each has a mask of the size of the image.
+MAX_INSTANCES = 1000
+
+#: Labels below this are counted by a table, larger ones by sorting.
+_TABLE_SIZE = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,23 +104,52 @@ def instances_of_binary(mask: NDArray[Any], split: bool = True) -> list[Instance
     return found
 
 
-def instances_of_labels(labels: NDArray[Any]) -> list[Instance]:
+def instances_of_labels(labels: NDArray[Any], only: int | None = None) -> list[Instance]:
     """
-    Return the objects of a label image, the largest first; 0 is background.
+    Return the objects of a label image of integers, the largest first; 0 is background.
 
-    Raises ``LiftError(EMPTY_MASK)``.
+    All but the largest ``MAX_INSTANCES`` are left out. Where the label ``only`` is there, its
+    object alone is returned. Raises ``LiftError(EMPTY_MASK)``.
     """
-    counts = np.bincount(labels.reshape(-1))
-    values = np.flatnonzero(counts[1:]) + 1
+    # A table over all values is the fastest, unless labels are as large as packed colours.
+    if int(labels.max()) < _TABLE_SIZE:
+        table = np.bincount(labels.reshape(-1))
+        values = np.flatnonzero(table)
+        counts = table[values]
+    else:
+        values, counts = np.unique(labels, return_counts=True)
+    counts, values = counts[values > 0], values[values > 0]
     if not len(values):
         raise _empty()
-    values = values[np.argsort(-counts[values], kind='stable')]
+    if only is not None and only in values:
+        mask = labels == only
+        box = _bounding_box(mask.view(np.uint8))
+        assert box is not None
+        return [_instance(mask, box, label=only)]
+    order = np.argsort(-counts, kind='stable')[:MAX_INSTANCES]
+    boxes = _boxes_of(labels, values)
     found = []
-    for value in values:
-        mask = labels == value
-        if (box := _bounding_box(mask.view(np.uint8))) is not None:
-            found.append(_instance(mask, box, label=int(value)))
+    for k in order:
+        left, top, right, bottom = boxes[k]
+        mask = np.zeros(labels.shape, bool)
+        mask[top:bottom, left:right] = labels[top:bottom, left:right] == values[k]
+        found.append(Instance(mask, boxes[k], int(counts[k]), int(values[k])))
     return found
+
+
+def _boxes_of(labels: NDArray[Any], values: NDArray[Any]) -> list[Box]:
+    """Return the boxes of sorted labels, in one pass over the image."""
+    if int(values[-1]) < _TABLE_SIZE:
+        table = np.zeros(int(values[-1]) + 1, np.int32)
+        table[values] = np.arange(1, len(values) + 1)
+        dense = table[labels]
+    else:
+        places = np.minimum(np.searchsorted(values, labels), len(values) - 1)
+        dense = np.where(values[places] == labels, places + 1, 0).astype(np.int32)
+    return [
+        (columns.start, rows.start, columns.stop, rows.stop)
+        for rows, columns in ndimage.find_objects(dense)
+    ]
 
 
 def instances_of_detections(

@@ -1,0 +1,146 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What the numbers of a depth image mean: units, readings that are none, plausible values."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+
+#: Metres a count of integer depth images where nothing else is said (REP 118).
+MILLIMETRE = 0.001
+
+#: Units that integer depth images count in, metres.
+UNIT_RANGE = (1e-6, 1.0)
+
+#: Between these limits, metres, lies the depth of anything that a camera can grasp at.
+_PLAUSIBLE_DEPTH = (0.02, 50.0)
+
+#: A sensor writes its own maximum where nothing answers. That value is told from a far wall by
+#: the gap before it: so many pixels have exactly this value, ten times as many as lie between
+#: the gap share of it and itself, and it is far behind the median of all other readings.
+_MIN_SATURATED_PIXELS = 32
+_SATURATION_GAP = 0.7
+_SATURATION_EXCESS = 10
+_SATURATION_DISTANCE = 1.5
+
+#: Longest side of an object, and distances of its nearest point, that are no surprise, metres.
+_LONGEST_SIDE = 1.5
+_NEAREST_DISTANCE = 0.05
+_LONG_SIDE_FAR_AWAY = 0.4
+_FAR_DISTANCE = 2.0
+
+
+def check_unit(unit: Any, where: str) -> float:
+    """Return a depth unit in metres; raises ``LiftError(BAD_REQUEST)`` for one that cannot be."""
+    low, high = UNIT_RANGE
+    is_number = isinstance(unit, (int, float)) and not isinstance(unit, bool)
+    if not is_number or not math.isfinite(unit) or not low <= unit <= high:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'{where} is {unit!r}; it must be the metres a count of an integer depth image, '
+            f'{low:g} to {high:g}: 0.001 for millimetres.',
+        )
+    return float(unit)
+
+
+def metres(raw: NDArray[Any], unit: float, what: str) -> NDArray[np.float32]:
+    """
+    Return depth in metres, float32 of shape (height, width), 0 or NaN = no reading.
+
+    Floats are metres, and are not copied where they are float32; integers of 16 and 32 bits count
+    ``unit`` metres. The largest value of an integer type is no reading, nor is the value at which
+    a sensor saturates (``without_saturation``). Raises ``LiftError(BAD_IMAGE)`` for another type.
+    """
+    if raw.ndim == 2 and raw.dtype.kind == 'f':
+        return without_saturation(raw.astype(np.float32, copy=False))
+    if raw.ndim == 2 and raw.dtype.kind in 'iu' and raw.dtype.itemsize > 1:
+        depth = raw * np.float32(unit)
+        depth = depth.astype(np.float32, copy=False)
+        depth[(raw <= 0) | (raw == np.iinfo(raw.dtype).max)] = 0.0
+        return without_saturation(depth)
+    raise LiftError(
+        ErrorCode.BAD_IMAGE,
+        f'{what} has type {raw.dtype} and shape {raw.shape}; it must be one channel of 16 bit '
+        'integers that count millimetres or the depth_unit, or of floats in metres.',
+    )
+
+
+def without_saturation(depth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """
+    Return depth with 0 where a sensor wrote its largest value for want of a reading.
+
+    The array is the given one where there is no such value.
+    """
+    valid = np.isfinite(depth) & (depth > 0.0)
+    top = float(depth.max(where=valid, initial=0.0))
+    if top <= 0.0:
+        return depth
+    saturated = depth == np.float32(top)
+    count = int(np.count_nonzero(saturated))
+    if count < _MIN_SATURATED_PIXELS:
+        return depth
+    before = valid & (depth >= _SATURATION_GAP * top)
+    if _SATURATION_EXCESS * (int(np.count_nonzero(before)) - count) > count:
+        return depth
+    others = depth[valid & ~saturated]
+    if not len(others) or top < _SATURATION_DISTANCE * float(np.median(others)):
+        return depth
+    return np.where(saturated, np.float32(0.0), depth)
+
+
+def check_depth_of_object(depth: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:
+    """
+    Refuse depth in the wrong unit.
+
+    Raises ``LiftError(BAD_IMAGE)`` where the median of an object is no distance of a thing
+    before a camera; depth without any reading is left to the method.
+    """
+    values = depth[mask]
+    values = values[np.isfinite(values) & (values > 0.0)]
+    if not len(values):
+        return
+    median = float(np.median(values))
+    low, high = _PLAUSIBLE_DEPTH
+    if not low <= median <= high:
+        raise LiftError(
+            ErrorCode.BAD_IMAGE,
+            f'The depth of the object is {median:.4g} m, which no camera measures: the unit is '
+            'wrong. Floats count metres and integers millimetres; see depth_unit (a parameter of '
+            'the node, and an entry of camera.json).',
+        )
+
+
+def size_note(longest_side: float, nearest: float) -> str | None:
+    """
+    Return a sentence where size and distance of an object suggest depth in another unit.
+
+    ``longest_side`` of the object and the distance of its ``nearest`` point along the optical
+    axis, by depth, are in metres.
+    """
+    far_and_long = nearest > _FAR_DISTANCE and longest_side > _LONG_SIDE_FAR_AWAY
+    if longest_side <= _LONGEST_SIDE and nearest >= _NEAREST_DISTANCE and not far_and_long:
+        return None
+    return (
+        f'By its depth the object is {longest_side:.3g} m long and {nearest:.3g} m away; if it is '
+        'not, the depth has another unit: set depth_unit (metres a count of an integer image; a '
+        'parameter of the node, and an entry of camera.json).'
+    )

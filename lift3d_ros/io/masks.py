@@ -1,0 +1,350 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Masks and label images: what their pixels mean, by one rule for files and for messages.
+
+A binary mask is 0 on the background. Alpha decides where it varies, else colour does. Edges that
+are soft, and values near 0 and 255 that JPEG leaves, are cut at the middle. A picture that is no
+mask is refused. A label image keeps every label as it is: a colour picture has a label for each
+colour, 65536 red + 256 green + blue.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.frame import MIN_MASK_PIXELS
+from lift3d_ros.io.pictures import Picture
+
+#: Alpha from which on a pixel is object.
+_OPAQUE = 128
+
+#: Shares of the brightest value below and above which a pixel is surely background or object.
+_DARK, _BRIGHT = 0.16, 0.84
+
+#: Share of such pixels from which on a picture with soft edges is a mask.
+_MIN_SURE_SHARE = 0.9
+
+#: Share of the pixels of the other values that lie among equals, from which on these values are
+#: labels: areas of one value, and not soft edges or the noise of a compression.
+_MIN_FLAT_SHARE = 0.35
+
+#: Different values near both ends, from which on they are the noise of a compression.
+_NOISY_LEVELS = 4
+
+#: Labels of an image, at most, and those with few pixels among them.
+MAX_LABELS = 4096
+_MAX_TINY_LABELS = 64
+
+#: Shares of the image from which on a mask is refused, and doubted.
+_MAX_COVERAGE, _LARGE_COVERAGE = 0.95, 0.8
+
+#: Share of the image's border in the mask from which on object and background are exchanged.
+_INVERTED_BORDER = 0.95
+
+
+@dataclass(frozen=True, eq=False)
+class MaskPixels:
+    """
+    The pixels of a mask as they came.
+
+    - ``values``: numbers of shape (height, width), or of (height, width, channels): grey and
+      alpha, RGB, or RGBA.
+    - ``lossy``: they came through a compression that does not keep values.
+    - ``labels``: labels in place of ``values`` where the file has them: indices of a palette.
+    - ``narrowed``: colours lost their lower bits.
+    """
+
+    values: NDArray[Any]
+    lossy: bool = False
+    labels: NDArray[Any] | None = None
+    narrowed: bool = False
+
+    @classmethod
+    def of_picture(cls, picture: Picture) -> MaskPixels:
+        """Return the pixels of a picture; a palette has labels where its first colour is black."""
+        labels = None
+        if picture.indices is not None and picture.palette is not None:
+            if not picture.palette[0].any():
+                labels = picture.indices
+        elif picture.grey_step > 1:
+            labels = picture.pixels // picture.grey_step
+        return cls(picture.pixels, picture.lossy, labels, picture.narrowed)
+
+
+def read_binary(
+    mask: MaskPixels, name: str = 'The mask'
+) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+    """
+    Return where a mask is object, bool (height, width), and notes on what was doubtful.
+
+    Raises ``LiftError(BAD_IMAGE)`` for a picture that is no mask: without background, or with
+    values in between that are neither soft edges nor labels.
+    """
+    values = mask.values
+    alpha = _deciding_alpha(values)
+    if alpha is not None:
+        return alpha >= _OPAQUE, ()
+    if values.dtype == np.bool_:
+        values = values.astype(np.uint8)
+    grey = values if values.ndim == 2 else values[..., :3].max(axis=2)
+    if values.ndim == 3 and values.shape[2] == 2:
+        grey = values[..., 0]
+    grey = _whole_numbers(grey, name)
+    levels, counts = _levels(grey)
+    if levels[-1] <= 0:
+        return np.zeros(grey.shape, bool), ()
+    coloured = values.ndim == 3 and values.shape[2] > 2 and not _is_grey(values)
+    if len(levels) == 1:
+        raise _no_background(name, int(levels[0]))
+    if len(levels) == 2 and levels[0] == 0 and not coloured:
+        return grey > 0, ()
+    full = _full_value(int(levels[-1]))
+    dark, bright = levels <= _DARK * full, levels >= _BRIGHT * full
+    sure = int(counts[dark | bright].sum()) >= _MIN_SURE_SHARE * grey.size
+    has_ends = dark.any() and bright.any() and sure
+    noisy = min(np.count_nonzero(dark), np.count_nonzero(bright)) >= _NOISY_LEVELS
+    if levels[0] == 0 and not mask.lossy and not (has_ends and noisy):
+        codes = pack_colors(values) if coloured else grey
+        found, sizes = _levels(codes)
+        if len(found) <= 2:
+            return codes > 0, ()
+        if len(found) <= MAX_LABELS and _has_labels(codes, found, sizes, grey, 0.5 * full):
+            return codes > 0, (_labels_note(name, found[found > 0], coloured),)
+    if has_ends:
+        return grey > 0.5 * full, (_soft_note(name, len(levels)),)
+    if levels[0] > _DARK * full:
+        raise _no_background(name, int(levels[0]))
+    raise LiftError(
+        ErrorCode.BAD_IMAGE,
+        f'{name} has {len(levels)} values between {levels[0]} and {levels[-1]}, so it is a '
+        'picture and no mask; give 0 on the background and 255 on the object, as PNG or mono8.',
+    )
+
+
+def read_labels(mask: MaskPixels, name: str = 'The mask') -> NDArray[Any]:
+    """
+    Return a label image of integers, shape (height, width), 0 = background.
+
+    Negative labels are background; a pixel that is transparent by half is background where alpha
+    varies. Raises ``LiftError(BAD_IMAGE)`` for labels that came through JPEG, that are no whole
+    numbers, or that are blurred.
+    """
+    if mask.lossy:
+        raise LiftError(
+            ErrorCode.BAD_IMAGE,
+            f'{name} is a label image that came through JPEG or another compression that changes '
+            'labels; publish it raw or as PNG.',
+        )
+    values = mask.values if mask.labels is None else mask.labels
+    if mask.narrowed:
+        raise LiftError(
+            ErrorCode.BAD_IMAGE,
+            f'{name} has colours of 16 bits, which are no labels; use 8 bits a colour, or one '
+            'channel of 16 bits.',
+        )
+    if values.dtype == np.bool_:
+        values = values.astype(np.uint8)
+    if values.ndim == 2:
+        labels = _whole_numbers(values, name, labels=True)
+    elif values.dtype != np.uint8:
+        raise LiftError(
+            ErrorCode.BAD_IMAGE,
+            f'{name} has {values.shape[2]} channels of type {values.dtype}; give labels in one '
+            'channel, or as a colour for each with 8 bits a channel (rgb8).',
+        )
+    else:
+        labels = values[..., 0] if values.shape[2] == 2 else pack_colors(values)
+        found, sizes = _levels(labels)
+        tiny = int(np.count_nonzero(sizes[found > 0] < MIN_MASK_PIXELS))
+        large = int(np.count_nonzero(found > 0)) - tiny
+        if len(found) > MAX_LABELS or tiny > max(_MAX_TINY_LABELS, 4 * large):
+            raise LiftError(
+                ErrorCode.BAD_IMAGE,
+                f'{name} has {len(found)} colours, {tiny} of them on fewer than '
+                f'{MIN_MASK_PIXELS} pixels: it was smoothed or came through JPEG. Give one colour '
+                'for each object, resized by the nearest neighbour, as PNG.',
+            )
+    alpha = _deciding_alpha(mask.values)
+    return labels if alpha is None else np.where(alpha >= _OPAQUE, labels, 0)
+
+
+def check_coverage(mask: NDArray[np.bool_], name: str = 'The mask') -> tuple[str, ...]:
+    """
+    Return notes on the mask of one object that covers most of the image or touches its borders.
+
+    Raises ``LiftError(BAD_IMAGE)`` for a mask that leaves no background, and for one in which
+    object and background are exchanged.
+    """
+    share = float(np.count_nonzero(mask)) / mask.size
+    sides = [mask[0], mask[-1], mask[:, 0], mask[:, -1]]
+    if share > _MAX_COVERAGE:
+        raise LiftError(
+            ErrorCode.BAD_IMAGE,
+            f'{name} covers {100.0 * share:.0f} % of the image, so it does not say where the '
+            'object is; give 0 on the background.',
+        )
+    if not all(side.any() for side in sides):
+        if share > _LARGE_COVERAGE:
+            return (_coverage_note(name, share),)
+        return ()
+    if float(np.concatenate(sides).mean()) >= _INVERTED_BORDER:
+        raise LiftError(
+            ErrorCode.BAD_IMAGE,
+            f'{name} covers the whole border of the image and leaves out what is inside: object '
+            'and background are exchanged. Invert it, so that 0 is background.',
+        )
+    note = (
+        f'{name} touches all four borders of the image; is it inverted, or the object too near? '
+        'Give 0 on the background.'
+    )
+    return (note, _coverage_note(name, share)) if share > _LARGE_COVERAGE else (note,)
+
+
+def fit_nearest(pixels: NDArray[Any], width: int, height: int) -> NDArray[Any]:
+    """Return pixels (rows, columns) of any type at another size, by the nearest neighbour."""
+    rows, columns = pixels.shape[:2]
+    v = (2 * np.arange(height) + 1) * rows // (2 * height)
+    u = (2 * np.arange(width) + 1) * columns // (2 * width)
+    return pixels[v[:, None], u]
+
+
+def pack_colors(values: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Return the label of each colour, 65536 red + 256 green + blue, shape (height, width)."""
+    red, green, blue = (values[..., k].astype(np.int32) for k in range(3))
+    return red << 16 | green << 8 | blue
+
+
+def _deciding_alpha(values: NDArray[Any]) -> NDArray[Any] | None:
+    """Return the alpha of a picture where it tells an object from a background, 0 to 255."""
+    if values.ndim != 3 or values.shape[2] not in (2, 4):
+        return None
+    alpha = values[..., -1]
+    if alpha.dtype == np.uint16:
+        alpha = alpha >> 8
+    return alpha if alpha.min() < _OPAQUE <= alpha.max() else None
+
+
+def _whole_numbers(values: NDArray[Any], name: str, labels: bool = False) -> NDArray[Any]:
+    """
+    Return integers that are not negative.
+
+    Floats must be integers; in a binary mask those from 0 to 1 become 0 to 255. Raises
+    ``LiftError(BAD_IMAGE)``.
+    """
+    if values.dtype.kind == 'f':
+        values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+        values = np.maximum(values, 0.0)
+        whole = bool((values == np.rint(values)).all())
+        top = float(values.max(initial=0.0))
+        if not labels and not whole and top <= 1.0:
+            return np.rint(255.0 * values).astype(np.uint8)
+        if not whole or top >= 2.0**31:
+            raise LiftError(
+                ErrorCode.BAD_IMAGE,
+                f'{name} has values that are no whole numbers; publish labels as 16UC1 or 32SC1, '
+                'and a binary mask as mono8.',
+            )
+        values = values.astype(np.int32)
+    return np.maximum(values, 0) if values.dtype.kind == 'i' else values
+
+
+def _levels(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """Return the different values of an image of integers that are not negative, and counts."""
+    if int(values.max()) < 1 << 20:
+        counts = np.bincount(values.reshape(-1))
+        found = np.flatnonzero(counts)
+        return found, counts[found]
+    return np.unique(values, return_counts=True)
+
+
+def _is_grey(values: NDArray[Any]) -> bool:
+    red = values[..., 0]
+    return bool((red == values[..., 1]).all() and (red == values[..., 2]).all())
+
+
+def _full_value(top: int) -> int:
+    """Return the value of a pixel that is all object: 255, or 65535, where values come near it."""
+    for full in (255, 65535):
+        if _BRIGHT * full <= top <= full:
+            return full
+    return top
+
+
+def _has_labels(
+    codes: NDArray[Any],
+    found: NDArray[Any],
+    sizes: NDArray[np.intp],
+    grey: NDArray[Any],
+    middle: float,
+) -> bool:
+    """
+    Return whether the values of an image are labels, and not soft edges of one object.
+
+    ``found`` are the values of ``codes`` and ``sizes`` their numbers of pixels. A pixel is among
+    equals where its eight neighbours have its value. They are labels where the pixels of all but
+    the two most frequent values are so, or where a cut at the ``middle`` would remove an area.
+    """
+    dense = np.searchsorted(found, codes).astype(np.float32)
+    kernel = np.ones((3, 3), np.uint8)
+    flat = cv2.erode(dense, kernel) == cv2.dilate(dense, kernel)
+    common = np.argsort(-sizes, kind='stable')[:2]
+    others = (dense != common[0]) & (dense != common[1])
+    count = int(np.count_nonzero(others))
+    if count and np.count_nonzero(flat & others) >= _MIN_FLAT_SHARE * count:
+        return True
+    removed = (grey > 0) & (grey <= middle)
+    inside = np.bincount(dense[removed & flat].astype(np.intp), minlength=len(found))
+    return bool(((inside >= MIN_MASK_PIXELS) & (2 * inside >= sizes)).any())
+
+
+def _no_background(name: str, value: int) -> LiftError:
+    return LiftError(
+        ErrorCode.BAD_IMAGE,
+        f'{name} has no background: its smallest value is {value} and not 0. Give 0 on the '
+        'background and 255 on the object.',
+    )
+
+
+def _soft_note(name: str, levels: int) -> str:
+    return (
+        f'{name} has {levels} values in place of 0 and 255, as after JPEG or smoothing; it is cut '
+        'at half of the brightest value. Give 0 and 255 alone, as PNG or mono8.'
+    )
+
+
+def _labels_note(name: str, labels: NDArray[Any], coloured: bool) -> str:
+    several = f'{len(labels)} colours' if coloured else (
+        f'{len(labels)} values (' + ', '.join(str(value) for value in labels[:8].tolist())
+        + (', ...' if len(labels) > 8 else '') + ')'
+    )
+    return (
+        f'{name} has {several} beside 0, and all are taken as one binary mask. Where each is an '
+        'object of its own, read it as a label image (mask_source "label" of the node, --label '
+        'of the command).'
+    )
+
+
+def _coverage_note(name: str, share: float) -> str:
+    return (
+        f'{name} covers {100.0 * share:.0f} % of the image; check that 0 is background in it.'
+    )
