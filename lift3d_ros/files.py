@@ -17,9 +17,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 import errno
 import os
 from pathlib import Path
+import secrets
+import shutil
 import stat
 from typing import BinaryIO
 
@@ -31,14 +35,59 @@ def write_whole(path: Path, data: bytes) -> None:
     """
     Write a file that appears under its name only when it is complete.
 
-    Raises ``OSError`` where it cannot be written, such as for a folder in its way.
+    Several may write to one path at once: each has a partial file of its own, and the last one
+    stays. Raises ``OSError`` where it cannot be written, such as for a folder in its way.
     """
-    partial = path.with_name(f'.{path.name}.part')
+    # Short, so that it is no longer than the name itself may be.
+    partial = path.with_name(f'.{secrets.token_hex(8)}.part')
     try:
-        partial.write_bytes(data)
+        with partial.open('xb') as file:
+            file.write(data)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_together(folder: Path, last: str) -> Iterator[Path]:
+    """
+    Yield a folder for files that belong together, which then move into ``folder``.
+
+    They move when the block is left without an error, and the file named ``last`` after those
+    that it names; until then nothing in ``folder`` changes, so that a full disk leaves nothing
+    behind. Raises ``OSError``, also for a folder in the way of a file.
+    """
+    partial = folder / f'.{secrets.token_hex(8)}.part'
+    partial.mkdir()
+    try:
+        yield partial
+        made = sorted(partial.iterdir(), key=lambda path: path.name == last)
+        for path in made:
+            if (folder / path.name).is_dir():
+                raise IsADirectoryError(
+                    errno.EISDIR, os.strerror(errno.EISDIR), str(folder / path.name))
+        for path in made:
+            path.replace(folder / path.name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_error(error: OSError) -> LiftError:
+    """Return the error for a file that could not be written, with what to do about it."""
+    advice = {
+        errno.ENOSPC: 'free space on the disk, or choose another folder',
+        errno.EDQUOT: 'free space in your quota, or choose another folder',
+        errno.EFBIG: 'raise the limit on the size of files (ulimit -f)',
+        errno.ENAMETOOLONG: 'choose a shorter path',
+        errno.ELOOP: 'the links of the path lead in a circle; choose another path',
+        errno.EROFS: 'the file system is read-only; choose another folder',
+    }.get(error.errno or 0, 'choose a path that can be written')
+    # Paths of thousands of letters fill logs.
+    name = str(error.filename2 or error.filename or 'A file')[:300]
+    return LiftError(
+        ErrorCode.BAD_REQUEST,
+        f'{name} cannot be written ({error.strerror or error}): {advice}.',
+    )
 
 
 def open_regular(path: Path, code: ErrorCode = ErrorCode.BAD_REQUEST) -> BinaryIO:
@@ -116,7 +165,10 @@ def make_folder(folder: Path) -> None:
     """Make a folder where there is none; raises ``LiftError(BAD_REQUEST)``."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        # ValueError: a zero byte in the path.
+        reason = error.strerror if isinstance(error, OSError) else error
         raise LiftError(
-            ErrorCode.BAD_REQUEST, f'The folder {folder} cannot be made: {error.strerror}.'
+            ErrorCode.BAD_REQUEST,
+            f'The folder {str(folder)[:300]!r} cannot be made: {reason}.',
         ) from error

@@ -44,6 +44,8 @@ from lift3d_ros.frame import crop_object
 from lift3d_ros.frame import Frame
 from lift3d_ros.frame import FurtherView
 from lift3d_ros.frame import ObjectView
+from lift3d_ros.io.depth import check_depth_of_object
+from lift3d_ros.io.depth import size_note
 from lift3d_ros.methods.geometric import Geometric
 from lift3d_ros.methods.one2345 import One2345
 from lift3d_ros.methods.one2345_full import One2345Full
@@ -233,6 +235,8 @@ class Lifter:
             with run.stage('crop', 0.02):
                 check_fov(frame.camera)
                 view = crop_object(frame, mask)
+                if frame.depth is not None:
+                    check_depth_of_object(frame.depth, mask)
                 misaligned = alignment_note(view)
             self.load()
             shape = self._lift_view(view, scale or ScaleHints(), further, seed, run)
@@ -248,13 +252,18 @@ class Lifter:
                 f'The confidence in the shape is {confidence:.2f}, and {min_confidence:.2f} was '
                 'asked for; add views from other sides, give depth, or ask for less.',
             )
+        notes = (*frame.notes, *((misaligned,) if misaligned else ()), *shape.notes)
+        if shape.scale_source == 'depth':
+            nearest = float(shape.mesh_in_camera().vertices[:, 2].min())
+            doubt = size_note(float(shape.size.max()), nearest)
+            notes = notes if doubt is None else (*notes, doubt)
         metric = shape.scale_source != 'unknown'
         # The published weights were at hand nowhere, so that nothing is known of theirs.
         calibrated = not isinstance(self._method, One2345Full)
         return replace(
             shape,
             method=self.name,
-            notes=(*frame.notes, *((misaligned,) if misaligned else ()), *shape.notes),
+            notes=notes,
             pass_probability=pass_probability(self.name, confidence, metric)
             if calibrated else None,
             seconds={**run.seconds, 'total': run.total},

@@ -16,12 +16,13 @@
 Scene folders: one frame with the mask of one object, on disk.
 
 A scene is a folder with ``rgb.png``, ``mask.png`` (not zero = object), optionally ``depth.png``
-(16 bit, millimetres, 0 = none) and ``camera.json`` with ``width``, ``height``, ``K`` (3 x 3 nested
-list) and optionally ``gravity`` ([x, y, z], pointing down in the optical frame), ``plane``
+(16 bit, millimetres or the ``depth_unit``, 0 = none) and ``camera.json`` with ``width``,
+``height``, ``K`` (3 x 3 nested list) and optionally ``depth_unit`` (metres a count, 0.001),
+``gravity`` ([x, y, z], pointing down in the optical frame), ``plane``
 ([x, y, z, offset], the normal of the plane that the object stands on and the offset of its points
 along it in metres, in the optical frame; see ``placement.hints.Plane``) and
 ``T_world_camera`` (4 x 4 nested list, metres: the optical frame in a frame of your choice that
-does not move with the camera).
+does not move with the camera). Other forms of the pictures are listed in ``io.scene_files``.
 
 What other cameras saw of the same object is in scene folders below ``views/``. Their poses and
 that of the first are ``T_world_camera``, with one world for all.
@@ -29,7 +30,10 @@ that of the first are ``T_world_camera``, with one world for all.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from dataclasses import replace
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +43,7 @@ from numpy.typing import NDArray
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.files import write_whole
 from lift3d_ros.frame import crop_object
 from lift3d_ros.frame import Frame
 from lift3d_ros.frame import FurtherView
@@ -47,83 +52,164 @@ from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import is_rigid
 from lift3d_ros.geometry import ZERO123_FOV
+from lift3d_ros.io import depth as depths
+from lift3d_ros.io import masks
+from lift3d_ros.io import pictures
+from lift3d_ros.io import scene_files
 from lift3d_ros.placement.hints import Plane
 
 #: Folder in a scene folder with the scene folders of further views.
 FURTHER = 'views'
 
 
+@dataclass(frozen=True)
+class Selection:
+    """
+    Which object of a picture is meant, where its mask alone does not say so; one at most.
+
+    - ``box``: left, top, right, bottom in pixels, right and bottom exclusive; no mask is read.
+    - ``point``: column and row of a pixel on the object; no mask is read.
+    - ``label``: its value in a mask that is a label image.
+    """
+
+    box: tuple[int, int, int, int] | None = None
+    point: tuple[int, int] | None = None
+    label: int | None = None
+
+    @property
+    def segments(self) -> bool:
+        """Whether the mask is found in the picture."""
+        return self.box is not None or self.point is not None
+
+    def mask(self, frame: Frame) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+        """Return the mask in a box or at a point, and notes; raises ``LiftError``."""
+        from lift3d_ros.observation import segmentation
+
+        if self.box is not None:
+            return segmentation.segment_box(frame.image, frame.depth, self.box)
+        assert self.point is not None
+        return segmentation.segment_point(frame.image, frame.depth, self.point)
+
+
+@dataclass(frozen=True, eq=False)
+class SceneInput:
+    """
+    A frame and the mask of one object in it, bool (height, width).
+
+    - ``camera_source``: ``given``, or ``assumed`` for a lone picture.
+    - ``depth_file``: name of the file of the depth that was read; None without depth.
+    """
+
+    frame: Frame
+    mask: NDArray[np.bool_]
+    camera_source: str = 'given'
+    depth_file: str | None = None
+
+
 def read_scene(folder: Path, depth: bool = True) -> tuple[Frame, NDArray[np.bool_]]:
     """
     Return the frame and the object's mask of a scene folder.
 
-    With ``depth`` false a depth image is not read. Raises ``LiftError``: ``BAD_IMAGE`` for a
-    file that is missing or not what it should be, ``NO_CAMERA`` for a camera.json that is missing
-    or broken, ``SIZE_MISMATCH``.
+    With ``depth`` false a depth image is not read. What is doubtful is in ``Frame.notes``. Raises
+    ``LiftError``: ``BAD_IMAGE`` for a file that is missing or not what it should be, ``NO_CAMERA``
+    for a camera.json that is missing or broken, ``SIZE_MISMATCH``.
     """
-    if not folder.is_dir():
+    found = read_folder(folder, depth)
+    return found.frame, found.mask
+
+
+def read_folder(
+    folder: Path, depth: bool = True, selection: Selection | None = None
+) -> SceneInput:
+    """Return what ``read_scene`` does, and where it is from; ``selection`` names the object."""
+    selection = selection or Selection()
+    try:
+        is_folder = folder.is_dir()
+    except OSError as error:
+        raise LiftError(
+            ErrorCode.BAD_IMAGE, f'{str(folder)[:200]} cannot be read: {error.strerror}.'
+        ) from error
+    if not is_folder:
         raise LiftError(
             ErrorCode.BAD_IMAGE,
             f'{folder} is not a folder; a scene is a folder with rgb.png, mask.png and '
             'camera.json.',
         )
-    image = _read_image(folder / 'rgb.png', cv2.IMREAD_COLOR)
-    mask = _read_image(folder / 'mask.png', cv2.IMREAD_UNCHANGED)
-    if mask.ndim == 3:
-        # With an alpha channel the mask is that channel, else any colour that is not black.
-        mask = mask[..., 3] if mask.shape[2] == 4 else mask.max(axis=2)
-    metres = None
-    if depth and (folder / 'depth.png').exists():
-        raw = _read_image(folder / 'depth.png', cv2.IMREAD_UNCHANGED)
-        if raw.ndim != 2 or raw.dtype != np.uint16:
+    path = scene_files.find(folder, 'rgb', scene_files.PICTURES)
+    if path is None:
+        raise _missing(folder, 'rgb.png', scene_files.PICTURES)
+    picture = pictures.read_picture(path)
+    camera, gravity, unit = _read_camera(folder)
+    size = camera.width, camera.height
+    orientation = pictures.orientation_for(picture, size, str(path))
+    image = pictures.turned(pictures.rgb(picture), orientation)
+    notes: tuple[str, ...] = ()
+    if orientation != picture.orientation:
+        notes = (
+            f'{path.name} has the EXIF orientation {picture.orientation}, which is not applied, '
+            'since camera.json describes the picture as it is stored.',
+        )
+    metres, depth_path = None, None
+    if depth:
+        depth_path = scene_files.find(folder, 'depth', scene_files.DEPTHS, strict=True)
+    if depth_path is not None:
+        metres = scene_files.read_depth(depth_path, size, unit)
+    frame = Frame(image, camera, metres, gravity)
+    if selection.segments:
+        mask, more = selection.mask(frame)
+    else:
+        mask_path = scene_files.find(folder, 'mask', scene_files.MASKS)
+        if mask_path is None:
+            raise _missing(folder, 'mask.png', scene_files.MASKS, ' Without one name the object by'
+                           ' a box around it or a pixel on it (--box, --point of lift3d lift).')
+        mask, more = scene_files.read_mask(mask_path, size, selection.label)
+        more = (*more, *masks.check_coverage(mask, str(mask_path)))
+        if orientation != 1 and mask.shape != image.shape[:2]:
             raise LiftError(
-                ErrorCode.BAD_IMAGE,
-                f'{folder / "depth.png"} has type {raw.dtype} and shape {raw.shape}; it must be a '
-                '16 bit grey image in millimetres.',
+                ErrorCode.SIZE_MISMATCH,
+                f'{mask_path} is {mask.shape[1]} x {mask.shape[0]}, and {path.name} is '
+                f'{size[0]} x {size[1]} as its EXIF orientation turns it; give the mask and '
+                'camera.json of one and the same picture.',
             )
-        metres = raw.astype(np.float32) * np.float32(0.001)
-    camera, gravity = _read_camera(folder / 'camera.json')
-    frame = Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), camera, metres, gravity)
-    return frame, mask > 0
+    depth_file = None if depth_path is None else depth_path.name
+    return SceneInput(replace(frame, notes=(*notes, *more)), mask, 'given', depth_file)
 
 
 def read_input(
-    path: Path, depth: bool = True
-) -> tuple[Frame, NDArray[np.bool_], str]:
+    path: Path, depth: bool = True, selection: Selection | None = None
+) -> SceneInput:
     """
-    Return frame, mask and the source of the camera: ``given``, or ``assumed`` for a lone picture.
+    Return frame and mask of a scene folder or of a lone picture.
 
-    ``path`` is a scene folder, or an RGBA picture whose alpha is the mask: opaque by half or more
-    is object. Its lens is taken as that of the views of Zero-1-to-3, ``ZERO123_FOV`` across the
-    longer side. Raises ``LiftError``, ``BAD_IMAGE`` for a picture without an alpha that says
-    something.
+    The mask of a lone picture is its alpha, opaque by half or more is object, or what the
+    ``selection`` names. Its lens is taken as that of the views of Zero-1-to-3, ``ZERO123_FOV``
+    across the longer side; an EXIF orientation is applied. Raises ``LiftError`` as ``read_scene``,
+    ``BAD_IMAGE`` for a picture in which nothing says what the object is.
     """
-    if path.is_dir() or path.suffix.lower() != '.png':
-        return *read_scene(path, depth=depth), 'given'
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise LiftError(
-            ErrorCode.BAD_IMAGE, f'{path} cannot be read: {error.strerror}.'
-        ) from error
-    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
-    if pixels is None:
-        raise LiftError(ErrorCode.BAD_IMAGE, f'{path} is not a complete image file.')
-    if pixels.dtype == np.uint16:
-        pixels = (pixels >> 8).astype(np.uint8)
-    if pixels.ndim != 3 or pixels.shape[2] != 4 or pixels[..., 3].min() == 255:
-        raise LiftError(
-            ErrorCode.BAD_IMAGE,
-            f'{path} has no transparent pixels, so nothing says what the object is; cut it out '
-            '(alpha 0 around it), or give a scene folder with a mask.png.',
-        )
-    height, width = pixels.shape[:2]
+    if not scene_files.is_picture(path):
+        return read_folder(path, depth, selection)
+    selection = selection or Selection()
+    picture = pictures.read_picture(path)
+    image = pictures.turned(pictures.rgb(picture), picture.orientation)
+    pixels = pictures.turned(picture.pixels, picture.orientation)
+    height, width = image.shape[:2]
     side = max(width, height)
     camera = Camera.from_fov(side, side, ZERO123_FOV).crop(
         (side - width) / 2.0 - 0.5, (side - height) / 2.0 - 0.5, width, height
     )
-    image = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB)
-    return Frame(image, camera), pixels[..., 3] > 127, 'assumed'
+    frame = Frame(image, camera)
+    if selection.segments:
+        mask, notes = selection.mask(frame)
+        return SceneInput(replace(frame, notes=notes), mask, 'assumed')
+    alpha = masks.deciding_alpha(pixels)
+    if alpha is None:
+        raise LiftError(
+            ErrorCode.BAD_IMAGE,
+            f'{path} has no transparent pixels, so nothing says what the object is; name it by a '
+            'box around it or a pixel on it (--box LEFT TOP WIDTH HEIGHT, --point X Y of lift3d '
+            'lift), cut it out (alpha 0 around it), or give a scene folder with a mask.png.',
+        )
+    return SceneInput(frame, alpha > 127, 'assumed')
 
 
 def read_further(path: Path, depth: bool = True) -> list[FurtherView]:
@@ -134,11 +220,11 @@ def read_further(path: Path, depth: bool = True) -> list[FurtherView]:
     ``NO_CAMERA`` where a pose is missing or no rigid motion; all name the folder.
     """
     folder = path / FURTHER
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return []
     found: list[FurtherView] = []
     for other in sorted(child for child in folder.iterdir() if child.is_dir()):
-        T_world_first, T_world_other = _read_pose(path), _read_pose(other)
+        T_world_first, T_world_other = read_pose(path), read_pose(other)
         try:
             view = crop_object(*read_scene(other, depth))
             T_first_other = invert(T_world_first) @ T_world_other
@@ -157,20 +243,45 @@ def read_plane(path: Path) -> Plane | None:
     Raises ``LiftError``: ``NO_CAMERA`` for an entry of another form, ``BAD_REQUEST`` for a plane
     that cannot be one.
     """
-    file = path / 'camera.json'
-    if not file.is_file():
+    if not os.path.isdir(path):
+        return None
+    entry = scene_files.read_entries(path).get('plane')
+    if entry is None:
         return None
     try:
-        entry = json.loads(file.read_text()).get('plane')
-        numbers = None if entry is None else np.asarray(entry, np.float64).reshape(4)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        numbers = np.asarray(entry, np.float64).reshape(4)
+    except (ValueError, TypeError) as error:
         raise LiftError(
             ErrorCode.NO_CAMERA,
-            f'The "plane" in {file} cannot be read ({type(error).__name__}: {error}); it must be '
-            '[x, y, z, offset]: its normal, which points up, and its offset in metres, negative '
-            'since the camera is above.',
+            f'The "plane" in {path / "camera.json"} cannot be read ({type(error).__name__}: '
+            f'{error}); it must be [x, y, z, offset]: its normal, which points up, and its offset '
+            'in metres, negative since the camera is above.',
         ) from error
-    return None if numbers is None else Plane(numbers[:3], float(numbers[3]))
+    return Plane(numbers[:3], float(numbers[3]))
+
+
+def read_pose(folder: Path) -> Array:
+    """
+    Return ``T_world_camera`` (4, 4) of a scene folder; raises ``LiftError(NO_CAMERA)``.
+
+    It must be in its camera.json, and a rigid motion.
+    """
+    path = folder / 'camera.json'
+    try:
+        T = np.asarray(scene_files.read_entries(folder)['T_world_camera'], np.float64)
+    except (ValueError, KeyError, TypeError) as error:
+        raise LiftError(
+            ErrorCode.NO_CAMERA,
+            f'{path} has no pose ({type(error).__name__}: {error}); further views and the world '
+            'frame need "T_world_camera", 4 x 4, in camera.json.',
+        ) from error
+    if not is_rigid(T):
+        raise LiftError(
+            ErrorCode.NO_CAMERA,
+            f'T_world_camera in {path} is no rigid motion; give the 4 x 4 matrix of a rotation '
+            'and a translation in metres, from the optical frame to the world.',
+        )
+    return T
 
 
 def write_scene(
@@ -203,56 +314,32 @@ def write_scene(
     (folder / 'camera.json').write_text(json.dumps(camera, indent=1) + '\n')
 
 
-def _read_image(path: Path, flags: int) -> NDArray[Any]:
-    # imdecode rather than imread: imread answers every fault with None and a warning.
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise LiftError(
-            ErrorCode.BAD_IMAGE, f'{path} cannot be read: {error.strerror}.'
-        ) from error
-    image = cv2.imdecode(data, flags) if len(data) else None
-    if image is None:
-        raise LiftError(ErrorCode.BAD_IMAGE, f'{path} is not a complete image file.')
-    return image
-
-
 def _write_image(path: Path, image: NDArray[Any]) -> None:
     done, data = cv2.imencode(path.suffix, image)
     if not done:
         raise LiftError(ErrorCode.BAD_IMAGE, f'{path} cannot be encoded as {path.suffix}.')
-    path.write_bytes(data.tobytes())
+    write_whole(path, data.tobytes())
 
 
-def _read_camera(path: Path) -> tuple[Camera, NDArray[np.float64] | None]:
+def _read_camera(folder: Path) -> tuple[Camera, NDArray[np.float64] | None, float]:
+    """Return the camera, gravity and the depth unit of a scene folder."""
+    path, entries = folder / 'camera.json', scene_files.read_entries(folder)
     try:
-        entries = json.loads(path.read_text())
         camera = Camera.from_matrix(entries['width'], entries['height'], entries['K'])
         gravity = entries.get('gravity')
         direction = None if gravity is None else np.asarray(gravity, np.float64)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LiftError(
-            ErrorCode.NO_CAMERA,
-            f'{path} does not describe a camera ({type(error).__name__}: {error}); it must hold '
-            '"width", "height", "K" as a 3 x 3 list and optionally "gravity".',
-        ) from error
-    return camera, direction
-
-
-def _read_pose(folder: Path) -> Array:
-    path = folder / 'camera.json'
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise scene_files.no_camera(path, error) from error
     try:
-        T = np.asarray(json.loads(path.read_text())['T_world_camera'], np.float64)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LiftError(
-            ErrorCode.NO_CAMERA,
-            f'{path} has no pose ({type(error).__name__}: {error}); a scene with further views '
-            'needs "T_world_camera", 4 x 4, in its camera.json and in theirs.',
-        ) from error
-    if not is_rigid(T):
-        raise LiftError(
-            ErrorCode.NO_CAMERA,
-            f'T_world_camera in {path} is no rigid motion; give the 4 x 4 matrix of a rotation '
-            'and a translation in metres, from the optical frame to the world.',
-        )
-    return T
+        unit = depths.check_unit(
+            entries.get('depth_unit', depths.MILLIMETRE), f'depth_unit in {path}')
+    except LiftError as error:
+        raise LiftError(ErrorCode.NO_CAMERA, error.message) from error
+    return camera, direction, unit
+
+
+def _missing(folder: Path, name: str, endings: tuple[str, ...], more: str = '') -> LiftError:
+    forms = ', '.join(endings)
+    return LiftError(
+        ErrorCode.BAD_IMAGE, f'{folder} has no {name} (or another of {forms}).{more}'
+    )

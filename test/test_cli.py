@@ -49,8 +49,8 @@ QUICK = ('--method', 'geometric')
 KEYS = [
     'ok', 'error', 'method', 'scale_source', 'scale_stddev', 'elevation_deg', 'elevation_source',
     'confidence',
-    'pass_probability', 'camera_source', 'views', 'mask_iou', 'notes', 'watertight',
-    'frame', 'pose', 'files', 'stands', 'body', 'seconds', 'peak_memory_mb',
+    'pass_probability', 'camera_source', 'depth_file', 'views', 'mask_iou', 'notes', 'watertight',
+    'frame', 'up_axis', 'pose', 'files', 'stands', 'body', 'seconds', 'peak_memory_mb',
 ]
 
 
@@ -345,7 +345,7 @@ def test_a_folder_in_the_way_of_a_file_is_the_failure_of_that_scene_alone(tmp_pa
     done = lift3d('lift', *scenes, '--out', out, *QUICK)
     assert done.returncode == 1
     failure = report(out / 'first.json')
-    assert failure['error']['code'] == 'INTERNAL'
+    assert failure['error']['code'] == 'BAD_REQUEST'
     assert 'first.ply' in failure['error']['message']
     assert report(out / 'second.json')['frame'] == 'camera'
 
@@ -476,7 +476,10 @@ def test_the_demo_leaves_meshes_a_report_and_a_picture_and_no_process(tmp_path):
     assert names == [f'demo_scene.{suffix}' for suffix in ('glb', 'json', 'ply', 'png')]
     found = json.loads((tmp_path / 'out' / 'demo_scene.json').read_text())
     # What a message tells of a shape, under the names that `lift3d lift` has for it.
-    untold = {'views', 'mask_iou', 'notes', 'frame', 'pose', 'files', 'stands', 'body'}
+    untold = {
+        'depth_file', 'views', 'mask_iou', 'notes', 'frame', 'up_axis', 'pose', 'files', 'stands',
+        'body',
+    }
     assert list(found) == [key for key in KEYS if key not in untold]
     assert (found['ok'], found['method']) == (True, DEFAULT_METHOD)
     assert trimesh.load(tmp_path / 'out' / 'demo_scene.ply').is_watertight

@@ -384,7 +384,7 @@ def test_open3d_reads_the_textured_obj_and_the_cloud(tmp_path, capfd):
     pytest.importorskip('xatlas')
     shape = shape_of(cup())
     path = tmp_path / 'cup.obj'
-    write(shape, path, Export('obj', texture=256, points=500), in_camera=True)
+    write(shape, path, Export('obj', texture=256, points=500), 'camera')
     read = o3d.io.read_triangle_mesh(str(path), enable_post_processing=True)
     assert len(read.triangles) == len(shape.mesh.faces)
     assert read.has_triangle_uvs()
@@ -498,7 +498,7 @@ def test_the_urdf_is_read_by_mujoco_and_names_files_beside_it(tmp_path, monkeypa
     shape = shape_of(cup())
     export = Export('urdf')
     path = export.path(tmp_path, 'cup')
-    written = write(shape, path, export, in_camera=True)
+    written = write(shape, path, export, 'camera')
     assert written.frame == 'object'
     assert written.mass.density == 1000.0
     assert set(written.files) == {file for file in export.files(path) if file.exists()}
@@ -609,7 +609,7 @@ def test_programs_read_every_format_without_a_warning(
 ):
     pytest.importorskip('xatlas')
     monkeypatch.chdir(tmp_path)
-    written = write(lifted, export.path(tmp_path, 'bottle'), export, in_camera=True)
+    written = write(lifted, export.path(tmp_path, 'bottle'), export, 'camera')
     unread = {path.suffix for path in written.files} - {'.mtl', '.png'}
     for read, suffixes in PROGRAMS.items():
         for path in written.files:

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 _FORMATS = ('ply', 'glb', 'obj', 'stl', 'urdf', 'mjcf')
 
 #: What the report of a lift that failed says of its files.
-NOTHING = {'frame': None, 'pose': None, 'files': None, 'stands': None, 'body': None}
+NOTHING: dict[str, Any] = {
+    'frame': None, 'up_axis': None, 'pose': None, 'files': None, 'stands': None, 'body': None,
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,8 +49,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--format',
         choices=_FORMATS,
         default='ply',
-        help='of the meshes (default: ply), in the optical frame; urdf and mjcf describe a body '
-        'with mass and convex collision parts, in the object frame',
+        help='of the meshes (default: ply); urdf and mjcf describe a body with mass and convex '
+        'collision parts',
+    )
+    group.add_argument(
+        '--frame',
+        choices=('camera', 'object', 'world'),
+        help='of the meshes and clouds: camera, the optical frame; object, in the middle of its '
+        'bounding box with z up; world, by the "T_world_camera" of camera.json, z up (default: '
+        'camera for ply, obj and stl; object for glb, urdf and mjcf; glb has y up instead of z, '
+        'as glTF demands)',
     )
     group.add_argument(
         '--texture',
@@ -85,9 +95,22 @@ def chosen(options: argparse.Namespace) -> Export:
     """Return what is to be written; raises ``LiftError(BAD_REQUEST)`` where that cannot be."""
     from lift3d_ros.robot.export import Export
 
-    return Export(
+    export = Export(
         options.format, options.texture, options.cloud, options.density, options.convex_parts
     )
+    if export.is_description and options.frame not in (None, 'object'):
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'A {options.format} file is in the object frame, not in that of the '
+            f'{options.frame}; leave --frame out, or choose the format ply, glb, obj or stl.',
+        )
+    return export
+
+
+def frame_of(options: argparse.Namespace, export: Export) -> str:
+    """Return the frame that meshes are written in."""
+    usual = 'object' if export.kind == 'glb' or export.is_description else 'camera'
+    return options.frame or usual
 
 
 def check_names(export: Export, folder: Path, names: Iterable[str]) -> None:
@@ -111,6 +134,7 @@ def entries(shape: Shape, written: Written) -> dict[str, Any]:
     found = stands(shape, written.mass)
     return {
         'frame': written.frame,
+        'up_axis': written.up_axis,
         'pose': _numbers(shape.T_camera_object),
         'files': [path.name for path in written.files],
         'stands': found and {

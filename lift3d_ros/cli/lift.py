@@ -23,6 +23,7 @@ from typing import Any
 from typing import TYPE_CHECKING
 
 from lift3d_ros.cli import exports
+from lift3d_ros.cli import objects
 from lift3d_ros.cli import scale
 from lift3d_ros.cli import scenes
 from lift3d_ros.cli import values
@@ -30,6 +31,7 @@ from lift3d_ros.errors import LiftError
 
 if TYPE_CHECKING:
     from lift3d_ros.progress import ProgressCallback
+    from lift3d_ros.scene import SceneInput
     from lift3d_ros.shape import Shape
 
 
@@ -40,17 +42,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         type=Path,
         metavar='SCENE',
-        help='folder with rgb.png, mask.png (not zero = object), camera.json and, where there is '
-        'depth, depth.png (16 bit, millimetres); or an RGBA picture (.png) whose alpha is the '
-        'mask, taken by an assumed lens. Scene folders below SCENE/views show the same object to '
-        'cameras whose poses are "T_world_camera" (4 x 4) in each camera.json',
+        help='folder with rgb.png (or .jpg, .webp, ...), mask.png (not zero = object), '
+        'camera.json and, where there is depth, depth.png (16 bit, millimetres or the '
+        '"depth_unit" of camera.json), .tiff or .npy; or a picture taken by an assumed lens, '
+        'whose alpha is the mask, or with --box or --point. Scene folders below SCENE/views show '
+        'the same object to cameras whose poses are "T_world_camera" (4 x 4) in each camera.json',
     )
     parser.add_argument(
         '--out',
         type=Path,
         required=True,
         metavar='DIR',
-        help='folder for NAME.ply, in the optical frame of the camera in metres, and NAME.json',
+        help='folder for NAME.ply, in metres in the optical frame of the camera or in --frame, '
+        'and NAME.json',
     )
     parser.add_argument(
         '--method',
@@ -87,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='C',
         help='refuse shapes whose mean confidence is below this, 0 to 1 (default: 0, none)',
     )
+    objects.add_arguments(parser)
     scale.add_arguments(parser)
     exports.add_arguments(parser)
 
@@ -107,8 +112,10 @@ def run(options: argparse.Namespace) -> int:
     from lift3d_ros.robot.export import write
     from lift3d_ros.scene import read_further
     from lift3d_ros.scene import read_input
+    from lift3d_ros.scene import read_pose
 
     hints = scale.hints(options)
+    selection = objects.chosen(options)
     lifter = Lifter(
         options.method or DEFAULT_METHOD,
         device=options.device,
@@ -122,28 +129,26 @@ def run(options: argparse.Namespace) -> int:
 
     def lift(name: str, path: Path, progress: ProgressCallback) -> scenes.Told:
         start = time.monotonic()
-        frame, mask, camera_source = read_input(path, not options.no_depth)
+        frame = exports.frame_of(options, export)
+        T_world_camera = read_pose(path) if frame == 'world' else None
+        given = read_input(path, not options.no_depth, selection)
         further = [] if options.no_further else read_further(path, not options.no_depth)
         decoded = time.monotonic() - start
         shape = lifter.lift(
-            frame,
-            mask,
+            given.frame,
+            given.mask,
             scale=scale.hints_of_scene(hints, path),
             further=further,
             min_confidence=options.min_confidence,
             seed=options.seed,
             progress=progress,
         )
-        written = write(shape, export.path(options.out, name), export, in_camera=True)
+        written = write(shape, export.path(options.out, name), export, frame, T_world_camera)
         files = exports.entries(shape, written)
         # The total is that of the scene, with the files read and written.
         spent = {'decode': decoded, **shape.seconds, 'total': time.monotonic() - start}
-        report = _succeeded(shape, camera_source, 1 + len(further), files, spent)
-        size = ' x '.join(f'{1000.0 * side:.0f}' for side in shape.size)
-        return report, (
-            f'{name}: {size} mm, confidence {shape.overall_confidence:.2f}, '
-            f'{report["seconds"]["total"]:.2f} s'
-        )
+        report = _succeeded(shape, given, 1 + len(further), files, spent)
+        return report, _line(name, shape, report)
 
     return scenes.work_through(
         named,
@@ -155,8 +160,27 @@ def run(options: argparse.Namespace) -> int:
     )
 
 
+def _line(name: str, shape: Shape, report: dict[str, Any]) -> str:
+    """Return what the terminal shows of a scene: one line, and one for each note."""
+    if shape.scale_source == 'unknown':
+        # Nothing told the scale: the numbers are a shape and no size.
+        longest = float(shape.size.max())
+        size = ' x '.join(f'{side / longest:.2f}' for side in shape.size)
+        size = f'{size} of its longest side (scale unknown)'
+    else:
+        size = ' x '.join(f'{1000.0 * side:.0f}' for side in shape.size)
+        size = f'{size} mm'
+        if shape.scale_source != 'depth':
+            size += f' (by {shape.scale_source})'
+    line = (
+        f'{name}: {size}, confidence {shape.overall_confidence:.2f}, '
+        f'{report["seconds"]["total"]:.2f} s'
+    )
+    return '\n'.join([line, *(f'{name}: note: {note}' for note in shape.notes)])
+
+
 def _succeeded(
-    shape: Shape, camera_source: str, views: int, files: dict[str, Any], spent: dict[str, float]
+    shape: Shape, given: SceneInput, views: int, files: dict[str, Any], spent: dict[str, float]
 ) -> dict[str, Any]:
     return {
         'ok': True,
@@ -168,7 +192,8 @@ def _succeeded(
         'elevation_source': shape.elevation_source,
         'confidence': scenes.number(shape.overall_confidence),
         'pass_probability': scenes.number(shape.pass_probability),
-        'camera_source': camera_source,
+        'camera_source': given.camera_source,
+        'depth_file': given.depth_file,
         'views': views,
         **scale.entries(shape),
         'watertight': shape.mesh.is_watertight(),
@@ -190,6 +215,7 @@ def _failed(error: LiftError, method: str) -> dict[str, Any]:
         'confidence': None,
         'pass_probability': None,
         'camera_source': None,
+        'depth_file': None,
         'views': None,
         **scale.NOTHING,
         'watertight': None,

@@ -34,7 +34,9 @@ from lift3d_ros.cli import values
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.files import make_folder
+from lift3d_ros.files import write_error
 from lift3d_ros.files import write_whole
+from lift3d_ros.io.scene_files import is_picture
 
 if TYPE_CHECKING:
     from lift3d_ros.progress import ProgressCallback
@@ -54,15 +56,20 @@ def add_seed(parser: argparse.ArgumentParser, same: str) -> None:
 
 def named(paths: Iterable[Path]) -> dict[str, Path]:
     """
-    Return scenes by their names: that of the folder, or of the picture without its ``.png``.
+    Return scenes by their names: that of the folder, or of the picture without its ending.
 
-    Raises ``LiftError(BAD_REQUEST)`` where two share one.
+    Raises ``LiftError(BAD_REQUEST)`` where two share one, and for links that lead in a circle.
     """
     scenes: dict[str, Path] = {}
     for path in paths:
-        resolved = path.resolve()
-        is_picture = resolved.suffix.lower() == '.png' and not resolved.is_dir()
-        name = resolved.stem if is_picture else resolved.name
+        try:
+            resolved = path.resolve()
+        except (OSError, RuntimeError, ValueError) as error:
+            # RuntimeError: a circle, up to Python 3.12.
+            raise LiftError(
+                ErrorCode.BAD_REQUEST, f'{str(path)[:200]!r} is no path of a scene: {error}.'
+            ) from error
+        name = resolved.stem if is_picture(resolved) else resolved.name
         other = scenes.setdefault(name, resolved)
         if other != resolved:
             raise LiftError(
@@ -178,7 +185,7 @@ def _as_lift_error(error: Exception) -> LiftError:
     if isinstance(error, LiftError):
         return error
     if isinstance(error, OSError):
-        return LiftError(ErrorCode.INTERNAL, f'A file could not be written: {error}.')
+        return write_error(error)
     traceback.print_exception(error)
     return LiftError(
         ErrorCode.INTERNAL,

@@ -159,7 +159,8 @@ def run(options: argparse.Namespace) -> int:
 
     def synthesize(name: str, path: Path, progress: ProgressCallback) -> scenes.Told:
         start = time.monotonic()
-        frame, mask, camera_source = read_input(path, not options.no_depth)
+        given = read_input(path, not options.no_depth)
+        frame, mask, camera_source = given.frame, given.mask, given.camera_source
         make = synthesizer.coarse if options.coarse else synthesizer.synthesize
         views = make(
             frame,

@@ -79,8 +79,8 @@ def metres(raw: NDArray[Any], unit: float, what: str) -> NDArray[np.float32]:
         return without_saturation(depth)
     raise LiftError(
         ErrorCode.BAD_IMAGE,
-        f'{what} has type {raw.dtype} and shape {raw.shape}; it must be one channel of 16 bit '
-        'integers that count millimetres or the depth_unit, or of floats in metres.',
+        f'{what} has type {raw.dtype} and shape {raw.shape}; it must be one channel of integers '
+        'of 16 bits in millimetres or the depth_unit (16UC1), or of floats in metres (32FC1).',
     )
 
 

@@ -24,6 +24,7 @@ colour, 65536 red + 256 green + blue.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -34,6 +35,7 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import MIN_MASK_PIXELS
 from lift3d_ros.io.pictures import Picture
+from lift3d_ros.io.pictures import turned
 
 #: Alpha from which on a pixel is object.
 _OPAQUE = 128
@@ -90,6 +92,11 @@ class MaskPixels:
             labels = picture.pixels // picture.grey_step
         return cls(picture.pixels, picture.lossy, labels, picture.narrowed)
 
+    def turned(self, orientation: int) -> MaskPixels:
+        """Return the pixels as an EXIF orientation says that they are to be shown."""
+        labels = None if self.labels is None else turned(self.labels, orientation)
+        return replace(self, values=turned(self.values, orientation), labels=labels)
+
 
 def read_binary(
     mask: MaskPixels, name: str = 'The mask'
@@ -101,7 +108,7 @@ def read_binary(
     values in between that are neither soft edges nor labels.
     """
     values = mask.values
-    alpha = _deciding_alpha(values)
+    alpha = deciding_alpha(values)
     if alpha is not None:
         return alpha >= _OPAQUE, ()
     if values.dtype == np.bool_:
@@ -184,7 +191,7 @@ def read_labels(mask: MaskPixels, name: str = 'The mask') -> NDArray[Any]:
                 f'{MIN_MASK_PIXELS} pixels: it was smoothed or came through JPEG. Give one colour '
                 'for each object, resized by the nearest neighbour, as PNG.',
             )
-    alpha = _deciding_alpha(mask.values)
+    alpha = deciding_alpha(mask.values)
     return labels if alpha is None else np.where(alpha >= _OPAQUE, labels, 0)
 
 
@@ -234,7 +241,7 @@ def pack_colors(values: NDArray[np.uint8]) -> NDArray[np.int32]:
     return red << 16 | green << 8 | blue
 
 
-def _deciding_alpha(values: NDArray[Any]) -> NDArray[Any] | None:
+def deciding_alpha(values: NDArray[Any]) -> NDArray[Any] | None:
     """Return the alpha of a picture where it tells an object from a background, 0 to 255."""
     if values.ndim != 3 or values.shape[2] not in (2, 4):
         return None

@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL import UnidentifiedImageError
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
@@ -42,16 +43,20 @@ MAX_PIXELS = 40_000_000
 #: Bytes of a file, at most: MAX_PIXELS of 8 bytes, and a header.
 MAX_BYTES = 8 * MAX_PIXELS + 1_000_000
 
-#: Scans of a progressive JPEG, at most. Encoders write about ten; each costs a pass over all
-#: pixels, so that a file of a megabyte with thousands of empty ones would take minutes.
-MAX_JPEG_SCANS = 200
+#: Scans of a progressive JPEG, at most, and pixels of all of them. Encoders write about ten; each
+#: costs a pass over all pixels, so that a small file with many empty ones would take minutes.
+MAX_JPEG_SCANS = 100
+_MAX_SCANNED_PIXELS = 1_000_000_000
 
 #: What a picture may be, as errors name it.
 READABLE = 'PNG, JPEG, WebP, BMP, TIFF, PGM, PPM or PFM'
 
 _EXIF_ORIENTATION = 0x0112
 
-_TIFF_ROWS_PER_STRIP, _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 278, 322, 323
+#: Orientations that another one undoes; the others undo themselves.
+_INVERSE_TURNS = {6: 8, 8: 6}
+
+_TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 322, 323
 
 #: First bytes of the formats that are read, and Pillow's names for them.
 _SIGNATURES = (
@@ -138,11 +143,6 @@ def decode_picture(data: bytes | memoryview, what: str) -> Picture:
     if kind == 'WEBP':
         # Pillow's decoder takes the memory for the pixels when it is opened.
         check_size(*_webp_size(data, what), what)
-    if kind == 'JPEG' and data.count(b'\xff\xda') > MAX_JPEG_SCANS:
-        raise LiftError(
-            ErrorCode.BAD_IMAGE,
-            f'{what} is a JPEG of more than {MAX_JPEG_SCANS} scans; save it again, as PNG.',
-        )
     # A decoder of hostile bytes may raise anything: struct.error, SyntaxError, KeyError, ...
     try:
         image = Image.open(io.BytesIO(data), formats=[kind])
@@ -153,16 +153,18 @@ def decode_picture(data: bytes | memoryview, what: str) -> Picture:
     check_size(*image.size, what)
     if kind == 'TIFF':
         _check_tiff(image, what)
+    elif kind == 'JPEG':
+        _check_jpeg(image, data, what)
     try:
         if kind in ('PNG', 'WEBP', 'TIFF') and getattr(image, 'is_animated', False):
             raise LiftError(
                 ErrorCode.BAD_IMAGE,
                 f'{what} holds several pictures (an animation or pages); save one alone.',
             )
-        orientation = _unapplied_orientation(image) if kind == 'TIFF' else 0
+        applied = _tiff_orientation(image) if kind == 'TIFF' else 1
         raw_mode = _raw_mode(image)
         image.load()
-        return _picture(image, kind, raw_mode, orientation or _orientation(image), data)
+        return _picture(image, kind, raw_mode, applied, data)
     except (LiftError, MemoryError):
         raise
     except Exception as error:
@@ -347,6 +349,15 @@ def _check_tiff(image: Image.Image, what: str) -> None:
         )
 
 
+def _check_jpeg(image: Image.Image, data: bytes, what: str) -> None:
+    """Refuse a progressive JPEG that would be decoded for minutes."""
+    scans = data.count(b'\xff\xda')
+    pixels = scans * image.size[0] * image.size[1]
+    if scans > MAX_JPEG_SCANS or (scans > 1 and pixels > _MAX_SCANNED_PIXELS):
+        raise LiftError(
+            ErrorCode.BAD_IMAGE, f'{what} is a JPEG of {scans} scans; save it again, as PNG.')
+
+
 def _raw_mode(image: Image.Image) -> str:
     """Return how the pixels lie in the file, as Pillow calls it; empty where it does not say."""
     for tile in getattr(image, 'tile', []):
@@ -367,21 +378,18 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _unapplied_orientation(image: Image.Image) -> int:
-    """Return the orientation of a TIFF, and keep Pillow from applying it."""
+def _tiff_orientation(image: Image.Image) -> int:
+    """Return the orientation of a TIFF, which Pillow applies as it loads the pixels."""
     tags: Any = image.tag_v2  # type: ignore[attr-defined]
     found = tags.get(_EXIF_ORIENTATION, 1)
-    if not isinstance(found, int) or not 1 <= found <= 8:
-        found = 1
-    if found != 1:
-        image.getexif()[_EXIF_ORIENTATION] = 1
-    return found
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
 def _picture(
-    image: Image.Image, kind: str, raw_mode: str, orientation: int, data: bytes
+    image: Image.Image, kind: str, raw_mode: str, applied: int, data: bytes
 ) -> Picture:
-    """Return a loaded image in our own form."""
+    """Return a loaded image in our own form; ``applied`` is the orientation that it has."""
+    orientation = applied if applied != 1 else _orientation(image)
     lossy = kind == 'JPEG' or (kind == 'WEBP' and b'VP8 ' in data[:4096])
     palette = indices = None
     if image.mode in ('P', 'PA'):
@@ -401,6 +409,8 @@ def _picture(
     if pixels.dtype == np.bool_:
         pixels = pixels.astype(np.uint8)
     pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder('='))
+    if applied != 1:
+        pixels = turned(pixels, _INVERSE_TURNS.get(applied, applied))
     narrowed = pixels.ndim == 3 and ';16' in raw_mode
     return Picture(
         pixels, lossy, orientation, indices, palette, _FEW_BITS.get(raw_mode, 1), narrowed
@@ -415,7 +425,8 @@ def _too_large(begin: str) -> LiftError:
 
 
 def _damaged(what: str, data: bytes, error: Exception | None = None) -> LiftError:
-    reason = f' ({error})' if error and str(error) else ''
+    known = error is not None and not isinstance(error, UnidentifiedImageError) and str(error)
+    reason = f' ({error})' if known else ''
     return LiftError(
         ErrorCode.BAD_IMAGE,
         f'{what} is not a complete image file{reason}; save or send it again.',

@@ -49,6 +49,7 @@ from lift3d_ros.node.client import LiftClient
 from lift3d_ros.node.results import mesh_from_message
 from lift3d_ros.node.results import pose_matrix
 from lift3d_ros.node.results import seconds
+from lift3d_ros.robot.export import T_Y_UP
 from lift3d_ros.scene import read_scene
 from lift3d_ros.shape import Mesh
 
@@ -107,8 +108,9 @@ def _show(options: argparse.Namespace) -> int:
             'confidence': np.array(lifted.vertex_confidence, np.float32),
             'observed': np.array(lifted.vertex_observed, np.float32),
         }
-        for suffix in ('ply', 'glb'):
-            mesh.export(options.out / f'{name}.{suffix}', attributes)
+        mesh.export(options.out / f'{name}.ply', attributes)
+        # As `lift3d lift` writes it: upright in programs that read glTF.
+        mesh_from_message(lifted).transformed(T_Y_UP).export(options.out / f'{name}.glb')
     except (LiftError, TimeoutError) as error:
         if not isinstance(error, LiftError):
             error = LiftError(ErrorCode.TIMEOUT, str(error))

@@ -22,6 +22,7 @@ import threading
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.files import write_error
 from lift3d_ros.node.results import Lifted
 from lift3d_ros.robot.export import Export
 from lift3d_ros.robot.export import write
@@ -68,7 +69,8 @@ class Shelf:
         """
         Write the mesh or body that is asked for below a folder; return its path.
 
-        Raises ``LiftError``: ``NO_OBJECT``, ``BAD_REQUEST``.
+        It is in the object frame: z up, in a GLB y up. Raises ``LiftError``: ``NO_OBJECT``,
+        ``BAD_REQUEST``.
         """
         with self._lock:
             kept = dict(self._kept)
@@ -92,9 +94,7 @@ class Shelf:
             path.parent.mkdir(parents=True, exist_ok=True)
             write(kept[name], path, export)
         except OSError as error:
-            raise LiftError(
-                ErrorCode.BAD_REQUEST, f'{path} cannot be written: {error}.'
-            ) from error
+            raise write_error(error) from error
         return path
 
 
@@ -109,15 +109,22 @@ def output_path(folder: str, path: str) -> Path:
     """
     Return the absolute path of a file below a folder.
 
-    Raises ``LiftError(BAD_REQUEST)`` for a path that leads out of it, also through a link.
+    Raises ``LiftError(BAD_REQUEST)`` for a path that leads out of it, also through a link, and for
+    one that cannot be.
     """
     if not folder:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
             'The parameter output_dir is empty, so nothing may be written; set it to a folder.',
         )
-    root = Path(folder).resolve()
-    target = (root / path).resolve()
+    try:
+        root = Path(folder).resolve()
+        target = (root / path).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        # RuntimeError: links that lead in a circle, up to Python 3.12.
+        raise LiftError(
+            ErrorCode.BAD_REQUEST, f'"{path[:200]}" is no path of a file: {error}.'
+        ) from error
     if not path or target == root or not target.is_relative_to(root):
         raise LiftError(
             ErrorCode.BAD_REQUEST,

@@ -16,9 +16,10 @@
 """
 A shape in files: plain and textured meshes, URDF and MJCF, clouds with normals.
 
-Meshes and clouds are in the object frame, or in the optical frame where that is asked for.
-Descriptions of a body are in the object frame alone: a simulator gives the body a pose of its own,
-and its z axis must be up.
+Meshes and clouds are in the object frame, in the optical frame or in the world. In a GLB the
+object frame and the world have y up, as glTF says (glTF 2.0, section 3.4), so that programs that
+read it show them upright; they have z up elsewhere. Descriptions of a body are in the object frame
+alone: a simulator gives the body a pose of its own, and its z axis must be up.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ import numpy as np
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.files import write_whole
+from lift3d_ros.files import written_together
 from lift3d_ros.geometry import Array
 from lift3d_ros.robot import convex
 from lift3d_ros.robot import texture
@@ -60,6 +62,17 @@ FORMATS = (*MESH_FORMATS, *DESCRIPTIONS)
 
 #: Formats that can hold a texture; descriptions always have one.
 TEXTURED = ('obj', 'glb', *DESCRIPTIONS)
+
+#: Frames that meshes and clouds may be in; ``camera`` is the optical frame.
+FRAMES = ('camera', 'object', 'world')
+
+#: From a frame with z up to one with y up; x stays.
+T_Y_UP: Array = np.array([
+    [1.0, 0.0, 0.0, 0.0],
+    [0.0, 0.0, 1.0, 0.0],
+    [0.0, -1.0, 0.0, 0.0],
+    [0.0, 0.0, 0.0, 1.0],
+])
 
 #: Points of a cloud, at most.
 MAX_POINTS = 1_000_000
@@ -153,7 +166,8 @@ class Written:
     """
     What was written of a shape.
 
-    - ``files``: all of them; ``frame``: theirs, ``camera`` (optical) or ``object``.
+    - ``files``: all of them; ``frame``: theirs, one of ``FRAMES``.
+    - ``up_axis``: of the mesh, ``y`` or ``z``; None in the optical frame.
     - ``mass``: in the object frame, where it was asked for or is described.
     - ``parts``: convex collision meshes in the object frame, of a description; ``poses``: in
       which they come to rest, the most probable first.
@@ -161,41 +175,64 @@ class Written:
 
     files: list[Path]
     frame: str
+    up_axis: str | None
     mass: MassProperties | None
     parts: list[Mesh]
     poses: list[StablePose]
 
 
-def write(shape: Shape, path: Path, export: Export, in_camera: bool = False) -> Written:
+def write(
+    shape: Shape,
+    path: Path,
+    export: Export,
+    frame: str = 'object',
+    T_world_camera: Array | None = None,
+) -> Written:
     """
     Write a shape to ``path`` and to files beside it whose names begin alike.
 
-    ``in_camera`` puts meshes and clouds in the optical frame; a description, and the cloud beside
-    it, are in the object frame whatever is asked for. Paths in files are relative, so that their
-    folder can be moved.
+    ``frame`` is that of meshes and clouds, one of ``FRAMES``; for ``world`` the pose of the camera
+    in it is needed, and its z axis is up. A description, and the cloud beside it, are in the
+    object frame whatever is asked for. A GLB has y up, but in the camera frame, and so has the
+    cloud beside it. Paths in files are relative, so that their folder can be moved. Either all
+    files are written or none is touched.
 
-    Raises ``OSError`` where a file cannot be written and ``LiftError(NO_SURFACE)`` for a shape
-    that is flat.
+    Raises ``OSError`` where a file cannot be written, and ``LiftError``: ``NO_SURFACE`` for a
+    shape that is flat, ``BAD_REQUEST`` for the world without ``T_world_camera``.
     """
-    in_camera = in_camera and not export.is_description
-    T: Array = shape.T_camera_object if in_camera else np.eye(4)
+    if export.is_description:
+        frame = 'object'
+    T: Array = np.eye(4)
+    if frame != 'object':
+        T = shape.T_camera_object
+    if frame == 'world':
+        if T_world_camera is None:
+            raise _refusal('The world frame needs the pose of the camera in it, T_world_camera.')
+        T = T_world_camera @ T
+    up_axis = None if frame == 'camera' else 'z'
+    if export.kind == 'glb' and up_axis:
+        T, up_axis = T_Y_UP @ T, 'y'
     density = export.density
     if density is None and export.is_description:
         density = DEFAULT_DENSITY
     mass = None if density is None else mass_properties(shape.mesh, density)
-    files, parts, poses = [path], [], []
-    if export.is_description:
-        assert mass is not None
-        parts = convex.convex_parts(shape.mesh, export.parts)
-        # Of what collides: so a simulator sees it come to rest.
-        poses = stable_poses(parts, mass.center)
-        files += _write_body(shape, path, export, mass, parts, poses)
-    else:
-        files += _write_mesh(shape, shape.mesh.transformed(T), path, export)
-    if export.points:
-        files.append(_beside(path, 'cloud.ply'))
-        write_cloud(shape.cloud(export.points), T, files[-1])
-    return Written(files, 'camera' if in_camera else 'object', mass, parts, poses)
+    files, parts, poses = [path.name], [], []
+    with written_together(path.parent, path.name) as folder:
+        partial = folder / path.name
+        if export.is_description:
+            assert mass is not None
+            parts = convex.convex_parts(shape.mesh, export.parts)
+            # Of what collides: so a simulator sees it come to rest.
+            poses = stable_poses(parts, mass.center)
+            made = _write_body(shape, partial, export, mass, parts, poses)
+        else:
+            made = _write_mesh(shape, shape.mesh.transformed(T), partial, export)
+        if export.points:
+            made.append(_beside(partial, 'cloud.ply'))
+            write_cloud(shape.cloud(export.points), T, made[-1])
+        files += [file.name for file in made]
+    written = [path.with_name(name) for name in files]
+    return Written(written, frame, up_axis, mass, parts, poses)
 
 
 def stands(shape: Shape, mass: MassProperties | None = None) -> Standing | None:

@@ -1,0 +1,75 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""Which object of a picture is meant, on the command line."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from lift3d_ros.cli import values
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+
+if TYPE_CHECKING:
+    from lift3d_ros.scene import Selection
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    group = parser.add_argument_group(
+        'object, where the mask does not say it (one of these; pixels of the upright picture)')
+    which = group.add_mutually_exclusive_group()
+    which.add_argument(
+        '--box',
+        nargs=4,
+        type=values.whole,
+        metavar=('X', 'Y', 'W', 'H'),
+        help='box around the object: left, top, width, height; its mask is found by depth and '
+        'colour',
+    )
+    which.add_argument(
+        '--point',
+        nargs=2,
+        type=values.whole,
+        metavar=('X', 'Y'),
+        help='a pixel on the object: column and row; its mask is found by depth and colour',
+    )
+    which.add_argument(
+        '--label',
+        type=values.count,
+        metavar='N',
+        help='value of the object in a mask.png that is a label image; of a colour 65536 red + '
+        '256 green + blue',
+    )
+
+
+def chosen(options: argparse.Namespace) -> Selection:
+    """Return what the command line says; raises ``LiftError(BAD_REQUEST)`` for an empty box."""
+    from lift3d_ros.scene import Selection
+
+    box = None
+    if options.box is not None:
+        x, y, width, height = options.box
+        if width < 1 or height < 1:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                f'The box is {width} x {height} pixels; give --box X Y W H with a width and a '
+                'height of 1 or more.',
+            )
+        box = x, y, x + width, y + height
+    point = None if options.point is None else (options.point[0], options.point[1])
+    return Selection(box, point, options.label)

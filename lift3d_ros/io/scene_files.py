@@ -1,0 +1,167 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""The files of a scene folder: which are there, and what is in each of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.files import read_regular
+from lift3d_ros.io import depth as depths
+from lift3d_ros.io import masks
+from lift3d_ros.io import pictures
+
+#: Endings of pictures, in lower case.
+PICTURES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff', '.ppm', '.pgm')
+
+MASKS = (*PICTURES, '.npy')
+
+#: Endings of depth images; JPEG and the like do not keep its values.
+DEPTHS = ('.png', '.tif', '.tiff', '.npy', '.pfm', '.pgm')
+
+#: Endings of what may lie beside a picture under its name and is none, such as notes and backups.
+_BESIDE = ('', '.json', '.txt', '.md', '.yaml', '.yml', '.xml', '.csv', '.bak', '.orig', '.part')
+
+#: Bytes of camera.json, at most.
+_MAX_JSON_BYTES = 10_000_000
+
+
+def is_picture(path: Path) -> bool:
+    """Return whether a path of the command line is a lone picture, and no scene folder."""
+    return path.suffix.lower() in PICTURES and not os.path.isdir(path)
+
+
+def find(folder: Path, stem: str, endings: tuple[str, ...], strict: bool = False) -> Path | None:
+    """
+    Return the file of a folder with a stem such as ``rgb``, whatever the case of its name.
+
+    Where ``strict``, a file in a form that is not read is an error, else only where there is no
+    other. Raises ``LiftError(BAD_IMAGE)``, also where several files have the stem.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            named = [Path(folder, entry.name) for entry in entries]
+    except OSError as error:
+        raise LiftError(
+            ErrorCode.BAD_IMAGE, f'{folder} cannot be read: {error.strerror}.'
+        ) from error
+    same = sorted(
+        path for path in named
+        if path.stem.lower() == stem and path.suffix.lower() not in _BESIDE
+        and not path.name.endswith('~')
+    )
+    found = [path for path in same if path.suffix.lower() in endings]
+    others = [path for path in same if path not in found]
+    if len(found) > 1 or (strict and found and others):
+        names = ' and '.join(path.name for path in same)
+        raise LiftError(
+            ErrorCode.BAD_IMAGE, f'{folder} has {names}, and nothing says which is meant; keep '
+            'one of them.',
+        )
+    if not found and others:
+        raise LiftError(
+            ErrorCode.BAD_IMAGE,
+            f'{others[0]} is in a form that is not read here; convert it to '
+            f'{", ".join(stem + ending for ending in endings)}.',
+        )
+    return found[0] if found else None
+
+
+def read_entries(folder: Path) -> dict[str, Any]:
+    """
+    Return the entries of the camera.json of a scene folder.
+
+    Raises ``LiftError(NO_CAMERA)`` where it is missing, no regular file, or no JSON object.
+    """
+    path = folder / 'camera.json'
+    try:
+        if not os.path.lexists(path):
+            path = find(folder, 'camera', ('.json',)) or path
+        # RecursionError: nested more deeply than Python reads.
+        entries = json.loads(read_regular(path, _MAX_JSON_BYTES, ErrorCode.NO_CAMERA))
+    except (OSError, ValueError, RecursionError) as error:
+        raise no_camera(path, error) from error
+    if not isinstance(entries, dict):
+        raise no_camera(path, TypeError('it is no object with entries'))
+    return entries
+
+
+def no_camera(path: Path, error: Exception) -> LiftError:
+    """Return the error of a camera.json that does not describe a camera."""
+    return LiftError(
+        ErrorCode.NO_CAMERA,
+        f'{path} does not describe a camera ({type(error).__name__}: {error}); it must hold '
+        '"width", "height", "K" as a 3 x 3 list and optionally "gravity" and "depth_unit".',
+    )
+
+
+def read_mask(
+    path: Path, size: tuple[int, int], label: int | None = None
+) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+    """
+    Return the mask of one object in a file, bool (height, width), and notes.
+
+    ``size`` is width and height of the image, which decide about an EXIF orientation. With a
+    ``label`` the file is a label image. Raises ``LiftError``: ``BAD_IMAGE``, and ``NO_OBJECT``
+    where the label is not in it.
+    """
+    if path.suffix.lower() == '.npy':
+        pixels = masks.MaskPixels(pictures.read_array(path))
+    else:
+        picture = pictures.read_picture(path)
+        orientation = pictures.orientation_for(picture, size, str(path))
+        pixels = masks.MaskPixels.of_picture(picture).turned(orientation)
+    return mask_of(pixels, str(path), label)
+
+
+def mask_of(
+    pixels: masks.MaskPixels, name: str, label: int | None = None
+) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+    """Return the mask of one object, called ``name``, and notes; raises as ``read_mask``."""
+    if label is None:
+        return masks.read_binary(pixels, name)
+    labels = masks.read_labels(pixels, name)
+    mask = labels == label
+    if not mask.any():
+        present = [str(value) for value in np.unique(labels).tolist() if value]
+        listed = ', '.join(present[:20]) + (', ...' if len(present) > 20 else '')
+        raise LiftError(
+            ErrorCode.NO_OBJECT,
+            f'The label {label} is not in {name}; there are: {listed or "none"}.',
+        )
+    return mask, ()
+
+
+def read_depth(path: Path, size: tuple[int, int], unit: float) -> NDArray[np.float32]:
+    """
+    Return the depth of a file in metres, float32 (height, width), 0 or NaN = no reading.
+
+    Integers count ``unit`` metres, floats are metres; ``size`` as in ``read_mask``. Raises
+    ``LiftError(BAD_IMAGE)``.
+    """
+    if path.suffix.lower() == '.npy':
+        return depths.metres(pictures.read_array(path), unit, str(path))
+    picture = pictures.read_picture(path)
+    orientation = pictures.orientation_for(picture, size, str(path))
+    return depths.metres(pictures.turned(picture.pixels, orientation), unit, str(path))
