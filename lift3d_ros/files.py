@@ -86,7 +86,7 @@ def write_error(error: OSError) -> LiftError:
     name = str(error.filename2 or error.filename or 'A file')[:300]
     return LiftError(
         ErrorCode.BAD_REQUEST,
-        f'{name} cannot be written ({error.strerror or error}): {advice}.',
+        f'{name} could not be written ({error.strerror or error}): {advice}.',
     )
 
 

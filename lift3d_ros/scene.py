@@ -297,8 +297,10 @@ def write_scene(
     _write_image(folder / 'mask.png', mask.astype(np.uint8) * 255)
     if frame.depth is not None:
         millimetres = np.nan_to_num(frame.depth.astype(np.float64) * 1000.0, posinf=0.0)
+        # The largest value of the type is no reading, here and in files of others.
+        millimetres[millimetres >= 65535.0] = 0.0
         _write_image(
-            folder / 'depth.png', np.clip(np.rint(millimetres), 0, 65535).astype(np.uint16)
+            folder / 'depth.png', np.clip(np.rint(millimetres), 0, 65534).astype(np.uint16)
         )
     camera: dict[str, Any] = {
         'width': frame.camera.width,

@@ -40,6 +40,7 @@ from lift3d_ros.robot.convex import hull_of
 from lift3d_ros.robot.export import Export
 from lift3d_ros.robot.export import FORMATS
 from lift3d_ros.robot.export import stands
+from lift3d_ros.robot.export import T_Y_UP
 from lift3d_ros.robot.export import write
 from lift3d_ros.robot.mass import mass_properties
 from lift3d_ros.robot.standing import stable_poses
@@ -359,7 +360,8 @@ def test_a_texture_shows_the_colours_of_the_vertices(kind, tmp_path, recwarn):
     assert len(read.visual.uv) == len(read.vertices)
     assert read.volume == pytest.approx(shape.mesh.volume(), rel=1e-4)
     # Each vertex of the file is one of the mesh; its colour is that of the texture there.
-    distance = np.linalg.norm(read.vertices[:, None] - shape.mesh.vertices[None], axis=2)
+    mesh = shape.mesh.transformed(T_Y_UP) if kind == 'glb' else shape.mesh
+    distance = np.linalg.norm(read.vertices[:, None] - mesh.vertices[None], axis=2)
     assert distance.min(axis=1).max() < 1e-6
     expected = shape.mesh.colors[distance.argmin(axis=1)].astype(float)
     error = np.abs(sampled(image, read.visual.uv) - expected)

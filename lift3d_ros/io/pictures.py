@@ -27,6 +27,7 @@ import io
 from pathlib import Path
 import struct
 from typing import Any
+import zlib
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,6 +141,8 @@ def decode_picture(data: bytes | memoryview, what: str) -> Picture:
     """
     data = bytes(data)
     kind = _kind_of(data, what)
+    if kind == 'PNG':
+        _check_png(data, what)
     if kind == 'WEBP':
         # Pillow's decoder takes the memory for the pixels when it is opened.
         check_size(*_webp_size(data, what), what)
@@ -236,15 +239,16 @@ def orientation_for(picture: Picture, size: tuple[int, int], what: str) -> int:
     """
     Return the orientation to apply to a picture whose camera has a width and height.
 
-    Where the orientation exchanges them the camera's size decides: it is of the turned picture,
-    or of the stored one, which then stays as it is. Raises ``LiftError(BAD_IMAGE)`` for another
-    orientation than as stored, where nothing says of which picture camera and mask are.
+    Where the orientation exchanges them the camera's size decides, by being upright or wide: it
+    is of the turned picture, or of the stored one, which then stays as it is. Raises
+    ``LiftError(BAD_IMAGE)`` for another orientation than as stored, where nothing says of which
+    picture camera and mask are.
     """
     if picture.orientation == 1:
         return 1
     width, height = picture.size
-    if picture.orientation >= 5 and width != height:
-        return picture.orientation if size == (height, width) else 1
+    if picture.orientation >= 5 and width != height and size[0] != size[1]:
+        return picture.orientation if (size[0] < size[1]) == (height < width) else 1
     raise LiftError(
         ErrorCode.BAD_IMAGE,
         f'{what} has the EXIF orientation {picture.orientation}, and nothing says whether camera '
@@ -329,6 +333,23 @@ def _webp_size(data: bytes, what: str) -> tuple[int, int]:
             sides = (int.from_bytes(body[at:at + 3], 'little') for at in (4, 7))
             width, height = (1 + side for side in sides)
             return width, height
+    raise _damaged(what, data)
+
+
+def _check_png(data: bytes, what: str) -> None:
+    """Refuse a PNG that is cut or has wrong checksums, which Pillow does not look at."""
+    view, at = memoryview(data), 8
+    while at + 12 <= len(data):
+        length = int.from_bytes(view[at:at + 4], 'big')
+        name, end = bytes(view[at + 4:at + 8]), at + 8 + length
+        # Chunks whose names begin in lower case may be left out.
+        if name[:1].isupper():
+            stored = int.from_bytes(view[end:end + 4], 'big')
+            if end + 4 > len(data) or zlib.crc32(view[at + 4:end]) != stored:
+                break
+        if name == b'IEND':
+            return
+        at = end + 4
     raise _damaged(what, data)
 
 
