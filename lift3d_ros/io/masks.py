@@ -121,6 +121,9 @@ def read_binary(
     if levels[-1] <= 0:
         return np.zeros(grey.shape, bool), ()
     coloured = values.ndim == 3 and values.shape[2] > 2 and not _is_grey(values)
+    if grey.size < MIN_MASK_PIXELS:
+        # Whatever it shows, it is refused later for its size.
+        return grey > 0, ()
     if len(levels) == 1:
         raise _no_background(name, int(levels[0]))
     if len(levels) == 2 and levels[0] == 0 and not coloured:
@@ -202,7 +205,10 @@ def check_coverage(mask: NDArray[np.bool_], name: str = 'The mask') -> tuple[str
     Raises ``LiftError(BAD_IMAGE)`` for a mask that leaves no background, and for one in which
     object and background are exchanged.
     """
-    share = float(np.count_nonzero(mask)) / mask.size
+    pixels = int(np.count_nonzero(mask))
+    if pixels < MIN_MASK_PIXELS:
+        return ()
+    share = pixels / mask.size
     sides = [mask[0], mask[-1], mask[:, 0], mask[:, -1]]
     if share > _MAX_COVERAGE:
         raise LiftError(
