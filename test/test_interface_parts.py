@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,6 +36,7 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.node.age import check_age
 from lift3d_ros.node.age import image_age
+from lift3d_ros.node.answering import Pace
 from lift3d_ros.node.node import LiftNode
 from lift3d_ros.node.results import duration_message
 from lift3d_ros.node.results import seconds
@@ -184,3 +186,20 @@ def test_an_internal_error_leaves_its_traceback_in_the_log(capfd, monkeypatch):
     assert '[ERROR]' in log
     assert 'Traceback (most recent call last)' in log
     assert "raise ZeroDivisionError('one over nothing')" in log
+
+
+# --- answers ---
+
+
+def test_answers_at_the_same_time_are_spread_and_lone_ones_do_not_wait():
+    pace = Pace(burst=3, period=0.05)
+    start = time.monotonic()
+    ends = []
+    for _ in range(6):
+        pace.wait()
+        ends.append(time.monotonic() - start)
+    # Three at once, and each of the others has to wait.
+    assert ends[5] >= 3 * 0.05
+    assert ends[4] - ends[3] >= 0.04
+    time.sleep(6 * 0.05)
+    assert pace.delay() == 0.0

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import functools
+import threading
+import time
 import traceback
 from typing import Any
 
@@ -27,6 +29,43 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 
 Callback = Callable[[Any, Any, Any], Any]
+
+#: A client keeps ten answers that it has not taken yet, by the default of ROS, and loses what is
+#: more. So of answers that are ready at the same time these many are sent at once, ...
+_BURST_ANSWERS = 5
+
+#: ... and the others that many seconds apart: a client in Python on a busy machine takes an answer
+#: in some milliseconds.
+_ANSWER_PERIOD_S = 0.02
+
+
+class Pace:
+    """Spreads answers in time, so that a client can take all of them. For any threads."""
+
+    def __init__(
+        self, burst: int = _BURST_ANSWERS, period: float = _ANSWER_PERIOD_S
+    ) -> None:
+        """Let ``burst`` answers pass at once, and then one every ``period`` seconds."""
+        self._allowance = burst * period
+        self._period = period
+        #: When all answers so far had gone out if each took a period.
+        self._busy_until = 0.0
+        self._lock = threading.Lock()
+
+    def delay(self) -> float:
+        """Return the seconds that the next answer, which is now counted, has to wait."""
+        now = time.monotonic()
+        with self._lock:
+            self._busy_until = max(self._busy_until, now) + self._period
+            return max(self._busy_until - now - self._allowance, 0.0)
+
+    def wait(self) -> None:
+        """Sleep until the next answer may be sent."""
+        time.sleep(self.delay())
+
+
+#: Of all services and actions of a process: clients may use several.
+PACE = Pace()
 
 
 def answering(callback: Callback) -> Callback:
@@ -40,14 +79,17 @@ def answering(callback: Callback) -> Callback:
     @functools.wraps(callback)
     def answer(self: Any, request: Any, response: Any) -> Any:
         try:
-            return callback(self, request, response)
+            response = callback(self, request, response)
+            failure = None
         except LiftError as error:
             failure = error
         except Exception as error:
             get_logger('lift3d').error(traceback.format_exc())
             failure = LiftError(ErrorCode.INTERNAL, f'{type(error).__name__}: {error}')
-        response.success = False
-        response.error_code, response.message = failure.code.value, failure.message
+        if failure is not None:
+            response.success = False
+            response.error_code, response.message = failure.code.value, failure.message
+        PACE.wait()
         return response
 
     return answer

@@ -33,6 +33,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.action import ActionServer
 from rclpy.action import CancelResponse
+from rclpy.action import GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -54,6 +55,7 @@ from lift3d_ros.node import transforms
 from lift3d_ros.node.age import check_age
 from lift3d_ros.node.age import image_age
 from lift3d_ros.node.answering import answering
+from lift3d_ros.node.answering import PACE
 from lift3d_ros.node.camera import ball_frame
 from lift3d_ros.node.gravity import ImuGravity
 from lift3d_ros.node.inputs import detection_type
@@ -145,6 +147,7 @@ class LiftNode(LifecycleNode):
             Lift,
             '~/lift',
             self._on_goal,
+            goal_callback=_accept,
             cancel_callback=lambda goal: CancelResponse.ACCEPT,
             callback_group=self._requests,
             goal_service_qos_profile=REQUESTS,
@@ -414,6 +417,7 @@ class LiftNode(LifecycleNode):
             goal.canceled()
         else:
             goal.abort()
+        PACE.wait()
         return result
 
     def _lift_request(
@@ -659,3 +663,9 @@ class _Feedback:
 def _make_lifter(settings: parameters.Settings, method: str) -> Lifter:
     lifters = Lifters(settings.device, settings.weights)
     return lifters.make(method, settings.max_faces, settings.samples)
+
+
+def _accept(goal: Lift.Goal) -> GoalResponse:
+    # One for which there is no room ends with BUSY as its result.
+    PACE.wait()
+    return GoalResponse.ACCEPT
