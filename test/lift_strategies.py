@@ -35,16 +35,17 @@ from lift3d_ros.placement.hints import Plane
 from lift3d_ros.placement.hints import ScaleHints
 
 MASKS = (
-    'disc', 'disc', 'disc', 'box', 'box', 'noise', 'sparse noise', 'line', 'thin line', 'full', 'border', 'ring', 'parts',
-    'corner', 'empty', 'column', 'all but one', 'checkers',
+    'disc', 'disc', 'disc', 'box', 'box', 'noise', 'sparse noise', 'line', 'thin line', 'full',
+    'border', 'ring', 'parts', 'corner', 'empty', 'column', 'all but one', 'checkers',
 )
 DEPTHS = (
-    'none', 'ball on a table', 'ball on a table', 'flat', 'noise', 'wide noise', 'nan', 'inf', 'zeros', 'negative',
-    'huge', 'largest reading', 'tiny', 'steps', 'ramp', 'some nan', 'some inf', 'one reading',
-    'float limit', 'holes',
+    'none', 'ball on a table', 'ball on a table', 'flat', 'noise', 'wide noise', 'nan', 'inf',
+    'zeros', 'negative', 'huge', 'largest reading', 'tiny', 'steps', 'ramp', 'some nan',
+    'some inf', 'one reading', 'float limit', 'holes',
 )
 CAMERAS = (
-    'usual', 'usual', 'wide', 'tele', 'off centre', 'far off centre', 'huge', 'tiny', 'skewed',
+    'usual', 'usual', 'usual', 'usual', 'usual', 'wide', 'wide', 'tele', 'tele', 'off centre',
+    'off centre', 'widest', 'longest', 'far off centre', 'huge', 'tiny', 'skewed',
 )
 
 any_float = st.floats(width=64)
@@ -89,13 +90,14 @@ class Choice:
 
 def choices(most=200):
     """Return a strategy of examples; one in some has a side of up to 2000 pixels."""
-    side = st.integers(0, most - 8).map(lambda less: most - less)
+    side = st.sampled_from([8, 9, 20, 33, 64, 97, 128, most, most - 1, most // 2])
     sides = st.one_of(
-        *[st.tuples(side, side)] * 5, st.tuples(st.integers(1, 12), st.integers(200, 2000)),
+        *[st.tuples(side, side)] * 9, st.tuples(st.integers(1, 12), st.integers(200, 2000)),
         st.tuples(st.integers(200, 2000), st.integers(1, 12)))
-    usually = st.integers(0, 9).map(lambda n: n < 9)
+    usually = st.sampled_from([True] * 14 + [False])
     direction = st.sampled_from([
-        None, (0.0, 0.6, 0.8), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.1, 0.9, -0.4), (1.0, 0.0, 0.0)])
+        None, (0.0, 0.6, 0.8), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.1, 0.9, -0.4),
+        (1.0, 0.0, 0.0)])
     gravity = usually.flatmap(
         lambda usual: direction if usual else st.tuples(any_float, any_float, any_float))
     plane = usually.flatmap(
@@ -198,10 +200,8 @@ def make_camera(kind, width, height, rng):
     focal = side * rng.uniform(0.6, 1.5)
     cx, cy = (width - 1) / 2.0, (height - 1) / 2.0
     fx = fy = focal
-    if kind == 'wide':
-        fx = fy = side * 0.05
-    elif kind == 'tele':
-        fx = fy = side * 50.0
+    if kind in ('wide', 'widest', 'tele', 'longest'):
+        fx = fy = side * {'wide': 0.3, 'widest': 0.05, 'tele': 8.0, 'longest': 60.0}[kind]
     elif kind == 'off centre':
         cx, cy = rng.uniform(0.0, width), rng.uniform(0.0, height)
     elif kind == 'far off centre':
