@@ -148,7 +148,8 @@ class Lens:
         """Return pixels of the full image without skew as those of the image as it came."""
         K = self.matrix
         if K[0, 1]:
-            u = u + (K[0, 1] / K[1, 1]) * (v - K[1, 2])
+            # Numbers of Python leave maps in float32; cv2.remap takes no others.
+            u = u + float(K[0, 1] / K[1, 1]) * (v - float(K[1, 2]))
         left, top, _, _ = self.window or (0, 0, 0, 0)
         x, y = self.binning
         if self.window is not None or self.binning != (1, 1):
