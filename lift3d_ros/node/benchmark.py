@@ -50,6 +50,7 @@ from rclpy.serialization import deserialize_message
 from lift3d_ros import memory
 from lift3d_ros.lifter import DEFAULT_METHOD
 from lift3d_ros.msg import LiftedObjectArray
+from lift3d_ros.node import middleware
 from lift3d_ros.node.background import BackgroundNode
 from lift3d_ros.node.camera import ball_frame
 from lift3d_ros.node.camera import FrameCamera
@@ -78,6 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     # The publisher shall not be what is measured.
     memory.keep()
+    # Its images are the ones that have to fit.
+    middleware.use_profile()
     rclpy.init(args=[])
     try:
         figures = measure(options)

@@ -43,6 +43,7 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.msg import LiftedObject
 from lift3d_ros.msg import ObjectSelector
+from lift3d_ros.node import middleware
 from lift3d_ros.node.background import BackgroundNode
 from lift3d_ros.node.camera import FrameCamera
 from lift3d_ros.node.client import LiftClient
@@ -78,6 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     ros = given.index('--ros-args') if '--ros-args' in given else len(given)
     options = parser.parse_args(given[:ros])
+    # Its images are the ones that have to fit.
+    middleware.use_profile()
     rclpy.init(args=given[ros:])
     try:
         return _show(options)
