@@ -167,7 +167,7 @@ def read_distortion(entries: ArrayLike, model: str, what: str) -> tuple[Array, b
     """
     try:
         D = np.asarray(entries, np.float64).reshape(-1)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise LiftError(
             ErrorCode.NO_CAMERA, f'The distortion of {what} is not a list of numbers.'
         ) from error

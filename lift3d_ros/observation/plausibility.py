@@ -38,9 +38,9 @@ from lift3d_ros.geometry import Camera
 POSSIBLE_FOV_DEG = (4.0, 150.0)
 USUAL_FOV_DEG = (10.0, 125.0)
 
-#: Sides of a pixel, the longer over the shorter. Square pixels have 1; images that were resized
-#: without their aspect reach 1.33, binning along one axis 2.
-USUAL_PIXEL_ASPECT = 1.2
+#: Sides of a pixel, the longer over the shorter. Square pixels have 1; wide images that were
+#: resized to 4:3, with their matrix, have 1.33; binning along one axis makes 2.
+USUAL_PIXEL_ASPECT = 1.4
 POSSIBLE_PIXEL_ASPECT = 3.0
 
 #: Offset of the principal point from the middle over the side of the image. Calibrations have up
@@ -54,6 +54,9 @@ COMMON_FACTOR_TOLERANCE = 0.12
 #: Largest magnitude of an entry of a camera matrix, pixels. The largest sensors have 2e4 columns.
 MAX_ENTRY_PX = 1e6
 
+#: Largest side of an image, pixels.
+MAX_SIDE_PX = 1e5
+
 
 def read_matrix(entries: ArrayLike, what: str) -> np.ndarray:
     """
@@ -63,7 +66,7 @@ def read_matrix(entries: ArrayLike, what: str) -> np.ndarray:
     """
     try:
         K = np.asarray(entries, np.float64).reshape(3, 3)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise LiftError(
             ErrorCode.NO_CAMERA, f'{what} is not a matrix of 3 x 3 numbers; write it row by row.'
         ) from error
@@ -102,11 +105,16 @@ def read_matrix(entries: ArrayLike, what: str) -> np.ndarray:
 
 def check_size(width: float, height: float, what: str) -> tuple[int, int]:
     """Return the size of an image in whole pixels; raises ``LiftError(NO_CAMERA)``."""
-    sides = np.asarray([width, height], np.float64)
-    if not np.isfinite(sides).all() or (sides != np.rint(sides)).any() or (sides < 1).any():
+    if isinstance(width, bool) or isinstance(height, bool):
         raise LiftError(
             ErrorCode.NO_CAMERA,
-            f'{what} says that the image is {width} x {height}; set its size in whole pixels.',
+            f'{what} has a width or height that is no number; set the size of the image.',
+        )
+    sides = np.asarray([width, height], np.float64)
+    if sides.max() > MAX_SIDE_PX or not np.isfinite(sides).all() or (sides != np.rint(sides)).any() or (sides < 1).any():
+        raise LiftError(
+            ErrorCode.NO_CAMERA,
+            f'{what} says that the image is {width:.6g} x {height:.6g}; set its size in whole pixels.',
         )
     return int(width), int(height)
 
@@ -149,7 +157,8 @@ def check_camera(camera: Camera, what: str = 'The camera') -> tuple[str, ...]:
     if offsets.max() > USUAL_OFFSET:
         notes.append(
             f'{what} has its principal point at ({camera.cx:.0f}, {camera.cy:.0f}) in an image of '
-            f'{camera.width} x {camera.height}, {100.0 * offsets.max():.0f} % from the middle; '
+            f'{camera.width} x {camera.height}, {100.0 * offsets.max():.0f} % from the middle '
+            f'(it is the middle of {factors[0] * size[0]:.0f} x {factors[1] * size[1]:.0f}); '
             'check that the camera matrix is of this very image, unless it is a crop.'
         )
     return tuple(notes)
