@@ -111,10 +111,12 @@ def check_size(width: float, height: float, what: str) -> tuple[int, int]:
             f'{what} has a width or height that is no number; set the size of the image.',
         )
     sides = np.asarray([width, height], np.float64)
-    if sides.max() > MAX_SIDE_PX or not np.isfinite(sides).all() or (sides != np.rint(sides)).any() or (sides < 1).any():
+    # Comparisons with NaN are false.
+    if not ((sides >= 1.0) & (sides <= MAX_SIDE_PX) & (sides == np.rint(sides))).all():
         raise LiftError(
             ErrorCode.NO_CAMERA,
-            f'{what} says that the image is {width:.6g} x {height:.6g}; set its size in whole pixels.',
+            f'{what} says that the image is {width:.6g} x {height:.6g}; set its size in whole '
+            'pixels.',
         )
     return int(width), int(height)
 
