@@ -56,6 +56,8 @@ from lift3d_ros.io import depth as depths
 from lift3d_ros.io import masks
 from lift3d_ros.io import pictures
 from lift3d_ros.io import scene_files
+from lift3d_ros.observation.camera_description import DescribedCamera
+from lift3d_ros.observation.camera_description import read_camera
 from lift3d_ros.placement.hints import Plane
 
 #: Folder in a scene folder with the scene folders of further views.
@@ -139,13 +141,15 @@ def read_folder(
     if path is None:
         raise _missing(folder, 'rgb.png', scene_files.PICTURES)
     picture = pictures.read_picture(path)
-    camera, gravity, unit = _read_camera(folder)
+    described, gravity, unit = _read_camera(folder)
+    camera = described.camera
     size = camera.width, camera.height
     orientation = pictures.orientation_for(picture, size, str(path))
     image = pictures.turned(pictures.rgb(picture), orientation)
-    notes: tuple[str, ...] = ()
+    notes = described.notes
     if orientation != picture.orientation:
         notes = (
+            *notes,
             f'{path.name} has the EXIF orientation {picture.orientation}, which is not applied, '
             'since camera.json describes the picture as it is stored.',
         )
@@ -153,8 +157,12 @@ def read_folder(
     if depth:
         depth_path = scene_files.find(folder, 'depth', scene_files.DEPTHS, strict=True)
     if depth_path is not None:
-        metres = scene_files.read_depth(depth_path, size, unit)
-    frame = Frame(image, camera, metres, gravity)
+        own = described.depth or described
+        own_size = own.camera.width, own.camera.height
+        metres = scene_files.read_depth(depth_path, own_size, unit)
+    # Boxes, points and masks are of the raw image.
+    raw_depth = metres if described.depth is None else None
+    frame = Frame(image, camera, raw_depth, gravity)
     if selection.segments:
         mask, more = selection.mask(frame)
     else:
@@ -172,7 +180,14 @@ def read_folder(
                 'camera.json of one and the same picture.',
             )
     depth_file = None if depth_path is None else depth_path.name
-    return SceneInput(replace(frame, notes=(*notes, *more)), mask, 'given', depth_file)
+    frame = Frame(
+        described.undistorted_image(image),
+        camera,
+        None if metres is None else described.registered_depth(metres),
+        gravity,
+        (*notes, *more),
+    )
+    return SceneInput(frame, described.undistorted_mask(mask), 'given', depth_file)
 
 
 def read_input(
@@ -323,11 +338,13 @@ def _write_image(path: Path, image: NDArray[Any]) -> None:
     write_whole(path, data.tobytes())
 
 
-def _read_camera(folder: Path) -> tuple[Camera, NDArray[np.float64] | None, float]:
+def _read_camera(
+    folder: Path,
+) -> tuple[DescribedCamera, NDArray[np.float64] | None, float]:
     """Return the camera, gravity and the depth unit of a scene folder."""
     path, entries = folder / 'camera.json', scene_files.read_entries(folder)
     try:
-        camera = Camera.from_matrix(entries['width'], entries['height'], entries['K'])
+        camera = read_camera(entries, str(path))
         gravity = entries.get('gravity')
         direction = None if gravity is None else np.asarray(gravity, np.float64)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:

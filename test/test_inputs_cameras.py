@@ -200,13 +200,18 @@ def test_a_scene_folder_with_distortion_is_undistorted(tmp_path):
     depth, mask = ball(camera, (0.12, 0.08, 0.5))
     # The raw image of the same: each raw pixel looks up its ray.
     v, u = np.mgrid[:240, :320].astype(np.float64)
-    pixels = np.stack([u, v], axis=-1).reshape(-1, 1, 2)
-    rays = cv2.undistortPointsIter(
-        pixels, camera.K, np.array(BARREL), np.eye(3), np.eye(3),
-        (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 50, 1e-9),
-    ).reshape(240, 320, 2)
-    map_u = (rays[..., 0] * camera.fx + camera.cx).astype(np.float32)
-    map_v = (rays[..., 1] * camera.fy + camera.cy).astype(np.float32)
+    k1, k2, p1, p2, _ = BARREL
+    raw_x, raw_y = (u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy
+    x, y = raw_x, raw_y
+    for _ in range(60):
+        r2 = x * x + y * y
+        radial = 1.0 + k1 * r2 + k2 * r2 * r2
+        x, y = (
+            (raw_x - 2.0 * p1 * x * y - p2 * (r2 + 2.0 * x * x)) / radial,
+            (raw_y - p1 * (r2 + 2.0 * y * y) - 2.0 * p2 * x * y) / radial,
+        )
+    map_u = (x * camera.fx + camera.cx).astype(np.float32)
+    map_v = (y * camera.fy + camera.cy).astype(np.float32)
 
     def raw(pixels):
         return cv2.remap(pixels, map_u, map_v, cv2.INTER_NEAREST)

@@ -241,7 +241,7 @@ def read_lens(
     matrix = read_matrix(K if name == 'K' else P, f'The {name} of the camera_info')
     if raw and distorted:
         D, fisheye = read_distortion(info.d, info.distortion_model, what)
-    elif distorted and not np.isfinite(info.d).all():
+    elif distorted and not np.isfinite(np.asarray(info.d)).all():
         read_distortion(info.d, info.distortion_model, what)
     lens = Lens(width, height, matrix, D, fisheye, binning=_binning(info))
     window = _window(info, what)

@@ -48,6 +48,13 @@ NO_MODELS = ('none', 'pinhole')
 #: Pixels by which distortion must move some pixel of the image to be worth a resampling.
 MIN_SHIFT_PX = 0.01
 
+#: Share of the pinhole image that the raw image must show; lenses that show less leave the
+#: rest of the image empty, and are none.
+MIN_SHOWN_SHARE = 0.3
+
+#: Largest magnitude of a coefficient; those of rational models reach some hundreds.
+MAX_COEFFICIENT = 1e5
+
 #: Side of the grid of pixels on which the distortion is judged.
 _GRID = 9
 
@@ -107,7 +114,7 @@ class Lens:
         Return where the pixels of the pinhole ``camera`` are in the raw image, for ``cv2.remap``.
 
         None where they are at the same place. Raises ``LiftError(NO_CAMERA)`` for coefficients
-        that put no pixel of the image at a finite place.
+        that leave no image.
         """
         skew = float(self.matrix[0, 1])
         if not self.D.any() and not skew:
@@ -116,7 +123,9 @@ class Lens:
         rows = np.unique(np.linspace(0, camera.height - 1, _GRID).astype(np.int64))
         u, v = np.meshgrid(columns.astype(np.float64), rows.astype(np.float64))
         sparse = self._distorted(camera.unproject(u, v, 1.0))
-        if not np.isfinite(sparse).all():
+        size = (camera.width, camera.height)
+        shown = ((sparse > -0.5) & (sparse < np.array(size) - 0.5)).all(axis=-1)
+        if not np.isfinite(sparse).all() or shown.mean() < MIN_SHOWN_SHARE:
             raise LiftError(
                 ErrorCode.NO_CAMERA,
                 f'The distortion coefficients {self.D.tolist()} leave no image; calibrate the '
@@ -124,14 +133,14 @@ class Lens:
             )
         if np.abs(sparse - np.stack([u, v], axis=-1)).max() < MIN_SHIFT_PX:
             return None
-        size = (camera.width, camera.height)
         initialise = (
             cv2.fisheye.initUndistortRectifyMap if self.fisheye else cv2.initUndistortRectifyMap
         )
         map_u, map_v = initialise(
             self.matrix, self.D, np.eye(3), camera.K, size, cv2.CV_32FC1
         )
-        return self._in_window(map_u, map_v)
+        map_u, map_v = self._in_window(map_u, map_v)
+        return np.asarray(map_u, np.float32), np.asarray(map_v, np.float32)
 
     def _distorted(self, rays: Array) -> Array:
         """Return the pixels (..., 2) of the raw image at which rays (..., 3) with z = 1 end."""
@@ -171,11 +180,11 @@ def read_distortion(entries: ArrayLike, model: str, what: str) -> tuple[Array, b
         raise LiftError(
             ErrorCode.NO_CAMERA, f'The distortion of {what} is not a list of numbers.'
         ) from error
-    if not np.isfinite(D).all():
+    if not (np.abs(D) <= MAX_COEFFICIENT).all():
         raise LiftError(
             ErrorCode.NO_CAMERA,
-            f'The distortion of {what} has coefficients that are not finite; calibrate the '
-            'camera again.',
+            f'The distortion of {what} has coefficients that are not finite or beyond '
+            f'{MAX_COEFFICIENT:.0e}; calibrate the camera again.',
         )
     if not D.any():
         return np.zeros(0), False
