@@ -152,7 +152,7 @@ def scenes(draw):
     return files
 
 
-@examples(40)
+@examples(80)
 @given(scenes())
 def test_any_scene_folder_ends_in_a_report(files):
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():

@@ -468,6 +468,21 @@ def test_answers_of_the_hub_that_are_no_file(hub, capsys):
     assert 'One-2-3-45/code has no zero123-xl.ckpt' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('answer', [
+    b'{', b'[]', b'null', b'{"siblings": 3}', b'{"siblings": ["x"]}', b'{"siblings": [{}]}',
+    b'{"siblings": [{"rfilename": "x", "lfs": [1]}]}',
+    b'{"siblings": [{"rfilename": "x", "size": "12"}]}',
+    b'{"siblings": [{"rfilename": "x", "lfs": {"size": -1}}]}',
+    b'{"siblings": [{"rfilename": "x", "lfs": {"sha256": 5}}]}',
+    b'{"siblings": ' + b'[' * 100_000, b'[' + b'1,' * 3_000_000 + b'1]',
+])
+def test_a_list_of_the_hub_that_makes_no_sense_is_refused(answer, hub, monkeypatch):
+    monkeypatch.setattr(hub, 'do_GET', lambda self: self.answer(200, answer))
+    with pytest.raises(LiftError) as error:
+        fetching.remote_files(CATALOG['one2345'])
+    assert error.value.code is ErrorCode.WEIGHTS_MISSING
+
+
 def test_files_of_a_folder_are_chosen(hub):
     hub.files = dict.fromkeys((
         'model_index.json', 'README.md', '.gitattributes', 'unet/config.json', 'pipeline.py',

@@ -37,11 +37,14 @@ from lift3d_ros.files import make_folder
 from lift3d_ros.weights import store
 from lift3d_ros.weights.catalog import Entry
 from lift3d_ros.weights.digests import sha256_of
+from lift3d_ros.weights.messages import shown
 
 Progress = Callable[[int], None]
 
 _TIMEOUT = 30.0
 _BLOCK = 2**20
+#: A list of some dozen files has about 10 kB.
+_MOST_LIST_BYTES = 4 * 2**20
 #: How often a broken transfer goes on by itself without a single further byte.
 _PATIENCE = 3
 
@@ -74,15 +77,14 @@ def remote_files(entry: Entry) -> list[File]:
     address = f'{endpoint()}/api/models/{remote.repository}?blobs=true'
     try:
         with _open(address) as response:
-            siblings = json.loads(response.read())['siblings']
-            listed = {str(item['rfilename']): item for item in siblings}
+            listed = _listed(response.read(_MOST_LIST_BYTES))
     except urllib.error.HTTPError as error:
         raise _refused(entry, error) from error
     except (OSError, HTTPException) as error:
         raise LiftError(
             ErrorCode.WEIGHTS_MISSING,
             _by_hand(entry, f'There is no way to {endpoint()} ({_reason(error)})')) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise LiftError(
             ErrorCode.WEIGHTS_MISSING,
             _by_hand(entry, f'{address} gave no list of files')) from error
@@ -95,9 +97,10 @@ def remote_files(entry: Entry) -> list[File]:
     files = []
     for name in names:
         pure = PurePosixPath(name)
-        if pure.is_absolute() or '..' in pure.parts:
-            raise LiftError(ErrorCode.BAD_REQUEST, f'{address} names a file outside: {name}.')
-        item: dict[str, Any] = listed[name]
+        if pure.is_absolute() or '..' in pure.parts or not name.isprintable():
+            raise LiftError(
+                ErrorCode.BAD_REQUEST, f'{address} names a file outside: {shown(name)}.')
+        item = listed[name]
         lfs = item.get('lfs') or {}
         files.append(File(
             url=f'{endpoint()}/{remote.repository}/resolve/main/{urllib.parse.quote(name)}',
@@ -106,6 +109,22 @@ def remote_files(entry: Entry) -> list[File]:
             sha256=remote.sha256 or lfs.get('sha256'),
         ))
     return files
+
+
+def _listed(answer: bytes) -> dict[str, dict[str, Any]]:
+    """Return the files of the hub's answer by name; raises ``ValueError`` for another answer."""
+    found = {}
+    for item in json.loads(answer)['siblings']:
+        lfs = item.get('lfs') if isinstance(item, dict) else None
+        if not isinstance(item, dict) or not isinstance(lfs, dict | None):
+            raise ValueError('a file is described by another type')
+        for size in (item.get('size'), (lfs or {}).get('size')):
+            if size is not None and (type(size) is not int or size < 0):
+                raise ValueError('a size is none')
+        if not isinstance((lfs or {}).get('sha256'), str | None):
+            raise ValueError('a digest is none')
+        found[str(item['rfilename'])] = item
+    return found
 
 
 def download(entry: Entry, files: list[File], progress: Progress = lambda count: None) -> Path:
