@@ -110,9 +110,10 @@ class Stream:
     def _of(self, stamps: list[int]) -> list[LiftedObjectArray]:
         return [a for a in self.heard if nanoseconds(a.header.stamp) in stamps]
 
-    def deleted(self) -> set[tuple[str, int]]:
+    def deleted(self, arrays: list[MarkerArray] | None = None) -> set[tuple[str, int]]:
         return {
-            (m.ns, m.id) for array in self.markers for m in array.markers
+            (m.ns, m.id)
+            for array in (self.markers if arrays is None else arrays) for m in array.markers
             if m.action == Marker.DELETE
         }
 
@@ -124,6 +125,10 @@ def stream(graph: ros.Graph, node: ros.NodeProcess) -> Iterator[Stream]:
         graph.listen(LiftedObjectArray, node.name('objects'), LATCHED) as stream.heard,
         graph.listen(MarkerArray, node.name('markers'), LATCHED) as stream.markers,
     ):
+        # The last drawing of the test before may have deleted something.
+        stream.result(good)
+        ros.wait_until(lambda: stream.markers and not stream.deleted(stream.markers[-1:]))
+        stream.markers.clear()
         yield stream
     for publisher in stream.publishers.values():
         graph.node.destroy_publisher(publisher)
