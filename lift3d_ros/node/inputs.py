@@ -234,7 +234,12 @@ class Inputs:
         )
 
     def _on_imu(self, message: Imu) -> None:
-        self._stamp(message)
+        if self._stamp(message):
+            self._node.get_logger().warning(
+                'imu has no stamps (they are zero): the time of arrival is used; set the stamps '
+                'in its publisher.',
+                once=True,
+            )
         if self.imu is not None:
             self.imu.add(message)
 
