@@ -111,7 +111,9 @@ def test_frames_that_fail_are_logged_by_code_and_not_each(graph):
         ) as node,
     ):
         frame = ros.messages(*ros.BALL)
-        frame['mask'] = ros.messages(ros.BALL[0], np.ones((50, 300), np.uint8))['mask']
+        wide = np.zeros((50, 300), np.uint8)
+        wide[10:40, 100:200] = 255
+        frame['mask'] = ros.messages(ros.BALL[0], wide)['mask']
         publishers = {
             name: graph.node.create_publisher(type(message), f'/failing/{name}', 5)
             for name, message in frame.items()
@@ -125,9 +127,15 @@ def test_frames_that_fail_are_logged_by_code_and_not_each(graph):
             return int(node.status('lifting')[1]['failures'])
 
         ros.wait_until(lambda: failures() >= 4)
-        ros.wait_until(lambda: [line for line in lines(Log.WARN) if 'SIZE_MISMATCH' in line])
+        code = node.status('lifting')[1]['last error'].split(':')[0]
+        assert code == 'SIZE_MISMATCH'
+
+        def warnings() -> list[str]:
+            return [line for line in lines(Log.WARN) if code in line]
+
+        ros.wait_until(warnings)
         # Once in ten seconds.
-        assert len([line for line in lines(Log.WARN) if 'SIZE_MISMATCH' in line]) < failures()
+        assert len(warnings()) < failures()
         # One frame can be followed by its stamp.
         ros.wait_until(lambda: [line for line in lines(Log.DEBUG) if 'frame failed' in line])
         failed = next(line for line in lines(Log.DEBUG) if 'frame failed' in line)
