@@ -38,6 +38,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lift3d_ros import memory
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import crop_object
@@ -240,10 +241,10 @@ class Lifter:
                 misaligned = alignment_note(view)
             self.load()
             shape = self._lift_view(view, scale or ScaleHints(), further, seed, run)
-        except MemoryError as error:
-            raise LiftError(
-                ErrorCode.OUT_OF_MEMORY, 'The memory ran out; lower the resolution of the method.'
-            ) from error
+        except Exception as error:
+            if isinstance(error, LiftError) or not memory.is_exhausted(error):
+                raise
+            raise memory.exhausted(error) from error
         run.check('done', 1.0)
         confidence = shape.overall_confidence
         if confidence < min_confidence:

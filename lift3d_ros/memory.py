@@ -12,18 +12,79 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""How much memory the process takes, and how it keeps and gives it back with glibc."""
+"""How much memory the process takes and may take, and how it keeps it and gives it back."""
 
 from __future__ import annotations
 
 import ctypes
+import errno
 from pathlib import Path
 import resource
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
 
 #: Of malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
+
+#: What libraries say when the memory ran out, in exceptions of no type of their own: torch and
+#: CUDA, threading, OpenCV, and the dynamic loader.
+_WORDS = (
+    'not enough memory', "can't allocate memory", 'out of memory', 'alloc_failed', 'bad_alloc',
+    "can't start new thread", 'insufficient memory', 'failed to allocate', 'unable to allocate',
+    'failed to map segment', 'cannot map zero-fill', 'cannot allocate memory',
+    'cannot create shared object descriptor', 'cannot apply additional memory protection',
+)
+
+
+def is_exhausted(error: BaseException | None) -> bool:
+    """Tell whether an error says that memory or threads ran out, by itself or by its cause."""
+    while error is not None:
+        if isinstance(error, MemoryError):
+            return True
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            return True
+        if isinstance(error, LiftError):
+            return error.code is ErrorCode.OUT_OF_MEMORY
+        # cv2.error derives from Exception; ImportError is what the loader's words come in.
+        text = str(error).lower()
+        if any(word in text for word in _WORDS):
+            return True
+        error = error.__cause__
+    return False
+
+
+def exhausted(error: BaseException | None = None) -> LiftError:
+    """Return the error for memory that ran out, which ``error`` told of."""
+    told = f' ({type(error).__name__})' if error is not None else ''
+    return LiftError(
+        ErrorCode.OUT_OF_MEMORY,
+        f'The memory ran out{told}; give the process more, or lower the resolution of the images, '
+        'max_faces or samples.',
+    )
+
+
+def check_limits(address_space_mib: int, data_mib: int) -> None:
+    """
+    Raise ``LiftError(OUT_OF_MEMORY)`` where the limits of the process are below what it needs.
+
+    Libraries that are refused memory while they are loaded abort the process, or report that a
+    file is missing that is not. ``address_space_mib`` is compared with ``ulimit -v``, and
+    ``data_mib`` with ``ulimit -d``.
+    """
+    for limit, needed, command in (
+        (resource.RLIMIT_AS, address_space_mib, 'ulimit -v'),
+        (resource.RLIMIT_DATA, data_mib, 'ulimit -d'),
+    ):
+        bound = resource.getrlimit(limit)[0]
+        if bound != resource.RLIM_INFINITY and bound < needed << 20:
+            raise LiftError(
+                ErrorCode.OUT_OF_MEMORY,
+                f'The process may take {bound >> 20} MiB ({command}) and needs {needed} MiB to '
+                'start; raise the limit.',
+            )
 
 
 def keep() -> None:

@@ -21,7 +21,10 @@ from collections.abc import Sequence
 import importlib
 import os
 import sys
+from types import ModuleType
 
+from lift3d_ros import memory
+from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 
 #: Commands, each a module here with ``add_arguments`` and ``run``, and their line in the help.
@@ -40,6 +43,11 @@ _NODE_PROGRAMS = {
     ('node',): 'lift3d_ros.node',
     ('bench', 'node'): 'lift3d_ros.node.benchmark',
 }
+
+#: Address space and written memory below which the libraries of a command do not load, MiB. Some
+#: of them neither load nor fail then, but wait for ever for a thread that could not be started.
+_MIN_ADDRESS_SPACE_MIB = 900
+_MIN_DATA_MIB = 450
 
 #: The exit status that a shell expects of a command that Ctrl-C ended.
 _INTERRUPTED = 130
@@ -65,11 +73,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _UNHEARD
     except LiftError as error:
-        print(f'lift3d: {error.message}', file=sys.stderr)
+        told = str(error) if error.code is ErrorCode.OUT_OF_MEMORY else error.message
+        print(f'lift3d: {told}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print('lift3d: interrupted', file=sys.stderr)
         return _INTERRUPTED
+
+
+def _load(name: str) -> ModuleType:
+    """Import the module of a command; raises ``LiftError(OUT_OF_MEMORY)``."""
+    memory.check_limits(_MIN_ADDRESS_SPACE_MIB, _MIN_DATA_MIB)
+    try:
+        return importlib.import_module(f'lift3d_ros.cli.{name}')
+    except ImportError as error:
+        # The loader's words for it sound as if a file were missing.
+        if memory.is_exhausted(error):
+            raise memory.exhausted(error) from error
+        raise
 
 
 def _run(given: list[str]) -> int:
@@ -88,7 +109,7 @@ def _run(given: list[str]) -> int:
         command = commands.add_parser(name, help=summary, description=f'{summary}.')
         # A module is imported when its command is asked for: the help appears at once.
         if given[:1] == [name]:
-            module = importlib.import_module(f'lift3d_ros.cli.{name}')
+            module = _load(name)
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     commands.add_parser('node', help='run the ROS 2 node (lift3d node --help)')

@@ -19,15 +19,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 import importlib.util
 import os
+import signal
 import sys
 from typing import NoReturn
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.ros_environment import check_environment
+
+#: The package of the node; running it as a module starts the node itself.
+_NODE = 'lift3d_ros.node'
 
 
-def require_ros() -> None:
-    """Raise ``LiftError(BAD_REQUEST)`` where rclpy or the interfaces cannot be imported."""
+def require_ros(arguments: Sequence[str] = ()) -> None:
+    """
+    Raise ``LiftError(BAD_REQUEST)`` where a process that needs ROS cannot start.
+
+    Either rclpy or the interfaces are missing, or a variable of ROS has an impossible value.
+    """
     for module, what in (
         ('rclpy', 'rclpy is not installed'),
         ('lift3d_ros.msg', 'The messages of lift3d_ros are not built'),
@@ -38,16 +47,24 @@ def require_ros() -> None:
                 f'{what}; source the ROS 2 workspace that holds lift3d_ros, or in its source tree '
                 'run `make setup` and then `. tools/env.sh`.',
             )
+    check_environment(arguments)
 
 
 def module_command(module: str, arguments: Sequence[str] = ()) -> list[str]:
-    """Return the command line that runs a module of the package with this interpreter."""
-    return [sys.executable, '-m', module, *arguments]
+    """Return the command line that runs a module of the node with this interpreter."""
+    if module == _NODE:
+        return [sys.executable, '-m', _NODE, *arguments]
+    return [sys.executable, '-m', f'{_NODE}.start', module, *arguments]
 
 
 def replace_process(module: str, arguments: Sequence[str]) -> NoReturn:
     """Become the module: signals and the exit status are its own from here on."""
-    require_ros()
+    # Help needs no working ROS.
+    if not {'-h', '--help'} & set(arguments):
+        require_ros(arguments)
     sys.stdout.flush()
     sys.stderr.flush()
+    # Ctrl-C while the new interpreter starts would leave a traceback; the module takes it up as
+    # soon as it has set how it ends. The mask survives exec, a handler does not.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
     os.execv(sys.executable, module_command(module, arguments))

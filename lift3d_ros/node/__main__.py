@@ -14,11 +14,7 @@
 
 """Run the lifecycle node ``lift3d``."""
 
-import signal
+from lift3d_ros.node.start import run_node
 
 if __name__ == '__main__':
-    # Ctrl-C while the imports below run ends the process without a traceback.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from lift3d_ros.node.main import run
-
-    run()
+    run_node()

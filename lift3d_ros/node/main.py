@@ -27,13 +27,16 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from typing import NoReturn
 
 import rclpy
+from rclpy.exceptions import InvalidHandle
 from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.exceptions import InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException
 from rclpy.executors import MultiThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
@@ -44,8 +47,13 @@ from lift3d_ros import memory
 from lift3d_ros.node import middleware
 from lift3d_ros.node.node import LiftNode
 
+RCLError = rclpy_implementation.RCLError
+
 #: Seconds between two looks at whether a signal came.
 _POLL = 0.1
+
+#: Seconds between two looks at whether the last callbacks have returned.
+_STEP = 0.02
 
 #: Seconds that the end of the node waits for a transition that a manager asked for.
 _PATIENCE = 60.0
@@ -86,9 +94,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     middleware.use_profile()
-    rclpy.init(args=['lift3d', *given], signal_handler_options=SignalHandlerOptions.NO)
     try:
+        rclpy.init(args=['lift3d', *given], signal_handler_options=SignalHandlerOptions.NO)
         return _run(overrides, signals)
+    except RCLError as error:
+        # What lift3d_ros/ros_environment.py does not know of, such as a security keystore.
+        print(f'lift3d: ROS cannot start the node: {_first_line(error)}', file=sys.stderr)
+        return 2
     finally:
         rclpy.try_shutdown()
         for number, handler in before.items():
@@ -117,8 +129,10 @@ def _run(overrides: list[Parameter], signals: list[int]) -> int:
         return 2
     executor = MultiThreadedExecutor(node.threads)
     executor.add_node(node)
+    if not node.get_parameter('autostart').value:
+        node.get_logger().info('unconfigured; waiting for configure (or autostart:=true)')
     end = Future()
-    spinner = threading.Thread(target=_spin, args=(executor, node, end), name='lift3d-spin')
+    spinner = threading.Thread(target=spin, args=(executor, node, end), name='lift3d-spin')
     spinner.start()
     status = 0
     try:
@@ -128,9 +142,13 @@ def _run(overrides: list[Parameter], signals: list[int]) -> int:
         while status == 0 and not signals:
             time.sleep(_POLL)
     finally:
-        shut_down(node)
+        # In this order: the executor sends the answers, and nothing is destroyed while it waits
+        # for what is destroyed.
+        node.end_requests()
+        _wait_for_callbacks(executor)
         end.set_result(None)
         spinner.join()
+        shut_down(node)
         executor.shutdown()
         node.destroy_node()
     return status
@@ -163,12 +181,42 @@ def shut_down(node: LiftNode, patience: float = _PATIENCE) -> None:
             time.sleep(_POLL)
 
 
-def _spin(executor: MultiThreadedExecutor, node: LiftNode, end: Future) -> None:
+def _wait_for_callbacks(executor: MultiThreadedExecutor, patience: float = _PATIENCE) -> None:
+    """
+    Wait until the callbacks that run have returned, and what they answer has been sent.
+
+    ``Executor.shutdown`` means to, but looks at the flag that it has just set itself.
+    """
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        # A copy: the executor changes it in its own thread.
+        if all(task.done() for task, *_ in list(getattr(executor, '_tasks', ()))):
+            return
+        time.sleep(_STEP)
+
+
+def spin(executor: MultiThreadedExecutor, node: LiftNode, end: Future) -> None:
+    """Run callbacks until ``end`` is done; what one raises is logged and ends nothing."""
     while not end.done():
         try:
             executor.spin_until_future_complete(end)
         except ExternalShutdownException:
             return
         except Exception as error:
+            # A transition destroys publishers in one thread while this one collects what to wait
+            # for; rclpy leaves them out in the next round.
+            if isinstance(error, InvalidHandle) and _is_of_the_wait(error):
+                continue
             # One bad callback shall not silence the node.
             node.get_logger().error(f'{type(error).__name__} in a callback: {error}')
+
+
+def _is_of_the_wait(error: BaseException) -> bool:
+    """Tell whether an error comes from rclpy's waiting rather than from a callback."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(frame.name == '_wait_for_ready_callbacks' for frame in frames)
+
+
+def _first_line(error: BaseException) -> str:
+    """Return what an error of rcl says, without the place in the source that follows it."""
+    return str(error).strip().split('\n')[0].split(', at /')[0].rstrip('.') + '.'

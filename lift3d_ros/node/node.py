@@ -44,6 +44,7 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 
 from lift3d_ros import memory
+from lift3d_ros import process
 from lift3d_ros.action import Lift
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
@@ -203,6 +204,10 @@ class LiftNode(LifecycleNode):
         """How many threads the executor needs, so that waiting requests never take the last."""
         return self._settings.queue_size + 1 + 4
 
+    def end_requests(self) -> None:
+        """Answer the requests that run or wait with ``NOT_ACTIVE``, and those that still come."""
+        self._worker.close(LiftError(ErrorCode.NOT_ACTIVE, 'The node is shutting down.'))
+
     # --- lifecycle ------------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -242,11 +247,9 @@ class LiftNode(LifecycleNode):
             step()
         except Exception as error:
             # rclpy would swallow it without a word.
-            if not isinstance(error, LiftError):
-                failure = LiftError(ErrorCode.INTERNAL, f'{type(error).__name__}: {error}')
-                failure.__cause__, error = error, failure
-            self._statistics.add_error(error)
-            self.get_logger().error(str(error))
+            failure = as_lift_error(error)
+            self._statistics.add_error(failure)
+            self.get_logger().error(str(failure))
             return TransitionCallbackReturn.FAILURE
         return TransitionCallbackReturn.SUCCESS
 
@@ -315,11 +318,12 @@ class LiftNode(LifecycleNode):
         try:
             lifter.lift(frame, mask)
         except Exception as error:
-            if isinstance(error, LiftError) and error.code is ErrorCode.OUT_OF_MEMORY:
+            if memory.is_exhausted(error):
                 raise
             self.get_logger().warning(f'the warm-up found no shape: {error}')
         self.get_logger().info(
-            f'method "{lifter.name}" is ready after {time.monotonic() - start:.1f} s'
+            f'method "{lifter.name}" is ready after {time.monotonic() - start:.1f} s of loading '
+            f'and warm-up, {process.age_s():.1f} s after the start of the process'
         )
 
     # --- parameters -----------------------------------------------------------------------------

@@ -23,6 +23,7 @@ import time
 import traceback
 from typing import Any
 
+from lift3d_ros import memory
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.lifter import LEARNED
@@ -36,9 +37,10 @@ def as_lift_error(error: Exception) -> LiftError:
     """Return an error as one with a code: ``OUT_OF_MEMORY``, or ``INTERNAL`` with its cause."""
     if isinstance(error, LiftError):
         return error
-    if isinstance(error, MemoryError):
-        return LiftError(ErrorCode.OUT_OF_MEMORY, 'The memory ran out; lower the resolution.')
-    failure = LiftError(ErrorCode.INTERNAL, f'{type(error).__name__}: {error}')
+    if memory.is_exhausted(error):
+        failure = memory.exhausted(error)
+    else:
+        failure = LiftError(ErrorCode.INTERNAL, f'{type(error).__name__}: {error}')
     failure.__cause__ = error
     return failure
 
@@ -169,6 +171,7 @@ class Worker:
         self._condition = threading.Condition()
         self._thread: threading.Thread | None = None
         self._lifters: Lifters | None = None
+        self._closed = False
         #: Frames of the stream that a newer one replaced, and requests turned away.
         self.dropped = 0
         self.refused = 0
@@ -191,7 +194,9 @@ class Worker:
             return not self._queue and all(job is None for job in waiting)
 
     def start(self, lifters: Lifters) -> None:
-        """Accept jobs from now on."""
+        """Accept jobs from now on; raises ``LiftError(NOT_ACTIVE)`` after ``close``."""
+        if self._closed:
+            raise LiftError(ErrorCode.NOT_ACTIVE, 'The node is shutting down.')
         self._lifters = lifters
         self._thread = threading.Thread(target=self._run, args=(lifters,), name='lift3d-worker')
         self._thread.start()
@@ -213,6 +218,11 @@ class Worker:
             thread.join()
         if lifters is not None:
             lifters.unload()
+
+    def close(self, reason: LiftError) -> None:
+        """Stop for good: an activation that still runs does not accept jobs again."""
+        self._closed = True
+        self.stop(reason)
 
     def submit(self, job: Job) -> None:
         """Queue a request; raises ``LiftError``: ``NOT_ACTIVE``, or ``BUSY`` for a full queue."""
