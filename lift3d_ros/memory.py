@@ -82,8 +82,8 @@ def check_limits(address_space_mib: int, data_mib: int) -> None:
         if bound != resource.RLIM_INFINITY and bound < needed << 20:
             raise LiftError(
                 ErrorCode.OUT_OF_MEMORY,
-                f'The process may take {bound >> 20} MiB ({command}) and needs {needed} MiB to '
-                'start; raise the limit.',
+                f'The process may take {bound >> 20} MiB ({command}), and {needed} MiB are '
+                'needed; raise the limit.',
             )
 
 

@@ -79,6 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print('lift3d: interrupted', file=sys.stderr)
         return _INTERRUPTED
+    except Exception as error:
+        if not memory.is_exhausted(error):
+            raise
+        print(f'lift3d: {memory.exhausted(error)}', file=sys.stderr)
+        return 1
 
 
 def _load(name: str) -> ModuleType:

@@ -184,6 +184,8 @@ def _remove(paths: Iterable[Path]) -> None:
 def _as_lift_error(error: Exception) -> LiftError:
     if isinstance(error, LiftError):
         return error
+    if memory.is_exhausted(error):
+        return memory.exhausted(error)
     if isinstance(error, OSError):
         return write_error(error)
     traceback.print_exception(error)
