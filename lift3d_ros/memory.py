@@ -87,6 +87,45 @@ def check_limits(address_space_mib: int, data_mib: int) -> None:
             )
 
 
+def headroom_mib() -> float:
+    """
+    Return how much more memory the process can take, MiB; infinite where nothing tells.
+
+    It is the least of what the limits of the process, its control group and the machine leave.
+    """
+    left = []
+    status = _values('/proc/self/status')
+    for limit, used in ((resource.RLIMIT_AS, 'VmSize'), (resource.RLIMIT_DATA, 'VmData')):
+        bound = resource.getrlimit(limit)[0]
+        if bound != resource.RLIM_INFINITY and used in status:
+            left.append(bound / 2**20 - status[used] / 1024.0)
+    available = _values('/proc/meminfo').get('MemAvailable')
+    if available is not None:
+        left.append(available / 1024.0)
+    group = Path('/sys/fs/cgroup')
+    try:
+        bound = int((group / 'memory.max').read_text())
+        files = _values(str(group / 'memory.stat')).get('inactive_file', 0)
+        # The kernel takes back what files occupy in its cache.
+        left.append((bound - int((group / 'memory.current').read_text()) + files) / 2**20)
+    except (OSError, ValueError):
+        pass   # no control group, or one without a limit ("max")
+    return min(left, default=float('inf'))
+
+
+def _values(path: str) -> dict[str, int]:
+    """Return the numbers of a file of the kernel with a name and a number in each line."""
+    values = {}
+    try:
+        for line in Path(path).read_text().splitlines():
+            words = line.replace(':', ' ').split()
+            if len(words) > 1 and words[1].isdigit():
+                values[words[0]] = int(words[1])
+    except OSError:
+        pass
+    return values
+
+
 def keep() -> None:
     """
     Make malloc keep what an image took for the next image.

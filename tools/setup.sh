@@ -189,8 +189,8 @@ choose_torch() {  # sets torch (cpu, cuda or default) and size
   fi
   size=6.8
   [[ $torch == cpu ]] || return 0
-  if "$venv/bin/python" -c 'import torch' 2>/dev/null; then
-    torch=default   # with the Python of a sourced ROS
+  if [[ $ros != embedded ]] && "$venv/bin/python" -c 'import torch' 2>/dev/null; then
+    torch=default   # it belongs to the Python of the sourced ROS
     size=3
   elif finds_torch_cpu; then
     size=3.1
@@ -227,8 +227,8 @@ install_wheels() {
 
 if ! is_stamped "$state/wheels" "$wheels_key"; then
   choose_torch
-  say "installing the Python packages ($size GB of disk, with $([[ $torch == cpu ]] &&
-    echo "torch for the CPU" || echo "torch as pip finds it"); some minutes)"
+  say "installing the Python packages ($size GB of disk, with the $([[ $torch == cpu ]] &&
+    echo CPU || echo default) build of torch; some minutes)"
   rm -f "$state/wheels"
   touch "$state/installing"
   # A pipeline or an if would switch off -e inside the function.

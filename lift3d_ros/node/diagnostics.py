@@ -139,6 +139,7 @@ def worker_status(
         'last error': '' if last is None else str(last),
         'memory MB': f'{psutil.Process().memory_info().rss / 1e6:.0f}',
         'peak memory MB': f'{memory.peak_mb() * 1.048576:.0f}',
+        'memory left MB': f'{memory.headroom_mib() * 1.048576:.0f}',
     }
     for stage, seconds in statistics.medians().items():
         values[f'median seconds: {stage}'] = f'{seconds:.3f}'

@@ -94,6 +94,13 @@ from lift3d_ros.srv import SaveObject
 #: Seconds for which a client may fetch the result of an action; each holds its meshes so long.
 _RESULT_TIMEOUT = 30
 
+#: Memory left, MiB, below which the log says so. A request with a frame of 12 megapixels, its
+#: depth and its mask is 72 MiB, and exists three times: in the middleware, in C and in Python.
+_LOW_MEMORY_MIB = 256.0
+
+#: Seconds between two such lines.
+_MEMORY_WARNING_PERIOD_S = 30.0
+
 #: Seconds between two feedback messages of the same stage.
 _FEEDBACK_PERIOD = 0.1
 
@@ -609,7 +616,18 @@ class LiftNode(LifecycleNode):
 
     # --- diagnostics ----------------------------------------------------------------------------
 
+    def _watch_memory(self) -> None:
+        left = memory.headroom_mib()
+        if left < _LOW_MEMORY_MIB:
+            self.get_logger().warning(
+                f'{max(left, 0.0):.0f} MiB of memory are left to the node: the middleware loses '
+                'messages and requests with large images, without an answer; give the node more '
+                'memory, or lower the resolution of the camera',
+                throttle_duration_sec=_MEMORY_WARNING_PERIOD_S,
+            )
+
     def _publish_diagnostics(self) -> None:
+        self._watch_memory()
         settings, name = self._settings, self.get_fully_qualified_name().lstrip('/')
         inputs = self._inputs
         message = DiagnosticArray(
