@@ -163,7 +163,8 @@ def _read_manifest(path: Path) -> list[ObjectEntry]:
             )
             for entry in entries
         ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError,
+            RecursionError) as error:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
             f'{path} is not a list of objects ({type(error).__name__}: {error}). {_LAYOUT}',

@@ -265,7 +265,7 @@ def read_plane(path: Path) -> Plane | None:
         return None
     try:
         numbers = np.asarray(entry, np.float64).reshape(4)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise LiftError(
             ErrorCode.NO_CAMERA,
             f'The "plane" in {path / "camera.json"} cannot be read ({type(error).__name__}: '
@@ -284,7 +284,7 @@ def read_pose(folder: Path) -> Array:
     path = folder / 'camera.json'
     try:
         T = np.asarray(scene_files.read_entries(folder)['T_world_camera'], np.float64)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise LiftError(
             ErrorCode.NO_CAMERA,
             f'{path} has no pose ({type(error).__name__}: {error}); further views and the world '

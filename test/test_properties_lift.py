@@ -31,6 +31,7 @@ from hypothesis import given
 from hypothesis import HealthCheck
 from hypothesis import settings
 from hypothesis import strategies as st
+from lift_strategies import Choice
 from lift_strategies import choices
 from lift_strategies import lifted
 import numpy as np
@@ -39,6 +40,10 @@ import pytest
 from lift3d_ros.cli import main
 from lift3d_ros.errors import LiftError
 from lift3d_ros.lifter import Lifter
+from lift3d_ros.scene import read_further
+from lift3d_ros.scene import read_input
+from lift3d_ros.scene import read_plane
+from lift3d_ros.scene import write_scene
 from lift3d_ros.shape import Shape
 
 FACTOR = int(os.environ.get('LIFT3D_PROPERTY_EXAMPLES', '0'))
@@ -174,3 +179,43 @@ def test_any_scene_folder_ends_in_a_report(files):
         else:
             assert entry['watertight'] and 0.0 <= entry['confidence'] <= 1.0
             assert Path(folder, 'out/scene.ply').stat().st_size > 0
+
+
+BIG = 10**400
+HOSTILE = (
+    BIG, -BIG, float('nan'), float('inf'), 1e300, 1e-300, -1, 0, True, None, 'x', '', '\ud800',
+    ' ' * 9999, [], {}, [BIG], [[BIG] * 3] * 3, [BIG] * 4, [[BIG] * 4] * 4, [1] * 3, [1] * 4,
+    ['a'] * 3, [[1, 2], [3]], [None] * 3, {'a': 1}, [[[1]]], 2**31, 2**63, 2**64, '1', [1e300] * 3,
+    [float('nan')] * 4, [1e300] * 4, np.eye(3).tolist(), np.eye(4).tolist(),
+    (np.eye(4) * 1e300).tolist(), [0] * 14,
+)
+
+
+@pytest.mark.parametrize('key', [
+    'width', 'height', 'K', 'gravity', 'plane', 'T_world_camera', 'depth_unit', 'D',
+    'distortion_model', 'depth_camera', 'all', 'depth_camera.K', 'depth_camera.width',
+    'depth_camera.D', 'depth_camera.T_image_depth', 'view.K', 'view.T_world_camera', 'view.D'])
+def test_any_value_in_a_camera_description_is_read_or_refused(key, tmp_path):
+    frame, mask = Choice(
+        40, 30, 'disc', 'ball on a table', 'usual', 3, (0.0, 0.6, 0.8), None, None).frame()
+    write_scene(tmp_path, frame, mask, np.eye(4))
+    write_scene(tmp_path / 'views/other', frame, mask, np.eye(4))
+    path = tmp_path / ('views/other' if key.startswith('view.') else '') / 'camera.json'
+    good = json.loads(path.read_text())
+    for value in HOSTILE:
+        *inside, name = key.removeprefix('view.').split('.')
+        entries = json.loads(json.dumps(good))
+        if inside:
+            entries['depth_camera'] = {
+                'width': 40, 'height': 30, 'K': good['K'], 'T_image_depth': np.eye(4).tolist(),
+                name: value}
+        elif name == 'all':
+            entries = value
+        else:
+            entries[name] = value
+        path.write_text(json.dumps(entries))
+        for read in (read_input, read_further, read_plane):
+            try:
+                read(tmp_path)
+            except LiftError as error:
+                assert error.code.value not in ('INTERNAL', 'OUT_OF_MEMORY')

@@ -16,7 +16,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -53,7 +52,8 @@ def check_unit(unit: Any, where: str) -> float:
     """Return a depth unit in metres; raises ``LiftError(BAD_REQUEST)`` for one that cannot be."""
     low, high = UNIT_RANGE
     is_number = isinstance(unit, (int, float)) and not isinstance(unit, bool)
-    if not is_number or not math.isfinite(unit) or not low <= unit <= high:
+    # The bounds refuse NaN, too, and whole numbers that no float can hold.
+    if not is_number or not low <= unit <= high:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
             f'{where} is {unit!r}; it must be the metres a count of an integer depth image, '
