@@ -247,6 +247,14 @@ def test_list_shows_all_and_what_is_here(folders, capsys):
     assert 'CC-BY-NC' in rows['zero123plus-v1.2'] and 'non-commercial' in rows['stable-zero123']
 
 
+def test_a_damaged_record_does_not_hide_the_other_weights(folders, capsys):
+    put(folders / 'store', 'mine')
+    (put(folders / 'store', 'broken') / 'manifest.json').write_bytes(b'{"files": [')
+    assert main(['weights', 'list']) == 0
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
+    assert 'damaged' in rows['broken'] and '7 bytes' in rows['mine']
+
+
 def test_list_needs_no_networks():
     code = ('import sys; from lift3d_ros.cli import main; main(["weights", "list"]); '
             'print({"torch", "diffusers", "transformers"} & set(sys.modules))')

@@ -77,9 +77,14 @@ def _list() -> int:
         folder = store.locate(name)
         entry = CATALOG.get(name)
         size = entry.size_text if entry else ''
+        manifest = {}
         if folder is not None:
-            size = store.format_size(store.size_of(folder))
-        manifest = (store.read_manifest(folder) if folder else None) or {}
+            try:
+                size = store.format_size(store.size_of(folder))
+                manifest = store.read_manifest(folder) or {}
+            except LiftError:
+                # The others are listed all the same; verify says what is wrong.
+                size = 'damaged'
         family = entry.family if entry else str(manifest.get('family', ''))
         licence = entry.licence if entry else str(manifest.get('licence', ''))
         rows.append((name, family, size or '-', licence, str(folder) if folder else 'not here'))
