@@ -283,6 +283,7 @@ def test_save_object_writes_below_the_output_dir_only(node, output, graph):
             SaveObject,
             node.name('save_object'),
             SaveObject.Request(id=id_, path=path, overwrite=overwrite),
+            ros.PATIENCE,
         )
 
     for suffix in ('ply', 'glb', 'obj', 'stl'):
