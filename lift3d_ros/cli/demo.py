@@ -89,8 +89,10 @@ def run(options: argparse.Namespace) -> int:
             while camera.poll() is None and node.poll() is None:
                 time.sleep(0.05)
             if camera.poll() is None:
-                print(f'lift3d: the node ended with status {node.poll()}', file=sys.stderr)
-                return 1
+                ended = node.returncode
+                print(f'lift3d: the node ended with status {ended}', file=sys.stderr)
+                # As a shell tells it, where a signal ended it.
+                return 128 - ended if ended < 0 else max(ended, 1)
             status = camera.wait()
     finally:
         signal.signal(signal.SIGTERM, previous)
