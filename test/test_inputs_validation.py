@@ -84,10 +84,14 @@ def test_a_mask_without_an_object_has_a_code(mask, depth):
                      'LOW_CONFIDENCE', 'MASK_TOO_SMALL')
 
 
-@pytest.mark.parametrize('value', [-0.5, np.inf, -np.inf, np.nan, 1e30, 1e-30, 0.0])
+@pytest.mark.parametrize('value', [-0.5, np.inf, -np.inf, np.nan, 1e30, 0.0])
 def test_depth_that_is_no_reading_is_none(value):
     mask = box(NORMAL, 80, 40, 40, 40)
     assert outcome(NORMAL, mask, value) == 'NO_DEPTH_IN_MASK'
+
+
+def test_depth_nearer_than_a_camera_measures_is_of_another_unit():
+    assert outcome(NORMAL, box(NORMAL, 80, 40, 40, 40), 1e-30) == 'BAD_IMAGE'
 
 
 @pytest.mark.parametrize('value', [-0.5, np.inf, -np.inf, 1e30])
