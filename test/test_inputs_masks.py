@@ -293,6 +293,20 @@ def test_labels_that_came_through_jpeg_are_refused():
     assert 'PNG' in refused(masks.read_labels, again)
 
 
+def test_grey_labels_that_came_through_jpeg_are_refused_also_when_saved_as_png():
+    values = np.where(DISC, 80, np.where(OTHER, 160, 0)).astype(np.uint8)
+    for quality in (30, 60, 90):
+        again = MaskPixels(through(values, 'JPEG', quality=quality).values)
+        assert 'JPEG' in refused(masks.read_labels, again)
+        refused(masks.read_binary, again)
+
+
+def test_many_small_labels_are_read():
+    values = ((U // 8) + 20 * (V // 8) + 1).astype(np.uint16)
+    values[(U % 8 > 4) | (V % 8 > 4)] = 0
+    np.testing.assert_array_equal(masks.read_labels(MaskPixels(values)), values)
+
+
 def test_colours_that_were_smoothed_are_refused():
     painted = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     painted[DISC], painted[OTHER] = (200, 30, 7), (7, 30, 200)

@@ -57,6 +57,11 @@ _NOISY_LEVELS = 4
 MAX_LABELS = 4096
 _MAX_TINY_LABELS = 64
 
+#: In an image of so many pixels with more than so many labels, half of them have an area; where
+#: they have none, it was smoothed or compressed.
+_MIN_PIXELS_FOR_AREAS = 4096
+_MAX_LABELS_WITHOUT_AREAS = 16
+
 #: Shares of the image from which on a mask is refused, and doubted.
 _MAX_COVERAGE, _LARGE_COVERAGE = 0.95, 0.8
 
@@ -194,6 +199,15 @@ def read_labels(mask: MaskPixels, name: str = 'The mask') -> NDArray[Any]:
                 f'{MIN_MASK_PIXELS} pixels: it was smoothed or came through JPEG. Give one colour '
                 'for each object, resized by the nearest neighbour, as PNG.',
             )
+    found, sizes = _levels(labels)
+    if np.count_nonzero(found) > _MAX_LABELS_WITHOUT_AREAS:
+        dense, flat = _flat(labels, found)
+        if _without_areas(found, sizes, np.bincount(dense[flat], minlength=len(found))):
+            raise LiftError(
+                ErrorCode.BAD_IMAGE,
+                f'{name} has {len(found)} labels, and most of them have no area: it was smoothed '
+                'or came through JPEG. Resize labels by the nearest neighbour, and give PNG.',
+            )
     alpha = deciding_alpha(mask.values)
     return labels if alpha is None else np.where(alpha >= _OPAQUE, labels, 0)
 
@@ -317,17 +331,39 @@ def _has_labels(
     equals where its eight neighbours have its value. They are labels where the pixels of all but
     the two most frequent values are so, or where a cut at the ``middle`` would remove an area.
     """
-    dense = np.searchsorted(found, codes).astype(np.float32)
-    kernel = np.ones((3, 3), np.uint8)
-    flat = cv2.erode(dense, kernel) == cv2.dilate(dense, kernel)
+    dense, flat = _flat(codes, found)
+    inside = np.bincount(dense[flat], minlength=len(found))
+    if _without_areas(found, sizes, inside):
+        return False
     common = np.argsort(-sizes, kind='stable')[:2]
     others = (dense != common[0]) & (dense != common[1])
     count = int(np.count_nonzero(others))
     if count and np.count_nonzero(flat & others) >= _MIN_FLAT_SHARE * count:
         return True
     removed = (grey > 0) & (grey <= middle)
-    inside = np.bincount(dense[removed & flat].astype(np.intp), minlength=len(found))
+    inside = np.bincount(dense[removed & flat], minlength=len(found))
     return bool(((inside >= MIN_MASK_PIXELS) & (2 * inside >= sizes)).any())
+
+
+def _flat(
+    codes: NDArray[Any], found: NDArray[Any]
+) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Return the places of values among ``found``, and which pixels are among equals."""
+    dense = np.searchsorted(found, codes)
+    numbers, kernel = dense.astype(np.float32), np.ones((3, 3), np.uint8)
+    return dense, cv2.erode(numbers, kernel) == cv2.dilate(numbers, kernel)
+
+
+def _without_areas(
+    found: NDArray[Any], sizes: NDArray[np.intp], inside: NDArray[np.intp]
+) -> bool:
+    """Return whether most of many labels have no area, by their pixels ``inside`` of it."""
+    labels = found > 0
+    if np.count_nonzero(labels) <= _MAX_LABELS_WITHOUT_AREAS or (
+        sizes.sum() < _MIN_PIXELS_FOR_AREAS
+    ):
+        return False
+    return bool(np.mean(10 * inside[labels] < sizes[labels]) > 0.5)
 
 
 def _no_background(name: str, value: int) -> LiftError:

@@ -111,6 +111,11 @@ def instances_of_labels(labels: NDArray[Any], only: int | None = None) -> list[I
     All but the largest ``MAX_INSTANCES`` are left out. Where the label ``only`` is there, its
     object alone is returned. Raises ``LiftError(EMPTY_MASK)``.
     """
+    if only is not None and only <= np.iinfo(labels.dtype).max:
+        mask = labels == only
+        box = _bounding_box(mask.view(np.uint8))
+        if box is not None:
+            return [_instance(mask, box, label=only)]
     # A table over all values is the fastest, unless labels are as large as packed colours.
     if int(labels.max()) < _TABLE_SIZE:
         table = np.bincount(labels.reshape(-1))
@@ -121,11 +126,6 @@ def instances_of_labels(labels: NDArray[Any], only: int | None = None) -> list[I
     counts, values = counts[values > 0], values[values > 0]
     if not len(values):
         raise _empty()
-    if only is not None and only in values:
-        mask = labels == only
-        box = _bounding_box(mask.view(np.uint8))
-        assert box is not None
-        return [_instance(mask, box, label=only)]
     order = np.argsort(-counts, kind='stable')[:MAX_INSTANCES]
     boxes = _boxes_of(labels, values)
     found = []
