@@ -127,7 +127,7 @@ def test_missing_and_broken_weights_are_refused_by_configure(graph, learned_weig
     shutil.copytree(learned_weights, views, ignore=shutil.ignore_patterns('surface'))
     broken = tmp_path / 'broken'
     shutil.copytree(learned_weights, broken)
-    record = {'files': {'unet/config.json': {'bytes': 1, 'sha256': ''}}}
+    record = {'files': {'unet/config.json': {'bytes': 1, 'sha256': '0' * 64}}}
     (broken / 'manifest.json').write_text(json.dumps(record))
     node = ros.NodeProcess(graph, 'no_weights', method=METHOD, weights='no-such-weights')
     for folder in (None, views, broken):
