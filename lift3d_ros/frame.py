@@ -38,6 +38,10 @@ VIEW_FILL = 0.75
 #: Farther than any depth camera or rangefinder measures.
 MAX_DEPTH_M = 1e4
 
+#: A mask that ends so near to the border of the image is cut by it: detectors' masks that were
+#: resized lose the last pixel.
+BORDER_PIXELS = 1
+
 #: Fewer mask pixels than this show no shape.
 MIN_MASK_PIXELS = 64
 
@@ -275,5 +279,9 @@ def crop_object(frame: Frame, mask: NDArray[np.bool_]) -> ObjectView:
             scale_x,
             scale_y,
         ),
-        truncated=left == 0 or top == 0 or right == width or bottom == height,
+        truncated=(
+            min(left, top) <= BORDER_PIXELS
+            or right >= width - BORDER_PIXELS
+            or bottom >= height - BORDER_PIXELS
+        ),
     )

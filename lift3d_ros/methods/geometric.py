@@ -41,6 +41,7 @@ from lift3d_ros.surface.coloring import paint
 from lift3d_ros.surface.meshing import extract_surface
 from lift3d_ros.surface.observation import Observation
 from lift3d_ros.surface.painting import paint_further
+from lift3d_ros.surface.plane_mask import plane_notes
 from lift3d_ros.surface.sightings import gather
 from lift3d_ros.surface.sightings import Sighting
 from lift3d_ros.surface.support import find_support
@@ -92,6 +93,7 @@ class Geometric:
             seen = observe(view)
         with progress.stage('support', 0.2):
             support = find_support(seen, view.frame.gravity, rng)
+            doubts = plane_notes(seen, support)
             seen = reconcile(seen, support, wide=False)
             seen, others = gather(view, seen, support, further)
         with progress.stage('symmetry', 0.5):
@@ -124,7 +126,7 @@ class Geometric:
                 # What lies beyond the border of the image, no hypothesis has accounted for.
                 confidence = np.where(observed, confidence, np.float32(0.6) * confidence)
         mesh = Mesh(in_camera, faces, colors)
-        return _place(seen, support, box, mesh, confidence, observed, voxel)
+        return _place(seen, support, box, mesh, confidence, observed, voxel, doubts)
 
     def _hypotheses(
         self, seen: Observation, box: SearchBox, rng: np.random.Generator
@@ -155,6 +157,7 @@ def _place(
     confidence: NDArray[np.float32],
     observed: NDArray[np.bool_],
     voxel: float,
+    notes: tuple[str, ...],
 ) -> Shape:
     """Return the shape with its object frame, from the mesh in the optical frame."""
     tilt = np.radians({'plane': 1.0, 'gravity': 1.0}.get(support.source, 15.0))
@@ -172,4 +175,5 @@ def _place(
         elevation=support.elevation(frame.T_camera_object[:3, 3]),
         elevation_source=support.source,
         method='geometric',
+        notes=notes,
     )

@@ -56,6 +56,7 @@ from lift3d_ros.surface.coloring import OBSERVED
 from lift3d_ros.surface.coloring import paint
 from lift3d_ros.surface.field import SolidField
 from lift3d_ros.surface.painting import paint_further
+from lift3d_ros.surface.plane_mask import plane_notes
 from lift3d_ros.surface.sightings import as_further
 from lift3d_ros.surface.sightings import gather
 from lift3d_ros.surface.sightings import Sighting
@@ -176,6 +177,7 @@ class One2345:
         with progress.stage('observe', 0.05):
             seen = observe(view)
             support = find_support(seen, view.frame.gravity, rng)
+            doubts = plane_notes(seen, support)
             seen = reconcile(seen, support)
             seen, others = gather(view, seen, support, further)
         with progress.stage('elevation', 0.1):
@@ -236,7 +238,13 @@ class One2345:
                 confidence = np.where(measured, confidence, np.float32(0.6) * confidence)
         uncertainty = uncertainty_of_solid(solid, canonical.scale, voxel)
         shape = _place(
-            mesh, canonical, elevation, confidence, measured, uncertainty, found.notes
+            mesh,
+            canonical,
+            elevation,
+            confidence,
+            measured,
+            uncertainty,
+            (*doubts, *found.notes),
         )
         if observed.length is None:
             return shape

@@ -56,6 +56,7 @@ from lift3d_ros.surface.cleaning import reconcile
 from lift3d_ros.surface.coloring import OBSERVED
 from lift3d_ros.surface.coloring import paint
 from lift3d_ros.surface.painting import paint_further
+from lift3d_ros.surface.plane_mask import plane_notes
 from lift3d_ros.surface.sightings import gather
 from lift3d_ros.surface.sightings import Sighting
 from lift3d_ros.surface.support import find_support
@@ -204,6 +205,7 @@ class One2345Full(One2345):
         with progress.stage('observe', 0.02):
             seen = observe(view)
             support = find_support(seen, view.frame.gravity, rng)
+            doubts = plane_notes(seen, support)
             seen = reconcile(seen, support)
             seen, others = gather(view, seen, support, further)
         if support.source != 'assumed':
@@ -237,7 +239,13 @@ class One2345Full(One2345):
         mesh = Mesh(vertices, faces, colors)
         uncertainty = uncertainty_of_guess(mesh, canonical.T_camera_object, measured, voxel)
         return _place(
-            mesh, canonical, elevation, confidence, measured, uncertainty, found.notes
+            mesh,
+            canonical,
+            elevation,
+            confidence,
+            measured,
+            uncertainty,
+            (*doubts, *found.notes),
         )
 
     def _sources(self) -> tuple[tuple[str, str], ...]:

@@ -40,6 +40,10 @@ from lift3d_ros.placement.alignment import align_to_depth
 from lift3d_ros.placement.alignment import check_depth
 from lift3d_ros.placement.alignment import depth_ratio
 from lift3d_ros.placement.alignment import refine
+from lift3d_ros.placement.doubts import check_foot_in_image
+from lift3d_ros.placement.doubts import check_not_truncated
+from lift3d_ros.placement.doubts import spill_note
+from lift3d_ros.placement.doubts import truncation_note
 from lift3d_ros.placement.hints import ScaleHints
 from lift3d_ros.placement.hints import SOURCES
 from lift3d_ros.placement.hints import UNKNOWN
@@ -157,7 +161,7 @@ def place(
         if agreement(surface, silhouette).iou < _ASTRAY:
             aligned = refine(surface, seen, scale=False, up=up)
             shape, surface = _moved(shape, aligned.T), surface.moved(aligned.T)
-        notes = _doubts(mesh, up, hints)
+        notes = _doubts(mesh, up, hints, view.truncated)
     if shape.elevation_source == 'gravity' and view.frame.gravity is None:
         # What ``prepare`` took for gravity is the normal of the plane.
         shape = replace(shape, elevation_source='plane')
@@ -168,6 +172,8 @@ def place(
             f'The shape covers {100.0 * share:.0f} % of the mask; a part of the object may be '
             'missing from it.'
         )
+    doubts = (truncation_note(view), spill_note(surface, view))
+    notes += [doubt for doubt in doubts if doubt is not None]
     return replace(shape, mask_iou=iou, notes=(*shape.notes, *notes))
 
 
@@ -195,12 +201,14 @@ def _sources(
     def by_plane() -> tuple[Array, Scale]:
         plane = hints.plane or find_plane(view, rng)
         check_tilt(plane, view)
+        check_foot_in_image(view, surface.centre, plane.up)
         scale = from_plane(mesh.vertices, plane)
         if 'depth' in known and 'depth' in hints.order:
             _check_stands(scale, depth_ratio(surface, seen))
         return _about_camera(scale)
 
     def by_size(size: float) -> tuple[Array, Scale]:
+        check_not_truncated(view)
         return _about_camera(
             from_known_size(
                 mesh.vertices, up, size, hints.known_size_stddev, length_over_depth
@@ -304,13 +312,17 @@ def _check_stands(scale: Scale, measured: Scale) -> None:
         )
 
 
-def _doubts(mesh: Mesh, up: Array, hints: ScaleHints) -> list[str]:
-    """Return what a plane and a size say against a shape (in the optical frame) at its scale."""
+def _doubts(mesh: Mesh, up: Array, hints: ScaleHints, truncated: bool) -> list[str]:
+    """
+    Return what a plane and a size say against a shape (in the optical frame) at its scale.
+
+    Of an object that is ``truncated`` by the image's border a part may be missing.
+    """
     doubts = []
     size = longest_side(mesh.vertices, up)
     if hints.known_size is not None and 'known_size' in hints.order:
         off = size / hints.known_size
-        if not 1.0 / _OTHER_SIZE < off < _OTHER_SIZE:
+        if off > _OTHER_SIZE or (off < 1.0 / _OTHER_SIZE and not truncated):
             doubts.append(
                 f'The depth makes the object {size:.3f} m long, and {hints.known_size:.3f} m is '
                 'its known size; is the depth that of the object, and the class the right one?'

@@ -30,6 +30,7 @@ from lift3d_ros.frame import ObjectView
 from lift3d_ros.geometry import Camera
 from lift3d_ros.observation.depth_pieces import depth_pieces
 from lift3d_ros.observation.depth_pieces import DEPTH_STEP
+from lift3d_ros.surface.observation import mask_tolerance
 from lift3d_ros.surface.observation import Observation
 from lift3d_ros.surface.occluders import find_occluders
 from lift3d_ros.surface.occluders import find_silent
@@ -56,6 +57,18 @@ _HOLE = (4.0, 0.05)
 #: taken to be so much of its distance away.
 _NEARER = 0.8
 
+#: Share of a surface that lies in the mask, with less it is no part of the object; share of the
+#: mask that its middle has at least, to tell whether the object is flat; and shares of readings in
+#: the support plane, in the middle and in all of a thin mask, from which on it is.
+_OWN_SHARE, _CORE_SHARE, _FLAT_CORE, _FLAT_THIN = 0.5, 0.15, 0.2, 0.6
+
+#: What continues the object's surface beyond so many tolerances of the mask's outline is added
+#: only above the foot, so many times as high as what rises from the support plane.
+_ADDED_TOLERANCES, _FOOT = 1.5, 3.0
+
+#: What hides an object is at least so many times as high as what rises from the support plane.
+_TALL = 2.0
+
 #: Readings of the object that a surface can be told from.
 MIN_READINGS = 30
 
@@ -70,6 +83,7 @@ def observe(view: ObjectView) -> Observation:
     cut, camera = view.window(WINDOW_SIDE, _margin(view))
     mask = np.ascontiguousarray(view.mask[cut])
     image = np.ascontiguousarray(view.frame.image[cut])
+    tolerance = mask_tolerance(view.frame.camera, cut[0].step)
     if view.frame.depth is None:
         nothing = np.zeros(mask.shape, bool)
         return Observation(
@@ -82,6 +96,7 @@ def observe(view: ObjectView) -> Observation:
             surroundings=np.zeros(mask.shape, np.float32),
             outline=_outline(mask),
             thickness=np.zeros(mask.shape, np.float32),
+            tolerance=tolerance,
         )
     raw = np.nan_to_num(view.frame.depth[cut], posinf=0.0, neginf=0.0)
     _check_readings(raw[mask])
@@ -95,7 +110,7 @@ def observe(view: ObjectView) -> Observation:
             f'{MIN_READINGS} are needed. Is the depth registered to the image, and the object '
             'neither transparent nor mirror-like?',
         )
-    return _assemble(camera, image, mask & ~past, steady, measured)
+    return _assemble(camera, image, mask & ~past, steady, measured, tolerance)
 
 
 def reconcile(
@@ -106,38 +121,121 @@ def reconcile(
 
     Masks of detectors are some pixels off, or miss a part. What rises from the support plane and
     continues the object's surface without a step is added, what lies in the plane is taken away.
-    Without depth or without a plane the observation is returned as it is.
+    Without depth the observation is returned as it is, and without a plane only readings at the
+    outline that are on no surface of the object are dropped.
 
     All that hides a part of the object counts as an occluder; where not ``wide``, only what lies
     within the hull of the mask, for those who could not guess what is beyond it.
     """
-    if observation.depth is None or support.offset is None:
+    if observation.depth is None:
         return observation
     mask, measured = observation.mask, observation.measured
     readings = np.where(measured, observation.depth, observation.surroundings)
+    if support.offset is None:
+        steady = measured & ~_at_edges(mask, measured, readings, observation.tolerance)
+        return _assemble(
+            observation.camera,
+            observation.image,
+            mask,
+            readings,
+            steady if np.count_nonzero(steady) >= MIN_READINGS else measured,
+            observation.tolerance,
+        )
     v, u = np.nonzero(readings)
     height = np.full(mask.shape, np.inf)
     height[v, u] = support.height(observation.camera.unproject(u, v, readings[v, u]))
     tolerance = max(4.0 * support.stddev, 0.005)
     reach = MASK_ERROR * float(np.sqrt(np.count_nonzero(mask)))
     labels, _ = depth_pieces(np.where(height > tolerance, readings, np.float32(0.0)))
-    own = np.isin(labels, np.unique(labels[measured & mask])) & (labels > 0)
     outline = _outline(mask)
-    added = ~mask & own & (outline > -reach)
+    alien = mask & (outline < reach) & _reaching_in(labels, mask & measured, mask)
+    own = np.isin(labels, np.unique(labels[measured & mask & ~alien])) & (labels > 0)
+    # Depth cameras round the corner between an object and what it stands on.
+    near = outline > -_ADDED_TOLERANCES * observation.tolerance
+    added = ~mask & own & (outline > -reach) & (near | (height > _FOOT * tolerance))
     flat = mask & (height < tolerance) & (outline < reach)
-    if np.count_nonzero(flat) > 0.2 * np.count_nonzero(mask):
+    if _is_flat(mask, outline, height, tolerance, reach):
         # An object as flat as the noise: the mask knows better than the depth.
         flat[:] = False
-    mended = (mask | added) & ~flat
+    mended = (mask | added) & ~flat & ~alien
+    own_readings = (measured | added) & mended
+    edges = _at_edges(mended, own_readings, readings, observation.tolerance)
+    if np.count_nonzero(own_readings & ~edges) >= MIN_READINGS:
+        own_readings &= ~edges
+        mended &= ~(edges & added)
+    tall = height > _TALL * tolerance
     return _assemble(
         observation.camera,
         observation.image,
         mended,
         readings,
-        (measured | added) & mended,
-        height > tolerance if wide else None,
+        own_readings,
+        observation.tolerance,
+        (height > tolerance, tall & np.isfinite(height)) if wide else None,
         find_silent(observation, mended, readings, support, tolerance) if wide else None,
     )
+
+
+def _reaching_in(
+    labels: NDArray[np.int32], measured: NDArray[np.bool_], mask: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """
+    Return the pixels of surfaces that only reach into the mask, bool (height, width).
+
+    ``labels`` are pieces of what rises from the support plane, 0 = none. The piece with the most
+    readings in the mask is the object's; another one that lies for the most part outside is
+    something before or beside it, and the mask is some pixels too wide there.
+    """
+    inside = np.bincount(labels[measured], minlength=int(labels.max()) + 1).astype(np.float64)
+    within = np.bincount(labels[mask], minlength=len(inside))
+    total = np.bincount(labels.ravel(), minlength=len(inside))
+    inside[0] = 0.0
+    reaching = within < _OWN_SHARE * total
+    reaching[[0, int(np.argmax(inside))]] = False
+    return np.asarray(reaching[labels])
+
+
+def _at_edges(
+    mask: NDArray[np.bool_],
+    measured: NDArray[np.bool_],
+    readings: NDArray[np.float32],
+    tolerance: float,
+) -> NDArray[np.bool_]:
+    """
+    Return the readings near the outline of a mask that are on no surface with its inside.
+
+    Depth cameras blend both sides of an edge into points between them, and a mask that is some
+    pixels too wide takes them for the object. A reading within ``tolerance`` pixels of the outline
+    is compared with the nearest one further inside; where there is none near, it is left.
+    """
+    outline = _outline(mask)
+    inside = measured & (outline > tolerance + 0.5)
+    if not inside.any():
+        return np.zeros(mask.shape, bool)
+    away, (rows, columns) = ndimage.distance_transform_edt(~inside, return_indices=True)
+    step = np.abs(readings - readings[rows, columns])
+    band = measured & (outline <= tolerance + 0.5) & (away < 2.0 * tolerance + 1.5)
+    return np.asarray(band & (step > DEPTH_STEP * readings))
+
+
+def _is_flat(
+    mask: NDArray[np.bool_],
+    outline: NDArray[np.float32],
+    height: NDArray[np.float64],
+    tolerance: float,
+    reach: float,
+) -> bool:
+    """
+    Return whether an object is as flat as the noise of the plane that it lies on.
+
+    Its middle tells, where it has one: all around a thin object a mask that is some pixels too
+    wide shows the plane.
+    """
+    core = mask & (outline >= reach) & np.isfinite(height)
+    if np.count_nonzero(core) > _CORE_SHARE * np.count_nonzero(mask):
+        return bool((height[core] < tolerance).mean() > _FLAT_CORE)
+    known = mask & np.isfinite(height)
+    return bool(known.any() and (height[known] < tolerance).mean() > _FLAT_THIN)
 
 
 def with_occluder_depth(view: ObjectView, seen: Observation) -> ObjectView:
@@ -190,14 +288,16 @@ def _assemble(
     mask: NDArray[np.bool_],
     readings: NDArray[np.float32],
     measured: NDArray[np.bool_],
-    raised: NDArray[np.bool_] | None = None,
+    tolerance: float,
+    raised: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
     silent: NDArray[np.bool_] | None = None,
 ) -> Observation:
     """
     Return the observation of readings (height, width) in metres, 0 = none, by a mask.
 
-    ``raised`` tells what rises from the support plane, and ``silent`` what hides the plane and
-    gives no readings, where that is known.
+    ``tolerance`` is that of the mask's outline in pixels. ``raised`` tells what rises from the
+    support plane, and what rises high enough to hide something; ``silent`` what hides the plane
+    and gives no readings. Both are None where that is not known.
     """
     if not measured.any():
         raise LiftError(
@@ -225,6 +325,7 @@ def _assemble(
         surroundings=surroundings,
         outline=_outline(mask | occluder),
         thickness=_thickness(mask, filled, camera),
+        tolerance=tolerance,
     )
 
 

@@ -26,6 +26,9 @@ from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import Floats
 
+#: Pixels by which the outline of a detector's mask is off, in an image of so many pixels width.
+MASK_TOLERANCE, MASK_TOLERANCE_WIDTH = 3.0, 640
+
 
 @dataclass(frozen=True, eq=False)
 class Observation:
@@ -45,6 +48,7 @@ class Observation:
     - ``thickness``: float32 metres, how thick the object would be at a pixel if its cross-section
       were as deep as it is wide.
     - ``image``: uint8 RGB (height, width, 3).
+    - ``tolerance``: pixels by which the outline of the mask may be off.
     """
 
     camera: Camera
@@ -56,6 +60,7 @@ class Observation:
     surroundings: NDArray[np.float32]
     outline: NDArray[np.float32]
     thickness: NDArray[np.float32]
+    tolerance: float = MASK_TOLERANCE
 
     def points(self) -> Array:
         """Return the measured points of the object, (n, 3) metres, optical frame."""
@@ -142,6 +147,17 @@ class Observation:
         """Return the image's colours at points (n, 3) of the optical frame, float32 (n, 3)."""
         u, v, _ = (a.astype(np.float32) for a in self.camera.project(points))
         return sample(self.image.astype(np.float32), u, v)
+
+
+def mask_tolerance(camera: Camera, stride: int = 1) -> float:
+    """
+    Return by how many pixels the outline of a detector's mask may be off.
+
+    ``camera`` is that of the whole image; the pixels are those of a window that takes each
+    ``stride``-th one.
+    """
+    longer = max(camera.width, camera.height)
+    return max(1.0, MASK_TOLERANCE * longer / MASK_TOLERANCE_WIDTH / stride)
 
 
 def sample(

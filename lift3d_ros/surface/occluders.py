@@ -35,6 +35,9 @@ _RIM = 0.12
 #: of it has the plane's colours.
 _NOISE, _AROUND, _PLAIN = 0.06, 0.4, 0.5
 
+#: Share of the readings of an occluder that rise high.
+_HIGH_SHARE = 0.1
+
 #: Cells of CIE Lab along each of its axes; those that hold so much of the plane are its colours.
 _CELLS, _COMMON = (8, 32, 32), 0.95
 
@@ -43,14 +46,15 @@ def find_occluders(
     mask: NDArray[np.bool_],
     depth: NDArray[np.float32],
     surroundings: NDArray[np.float32],
-    raised: NDArray[np.bool_] | None,
+    raised: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None,
 ) -> NDArray[np.bool_]:
     """
     Return the pixels off the mask where something before the object may hide a part of it.
 
     Something nearer that rises from the support plane and touches the mask in the image, with the
     holes of the depth at its edge. Without a plane the table before the object would be taken for
-    it, so that only what is nearer within the hull of the mask counts.
+    it, so that only what is nearer within the hull of the mask counts. ``raised`` are two images
+    bool (height, width): what rises from the plane, and what rises high enough to hide something.
     """
     nearer = (surroundings > 0.0) & (surroundings < (1.0 - DEPTH_STEP) * depth) & ~mask
     if raised is None:
@@ -60,7 +64,8 @@ def find_occluders(
         hull = cv2.convexHull(np.stack([u, v], axis=1).astype(np.int32))
         inside = cv2.fillConvexPoly(np.zeros(mask.shape, np.uint8), hull, 1).astype(bool)
         return nearer & inside
-    nearer &= raised
+    above, tall = raised
+    nearer &= above
     if not nearer.any():
         return nearer
     width = 2 * int(_RIM * np.sqrt(np.count_nonzero(mask))) + 1
@@ -74,8 +79,11 @@ def find_occluders(
             hiding |= piece
     near = cv2.dilate(mask.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
     _, labels = cv2.connectedComponents(hiding.astype(np.uint8), connectivity=8)
-    touching = np.unique(labels[near])
-    return np.isin(labels, touching[touching > 0])
+    # A bump of the plane is no occluder: what hides something is high, for a part at least.
+    touching = np.unique(labels[near & (labels > 0)])
+    high = np.bincount(labels[nearer & tall], minlength=int(labels.max()) + 1)
+    part = np.bincount(labels[nearer], minlength=len(high))
+    return np.isin(labels, touching[high[touching] >= _HIGH_SHARE * part[touching]])
 
 
 def find_silent(

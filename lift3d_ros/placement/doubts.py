@@ -1,0 +1,145 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What is doubtful about the view of an object and the shape that came of it, as notes."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.frame import BORDER_PIXELS
+from lift3d_ros.frame import bounding_box
+from lift3d_ros.frame import ObjectView
+from lift3d_ros.geometry import Array
+from lift3d_ros.placement.rendering import SIDE
+from lift3d_ros.placement.rendering import Surface
+from lift3d_ros.surface.observation import mask_tolerance
+
+#: Borders of an image, and the directions (u, v) out of it.
+_BORDERS = {
+    'left': (-1.0, 0.0), 'top': (0.0, -1.0), 'right': (1.0, 0.0), 'bottom': (0.0, 1.0)
+}
+
+#: Share of the mask's area that a shape covers beyond the mask and its tolerance, before that is
+#: doubted: less is the raster of two small pictures.
+_MAX_SPILL = 0.01
+
+#: How much nearer than the shape a reading is that hides it, as a share of its depth.
+_BEFORE = 0.02
+
+#: Cosine between the way down in the image and the way out of it, from which on a border may cut
+#: off the foot of an object.
+_DOWNWARD = 0.3
+
+
+def cut_borders(view: ObjectView) -> tuple[str, ...]:
+    """Return which borders of the image cut the object: left, top, right, bottom."""
+    left, top, right, bottom = bounding_box(view.mask)
+    height, width = view.mask.shape
+    reached = {
+        'left': left <= BORDER_PIXELS,
+        'top': top <= BORDER_PIXELS,
+        'right': right >= width - BORDER_PIXELS,
+        'bottom': bottom >= height - BORDER_PIXELS,
+    }
+    return tuple(name for name, here in reached.items() if here)
+
+
+def truncation_note(view: ObjectView) -> str | None:
+    """Return what an image's border cuts off, or None for an object that is inside the image."""
+    if not view.truncated:
+        return None
+    return (
+        f'The object is cut by the {_names(view)} of the image: its size is that of the visible '
+        'part and a guess. Turn the camera until all of the object is in the image.'
+    )
+
+
+def check_not_truncated(view: ObjectView) -> None:
+    """Raise ``LiftError(BAD_REQUEST)`` where the known size is not that of the visible part."""
+    if view.truncated:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'The object is cut by the {_names(view)} of the image, so that its known size is not '
+            'that of the visible part; show all of the object, or give depth or the support '
+            'plane.',
+        )
+
+
+def check_foot_in_image(view: ObjectView, middle: Array, up: Array) -> None:
+    """
+    Raise ``LiftError(BAD_REQUEST)`` where the image's border may cut off an object's foot.
+
+    ``middle`` (3,) is a place in the object and ``up`` (3,) the normal of the plane that it stands
+    on, optical frame.
+    """
+    if not view.truncated:
+        return
+    camera = view.frame.camera
+    x, y, z = middle
+    down = -np.array(
+        [camera.fx * (up[0] * z - x * up[2]), camera.fy * (up[1] * z - y * up[2])]
+    )
+    down /= max(float(np.linalg.norm(down)), 1e-12)
+    for name in cut_borders(view):
+        if down @ _BORDERS[name] > _DOWNWARD:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                f'The {name} border of the image cuts off the foot of the object, so that the '
+                'support plane does not tell its distance; show all of the object, or give depth.',
+            )
+
+
+def spill_note(surface: Surface, view: ObjectView) -> str | None:
+    """
+    Return by how much a surface (optical frame) leaves its mask, or None where it does not.
+
+    What lies within the tolerance of a detector's outline, what a nearer reading hides and what is
+    beyond the image is not counted.
+    """
+    margin = int(np.ceil(0.5 * view.longer_side())) + 2
+    cut, camera = view.window(SIDE, margin)
+    mask = np.ascontiguousarray(view.mask[cut])
+    drawn = surface.draw(camera)
+    beyond = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    stride = cut[0].step
+    # The two rasters are off by up to a pixel.
+    spilt = drawn.mask & (beyond > mask_tolerance(view.frame.camera, stride) + 1.0)
+    if view.frame.depth is not None:
+        readings = np.nan_to_num(view.frame.depth[cut], posinf=0.0, neginf=0.0)
+        hidden = (readings > 0.0) & (readings < (1.0 - _BEFORE) * drawn.depth)
+        spilt &= ~_widened(hidden)
+    share = np.count_nonzero(spilt) / np.count_nonzero(mask)
+    if share < _MAX_SPILL:
+        return None
+    reach = stride * float(beyond[spilt].max())
+    return (
+        f'The shape reaches {reach:.0f} pixels beyond its mask, over {100.0 * share:.0f} % of the '
+        'area of the mask; does the mask show all of the object, and is the depth registered to '
+        'the image?'
+    )
+
+
+def _widened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return a mask with one pixel around it: at its edge there are no readings."""
+    return cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+
+
+def _names(view: ObjectView) -> str:
+    names = cut_borders(view)
+    return ' and '.join(f'{name} border' for name in names)

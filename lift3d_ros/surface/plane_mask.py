@@ -1,0 +1,115 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Masks that show the support plane instead of an object."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.observation.depth_pieces import find_image_plane
+from lift3d_ros.observation.grabcut import stands_out
+from lift3d_ros.surface.observation import Observation
+from lift3d_ros.surface.support import Support
+
+#: Height under which a reading may be one of the support plane, metres, and deviations of the
+#: plane's readings; depth cameras bend a plane by some millimetres.
+_FLAT_M, _FLAT_DEVIATIONS = 0.004, 3.0
+
+#: Share of the readings in a mask that lie in the support plane: from the first on it is doubted,
+#: from the second on refused where nothing else tells the mask from the plane around it.
+_MAX_FLAT, _ALL_FLAT = 0.6, 0.95
+
+#: Height of a mask over the plane around it that is measured at all: at least, metres, and as a
+#: share of its distance. A card of 3 mm is higher, from where cameras see it.
+_NO_HEIGHT_M, _NO_HEIGHT = 0.001, 0.002
+
+#: Pixels around a mask that are compared with it, and readings that are needed there.
+_AROUND_PIXELS, _MIN_AROUND = 12, 60
+
+#: By how much the surroundings rise from a mask that is inverted: metres, and share of them.
+_INVERTED_M, _INVERTED = 0.01, 0.5
+
+
+def plane_notes(seen: Observation, support: Support) -> tuple[str, ...]:
+    """
+    Return what is doubtful about a mask whose depth is mostly that of the support plane.
+
+    ``seen`` is the observation by the mask as it was given. Raises
+    ``LiftError(NO_DEPTH_IN_MASK)`` for a mask that differs from the plane around it neither in
+    height nor in colour: one of the bare plane, or of what depth cameras see through.
+    """
+    if seen.depth is None:
+        return ()
+    if _looks_inverted(seen):
+        return (
+            'What surrounds the mask rises from it: the mask shows the background, not the '
+            'object. Is it inverted?',
+        )
+    if support.offset is None:
+        return ()
+    heights = support.height(seen.points())
+    level = max(_FLAT_M, _FLAT_DEVIATIONS * support.stddev)
+    flat = float((np.abs(heights) < level).mean())
+    if flat < _MAX_FLAT:
+        return ()
+    if flat > _ALL_FLAT and not _differs(seen, support, heights):
+        raise LiftError(
+            ErrorCode.NO_DEPTH_IN_MASK,
+            'The depth inside the mask is that of the support plane around it, and so are the '
+            'colours; does the mask show the object? If the object is transparent, leave the '
+            'depth out.',
+        )
+    return (
+        f'{100.0 * flat:.0f} % of the depth inside the mask lies in the support plane; if the '
+        'object is not flat, the mask shows the plane too, or the object is transparent.',
+    )
+
+
+def _differs(seen: Observation, support: Support, heights: NDArray[np.float64]) -> bool:
+    """Return whether a mask lies higher or lower than what is around it, or has other colours."""
+    ring = _ring(seen.mask) & (seen.surroundings > 0.0)
+    if np.count_nonzero(ring) < _MIN_AROUND:
+        return True
+    v, u = np.nonzero(ring)
+    around = support.height(seen.camera.unproject(u, v, seen.surroundings[v, u]))
+    distance = float(np.median(seen.surroundings[ring]))
+    rise = abs(float(np.median(heights)) - float(np.median(around)))
+    return rise > max(_NO_HEIGHT_M, _NO_HEIGHT * distance) or stands_out(seen.image, seen.mask)
+
+
+def _looks_inverted(seen: Observation) -> bool:
+    """Return whether most of what is around a flat mask lies before its plane."""
+    assert seen.depth is not None
+    own = np.where(seen.measured, seen.depth, np.float32(0.0))
+    ring = _ring(seen.mask) & (seen.surroundings > 0.0)
+    if np.count_nonzero(ring) < _MIN_AROUND:
+        return False
+    plane = find_image_plane(own, seen.mask)
+    if plane is None:
+        return False
+    rise = plane.rise(own)[seen.measured]
+    if (np.abs(rise) < plane.tolerance(own)[seen.measured]).mean() < _MAX_FLAT:
+        return False
+    return bool((plane.rise(seen.surroundings)[ring] > _INVERTED_M).mean() > _INVERTED)
+
+
+def _ring(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the pixels around a mask, but for those at its edge."""
+    away = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray((away > 3.0) & (away <= 3.0 + _AROUND_PIXELS))
