@@ -585,7 +585,7 @@ def test_a_published_surface_of_another_size_is_laid_on_the_depth(monkeypatch):
     assert np.abs(off[~shape.observed]).mean() < 0.004
     # Through glass the table is seen, which no ball can be laid on.
     table = (PLANE.offset / (CAMERA.rays() @ PLANE.up)).astype(np.float32)
-    with refused('not that of the object', ErrorCode.NO_DEPTH_IN_MASK):
+    with refused('support plane', ErrorCode.NO_DEPTH_IN_MASK):
         lifter.lift(replace(frame, depth=table), mask)
 
 

@@ -22,40 +22,25 @@ something else. Without depth the colours alone decide.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import MIN_MASK_PIXELS
+from lift3d_ros.observation.box_window import Box
+from lift3d_ros.observation.box_window import BoxWindow
 from lift3d_ros.observation.depth_pieces import depth_pieces
 from lift3d_ros.observation.depth_pieces import DEPTH_STEP
 from lift3d_ros.observation.depth_pieces import find_image_plane
-from lift3d_ros.observation.depth_pieces import ImagePlane
+from lift3d_ros.observation.depth_seeds import DepthSeeds
+from lift3d_ros.observation.depth_seeds import piece_at
+from lift3d_ros.observation.depth_seeds import seeds_by_depth
 from lift3d_ros.observation.grabcut import grab_cut
 from lift3d_ros.observation.grabcut import MIN_CONTRAST
 from lift3d_ros.observation.grabcut import outline_contrast
 from lift3d_ros.observation.grabcut import stands_out
-
-#: left, top, right, bottom in pixels, right and bottom exclusive.
-Box = tuple[int, int, int, int]
-
-#: Labels of cv2.grabCut: surely and probably background and foreground.
-_BGD, _FGD, _PR_BGD, _PR_FGD = cv2.GC_BGD, cv2.GC_FGD, cv2.GC_PR_BGD, cv2.GC_PR_FGD
-
-#: The longer side of a box in the window that is segmented, pixels; bounds the time of GrabCut.
-_BOX_SIDE = 240
-
-#: How far the window reaches over the box, as a share of its longer side, and at least, pixels.
-_CONTEXT, _MIN_CONTEXT = 0.3, 12
-
-#: Share of a depth piece that lies in the box: with more it is a part of the object, with less it
-#: is another thing that the box cuts.
-_MAX_CUT, _MIN_INSIDE = 0.5, 0.8
 
 #: Share of the depth inside a box that must be measured for depth to seed the mask.
 _MIN_MEASURED = 0.1
@@ -127,109 +112,6 @@ def segment_point(
     return mask, notes
 
 
-@dataclass(frozen=True, eq=False)
-class _Window:
-    """
-    A box and what is around it, at reduced resolution.
-
-    - ``rows``, ``columns``: of the image; ``stride``: pixels of it for one of the window.
-    - ``image``: uint8 RGB (h, w, 3); ``depth``: float32 metres (h, w), 0 = none, or None.
-    - ``box``: left, top, right, bottom in the window; ``inside``: bool (h, w).
-    - ``point``: column, row in the window of a pixel on the object, or None.
-    - ``focal``: order of magnitude of the focal length, pixels of the window.
-    """
-
-    rows: slice
-    columns: slice
-    stride: int
-    image: NDArray[np.uint8]
-    depth: NDArray[np.float32] | None
-    box: Box
-    inside: NDArray[np.bool_]
-    point: tuple[int, int] | None
-    focal: float
-
-    @classmethod
-    def of(
-        cls,
-        image: NDArray[np.uint8],
-        depth: NDArray[np.float32] | None,
-        box: Box,
-        point: tuple[int, int] | None,
-    ) -> _Window:
-        """Return the window of a box that lies in the image."""
-        left, top, right, bottom = box
-        side = max(right - left, bottom - top)
-        stride = -(-side // _BOX_SIDE)
-        margin = max(int(np.ceil(_CONTEXT * side)), _MIN_CONTEXT)
-        height, width = image.shape[:2]
-        # The corner of the box falls on a pixel of the window.
-        first_row = top - stride * min(top // stride, -(-margin // stride))
-        first_column = left - stride * min(left // stride, -(-margin // stride))
-        rows = slice(first_row, min(bottom + margin, height))
-        columns = slice(first_column, min(right + margin, width))
-        part = np.ascontiguousarray(image[rows, columns])
-        if stride > 1:
-            part = cv2.blur(part, (stride, stride))[::stride, ::stride]
-        readings = None
-        if depth is not None:
-            readings = np.nan_to_num(
-                depth[rows, columns][::stride, ::stride], nan=0.0, posinf=0.0, neginf=0.0
-            )
-        place = (
-            (left - first_column) // stride,
-            (top - first_row) // stride,
-            -(-(right - first_column) // stride),
-            -(-(bottom - first_row) // stride),
-        )
-        inside = np.zeros(part.shape[:2], bool)
-        inside[place[1]:place[3], place[0]:place[2]] = True
-        at = None
-        if point is not None:
-            at = ((point[0] - first_column) // stride, (point[1] - first_row) // stride)
-        return cls(
-            rows,
-            columns,
-            stride,
-            np.ascontiguousarray(part),
-            readings,
-            place,
-            inside,
-            at,
-            max(height, width) / stride,
-        )
-
-    def full(self, mask: NDArray[np.bool_], box: Box, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        """Return a mask of the window in the image, cut to the box."""
-        height, width = self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
-        part = mask
-        if self.stride > 1:
-            size = (mask.shape[1] * self.stride, mask.shape[0] * self.stride)
-            soft = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
-            part = soft[:height, :width] > 0.5
-        whole = np.zeros(shape[:2], bool)
-        whole[self.rows, self.columns] = part
-        outside = np.ones(shape[:2], bool)
-        outside[box[1]:box[3], box[0]:box[2]] = False
-        whole[outside] = False
-        return whole
-
-
-@dataclass(frozen=True, eq=False)
-class _Seeds:
-    """
-    What depth says of the pixels of a window.
-
-    - ``labels``: uint8 (h, w), of cv2.grabCut.
-    - ``main``: bool (h, w), the largest surface of the object.
-    - ``rising``: bool (h, w), what lies before the plane.
-    """
-
-    labels: NDArray[np.uint8]
-    main: NDArray[np.bool_]
-    rising: NDArray[np.bool_]
-
-
 def _segment(
     image: NDArray[np.uint8],
     depth: NDArray[np.float32] | None,
@@ -237,13 +119,13 @@ def _segment(
     point: tuple[int, int] | None,
 ) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
     """Return the mask in a box that lies in the image, and notes; raises ``LiftError``."""
-    window = _Window.of(image, depth, box, point)
+    window = BoxWindow.of(image, depth, box, point)
     notes = []
     seeds, measured = None, False
     if window.depth is not None:
         readings = window.depth[window.inside] > 0.0
         measured = bool(readings.mean() > _MIN_MEASURED)
-        seeds = _seeds_by_depth(window) if measured else None
+        seeds = seeds_by_depth(window) if measured else None
     if seeds is None:
         mask = _by_color(window)
         notes.append(_NOTE_FLAT if measured else _NOTE_COLOR)
@@ -260,111 +142,20 @@ def _segment(
     return whole, tuple(notes)
 
 
-def _seeds_by_depth(window: _Window) -> _Seeds | None:
-    """Return what the depth of a window says, or None where nothing rises in it."""
-    depth, inside = window.depth, window.inside
-    assert depth is not None
-    plane = _background(window)
-    if plane is None:
-        rising = depth > 0.0
-        tolerance = np.full(depth.shape, 0.01)
-        rise = np.zeros(depth.shape)
-    else:
-        rise, tolerance = plane.rise(depth), plane.tolerance(depth)
-        rising = rise > tolerance
-    labels, count = depth_pieces(np.where(rising, depth, np.float32(0.0)))
-    if count == 0:
-        return None
-    total = np.bincount(labels.ravel(), minlength=count + 1).astype(np.float64)
-    within = np.bincount(labels[inside], minlength=count + 1).astype(np.float64)
-    weight = np.bincount(
-        labels.ravel(), (_central(window) * inside).ravel(), minlength=count + 1
-    )
-    total[0], within[0], weight[0] = 1.0, 0.0, 0.0
-    share = within / np.maximum(total, 1.0)
-    score = weight * np.square(share)
-    main = int(np.argmax(score))
-    if window.point is not None:
-        main = _piece_at(labels, window.point) or main
-    if within[main] < max(12.0, 0.01 * np.count_nonzero(inside)):
-        return None
-    own = (labels == main) & inside
-    near, far = np.percentile(depth[own], (2.0, 98.0))
-    left, top, right, bottom = window.box
-    # The focal length of most cameras is about the longer side of their images.
-    extent = max(right - left, bottom - top) * float(np.median(depth[own])) / window.focal
-    means = ndimage.mean(depth, labels, np.arange(count + 1))
-    beside = (means > near - extent) & (means < far + extent)
-    belongs = (share > _MIN_INSIDE) & beside & (within >= 8.0)
-    belongs[0] = False
-    other = (share < _MAX_CUT) | ~beside
-    other[[0, main]] = False
-    belongs[main] = True
-
-    seeds = np.full(depth.shape, _PR_BGD, np.uint8)
-    core = cv2.erode(own.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-    if share[main] < _MIN_INSIDE:
-        # Another thing touches it without a step: only its middle is sure.
-        core &= _central(window) > 0.5
-    solid = (belongs[labels]) & inside
-    seeds[solid] = _PR_FGD
-    hull = _hull(solid)
-    seeds[hull & (depth == 0.0)] = _PR_FGD
-    reach = cv2.dilate(solid.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool)
-    if plane is not None:
-        flat = (depth > 0.0) & ~rising
-        seeds[flat & ~reach] = _BGD
-        seeds[flat & reach] = _PR_BGD
-    seeds[other[labels]] = _BGD
-    seeds[core] = _FGD
-    seeds[~inside] = _BGD
-    if not core.any():
-        return None
-    return _Seeds(seeds, own, rising)
-
-
-def _background(window: _Window) -> ImagePlane | None:
-    """Return the plane behind the object: around the box, else along its border."""
-    depth = window.depth
-    assert depth is not None
-    left, top, right, bottom = window.box
-    margin = max(1, min(right - left, bottom - top) // 20)
-    border = window.inside.copy()
-    border[top + margin:bottom - margin, left + margin:right - margin] = False
-    return find_image_plane(depth, ~window.inside | border) or find_image_plane(depth, border)
-
-
-def _central(window: _Window) -> NDArray[np.float64]:
-    """Return a weight that falls from the middle of the box, 1, to its corners."""
-    left, top, right, bottom = window.box
-    v, u = np.mgrid[: window.inside.shape[0], : window.inside.shape[1]]
-    x = (u - 0.5 * (left + right - 1)) / (0.5 * (right - left))
-    y = (v - 0.5 * (top + bottom - 1)) / (0.5 * (bottom - top))
-    return np.asarray(np.exp(-1.5 * (x**2 + y**2)))
-
-
-def _hull(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    v, u = np.nonzero(mask)
-    if not len(u):
-        return mask
-    hull = cv2.convexHull(np.stack([u, v], axis=1).astype(np.int32))
-    return cv2.fillConvexPoly(np.zeros(mask.shape, np.uint8), hull, 1).astype(bool)
-
-
-def _by_color(window: _Window) -> NDArray[np.bool_]:
+def _by_color(window: BoxWindow) -> NDArray[np.bool_]:
     """
     Return the mask of what has other colours than what is around the box.
 
     Raises ``LiftError(EMPTY_MASK)`` where nothing stands out.
     """
-    labels = np.where(window.inside, _PR_FGD, _BGD).astype(np.uint8)
+    labels = np.where(window.inside, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
     if not (~window.inside).any():
         # The box is the whole image: its border is the background.
         margin = max(1, min(labels.shape) // 20)
-        labels[:margin] = labels[-margin:] = _BGD
-        labels[:, :margin] = labels[:, -margin:] = _BGD
+        labels[:margin] = labels[-margin:] = cv2.GC_BGD
+        labels[:, :margin] = labels[:, -margin:] = cv2.GC_BGD
     if window.point is not None:
-        cv2.circle(labels, window.point, max(1, min(labels.shape) // 40), _FGD, -1)
+        cv2.circle(labels, window.point, max(1, min(labels.shape) // 40), cv2.GC_FGD, -1)
     mask = grab_cut(window.image, labels)
     if not stands_out(window.image, mask):
         raise _nothing(_image_box(window))
@@ -372,7 +163,7 @@ def _by_color(window: _Window) -> NDArray[np.bool_]:
 
 
 def _cleaned(
-    mask: NDArray[np.bool_], main: NDArray[np.bool_] | None, window: _Window
+    mask: NDArray[np.bool_], main: NDArray[np.bool_] | None, window: BoxWindow
 ) -> NDArray[np.bool_]:
     """Return the parts of a mask that are one object: no specks, no pin-holes."""
     mask = mask & window.inside
@@ -385,7 +176,7 @@ def _cleaned(
     if main is not None and (main & mask).any():
         largest = int(np.argmax(np.bincount(parts[main & mask], minlength=count)))
     if window.point is not None:
-        largest = _piece_at(parts, window.point) or largest
+        largest = piece_at(parts, window.point) or largest
     # Something thin before an object cuts it in parts of some size.
     keep = area > 0.1 * area[largest] if main is not None else np.zeros(count, bool)
     keep[0], keep[largest] = False, True
@@ -395,7 +186,7 @@ def _cleaned(
     return np.asarray(mask | (small[parts] & ~mask))
 
 
-def _goes_on(window: _Window, mask: NDArray[np.bool_], seeds: _Seeds | None) -> bool:
+def _goes_on(window: BoxWindow, mask: NDArray[np.bool_], seeds: DepthSeeds | None) -> bool:
     """Return whether the object goes on beyond a side of its box, along a sizeable stretch."""
     left, top, right, bottom = window.box
     height, width = mask.shape
@@ -433,7 +224,7 @@ def _box_by_depth(depth: NDArray[np.float32], point: tuple[int, int]) -> Box | N
         return None
     rising = plane.rise(small) > plane.tolerance(small)
     labels, _ = depth_pieces(np.where(rising, small, np.float32(0.0)))
-    at = _piece_at(labels, (point[0] // stride, point[1] // stride))
+    at = piece_at(labels, (point[0] // stride, point[1] // stride))
     if not at:
         return None
     v, u = np.nonzero(labels == at)
@@ -466,10 +257,10 @@ def _box_by_color(image: NDArray[np.uint8], point: tuple[int, int]) -> Box | Non
         radius = share * max(size)
         y, x = np.mgrid[: size[1], : size[0]]
         distance = np.hypot(x - u, y - v)
-        labels = np.full(distance.shape, _BGD, np.uint8)
-        labels[distance < 2.5 * radius] = _PR_BGD
-        labels[distance < radius] = _PR_FGD
-        labels[distance < 2.0] = _FGD
+        labels = np.full(distance.shape, cv2.GC_BGD, np.uint8)
+        labels[distance < 2.5 * radius] = cv2.GC_PR_BGD
+        labels[distance < radius] = cv2.GC_PR_FGD
+        labels[distance < 2.0] = cv2.GC_FGD
         mask = grab_cut(small, labels)
         _, parts = cv2.connectedComponents(mask.astype(np.uint8))
         mask = (parts == parts[v, u]) & mask
@@ -492,20 +283,7 @@ def _box_by_color(image: NDArray[np.uint8], point: tuple[int, int]) -> Box | Non
     )
 
 
-def _piece_at(labels: NDArray[np.int32], point: tuple[int, int]) -> int:
-    """Return the label at a pixel, or the nearest one within three pixels, else 0."""
-    u, v = point
-    reach = np.s_[max(0, v - 3):v + 4, max(0, u - 3):u + 4]
-    part = labels[reach]
-    rows, columns = np.nonzero(part)
-    if not len(rows):
-        return 0
-    away = np.hypot(rows - (v - reach[0].start), columns - (u - reach[1].start))
-    nearest = int(np.argmin(away))
-    return int(part[rows[nearest], columns[nearest]])
-
-
-def _image_box(window: _Window) -> Box:
+def _image_box(window: BoxWindow) -> Box:
     left, top, right, bottom = window.box
     s, x, y = window.stride, window.columns.start, window.rows.start
     return left * s + x, top * s + y, right * s + x, bottom * s + y

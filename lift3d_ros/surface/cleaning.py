@@ -30,6 +30,9 @@ from lift3d_ros.frame import ObjectView
 from lift3d_ros.geometry import Camera
 from lift3d_ros.observation.depth_pieces import depth_pieces
 from lift3d_ros.observation.depth_pieces import DEPTH_STEP
+from lift3d_ros.surface.mask_fringe import at_edges
+from lift3d_ros.surface.mask_fringe import is_flat
+from lift3d_ros.surface.mask_fringe import reaching_in
 from lift3d_ros.surface.observation import mask_tolerance
 from lift3d_ros.surface.observation import Observation
 from lift3d_ros.surface.occluders import find_occluders
@@ -56,11 +59,6 @@ _HOLE = (4.0, 0.05)
 #: What hides an object and gives no readings, or what is so near that it gives none itself, is
 #: taken to be so much of its distance away.
 _NEARER = 0.8
-
-#: Share of a surface that lies in the mask, with less it is no part of the object; share of the
-#: mask that its middle has at least, to tell whether the object is flat; and shares of readings in
-#: the support plane, in the middle and in all of a thin mask, from which on it is.
-_OWN_SHARE, _CORE_SHARE, _FLAT_CORE, _FLAT_THIN = 0.5, 0.15, 0.2, 0.6
 
 #: What continues the object's surface beyond so many tolerances of the mask's outline is added
 #: only above the foot, so many times as high as what rises from the support plane.
@@ -132,7 +130,9 @@ def reconcile(
     mask, measured = observation.mask, observation.measured
     readings = np.where(measured, observation.depth, observation.surroundings)
     if support.offset is None:
-        steady = measured & ~_at_edges(mask, measured, readings, observation.tolerance)
+        steady = measured & ~at_edges(
+            _outline(mask), measured, readings, observation.camera, observation.tolerance
+        )
         return _assemble(
             observation.camera,
             observation.image,
@@ -148,18 +148,20 @@ def reconcile(
     reach = MASK_ERROR * float(np.sqrt(np.count_nonzero(mask)))
     labels, _ = depth_pieces(np.where(height > tolerance, readings, np.float32(0.0)))
     outline = _outline(mask)
-    alien = mask & (outline < reach) & _reaching_in(labels, mask & measured, mask)
+    alien = mask & (outline < reach) & reaching_in(labels, mask & measured, mask)
     own = np.isin(labels, np.unique(labels[measured & mask & ~alien])) & (labels > 0)
     # Depth cameras round the corner between an object and what it stands on.
     near = outline > -_ADDED_TOLERANCES * observation.tolerance
     added = ~mask & own & (outline > -reach) & (near | (height > _FOOT * tolerance))
     flat = mask & (height < tolerance) & (outline < reach)
-    if _is_flat(mask, outline, height, tolerance, reach):
+    if is_flat(mask, outline, height, tolerance, reach):
         # An object as flat as the noise: the mask knows better than the depth.
         flat[:] = False
     mended = (mask | added) & ~flat & ~alien
     own_readings = (measured | added) & mended
-    edges = _at_edges(mended, own_readings, readings, observation.tolerance)
+    edges = at_edges(
+        _outline(mended), own_readings, readings, observation.camera, observation.tolerance
+    )
     if np.count_nonzero(own_readings & ~edges) >= MIN_READINGS:
         own_readings &= ~edges
         mended &= ~(edges & added)
@@ -174,68 +176,6 @@ def reconcile(
         (height > tolerance, tall & np.isfinite(height)) if wide else None,
         find_silent(observation, mended, readings, support, tolerance) if wide else None,
     )
-
-
-def _reaching_in(
-    labels: NDArray[np.int32], measured: NDArray[np.bool_], mask: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    """
-    Return the pixels of surfaces that only reach into the mask, bool (height, width).
-
-    ``labels`` are pieces of what rises from the support plane, 0 = none. The piece with the most
-    readings in the mask is the object's; another one that lies for the most part outside is
-    something before or beside it, and the mask is some pixels too wide there.
-    """
-    inside = np.bincount(labels[measured], minlength=int(labels.max()) + 1).astype(np.float64)
-    within = np.bincount(labels[mask], minlength=len(inside))
-    total = np.bincount(labels.ravel(), minlength=len(inside))
-    inside[0] = 0.0
-    reaching = within < _OWN_SHARE * total
-    reaching[[0, int(np.argmax(inside))]] = False
-    return np.asarray(reaching[labels])
-
-
-def _at_edges(
-    mask: NDArray[np.bool_],
-    measured: NDArray[np.bool_],
-    readings: NDArray[np.float32],
-    tolerance: float,
-) -> NDArray[np.bool_]:
-    """
-    Return the readings near the outline of a mask that are on no surface with its inside.
-
-    Depth cameras blend both sides of an edge into points between them, and a mask that is some
-    pixels too wide takes them for the object. A reading within ``tolerance`` pixels of the outline
-    is compared with the nearest one further inside; where there is none near, it is left.
-    """
-    outline = _outline(mask)
-    inside = measured & (outline > tolerance + 0.5)
-    if not inside.any():
-        return np.zeros(mask.shape, bool)
-    away, (rows, columns) = ndimage.distance_transform_edt(~inside, return_indices=True)
-    step = np.abs(readings - readings[rows, columns])
-    band = measured & (outline <= tolerance + 0.5) & (away < 2.0 * tolerance + 1.5)
-    return np.asarray(band & (step > DEPTH_STEP * readings))
-
-
-def _is_flat(
-    mask: NDArray[np.bool_],
-    outline: NDArray[np.float32],
-    height: NDArray[np.float64],
-    tolerance: float,
-    reach: float,
-) -> bool:
-    """
-    Return whether an object is as flat as the noise of the plane that it lies on.
-
-    Its middle tells, where it has one: all around a thin object a mask that is some pixels too
-    wide shows the plane.
-    """
-    core = mask & (outline >= reach) & np.isfinite(height)
-    if np.count_nonzero(core) > _CORE_SHARE * np.count_nonzero(mask):
-        return bool((height[core] < tolerance).mean() > _FLAT_CORE)
-    known = mask & np.isfinite(height)
-    return bool(known.any() and (height[known] < tolerance).mean() > _FLAT_THIN)
 
 
 def with_occluder_depth(view: ObjectView, seen: Observation) -> ObjectView:

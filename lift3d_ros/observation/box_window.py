@@ -1,0 +1,120 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""A box of a frame with what is around it, at the resolution that is segmented."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+#: left, top, right, bottom in pixels, right and bottom exclusive.
+Box = tuple[int, int, int, int]
+
+#: The longer side of a box in the window that is segmented, pixels; bounds the time of GrabCut.
+_BOX_SIDE = 240
+
+#: How far the window reaches over the box, as a share of its longer side, and at least, pixels.
+_CONTEXT, _MIN_CONTEXT = 0.3, 12
+
+
+@dataclass(frozen=True, eq=False)
+class BoxWindow:
+    """
+    A box and what is around it, at reduced resolution.
+
+    - ``rows``, ``columns``: of the image; ``stride``: pixels of it for one of the window.
+    - ``image``: uint8 RGB (h, w, 3); ``depth``: float32 metres (h, w), 0 = none, or None.
+    - ``box``: left, top, right, bottom in the window; ``inside``: bool (h, w).
+    - ``point``: column, row in the window of a pixel on the object, or None.
+    - ``focal``: order of magnitude of the focal length, pixels of the window.
+    """
+
+    rows: slice
+    columns: slice
+    stride: int
+    image: NDArray[np.uint8]
+    depth: NDArray[np.float32] | None
+    box: Box
+    inside: NDArray[np.bool_]
+    point: tuple[int, int] | None
+    focal: float
+
+    @classmethod
+    def of(
+        cls,
+        image: NDArray[np.uint8],
+        depth: NDArray[np.float32] | None,
+        box: Box,
+        point: tuple[int, int] | None,
+    ) -> BoxWindow:
+        """Return the window of a box that lies in the image."""
+        left, top, right, bottom = box
+        side = max(right - left, bottom - top)
+        stride = -(-side // _BOX_SIDE)
+        margin = max(int(np.ceil(_CONTEXT * side)), _MIN_CONTEXT)
+        height, width = image.shape[:2]
+        # The corner of the box falls on a pixel of the window.
+        first_row = top - stride * min(top // stride, -(-margin // stride))
+        first_column = left - stride * min(left // stride, -(-margin // stride))
+        rows = slice(first_row, min(bottom + margin, height))
+        columns = slice(first_column, min(right + margin, width))
+        part = np.ascontiguousarray(image[rows, columns])
+        if stride > 1:
+            part = cv2.blur(part, (stride, stride))[::stride, ::stride]
+        readings = None
+        if depth is not None:
+            readings = np.nan_to_num(
+                depth[rows, columns][::stride, ::stride], nan=0.0, posinf=0.0, neginf=0.0
+            )
+        place = (
+            (left - first_column) // stride,
+            (top - first_row) // stride,
+            -(-(right - first_column) // stride),
+            -(-(bottom - first_row) // stride),
+        )
+        inside = np.zeros(part.shape[:2], bool)
+        inside[place[1]:place[3], place[0]:place[2]] = True
+        at = None
+        if point is not None:
+            at = ((point[0] - first_column) // stride, (point[1] - first_row) // stride)
+        return cls(
+            rows,
+            columns,
+            stride,
+            np.ascontiguousarray(part),
+            readings,
+            place,
+            inside,
+            at,
+            max(height, width) / stride,
+        )
+
+    def full(self, mask: NDArray[np.bool_], box: Box, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+        """Return a mask of the window in the image, cut to the box."""
+        height, width = self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+        part = mask
+        if self.stride > 1:
+            size = (mask.shape[1] * self.stride, mask.shape[0] * self.stride)
+            soft = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+            part = soft[:height, :width] > 0.5
+        whole = np.zeros(shape[:2], bool)
+        whole[self.rows, self.columns] = part
+        outside = np.ones(shape[:2], bool)
+        outside[box[1]:box[3], box[0]:box[2]] = False
+        whole[outside] = False
+        return whole
