@@ -141,5 +141,5 @@ def _widened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _names(view: ObjectView) -> str:
-    names = cut_borders(view)
-    return ' and '.join(f'{name} border' for name in names)
+    *others, last = cut_borders(view) or ('outer',)
+    return f'{", ".join(others)} and {last} border' if others else f'{last} border'
