@@ -141,7 +141,6 @@ def test_what_is_known_of_the_whole_is_not_taken_for_the_part_in_the_image(cut, 
         Lifter('geometric').lift(frame, mask, scale=ScaleHints(**hints))
     assert caught.value.code is ErrorCode.BAD_REQUEST
     order = (*hints, 'unknown')
-    order = tuple('known_size' if name == 'known_size' else name for name in order)
     shape = Lifter('geometric').lift(frame, mask, scale=ScaleHints(**hints, order=order))
     assert shape.scale_source == 'unknown'
     assert len(shape.notes) >= 2
@@ -181,7 +180,6 @@ def test_a_shape_that_leaves_its_mask_is_doubted():
     mesh = scene.mesh_in_camera()
     surface = Surface.of(mesh.vertices, mesh.faces)
     assert spill_note(surface, crop_object(scene.frame, scene.mask)) is None
-    assert spill_note(surface, crop_object(scene.frame, scene.detection)) is None
     columns = np.flatnonzero(scene.mask.any(axis=0))
     half = scene.mask.copy()
     half[:, : int(columns.mean())] = False
