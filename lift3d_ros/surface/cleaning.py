@@ -285,7 +285,7 @@ def _check_readings(readings: NDArray[np.float32]) -> None:
             ErrorCode.NO_DEPTH_IN_MASK,
             f'The depth inside the mask is {middle:g} m in the median, outside '
             f'{DEPTH_RANGE[0]} m to {DEPTH_RANGE[1]} m: the unit looks wrong. 32-bit float depth '
-            'is in metres, 16-bit depth in millimetres.',
+            'is in metres, 16-bit depth in millimetres; see depth_unit.',
         )
 
 
