@@ -173,6 +173,22 @@ def test_a_box_without_a_mask_finds_the_object_before_its_background(node):
     np.testing.assert_allclose(answer.object.size.z, 0.1, atol=0.03)
 
 
+def test_a_box_without_depth_is_segmented_by_colour_and_says_so(node):
+    rows, columns = np.nonzero(BALL[1])
+    left, top = int(columns.min()) - 8, int(rows.min()) - 8
+    box = RegionOfInterest(
+        x_offset=left,
+        y_offset=top,
+        width=int(columns.max()) + 8 - left,
+        height=int(rows.max()) + 8 - top,
+    )
+    selector = ObjectSelector(mode=ObjectSelector.BOX, box=box)
+    answer = node.lift(request(selector=selector, mask=Image(), depth=Image()))
+    assert answer.success, answer.message
+    assert answer.object.scale_source == 'unknown'
+    assert any('colour' in note for note in answer.object.notes)
+
+
 def test_the_action_lifts_all_objects_and_reports_progress(client):
     heard = []
     client.lift(**ros.messages(*TWO))
