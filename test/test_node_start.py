@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+import resource
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ pytest.importorskip('rclpy')
 pytest.importorskip('lift3d_ros.msg')
 
 from lifecycle_msgs.msg import Transition
+import numpy as np
 import rclpy
 from rclpy.executors import MultiThreadedExecutor
 from rclpy.node import Node
@@ -39,6 +41,7 @@ import ros_helpers as ros
 from ros_helpers import BALL
 from ros_helpers import MANY
 
+from lift3d_ros.node.camera import ball_frame
 from lift3d_ros.node.camera import FrameCamera
 from lift3d_ros.node.main import shut_down
 from lift3d_ros.node.main import spin
@@ -295,3 +298,31 @@ def test_a_manager_that_configures_while_the_node_is_stopped_finds_it_in_order(g
     node.process.send_signal(signal.SIGINT)
     node.end_well()
     assert '[ERROR]' not in node.log, node.log
+
+
+def test_little_memory_left_is_said_and_the_node_lives(graph):
+    node = ros.NodeProcess(graph, 'little_memory', '--autostart', diagnostics_period=0.2)
+    node.wait_until_active()
+    ball = LiftObject.Request(**ros.messages(*BALL))
+    assert node.lift(ball).success
+    status = Path(f'/proc/{node.process.pid}/status').read_text()
+    size = 1024 * int(status.split('VmSize:')[1].split()[0])
+    limit = size + (30 << 20)
+    resource.prlimit(node.process.pid, resource.RLIMIT_AS, (limit, limit))
+    message, values = node.status('lifting')
+    assert float(values['memory left MB']) < 256.0, message
+    # 12 megapixels, whose message alone is larger than what is left.
+    large, labels = ball_frame(4000, 3000)
+    client = graph.node.create_client(LiftObject, node.name('lift_object'))
+    assert client.wait_for_service(ros.PATIENCE)
+    lost = client.call_async(
+        LiftObject.Request(**ros.messages(large, labels.astype(np.uint8)))
+    )
+    answer = node.lift(ball)
+    assert answer.success or answer.error_code == 'OUT_OF_MEMORY'
+    assert not lost.done() or lost.result().error_code == 'OUT_OF_MEMORY'
+    graph.node.destroy_client(client)
+    node.end_well()
+    assert 'MiB of memory are left' in node.log
+    # Throttled, whatever the middleware tries again.
+    assert len(node.log.splitlines()) < 50, node.log

@@ -51,6 +51,7 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node import diagnostics
+from lift3d_ros.node import middleware
 from lift3d_ros.node import parameters
 from lift3d_ros.node import transforms
 from lift3d_ros.node.age import check_age
@@ -175,6 +176,7 @@ class LiftNode(LifecycleNode):
             callback_group=MutuallyExclusiveCallbackGroup(),
         )
         self._publishers_made: list[Any] = []
+        self._is_memory_low = False
 
     @property
     def state(self) -> str:
@@ -618,7 +620,11 @@ class LiftNode(LifecycleNode):
 
     def _watch_memory(self) -> None:
         left = memory.headroom_mib()
-        if left < _LOW_MEMORY_MIB:
+        is_low = left < _LOW_MEMORY_MIB
+        if is_low != self._is_memory_low:
+            self._is_memory_low = is_low
+            middleware.log_fast_dds(not is_low)
+        if is_low:
             self.get_logger().warning(
                 f'{max(left, 0.0):.0f} MiB of memory are left to the node: the middleware loses '
                 'messages and requests with large images, without an answer; give the node more '
