@@ -45,6 +45,9 @@ _AROUND_PIXELS, _MIN_AROUND = 12, 60
 #: By how much the surroundings rise from a mask that is inverted: metres, and share of them.
 _INVERTED_M, _INVERTED = 0.01, 0.5
 
+#: Size of the hole that an object leaves in an inverted mask, as a share of the mask.
+_MIN_HOLE = 0.05
+
 
 def plane_notes(seen: Observation, support: Support) -> tuple[str, ...]:
     """
@@ -94,8 +97,11 @@ def _differs(seen: Observation, support: Support, heights: NDArray[np.float64]) 
 
 
 def _looks_inverted(seen: Observation) -> bool:
-    """Return whether most of what is around a flat mask lies before its plane."""
+    """Return whether most of what a flat mask surrounds lies before its plane."""
     assert seen.depth is not None
+    # An object behind others, or in a hand, has them beside it; only a background surrounds them.
+    if not _surrounds(seen.mask):
+        return False
     own = np.where(seen.measured, seen.depth, np.float32(0.0))
     ring = _ring(seen.mask) & (seen.surroundings > 0.0)
     if np.count_nonzero(ring) < _MIN_AROUND:
@@ -107,6 +113,18 @@ def _looks_inverted(seen: Observation) -> bool:
     if (np.abs(rise) < plane.tolerance(own)[seen.measured]).mean() < _MAX_FLAT:
         return False
     return bool((plane.rise(seen.surroundings)[ring] > _INVERTED_M).mean() > _INVERTED)
+
+
+def _surrounds(mask: NDArray[np.bool_]) -> bool:
+    """Return whether a mask has a large hole, or reaches at least three borders of its image."""
+    borders = [mask[0], mask[-1], mask[:, 0], mask[:, -1]]
+    if sum(bool(border.any()) for border in borders) >= 3:
+        return True
+    _, parts, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8))
+    edge = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
+    holes = np.setdiff1d(np.arange(1, len(stats)), edge)
+    area = int(stats[holes, cv2.CC_STAT_AREA].max(initial=0))
+    return area > _MIN_HOLE * np.count_nonzero(mask)
 
 
 def _ring(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
