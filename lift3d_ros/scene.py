@@ -160,6 +160,8 @@ def read_folder(
         own = described.depth or described
         own_size = own.camera.width, own.camera.height
         metres = scene_files.read_depth(depth_path, own_size, unit)
+        normalised = depths.normalised_note(metres)
+        notes = (*notes, normalised) if normalised else notes
     # Boxes, points and masks are of the raw image.
     raw_depth = metres if described.depth is None else None
     frame = Frame(image, camera, raw_depth, gravity)

@@ -41,6 +41,10 @@ _SATURATION_GAP = 0.7
 _SATURATION_EXCESS = 10
 _SATURATION_DISTANCE = 1.5
 
+#: Readings that are needed to see whether they are whole millimetres, and their median distance
+#: from these where they are not; it is 0.25 for any other values.
+_MIN_FRACTIONS, _FRACTION = 100, 0.1
+
 #: Longest side of an object, and distances of its nearest point, that are no surprise, metres.
 _LONGEST_SIDE = 1.5
 _NEAREST_DISTANCE = 0.05
@@ -92,7 +96,8 @@ def without_saturation(depth: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     valid = np.isfinite(depth) & (depth > 0.0)
     top = float(depth.max(where=valid, initial=0.0))
-    if top <= 0.0:
+    # 1 is the far end of a z-buffer and of normalised depth, not of a sensor.
+    if top <= 0.0 or top == 1.0:
         return depth
     saturated = depth == np.float32(top)
     count = int(np.count_nonzero(saturated))
@@ -127,6 +132,25 @@ def check_depth_of_object(depth: NDArray[np.float32], mask: NDArray[np.bool_]) -
             'wrong. Floats count metres and integers millimetres; see depth_unit (a parameter of '
             'the node, and an entry of camera.json).',
         )
+
+
+def normalised_note(depth: NDArray[np.float32]) -> str | None:
+    """
+    Return a sentence where depth seems to be divided by its largest value, or a z-buffer.
+
+    Its largest value is then exactly 1. Depth in whole millimetres that was clipped at 1 m is not
+    taken for it.
+    """
+    valid = np.isfinite(depth) & (depth > 0.0)
+    if float(depth.max(where=valid, initial=0.0)) != 1.0:
+        return None
+    counts = depth[valid & (depth < 1.0)].astype(np.float64) / MILLIMETRE
+    if len(counts) < _MIN_FRACTIONS or np.median(np.abs(counts - np.rint(counts))) < _FRACTION:
+        return None
+    return (
+        'The largest depth is exactly 1: if the depth is normalised to 0 to 1, or the z-buffer of '
+        'a renderer, it tells no size. Give floats in metres, or no depth.'
+    )
 
 
 def size_note(longest_side: float, nearest: float) -> str | None:

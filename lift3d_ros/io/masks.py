@@ -53,6 +53,9 @@ _MIN_FLAT_SHARE = 0.35
 #: Different values near both ends, from which on they are the noise of a compression.
 _NOISY_LEVELS = 4
 
+#: Up to these values floats of 2 and 4 bytes keep every whole number (IEEE 754).
+_EXACT = {2: 2.0**11, 4: 2.0**24}
+
 #: Labels of an image, at most, and those with few pixels among them.
 MAX_LABELS = 4096
 _MAX_TINY_LABELS = 64
@@ -64,6 +67,10 @@ _MAX_LABELS_WITHOUT_AREAS = 16
 
 #: Shares of the image from which on a mask is refused, and doubted.
 _MAX_COVERAGE, _LARGE_COVERAGE = 0.95, 0.8
+
+#: Shorter side, pixels, from which on a mask that fills its bounding box by this share is the box
+#: of a detector: outlines of boxes are turned, or have rounded corners.
+_MIN_RECTANGLE_PX, _RECTANGLE = 16, 0.995
 
 #: Share of the image's border in the mask from which on object and background are exchanged.
 _INVERTED_BORDER = 0.95
@@ -222,6 +229,7 @@ def check_coverage(mask: NDArray[np.bool_], name: str = 'The mask') -> tuple[str
     pixels = int(np.count_nonzero(mask))
     if pixels < MIN_MASK_PIXELS:
         return ()
+    rectangle = _rectangle_notes(mask, pixels, name)
     share = pixels / mask.size
     sides = [mask[0], mask[-1], mask[:, 0], mask[:, -1]]
     if share > _MAX_COVERAGE:
@@ -232,8 +240,8 @@ def check_coverage(mask: NDArray[np.bool_], name: str = 'The mask') -> tuple[str
         )
     if not all(side.any() for side in sides):
         if share > _LARGE_COVERAGE:
-            return (_coverage_note(name, share),)
-        return ()
+            return (_coverage_note(name, share), *rectangle)
+        return rectangle
     if float(np.concatenate(sides).mean()) >= _INVERTED_BORDER:
         raise LiftError(
             ErrorCode.BAD_IMAGE,
@@ -245,6 +253,21 @@ def check_coverage(mask: NDArray[np.bool_], name: str = 'The mask') -> tuple[str
         'Give 0 on the background.'
     )
     return (note, _coverage_note(name, share)) if share > _LARGE_COVERAGE else (note,)
+
+
+def _rectangle_notes(mask: NDArray[np.bool_], pixels: int, name: str) -> tuple[str, ...]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    height, width = int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
+    if min(width, height) < _MIN_RECTANGLE_PX or pixels < _RECTANGLE * width * height:
+        return ()
+    # What spans the image is no box of a detector.
+    if width == mask.shape[1] or height == mask.shape[0]:
+        return ()
+    return (
+        f'{name} is a filled rectangle; if it is the box of a detector and not the outline of the '
+        'object, give it as a box (--box of the command, detections or the mode BOX of the node), '
+        'and the object is segmented in it.',
+    )
 
 
 def fit_nearest(pixels: NDArray[Any], width: int, height: int) -> NDArray[Any]:
@@ -278,13 +301,21 @@ def _whole_numbers(values: NDArray[Any], name: str, labels: bool = False) -> NDA
     Floats must be integers; in a binary mask those from 0 to 1 become 0 to 255. Raises
     ``LiftError(BAD_IMAGE)``.
     """
-    if values.dtype.kind == 'f':
+    kind = values.dtype
+    if kind.kind == 'f':
         values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
         values = np.maximum(values, 0.0)
         whole = bool((values == np.rint(values)).all())
         top = float(values.max(initial=0.0))
         if not labels and not whole and top <= 1.0:
             return np.rint(255.0 * values).astype(np.uint8)
+        if labels and kind.itemsize * 8 < 64 and top >= _EXACT[kind.itemsize]:
+            raise LiftError(
+                ErrorCode.BAD_IMAGE,
+                f'{name} has labels up to {top:.0f}, and floats of {8 * kind.itemsize} bits keep '
+                f'whole numbers only up to {_EXACT[kind.itemsize]:.0f}, so that labels may have '
+                'become one; publish 32SC1.',
+            )
         if not whole or top >= 2.0**31:
             raise LiftError(
                 ErrorCode.BAD_IMAGE,

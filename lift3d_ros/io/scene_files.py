@@ -142,6 +142,10 @@ def mask_of(
     if label is None:
         return masks.read_binary(pixels, name)
     labels = masks.read_labels(pixels, name)
+    if label == 0:
+        raise LiftError(
+            ErrorCode.NO_OBJECT, f'The label 0 is the background of {name}; name another one.'
+        )
     mask = labels == label
     if not mask.any():
         present = [str(value) for value in np.unique(labels).tolist() if value]

@@ -40,6 +40,7 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
+from lift3d_ros.io import depth as depths
 from lift3d_ros.node.conversions import decode_depth
 from lift3d_ros.node.conversions import decode_image
 from lift3d_ros.node.conversions import fit_depth
@@ -131,15 +132,17 @@ def build_frame(
     pixels = decode_image(image, (info.width, info.height))
     height, width = pixels.shape[:2]
     seen = image_camera(info, rectified, width, height)
-    metres = None
+    metres, notes = None, seen.notes
     if depth is not None:
         metres = decode_depth(depth, depth_unit)
+        normalised = depths.normalised_note(metres)
+        notes = (*notes, normalised) if normalised else notes
         source = depth_source or DepthSource()
         metres = _depth_of_image(
             metres, image.header.frame_id, depth.header.frame_id, seen, source, rectified
         )
     pixels = undistort(pixels, seen.maps, smooth=True)
-    return Frame(pixels, seen.camera, metres, gravity, seen.notes)
+    return Frame(pixels, seen.camera, metres, gravity, notes)
 
 
 def undistort_mask(

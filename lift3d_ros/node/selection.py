@@ -109,8 +109,14 @@ def instances_of_labels(labels: NDArray[Any], only: int | None = None) -> list[I
     Return the objects of a label image of integers, the largest first; 0 is background.
 
     All but the largest ``MAX_INSTANCES`` are left out. Where the label ``only`` is there, its
-    object alone is returned. Raises ``LiftError(EMPTY_MASK)``.
+    object alone is returned. Raises ``LiftError``: ``EMPTY_MASK``, ``BAD_REQUEST`` for the label
+    of the background.
     """
+    if only == 0:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            'The label 0 is the background; set the label of the selector to that of an object.',
+        )
     if only is not None and only <= np.iinfo(labels.dtype).max:
         mask = labels == only
         box = _bounding_box(mask.view(np.uint8))

@@ -97,16 +97,22 @@ def alignment_note(view: ObjectView) -> str | None:
     parts = []
     if abs(found.right) >= 1.0:
         side = 'left' if found.right < 0 else 'right'
-        parts.append(f'{abs(found.right):.0f} pixels to the {side}')
+        parts.append(f'{_pixels(found.right)} to the {side}')
     if abs(found.down) >= 1.0:
-        parts.append(f'{abs(found.down):.0f} pixels {"above" if found.down < 0 else "below"}')
+        parts.append(f'{_pixels(found.down)} to the {"top" if found.down < 0 else "bottom"}')
+    where = f'{", ".join(parts)} of its mask' if parts else ''
     if abs(found.scale - 1.0) > 0.05:
-        parts.append(f'{found.scale:.2f} times as large')
-    where = ', '.join(parts) or f'{found.mean:.0f} pixels away'
+        where += (' and ' if where else '') + f'{found.scale:.2f} times as large as its mask'
+    where = where or f'{found.mean:.0f} pixels beside its mask'
     return (
-        f'In the depth, the object seems to be {where} of where its mask is; is the depth '
-        'registered to the image, and are mask and depth of the same instant?'
+        f'In the depth, the object seems to be {where}; is the depth registered to the image, and '
+        'are mask and depth of the same instant?'
     )
+
+
+def _pixels(shift: float) -> str:
+    count = round(abs(shift))
+    return f'{count} pixel{"" if count == 1 else "s"}'
 
 
 def is_displaced(found: Displacement, side: int) -> bool:

@@ -41,11 +41,13 @@ class DepthSeeds:
     - ``labels``: uint8 (h, w), of cv2.grabCut.
     - ``main``: bool (h, w), the largest surface of the object.
     - ``rising``: bool (h, w), what lies before the plane.
+    - ``cut``: whether that surface goes on beyond the box by a sizeable part of it.
     """
 
     labels: NDArray[np.uint8]
     main: NDArray[np.bool_]
     rising: NDArray[np.bool_]
+    cut: bool = False
 
 
 def seeds_by_depth(window: BoxWindow) -> DepthSeeds | None:
@@ -108,7 +110,7 @@ def seeds_by_depth(window: BoxWindow) -> DepthSeeds | None:
     seeds[~inside] = cv2.GC_BGD
     if not core.any():
         return None
-    return DepthSeeds(seeds, own, rising)
+    return DepthSeeds(seeds, own, rising, plane is not None and bool(share[main] < _MIN_INSIDE))
 
 
 def _background(window: BoxWindow) -> ImagePlane | None:

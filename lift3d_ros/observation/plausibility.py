@@ -47,6 +47,11 @@ POSSIBLE_PIXEL_ASPECT = 3.0
 #: to 0.06; more than this comes from a crop or from a matrix of another resolution.
 USUAL_OFFSET = 0.15
 
+#: The same where both axes have it with the same factor of the image's size: a resized image. The
+#: factors of calibrated cameras with such an offset differ along x and y.
+COMMON_OFFSET = 0.07
+COMMON_OFFSET_TOLERANCE = 0.03
+
 #: Difference of the factors along x and y by which the matrix is of another resolution, over
 #: their mean: twice the offset that principal points usually have.
 COMMON_FACTOR_TOLERANCE = 0.12
@@ -156,6 +161,18 @@ def check_camera(camera: Camera, what: str = 'The camera') -> tuple[str, ...]:
             'image was not resized without its camera matrix.'
         )
     offsets = np.abs(factors - 1.0) / 2.0
+    mean = float(factors.mean())
+    if (
+        offsets.max() <= USUAL_OFFSET
+        and offsets.min() > COMMON_OFFSET
+        and abs(factors[0] - factors[1]) < COMMON_OFFSET_TOLERANCE * mean
+    ):
+        notes.append(
+            f'{what} has its principal point at ({camera.cx:.0f}, {camera.cy:.0f}), the middle of '
+            f'an image of {mean * size[0]:.0f} x {mean * size[1]:.0f}, and the image is '
+            f'{camera.width} x {camera.height}; check that the camera matrix is of this '
+            'resolution.'
+        )
     if offsets.max() > USUAL_OFFSET:
         notes.append(
             f'{what} has its principal point at ({camera.cx:.0f}, {camera.cy:.0f}) in an image of '

@@ -48,6 +48,9 @@ _MIN_MEASURED = 0.1
 #: Share of one side of the box along which a mask goes on beyond the box before it is doubted.
 _MAX_CONTACT = 0.25
 
+#: Share of the surroundings of a mask at a point that rise from the plane before it is doubted.
+_MAX_PART = 0.2
+
 _NOTE_COLOR = (
     'The object was segmented by colour alone, because there is no depth to tell it from what is '
     'behind it; check the mask, or give one.'
@@ -59,6 +62,10 @@ _NOTE_FLAT = (
 _NOTE_CONTACT = (
     'The object goes on beyond the border of its box; enlarge the box if it cuts the object, or '
     'give a mask if the object touches another one.'
+)
+_NOTE_PART = (
+    'The object at the point borders on something that rises from the same plane; if it is a part '
+    'of it, choose a pixel nearer to the middle of the object, or give a box or a mask.'
 )
 
 
@@ -137,8 +144,10 @@ def _segment(
     whole = window.full(mask, box, image.shape)
     if np.count_nonzero(whole) < MIN_MASK_PIXELS:
         raise _nothing(box)
-    if _goes_on(window, mask, seeds):
+    if _goes_on(window, mask, seeds) or (seeds is not None and seeds.cut):
         notes.append(_NOTE_CONTACT)
+    elif point is not None and seeds is not None and _is_part(window, mask, seeds):
+        notes.append(_NOTE_PART)
     return whole, tuple(notes)
 
 
@@ -212,6 +221,12 @@ def _goes_on(window: BoxWindow, mask: NDArray[np.bool_], seeds: DepthSeeds | Non
         if (touching & same).mean() > _MAX_CONTACT:
             return True
     return False
+
+
+def _is_part(window: BoxWindow, mask: NDArray[np.bool_], seeds: DepthSeeds) -> bool:
+    """Return whether much of what is around a mask rises from the plane, as the object does."""
+    ring = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool) & ~mask
+    return bool((seeds.rising & ring).sum() > _MAX_PART * max(1, ring.sum()))
 
 
 def _box_by_depth(depth: NDArray[np.float32], point: tuple[int, int]) -> Box | None:

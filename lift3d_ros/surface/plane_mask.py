@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.geometry import Array
 from lift3d_ros.observation.depth_pieces import find_image_plane
 from lift3d_ros.observation.grabcut import stands_out
 from lift3d_ros.surface.observation import Observation
+from lift3d_ros.surface.support import fit_plane
 from lift3d_ros.surface.support import Support
 
 #: Height under which a reading may be one of the support plane, metres, and deviations of the
@@ -45,6 +47,16 @@ _AROUND_PIXELS, _MIN_AROUND = 12, 60
 #: By how much the surroundings rise from a mask that is inverted: metres, and share of them.
 _INVERTED_M, _INVERTED = 0.01, 0.5
 
+#: Share of all pixels around a mask that rise from it where depth grows towards the camera.
+#: Clutter, a hand or a gripper before an object rises on up to 0.58 of them in real frames.
+_ALL_AROUND = 0.75
+
+#: Cosine between the vertical and the normal of a plane that faces down, by more than 10 degrees.
+_FACES_DOWN = -0.17
+
+#: Readings that are fitted by a plane, at most.
+_FITTED = 4000
+
 #: Size of the hole that an object leaves in an inverted mask, as a share of the mask.
 _MIN_HOLE = 0.05
 
@@ -62,9 +74,16 @@ def plane_notes(seen: Observation, support: Support) -> tuple[str, ...]:
     if _looks_inverted(seen):
         return (
             'What surrounds the mask rises from it: the mask shows the background, not the '
-            'object. Is it inverted?',
+            'object. Is it inverted, or does the depth grow towards the camera (disparity, '
+            'inverse depth)?',
         )
     if support.offset is None:
+        if support.source == 'gravity' and _contradicts_gravity(seen, support.up):
+            return (
+                'By the gravity that is given, the plane with the object on it faces down; check '
+                'sign and frame: gravity points down, in the optical frame (x right, y down, z '
+                'forward). An accelerometer at rest measures the opposite.',
+            )
         return ()
     heights = support.height(seen.points())
     level = max(_FLAT_M, _FLAT_DEVIATIONS * support.stddev)
@@ -97,13 +116,11 @@ def _differs(seen: Observation, support: Support, heights: NDArray[np.float64]) 
 
 
 def _looks_inverted(seen: Observation) -> bool:
-    """Return whether most of what a flat mask surrounds lies before its plane."""
+    """Return whether what is around a flat mask, or in its holes, lies before its plane."""
     assert seen.depth is not None
-    # An object behind others, or in a hand, has them beside it; only a background surrounds them.
-    if not _surrounds(seen.mask):
-        return False
     own = np.where(seen.measured, seen.depth, np.float32(0.0))
-    ring = _ring(seen.mask) & (seen.surroundings > 0.0)
+    around = _ring(seen.mask)
+    ring = around & (seen.surroundings > 0.0)
     if np.count_nonzero(ring) < _MIN_AROUND:
         return False
     plane = find_image_plane(own, seen.mask)
@@ -112,7 +129,11 @@ def _looks_inverted(seen: Observation) -> bool:
     rise = plane.rise(own)[seen.measured]
     if (np.abs(rise) < plane.tolerance(own)[seen.measured]).mean() < _MAX_FLAT:
         return False
-    return bool((plane.rise(seen.surroundings)[ring] > _INVERTED_M).mean() > _INVERTED)
+    higher = np.count_nonzero(plane.rise(seen.surroundings)[ring] > _INVERTED_M)
+    if higher > _ALL_AROUND * np.count_nonzero(around):
+        return True
+    # An object behind others, or in a hand, has them beside it; only a background surrounds them.
+    return _surrounds(seen.mask) and higher > _INVERTED * np.count_nonzero(ring)
 
 
 def _surrounds(mask: NDArray[np.bool_]) -> bool:
@@ -125,6 +146,19 @@ def _surrounds(mask: NDArray[np.bool_]) -> bool:
     holes = np.setdiff1d(np.arange(1, len(stats)), edge)
     area = int(stats[holes, cv2.CC_STAT_AREA].max(initial=0))
     return area > _MIN_HOLE * np.count_nonzero(mask)
+
+
+def _contradicts_gravity(seen: Observation, up: Array) -> bool:
+    """Return whether the object is on a plane that faces down, by an ``up`` of the frame."""
+    rng = np.random.default_rng(0)
+    points, around = seen.points(), seen.surrounding_points()
+    if len(points) < 3 or len(around) < 200:
+        return False
+    around = around[rng.permutation(len(around))[:_FITTED]]
+    points = points[rng.permutation(len(points))[:_FITTED]]
+    tolerance = max(_FLAT_M, 0.006 * float(np.median(around[:, 2])))
+    found = fit_plane(around, points, None, tolerance, rng)
+    return found is not None and float(found[0] @ up) < _FACES_DOWN
 
 
 def _ring(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
