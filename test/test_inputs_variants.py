@@ -26,6 +26,7 @@ from lift3d_ros.geometry import Camera
 from lift3d_ros.io import depth as depths
 from lift3d_ros.io import masks
 from lift3d_ros.io.scene_files import mask_of
+from lift3d_ros.io.scene_files import read_depth
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.node.selection import instances_of_labels
 from lift3d_ros.observation.plausibility import check_camera
@@ -97,6 +98,15 @@ def test_the_z_buffer_of_a_renderer_gives_a_note():
     inverse = 1.0 / depth
     buffer = ((1.0 / near - inverse) / (1.0 / near - 1.0 / far)).astype(np.float32)
     assert depths.normalised_note(depths.metres(buffer, 0.001, 'it')) is not None
+
+
+def test_the_largest_value_of_a_pgm_is_no_reading(tmp_path):
+    path = tmp_path / 'depth.pgm'
+    counts = np.full((40, 60), 700, '>u2')
+    counts[0, :5] = 65535
+    path.write_bytes(b'P5 60 40 65535\n' + counts.tobytes())
+    depth = read_depth(path, (60, 40), 0.001)
+    assert np.count_nonzero(depth) == 40 * 60 - 5
 
 
 def test_depth_in_metres_gives_no_note():

@@ -430,6 +430,9 @@ def _picture(
     if pixels.dtype == np.bool_:
         pixels = pixels.astype(np.uint8)
     pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder('='))
+    if kind == 'PPM' and pixels.dtype == np.int32:
+        # PGM has at most 16 bits, and its largest value means what that of 16 bits does.
+        pixels = pixels.astype(np.uint16)
     if applied != 1:
         pixels = turned(pixels, _INVERSE_TURNS.get(applied, applied))
     narrowed = pixels.ndim == 3 and ';16' in raw_mode
