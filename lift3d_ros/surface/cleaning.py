@@ -60,9 +60,9 @@ _HOLE = (4.0, 0.05)
 #: taken to be so much of its distance away.
 _NEARER = 0.8
 
-#: What continues the object's surface beyond so many tolerances of the mask's outline is added
-#: only above the foot, so many times as high as what rises from the support plane.
-_ADDED_TOLERANCES, _FOOT = 1.5, 3.0
+#: What continues the object's surface beyond the mask is added up to so many tolerances of its
+#: outline. More is depth that is not registered to the image, or another thing that touches.
+_ADDED_TOLERANCES = 1.5
 
 #: What hides an object is at least so many times as high as what rises from the support plane.
 _TALL = 2.0
@@ -148,11 +148,9 @@ def reconcile(
     reach = MASK_ERROR * float(np.sqrt(np.count_nonzero(mask)))
     labels, _ = depth_pieces(np.where(height > tolerance, readings, np.float32(0.0)))
     outline = _outline(mask)
-    alien = mask & (outline < reach) & reaching_in(labels, mask & measured, mask)
+    alien = mask & reaching_in(labels, mask & measured, outline, observation.tolerance)
     own = np.isin(labels, np.unique(labels[measured & mask & ~alien])) & (labels > 0)
-    # Depth cameras round the corner between an object and what it stands on.
-    near = outline > -_ADDED_TOLERANCES * observation.tolerance
-    added = ~mask & own & (outline > -reach) & (near | (height > _FOOT * tolerance))
+    added = ~mask & own & (outline > -_ADDED_TOLERANCES * observation.tolerance)
     flat = mask & (height < tolerance) & (outline < reach)
     if is_flat(mask, outline, height, tolerance, reach):
         # An object as flat as the noise: the mask knows better than the depth.

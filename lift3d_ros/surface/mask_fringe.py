@@ -30,20 +30,27 @@ _OWN_SHARE, _CORE_SHARE, _FLAT_CORE, _FLAT_THIN = 0.5, 0.15, 0.2, 0.6
 
 
 def reaching_in(
-    labels: NDArray[np.int32], measured: NDArray[np.bool_], mask: NDArray[np.bool_]
+    labels: NDArray[np.int32],
+    measured: NDArray[np.bool_],
+    outline: NDArray[np.float32],
+    tolerance: float,
 ) -> NDArray[np.bool_]:
     """
     Return the pixels of surfaces that only reach into the mask, bool (height, width).
 
     ``labels`` are pieces of what rises from the support plane, 0 = none. The piece with the most
     readings in the mask is the object's; another one that lies for the most part outside is
-    something before or beside it, and the mask is some pixels too wide there.
+    something before or beside it, and the mask is some pixels too wide there. One that reaches
+    further into the mask than twice the ``tolerance`` of its outline, in pixels, is a part of the
+    object that another thing touches. ``outline`` is as for ``at_edges``.
     """
+    mask = outline > 0.0
     inside = np.bincount(labels[measured], minlength=int(labels.max()) + 1).astype(np.float64)
     within = np.bincount(labels[mask], minlength=len(inside))
     total = np.bincount(labels.ravel(), minlength=len(inside))
     inside[0] = 0.0
-    reaching = within < _OWN_SHARE * total
+    depth = ndimage.maximum(outline, labels, np.arange(len(inside)))
+    reaching = (within < _OWN_SHARE * total) & (depth < 2.0 * tolerance)
     reaching[[0, int(np.argmax(inside))]] = False
     return np.asarray(reaching[labels])
 
