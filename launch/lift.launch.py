@@ -62,10 +62,10 @@ IMAGES = ('image', 'mask', 'depth')
 #: params_file, whose own defaults stand at the end of each description.
 PARAMETERS = {
     'mode': (str, 'continuous: lift each frame; on_request: wait for requests (on_request)'),
-    'method': (str, 'how the whole of an object is found, see `lift3d methods` (one2345)'),
+    'method': (str, 'method that completes the shape, see `lift3d methods` (one2345)'),
     'device': (str, 'cpu, or cuda where the method can use it (cpu)'),
-    'weights': (str, 'of a method with networks: small, full or a folder (small)'),
-    'samples': (int, 'sets of views that such a method draws for one shape, 1 to 16 (1)'),
+    'weights': (str, 'weights of a method with networks: small, full or a folder (small)'),
+    'samples': (int, 'sets of views that such a method samples per shape, 1 to 16 (1)'),
     'mask_source': (str, 'binary, label or detections (binary)'),
     'image_transport': (str, 'raw or compressed (raw)'),
     'mask_transport': (str, 'raw or compressed (raw)'),
@@ -75,19 +75,19 @@ PARAMETERS = {
     'support_plane': (str, 'plane that objects stand on, in target_frame: "z = 0" (empty)'),
     'known_sizes': (list[str], 'longest sides by class, metres, such as "[\'mug: 0.10\']" (none)'),
     'scale_order': (
-        list[str], 'what may tell the scale ("[depth, views, plane, known_size]")'
+        list[str], 'sources of the scale, in order ("[depth, views, plane, known_size]")'
     ),
     'min_confidence': (
         float, 'mean confidence below which a shape is refused, 0.0 to 1.0 (0.0)'
     ),
-    'max_age': (float, 'seconds by which a frame may be old, 0.0: no limit (0.0)'),
+    'max_age': (float, 'maximum age of a frame in seconds, 0.0: no limit (0.0)'),
     'kept_frames': (int, 'frames kept of each object for requests with refine, 0 to 15 (4)'),
     'output_dir': (str, 'folder below which save_object may write; empty: none (empty)'),
-    'planning_scene': (bool, 'true: lifted objects are obstacles of MoveIt (false)'),
-    'publish_tf': (bool, 'true: poses of lifted objects on /tf (false)'),
+    'planning_scene': (bool, 'true: publish lifted objects as obstacles for MoveIt (false)'),
+    'publish_tf': (bool, 'true: publish poses of lifted objects on /tf (false)'),
     'rectified': (bool, 'false for a raw image with distortion (true)'),
-    'use_depth': (bool, 'false where there is no depth (true)'),
-    'use_imu': (bool, 'true: gravity from the topic imu, where no frame tells it (false)'),
+    'use_depth': (bool, 'false if there is no depth (true)'),
+    'use_imu': (bool, 'true: gravity from the topic imu, if no frame gives it (false)'),
     'introspection': (str, 'service introspection: off, metadata or contents (off)'),
 }
 
@@ -112,11 +112,11 @@ SWITCHES = {
     'respawn': ('false', 'start the node again whenever it ends'),
     'required': (
         'true',
-        'end the launch with status 1 when the node ends by an error; set it to false where a '
-        'larger launch file goes on without the node',
+        'end the launch with status 1 when the node ends with an error; set it to false if a '
+        'larger launch file continues without the node',
     ),
     'rviz': ('false', 'start RViz as well, with the topics and the target_frame of the node'),
-    'demo': ('false', 'publish the packaged scene, ask for its object, write demo/out, and end'),
+    'demo': ('false', 'publish the packaged scene, lift its object, write demo/out, and end'),
 }
 
 
@@ -269,7 +269,7 @@ def fail_with_node(event, context):
     if event.returncode == 0 or context.is_shutdown:
         return None
     raise RuntimeError(
-        f'{event.process_name} ended with exit code {event.returncode}; the reason stands above'
+        f'{event.process_name} ended with exit code {event.returncode}; see the reason above'
     )
 
 

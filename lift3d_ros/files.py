@@ -79,7 +79,7 @@ def write_error(error: OSError) -> LiftError:
         errno.EDQUOT: 'free space in your quota, or choose another folder',
         errno.EFBIG: 'raise the limit on the size of files (ulimit -f)',
         errno.ENAMETOOLONG: 'choose a shorter path',
-        errno.ELOOP: 'the links of the path lead in a circle; choose another path',
+        errno.ELOOP: 'the path has a loop of symbolic links; choose another path',
         errno.EROFS: 'the file system is read-only; choose another folder',
     }.get(error.errno or 0, 'choose a path that can be written')
     # Paths of thousands of letters fill logs.
@@ -109,8 +109,8 @@ def open_regular(path: Path, code: ErrorCode = ErrorCode.BAD_REQUEST) -> BinaryI
     try:
         kind = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(kind):
-            raise LiftError(code, f'{path} is {_kind_of_file(kind)} and no regular file; give a '
-                            'file.')
+            raise LiftError(code, f'{path} is {_kind_of_file(kind)}, not a regular file; give a '
+                            'regular file.')
         return os.fdopen(descriptor, 'rb')
     except BaseException:
         os.close(descriptor)
@@ -127,7 +127,7 @@ def regular_file(path: Path, code: ErrorCode = ErrorCode.BAD_REQUEST) -> Path:
     kind = os.stat(path).st_mode
     if not stat.S_ISREG(kind):
         raise LiftError(
-            code, f'{path} is {_kind_of_file(kind)} and no regular file; give a file.')
+            code, f'{path} is {_kind_of_file(kind)}, not a regular file; give a regular file.')
     return path
 
 
@@ -146,12 +146,12 @@ def read_regular(
         content = file.read(most_bytes + 1) if size <= most_bytes else b''
     if size > most_bytes or len(content) > most_bytes:
         raise LiftError(
-            code, f'{path} has {size} bytes; at most {most_bytes} bytes are read of such a file.')
+            code, f'{path} has {size} bytes; the limit is {most_bytes}. Give a smaller file.')
     return content
 
 
 def _kind_of_file(mode: int) -> str:
-    """Return what a file is that is no regular one, with an article."""
+    """Return the type of a file that is not regular, with an article."""
     for test, name in (
         (stat.S_ISDIR, 'a folder'), (stat.S_ISFIFO, 'a fifo'), (stat.S_ISSOCK, 'a socket'),
         (stat.S_ISCHR, 'a device'), (stat.S_ISBLK, 'a device'),

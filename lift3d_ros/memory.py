@@ -57,12 +57,12 @@ def is_exhausted(error: BaseException | None) -> bool:
 
 
 def exhausted(error: BaseException | None = None) -> LiftError:
-    """Return the error for memory that ran out, which ``error`` told of."""
-    told = f' ({type(error).__name__})' if error is not None else ''
+    """Return the error for an out-of-memory condition that ``error`` reported."""
+    reason = f' ({type(error).__name__})' if error is not None else ''
     return LiftError(
         ErrorCode.OUT_OF_MEMORY,
-        f'The memory ran out{told}; give the process more, or lower the resolution of the images, '
-        'max_faces or samples.',
+        f'The process is out of memory{reason}; give it more memory, or lower the resolution of '
+        'the images, max_faces or samples.',
     )
 
 
@@ -70,8 +70,8 @@ def check_limits(address_space_mib: int, data_mib: int) -> None:
     """
     Raise ``LiftError(OUT_OF_MEMORY)`` where the limits of the process are below what it needs.
 
-    Libraries that are refused memory while they are loaded abort the process, or report that a
-    file is missing that is not. ``address_space_mib`` is compared with ``ulimit -v``, and
+    Libraries abort the process if they run out of memory while loading, or report that an
+    existing file is missing. ``address_space_mib`` is compared with ``ulimit -v``, and
     ``data_mib`` with ``ulimit -d``.
     """
     for limit, needed, command in (
@@ -82,8 +82,8 @@ def check_limits(address_space_mib: int, data_mib: int) -> None:
         if bound != resource.RLIM_INFINITY and bound < needed << 20:
             raise LiftError(
                 ErrorCode.OUT_OF_MEMORY,
-                f'The process may take {bound >> 20} MiB ({command}), and {needed} MiB are '
-                'needed; raise the limit.',
+                f'The process is limited to {bound >> 20} MiB ({command}), but needs {needed} '
+                'MiB; raise the limit.',
             )
 
 

@@ -67,20 +67,20 @@ def _check_middleware() -> None:
     name = os.environ.get('RMW_IMPLEMENTATION', '')
     if not name:
         return
-    reason = f'there is no lib{name}.so'
+    reason = f'lib{name}.so does not exist'
     if re.fullmatch(r'\w+', name):
         try:
             # As rmw_implementation does; a library that wants another one names that here.
             if hasattr(ctypes.CDLL(f'lib{name}.so'), 'rmw_init'):
                 return
-            reason = f'lib{name}.so is no middleware of ROS'
+            reason = f'lib{name}.so is not a ROS middleware'
         except OSError as error:
             if 'No such file' not in str(error) or f'lib{name}.so:' not in str(error):
                 reason = str(error)
     installed = ', '.join(_installed_middlewares()) or 'none'
     raise _refusal(
         f'RMW_IMPLEMENTATION is "{name}", which cannot be loaded ({reason}; installed: '
-        f'{installed}); install it, name another one, or unset the variable.'
+        f'{installed}); install it, set an installed one, or unset the variable.'
     )
 
 
@@ -119,8 +119,8 @@ def _check_log_folder() -> None:
             break
     else:
         raise _refusal(
-            'Neither ROS_LOG_DIR nor HOME is set, so that ROS has no folder for its logs; set '
-            f'ROS_LOG_DIR to a folder that you may write to, or log to the console only by '
+            'Neither ROS_LOG_DIR nor HOME is set, so ROS has no folder for its logs; set '
+            'ROS_LOG_DIR to a folder that you may write to, or log to the console only by '
             f'--ros-args {_NO_LOG_FILE}.'
         )
     try:
@@ -129,7 +129,7 @@ def _check_log_folder() -> None:
             pass
     except OSError as error:
         raise _refusal(
-            f'ROS writes its logs to {folder} (by {variable}), which is impossible: '
+            f'ROS writes its logs to {folder} (by {variable}), which fails: '
             f'{error.strerror or error}; set ROS_LOG_DIR to a folder that you may write to, or '
             f'log to the console only by --ros-args {_NO_LOG_FILE}.'
         ) from error

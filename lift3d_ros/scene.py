@@ -150,8 +150,8 @@ def read_folder(
     if orientation != picture.orientation:
         notes = (
             *notes,
-            f'{path.name} has the EXIF orientation {picture.orientation}, which is not applied, '
-            'since camera.json describes the picture as it is stored.',
+            f'{path.name} has EXIF orientation {picture.orientation}, which is not applied, '
+            'because camera.json describes the stored image; check that the mask does, too.',
         )
     metres, depth_path = None, None
     if depth:
@@ -170,16 +170,16 @@ def read_folder(
     else:
         mask_path = scene_files.find(folder, 'mask', scene_files.MASKS)
         if mask_path is None:
-            raise _missing(folder, 'mask.png', scene_files.MASKS, ' Without one name the object by'
-                           ' a box around it or a pixel on it (--box, --point of lift3d lift).')
+            raise _missing(folder, 'mask.png', scene_files.MASKS, ' Without a mask, give a box '
+                           'around the object or a pixel on it (--box, --point of lift3d lift).')
         mask, more = scene_files.read_mask(mask_path, size, selection.label)
         more = (*more, *masks.check_coverage(mask, str(mask_path)))
         if orientation != 1 and mask.shape != image.shape[:2]:
             raise LiftError(
                 ErrorCode.SIZE_MISMATCH,
-                f'{mask_path} is {mask.shape[1]} x {mask.shape[0]}, and {path.name} is '
-                f'{size[0]} x {size[1]} as its EXIF orientation turns it; give the mask and '
-                'camera.json of one and the same picture.',
+                f'{mask_path} is {mask.shape[1]} x {mask.shape[0]}, and {path.name} is {size[0]} '
+                f'x {size[1]} after its EXIF rotation; give a mask and a camera.json for the same '
+                'image.',
             )
     depth_file = None if depth_path is None else depth_path.name
     frame = Frame(
@@ -222,9 +222,9 @@ def read_input(
     if alpha is None:
         raise LiftError(
             ErrorCode.BAD_IMAGE,
-            f'{path} has no transparent pixels, so nothing says what the object is; name it by a '
-            'box around it or a pixel on it (--box LEFT TOP WIDTH HEIGHT, --point X Y of lift3d '
-            'lift), cut it out (alpha 0 around it), or give a scene folder with a mask.png.',
+            f'{path} has no transparent pixels, so the object is not defined; give a box around '
+            'it or a pixel on it (--box LEFT TOP WIDTH HEIGHT, --point X Y of lift3d lift), make '
+            'the background transparent (alpha 0), or give a scene folder with a mask.png.',
         )
     return SceneInput(frame, alpha > 127, 'assumed')
 
@@ -295,8 +295,8 @@ def read_pose(folder: Path) -> Array:
     if not is_rigid(T):
         raise LiftError(
             ErrorCode.NO_CAMERA,
-            f'T_world_camera in {path} is no rigid motion; give the 4 x 4 matrix of a rotation '
-            'and a translation in metres, from the optical frame to the world.',
+            f'T_world_camera in {path} is not a rigid transform; give the 4 x 4 matrix of a '
+            'rotation and a translation in metres, from the optical frame to the world.',
         )
     return T
 

@@ -198,7 +198,7 @@ choose_torch() {  # sets torch (cpu, cuda or default) and size
     fail "LIFT3D_TORCH=cpu: $torch_cpu is neither at $torch_index nor where pip's configuration" \
       'points; make one of them reachable, or set LIFT3D_TORCH=default'
   else
-    say "the CPU build of torch is not to be had ($torch_index cannot be reached);" \
+    say "the CPU build of torch is not available ($torch_index cannot be reached);" \
       'taking that of PyPI, which brings CUDA along'
     torch=default
   fi

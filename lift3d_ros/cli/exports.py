@@ -49,16 +49,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--format',
         choices=_FORMATS,
         default='ply',
-        help='of the meshes (default: ply); urdf and mjcf describe a body with mass and convex '
-        'collision parts',
+        help='format of the meshes (default: ply); urdf and mjcf describe a body with mass and '
+        'convex collision parts',
     )
     group.add_argument(
         '--frame',
         choices=('camera', 'object', 'world'),
-        help='of the meshes and clouds: camera, the optical frame; object, in the middle of its '
-        'bounding box with z up; world, by the "T_world_camera" of camera.json, z up (default: '
-        'camera for ply, obj and stl; object for glb, urdf and mjcf; glb has y up instead of z, '
-        'as glTF demands)',
+        help='frame of the meshes and clouds: camera, the optical frame; object, the centre of '
+        'its bounding box with z up; world, by the "T_world_camera" of camera.json, z up '
+        '(default: camera for ply, obj and stl; object for glb, urdf and mjcf; glb has y up '
+        'instead of z, as glTF demands)',
     )
     group.add_argument(
         '--texture',
@@ -101,8 +101,8 @@ def chosen(options: argparse.Namespace) -> Export:
     if export.is_description and options.frame not in (None, 'object'):
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'A {options.format} file is in the object frame, not in that of the '
-            f'{options.frame}; leave --frame out, or choose the format ply, glb, obj or stl.',
+            f'A {options.format} file is in the object frame, not in the {options.frame} frame; '
+            'leave --frame out, or choose the format ply, glb, obj or stl.',
         )
     return export
 

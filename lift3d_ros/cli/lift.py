@@ -44,9 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='SCENE',
         help='folder with rgb.png (or .jpg, .webp, ...), mask.png (not zero = object), '
         'camera.json and, where there is depth, depth.png (16 bit, millimetres or the '
-        '"depth_unit" of camera.json), .tiff or .npy; or a picture taken by an assumed lens, '
-        'whose alpha is the mask, or with --box or --point. Scene folders below SCENE/views show '
-        'the same object to cameras whose poses are "T_world_camera" (4 x 4) in each camera.json',
+        '"depth_unit" of camera.json), .tiff or .npy; or an image file, for which a lens is '
+        'assumed and whose alpha is the mask, unless --box or --point is given. Scene folders '
+        'below SCENE/views show the same object from other cameras, whose poses are '
+        '"T_world_camera" (4 x 4) in each camera.json',
     )
     parser.add_argument(
         '--out',

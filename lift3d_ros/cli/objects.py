@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     group = parser.add_argument_group(
-        'object, where the mask does not say it (one of these; pixels of the upright picture)')
+        'object selection, if the mask does not define it (one of these; in pixels of the '
+        'upright image)')
     which = group.add_mutually_exclusive_group()
     which.add_argument(
         '--box',
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--label',
         type=values.count,
         metavar='N',
-        help='value of the object in a mask.png that is a label image; of a colour 65536 red + '
+        help='value of the object in a mask.png that is a label image; for a colour 65536 red + '
         '256 green + blue',
     )
 

@@ -67,7 +67,7 @@ def named(paths: Iterable[Path]) -> dict[str, Path]:
         except (OSError, RuntimeError, ValueError) as error:
             # RuntimeError: a circle, up to Python 3.12.
             raise LiftError(
-                ErrorCode.BAD_REQUEST, f'{str(path)[:200]!r} is no path of a scene: {error}.'
+                ErrorCode.BAD_REQUEST, f'{str(path)[:200]!r} is not a valid scene path: {error}.'
             ) from error
         name = resolved.stem if is_picture(resolved) else resolved.name
         other = scenes.setdefault(name, resolved)

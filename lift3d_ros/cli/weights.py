@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'path', type=Path, metavar='PATH', help='a checkpoint, or a diffusers folder')
     bring.add_argument(
         '--sha256', metavar='DIGEST',
-        help='digest of the file as its publisher gives it; a file PATH.sha256 says the same')
+        help='expected digest of the file, as published; a file PATH.sha256 has the same effect')
     bring.add_argument('--name', help='under which they are to be found (lift3d weights list)')
     _add_conversion(bring)
     fetch = actions.add_parser('fetch', help='download published weights, then import them')

@@ -60,7 +60,7 @@ def check_unit(unit: Any, where: str) -> float:
     if not is_number or not low <= unit <= high:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'{where} is {unit!r}; it must be the metres a count of an integer depth image, '
+            f'{where} is {unit!r}; it must be the metres per count of an integer depth image, '
             f'{low:g} to {high:g}: 0.001 for millimetres.',
         )
     return float(unit)
@@ -83,8 +83,8 @@ def metres(raw: NDArray[Any], unit: float, what: str) -> NDArray[np.float32]:
         return without_saturation(depth)
     raise LiftError(
         ErrorCode.BAD_IMAGE,
-        f'{what} has type {raw.dtype} and shape {raw.shape}; it must be one channel of integers '
-        'of 16 bits in millimetres or the depth_unit (16UC1), or of floats in metres (32FC1).',
+        f'{what} has type {raw.dtype} and shape {raw.shape}; it must have one channel: 16-bit '
+        'integers in millimetres or in depth_unit (16UC1), or floats in metres (32FC1).',
     )
 
 
@@ -128,9 +128,9 @@ def check_depth_of_object(depth: NDArray[np.float32], mask: NDArray[np.bool_]) -
     if not low <= median <= high:
         raise LiftError(
             ErrorCode.BAD_IMAGE,
-            f'The depth of the object is {median:.4g} m, which no camera measures: the unit is '
-            'wrong. Floats count metres and integers millimetres; see depth_unit (a parameter of '
-            'the node, and an entry of camera.json).',
+            f'The depth of the object is {median:.4g} m, which is outside the range of depth '
+            'cameras: the unit is wrong. Floats are in metres and integers in millimetres; for '
+            'another unit set depth_unit (a parameter of the node, and an entry of camera.json).',
         )
 
 
@@ -148,8 +148,8 @@ def normalised_note(depth: NDArray[np.float32]) -> str | None:
     if len(counts) < _MIN_FRACTIONS or np.median(np.abs(counts - np.rint(counts))) < _FRACTION:
         return None
     return (
-        'The largest depth is exactly 1: if the depth is normalised to 0 to 1, or the z-buffer of '
-        'a renderer, it tells no size. Give floats in metres, or no depth.'
+        'The largest depth is exactly 1: depth that is normalised to 0 to 1, or the z-buffer of '
+        'a renderer, has no metric scale. Give depth in metres, or no depth.'
     )
 
 
@@ -164,7 +164,7 @@ def size_note(longest_side: float, nearest: float) -> str | None:
     if longest_side <= _LONGEST_SIDE and nearest >= _NEAREST_DISTANCE and not far_and_long:
         return None
     return (
-        f'By its depth the object is {longest_side:.3g} m long and {nearest:.3g} m away; if it is '
-        'not, the depth has another unit: set depth_unit (metres a count of an integer image; a '
-        'parameter of the node, and an entry of camera.json).'
+        f'According to its depth, the object is {longest_side:.3g} m long and {nearest:.3g} m '
+        'away; if it is not, the depth has another unit: set depth_unit (metres per count of an '
+        'integer image; a parameter of the node, and an entry of camera.json).'
     )

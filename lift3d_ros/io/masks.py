@@ -159,7 +159,7 @@ def read_binary(
     raise LiftError(
         ErrorCode.BAD_IMAGE,
         f'{name} has {len(levels)} values between {levels[0]} and {levels[-1]}, so it is a '
-        'picture and no mask; give 0 on the background and 255 on the object, as PNG or mono8.',
+        'picture, not a mask; set the background to 0 and the object to 255, as PNG or mono8.',
     )
 
 
@@ -174,15 +174,15 @@ def read_labels(mask: MaskPixels, name: str = 'The mask') -> NDArray[Any]:
     if mask.lossy:
         raise LiftError(
             ErrorCode.BAD_IMAGE,
-            f'{name} is a label image that came through JPEG or another compression that changes '
-            'labels; publish it raw or as PNG.',
+            f'{name} is a label image with lossy compression, such as JPEG, which changes labels; '
+            'publish it raw or as PNG.',
         )
     values = mask.values if mask.labels is None else mask.labels
     if mask.narrowed:
         raise LiftError(
             ErrorCode.BAD_IMAGE,
-            f'{name} has colours of 16 bits, which are no labels; use 8 bits a colour, or one '
-            'channel of 16 bits.',
+            f'{name} has 16-bit colours, which are not supported as labels; use 8 bits per '
+            'channel, or one 16-bit channel.',
         )
     if values.dtype == np.bool_:
         values = values.astype(np.uint8)
@@ -191,8 +191,8 @@ def read_labels(mask: MaskPixels, name: str = 'The mask') -> NDArray[Any]:
     elif values.dtype != np.uint8:
         raise LiftError(
             ErrorCode.BAD_IMAGE,
-            f'{name} has {values.shape[2]} channels of type {values.dtype}; give labels in one '
-            'channel, or as a colour for each with 8 bits a channel (rgb8).',
+            f'{name} has {values.shape[2]} channels of type {values.dtype}; publish labels in one '
+            'channel, or one colour per label with 8 bits per channel (rgb8).',
         )
     else:
         labels = values[..., 0] if values.shape[2] == 2 else pack_colors(values)
@@ -202,9 +202,9 @@ def read_labels(mask: MaskPixels, name: str = 'The mask') -> NDArray[Any]:
         if len(found) > MAX_LABELS or tiny > max(_MAX_TINY_LABELS, 4 * large):
             raise LiftError(
                 ErrorCode.BAD_IMAGE,
-                f'{name} has {len(found)} colours, {tiny} of them on fewer than '
-                f'{MIN_MASK_PIXELS} pixels: it was smoothed or came through JPEG. Give one colour '
-                'for each object, resized by the nearest neighbour, as PNG.',
+                f'{name} has {len(found)} colours, {tiny} of them on fewer than {MIN_MASK_PIXELS} '
+                'pixels: it was smoothed or compressed as JPEG. Use one colour per object, '
+                'resize with nearest-neighbour interpolation, and save as PNG.',
             )
     found, sizes = _levels(labels)
     if np.count_nonzero(found) > _MAX_LABELS_WITHOUT_AREAS:
@@ -213,7 +213,8 @@ def read_labels(mask: MaskPixels, name: str = 'The mask') -> NDArray[Any]:
             raise LiftError(
                 ErrorCode.BAD_IMAGE,
                 f'{name} has {len(found)} labels, and most of them have no area: it was smoothed '
-                'or came through JPEG. Resize labels by the nearest neighbour, and give PNG.',
+                'or compressed as JPEG. Resize labels with nearest-neighbour interpolation, and '
+                'save as PNG.',
             )
     alpha = deciding_alpha(mask.values)
     return labels if alpha is None else np.where(alpha >= _OPAQUE, labels, 0)
@@ -235,8 +236,8 @@ def check_coverage(mask: NDArray[np.bool_], name: str = 'The mask') -> tuple[str
     if share > _MAX_COVERAGE:
         raise LiftError(
             ErrorCode.BAD_IMAGE,
-            f'{name} covers {100.0 * share:.0f} % of the image, so it does not say where the '
-            'object is; give 0 on the background.',
+            f'{name} covers {100.0 * share:.0f} % of the image, so it does not outline the '
+            'object; set the background to 0.',
         )
     if not all(side.any() for side in sides):
         if share > _LARGE_COVERAGE:
@@ -245,12 +246,12 @@ def check_coverage(mask: NDArray[np.bool_], name: str = 'The mask') -> tuple[str
     if float(np.concatenate(sides).mean()) >= _INVERTED_BORDER:
         raise LiftError(
             ErrorCode.BAD_IMAGE,
-            f'{name} covers the whole border of the image and leaves out what is inside: object '
-            'and background are exchanged. Invert it, so that 0 is background.',
+            f'{name} covers the whole border of the image but not its interior: object and '
+            'background are swapped. Invert it so that the background is 0.',
         )
     note = (
-        f'{name} touches all four borders of the image; is it inverted, or the object too near? '
-        'Give 0 on the background.'
+        f'{name} touches all four borders of the image; check that it is not inverted (the '
+        'background is 0), or move the camera back.'
     )
     return (note, _coverage_note(name, share)) if share > _LARGE_COVERAGE else (note,)
 
@@ -264,9 +265,9 @@ def _rectangle_notes(mask: NDArray[np.bool_], pixels: int, name: str) -> tuple[s
     if width == mask.shape[1] or height == mask.shape[0]:
         return ()
     return (
-        f'{name} is a filled rectangle; if it is the box of a detector and not the outline of the '
-        'object, give it as a box (--box of the command, detections or the mode BOX of the node), '
-        'and the object is segmented in it.',
+        f'{name} is a filled rectangle; if it is the bounding box of a detector and not the '
+        'outline of the object, pass it as a box (--box on the command line, detections or the '
+        'mode BOX for the node) so that the object is segmented.',
     )
 
 
@@ -312,15 +313,15 @@ def _whole_numbers(values: NDArray[Any], name: str, labels: bool = False) -> NDA
         if labels and kind.itemsize * 8 < 64 and top >= _EXACT[kind.itemsize]:
             raise LiftError(
                 ErrorCode.BAD_IMAGE,
-                f'{name} has labels up to {top:.0f}, and floats of {8 * kind.itemsize} bits keep '
-                f'whole numbers only up to {_EXACT[kind.itemsize]:.0f}, so that labels may have '
-                'become one; publish 32SC1.',
+                f'{name} has labels up to {top:.0f}, but floats of {8 * kind.itemsize} bits '
+                f'represent integers exactly only up to {_EXACT[kind.itemsize]:.0f}, so labels '
+                'may have been merged; publish 32SC1.',
             )
         if not whole or top >= 2.0**31:
             raise LiftError(
                 ErrorCode.BAD_IMAGE,
-                f'{name} has values that are no whole numbers; publish labels as 16UC1 or 32SC1, '
-                'and a binary mask as mono8.',
+                f'{name} has values that are not integers; publish labels as 16UC1 or 32SC1, and '
+                'a binary mask as mono8.',
             )
         values = values.astype(np.int32)
     return np.maximum(values, 0) if values.dtype.kind == 'i' else values
@@ -400,15 +401,16 @@ def _without_areas(
 def _no_background(name: str, value: int) -> LiftError:
     return LiftError(
         ErrorCode.BAD_IMAGE,
-        f'{name} has no background: its smallest value is {value} and not 0. Give 0 on the '
-        'background and 255 on the object.',
+        f'{name} has no background: its smallest value is {value}, not 0. Set the background to 0 '
+        'and the object to 255.',
     )
 
 
 def _soft_note(name: str, levels: int) -> str:
     return (
-        f'{name} has {levels} values in place of 0 and 255, as after JPEG or smoothing; it is cut '
-        'at half of the brightest value. Give 0 and 255 alone, as PNG or mono8.'
+        f'{name} has {levels} values instead of only 0 and 255, as after JPEG compression or '
+        'smoothing; it is thresholded at half of its brightest value. Use only 0 and 255, as PNG '
+        'or mono8.'
     )
 
 
@@ -418,13 +420,13 @@ def _labels_note(name: str, labels: NDArray[Any], coloured: bool) -> str:
         + (', ...' if len(labels) > 8 else '') + ')'
     )
     return (
-        f'{name} has {several} beside 0, and all are taken as one binary mask. Where each is an '
-        'object of its own, read it as a label image (mask_source "label" of the node, --label '
-        'of the command).'
+        f'{name} has {several} besides 0, and all of them are read as one binary mask. If each is '
+        'a separate object, read it as a label image (mask_source "label" for the node, --label '
+        'on the command line).'
     )
 
 
 def _coverage_note(name: str, share: float) -> str:
     return (
-        f'{name} covers {100.0 * share:.0f} % of the image; check that 0 is background in it.'
+        f'{name} covers {100.0 * share:.0f} % of the image; check that its background is 0.'
     )

@@ -162,7 +162,7 @@ def decode_picture(data: bytes | memoryview, what: str) -> Picture:
         if kind in ('PNG', 'WEBP', 'TIFF') and getattr(image, 'is_animated', False):
             raise LiftError(
                 ErrorCode.BAD_IMAGE,
-                f'{what} holds several pictures (an animation or pages); save one alone.',
+                f'{what} holds several images (an animation or pages); save a single image.',
             )
         applied = _tiff_orientation(image) if kind == 'TIFF' else 1
         raw_mode = _raw_mode(image)
@@ -251,8 +251,8 @@ def orientation_for(picture: Picture, size: tuple[int, int], what: str) -> int:
         return picture.orientation if (size[0] < size[1]) == (height < width) else 1
     raise LiftError(
         ErrorCode.BAD_IMAGE,
-        f'{what} has the EXIF orientation {picture.orientation}, and nothing says whether camera '
-        'and mask are those of the turned picture; turn the pixels themselves and remove the '
+        f'{what} has EXIF orientation {picture.orientation}, and it is unclear whether camera and '
+        'mask refer to the rotated image; rotate the pixels themselves and remove the EXIF '
         'orientation.',
     )
 
@@ -296,7 +296,7 @@ def eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
 def _kind_of(data: bytes, what: str) -> str:
     """Return Pillow's name of a format by its first bytes."""
     if not data:
-        raise LiftError(ErrorCode.BAD_IMAGE, f'{what} is empty; there is no picture in it.')
+        raise LiftError(ErrorCode.BAD_IMAGE, f'{what} is empty; save or send the image again.')
     for first, kind in _SIGNATURES:
         if data.startswith(first):
             return kind
@@ -307,11 +307,11 @@ def _kind_of(data: bytes, what: str) -> str:
         known = ['HEIF or AVIF']
     if known:
         raise LiftError(
-            ErrorCode.BAD_IMAGE, f'{what} is a file of {known[0]}, which is not read; save it as '
-            f'{READABLE}.',
+            ErrorCode.BAD_IMAGE, f'{what} is a {known[0]} file, which is not supported; save it '
+            f'as {READABLE}.',
         )
     raise LiftError(
-        ErrorCode.BAD_IMAGE, f'{what} is not a picture; it must be {READABLE}.'
+        ErrorCode.BAD_IMAGE, f'{what} is not an image; it must be {READABLE}.'
     )
 
 
@@ -376,7 +376,7 @@ def _check_jpeg(image: Image.Image, data: bytes, what: str) -> None:
     pixels = scans * image.size[0] * image.size[1]
     if scans > MAX_JPEG_SCANS or (scans > 1 and pixels > _MAX_SCANNED_PIXELS):
         raise LiftError(
-            ErrorCode.BAD_IMAGE, f'{what} is a JPEG of {scans} scans; save it again, as PNG.')
+            ErrorCode.BAD_IMAGE, f'{what} is a JPEG with {scans} scans; save it as PNG.')
 
 
 def _raw_mode(image: Image.Image) -> str:
@@ -444,7 +444,7 @@ def _picture(
 def _too_large(begin: str) -> LiftError:
     return LiftError(
         ErrorCode.BAD_IMAGE,
-        f'{begin}; scale it below {MAX_PIXELS // 1_000_000} megapixels first.',
+        f'{begin}; downscale it to less than {MAX_PIXELS // 1_000_000} megapixels.',
     )
 
 

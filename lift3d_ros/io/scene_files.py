@@ -76,13 +76,13 @@ def find(folder: Path, stem: str, endings: tuple[str, ...], strict: bool = False
     if len(found) > 1 or (strict and found and others):
         names = ' and '.join(path.name for path in same)
         raise LiftError(
-            ErrorCode.BAD_IMAGE, f'{folder} has {names}, and nothing says which is meant; keep '
-            'one of them.',
+            ErrorCode.BAD_IMAGE, f'{folder} contains {names}, which is ambiguous; keep only one '
+            'of them.',
         )
     if not found and others:
         raise LiftError(
             ErrorCode.BAD_IMAGE,
-            f'{others[0]} is in a form that is not read here; convert it to '
+            f'{others[0]} has an unsupported format; convert it to '
             f'{", ".join(stem + ending for ending in endings)}.',
         )
     return found[0] if found else None
@@ -103,7 +103,7 @@ def read_entries(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise no_camera(path, error) from error
     if not isinstance(entries, dict):
-        raise no_camera(path, TypeError('it is no object with entries'))
+        raise no_camera(path, TypeError('it is not a JSON object'))
     return entries
 
 
@@ -144,7 +144,7 @@ def mask_of(
     labels = masks.read_labels(pixels, name)
     if label == 0:
         raise LiftError(
-            ErrorCode.NO_OBJECT, f'The label 0 is the background of {name}; name another one.'
+            ErrorCode.NO_OBJECT, f'The label 0 is the background of {name}; choose another label.'
         )
     mask = labels == label
     if not mask.any():
@@ -152,7 +152,7 @@ def mask_of(
         listed = ', '.join(present[:20]) + (', ...' if len(present) > 20 else '')
         raise LiftError(
             ErrorCode.NO_OBJECT,
-            f'The label {label} is not in {name}; there are: {listed or "none"}.',
+            f'The label {label} is not in {name}; its labels are: {listed or "none"}.',
         )
     return mask, ()
 

@@ -36,13 +36,13 @@ def check_age(age: float | None, limit: float) -> None:
     if age is None:
         raise LiftError(
             ErrorCode.STALE,
-            f'The image has no stamp, so that its age is not known, and max_age is {limit:g} s; '
-            'let the camera driver stamp its images, or set max_age to 0.',
+            f'The image has no stamp, so its age is unknown, and max_age is {limit:g} s; set '
+            'stamps in the camera driver, or set max_age to 0.',
         )
     if age > limit:
         raise LiftError(
             ErrorCode.STALE,
             f'The image is {age:.2f} s old at the start of its lift, and max_age is {limit:g} s; '
-            'raise max_age, or lift less often; where this is much too old, the clocks of the '
-            'camera and of this machine differ, or use_sim_time is not set as it must be.',
+            'raise max_age, or lift less often. If the age is implausible, synchronise the '
+            'clocks of the camera and of this machine, or correct use_sim_time.',
         )

@@ -125,7 +125,7 @@ def build_frame(
     """
     if info is None:
         raise LiftError(
-            ErrorCode.NO_CAMERA, 'There is no camera_info; publish it along with the image.'
+            ErrorCode.NO_CAMERA, 'There is no camera_info; publish it together with the image.'
         )
     # A camera_info without meaning is refused before the work of decoding.
     read_lens(info, rectified)
@@ -174,8 +174,8 @@ def image_camera(info: CameraInfo, rectified: bool, width: int, height: int) -> 
             )
         notes = (
             *notes,
-            f'The camera_info has a region of interest of {whole}, and the image is the full '
-            f'{width} x {height}; the region is ignored.',
+            f'The camera_info has a region of interest of {whole}, but the image is the full '
+            f'{width} x {height}; the region is ignored. Set roi to zeros.',
         )
         lens = full
     camera = lens.camera(width, height)
@@ -188,21 +188,20 @@ def _mismatch(lens: Lens, width: int, height: int, expected: str) -> str:
         return (
             f'The image is {width} x {height}; its camera_info has {lens.width} x {lens.height} '
             f'with a binning of {x} x {y}, which makes {expected}. In a camera_info, size and K '
-            'are those before binning; set binning_x and binning_y to 0 if the image is not '
-            'binned, or if size and K are of the binned image.'
+            'refer to the image before binning; set binning_x and binning_y to 0 if the image is '
+            'not binned, or if size and K already refer to the binned image.'
         )
     if lens.window is not None:
         return (
             f'The image is {width} x {height}; its camera_info has a region of interest of '
-            f'{expected} in {lens.width} x {lens.height}. Publish the camera_info of this very '
-            'image.'
+            f'{expected} in {lens.width} x {lens.height}. Publish the camera_info of this image.'
         )
     scale = ''
     if abs(width * lens.height - height * lens.width) <= 2 * max(lens.width, lens.height):
-        scale = ' If the image was resized, resize its camera_info, too (image_proc/resize does).'
+        scale = ' If the image was resized, resize its camera_info, too (use image_proc/resize).'
     return (
-        f'The image is {width} x {height}, its camera_info speaks of {expected}; publish the '
-        f'camera_info of this very image.{scale}'
+        f'The image is {width} x {height}, but its camera_info is for {expected}; publish the '
+        f'camera_info of this image.{scale}'
     )
 
 
@@ -236,9 +235,9 @@ def read_lens(
     if rectified and distorted and same and unturned:
         raw = True
         notes = (
-            f'{what} has a distortion and a P that is no other than K, so the image is taken as '
-            'raw and its distortion is taken out; set the parameter rectified to false, or '
-            'publish the rectified image (image_proc/rectify).',
+            f'{what} has a distortion and a P equal to K, so the image is treated as raw and is '
+            'undistorted; set the parameter rectified to false, or publish the rectified image '
+            '(image_proc/rectify).',
         )
     name = 'K' if raw or only_k else 'P'
     matrix = read_matrix(K if name == 'K' else P, f'The {name} of the camera_info')
@@ -269,7 +268,7 @@ def _window(info: CameraInfo, what: str) -> tuple[int, int, int, int] | None:
         raise LiftError(
             ErrorCode.NO_CAMERA,
             f'{what} has a region of interest of {width} x {height} at ({left}, {top}), which '
-            f'reaches over the image of {info.width} x {info.height}.',
+            f'exceeds the image of {info.width} x {info.height}.',
         )
     if (width, height) == (info.width, info.height):
         return None
@@ -350,7 +349,8 @@ def _depth_of_image(
             ErrorCode.SIZE_MISMATCH,
             f'The depth is in the frame "{there}" and the image in "{here}": it is not registered '
             f'to the image. {REGISTER}, or publish its CameraInfo on depth_camera_info; set the '
-            'parameter depth_registration to assume_registered if it is registered all the same.',
+            'parameter depth_registration to assume_registered if it is registered despite its '
+            'frame.',
         )
     if own is not None:
         T = np.eye(4) if same_frame else _extrinsics(source, here, there)
@@ -373,7 +373,7 @@ def _own_camera(info: CameraInfo, depth: NDArray[Any], rectified: bool) -> Image
     except LiftError as error:
         raise LiftError(
             error.code,
-            f'Of the depth: {error.message} (This is about depth_camera_info.)',
+            f'In depth_camera_info: {error.message}',
         ) from error
 
 
@@ -381,9 +381,9 @@ def _extrinsics(source: DepthSource, image_frame: str, depth_frame: str) -> Arra
     if source.extrinsics is None:
         raise LiftError(
             ErrorCode.NO_TRANSFORM,
-            f'The depth is in the frame "{depth_frame}" and the image in "{image_frame}", and '
-            'nothing tells the transform between them: registration needs tf2_ros and an active '
-            f'node. {REGISTER}, or set the parameter depth_registration to assume_registered if '
-            'it is registered all the same.',
+            f'The depth is in the frame "{depth_frame}" and the image in "{image_frame}", and the '
+            'transform between them is unknown: registration needs tf2_ros and an active node. '
+            f'{REGISTER}, or set the parameter depth_registration to assume_registered if it is '
+            'registered despite its frame.',
         )
     return source.extrinsics()

@@ -178,7 +178,7 @@ def _compressed_depth(message: CompressedImage, unit: float) -> NDArray[np.float
     if raw.ndim != 2 or raw.dtype != np.uint16:
         raise LiftError(
             ErrorCode.BAD_IMAGE,
-            f"{name} holds no image of 16 bits; set the publisher's compressedDepth format to "
+            f"{name} does not hold a 16-bit image; set the publisher's compressedDepth format to "
             'png or rvl.',
         )
     if not message.format.startswith('32FC1'):
@@ -187,8 +187,8 @@ def _compressed_depth(message: CompressedImage, unit: float) -> NDArray[np.float
     if not (np.isfinite(a) and np.isfinite(b) and a > 0.0):
         raise LiftError(
             ErrorCode.BAD_IMAGE,
-            f'{name} has the quantisation parameters {a} and {b}, by which no depth can be read; '
-            'publish it by compressed_depth_image_transport.',
+            f'{name} has the quantisation parameters {a} and {b}, which are invalid; publish it '
+            'with compressed_depth_image_transport.',
         )
     with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
         values = np.float32(a) / (raw.astype(np.float32) - np.float32(b))

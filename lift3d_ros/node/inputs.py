@@ -236,8 +236,8 @@ class Inputs:
     def _on_imu(self, message: Imu) -> None:
         if self._stamp(message):
             self._node.get_logger().warning(
-                'imu has no stamps (they are zero): the time of arrival is used; set the stamps '
-                'in its publisher.',
+                'imu has no stamps (they are zero): the time of arrival is used instead; set the '
+                'stamps in its publisher.',
                 once=True,
             )
         if self.imu is not None:
@@ -301,8 +301,8 @@ def extra_of(request: Any) -> Extra:
     if len(depth_infos) not in (0, count):
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'There are {count} further images and {len(depth_infos)} '
-            'further_depth_camera_infos; give one for each image, or none.',
+            f'There are {count} further images and {len(depth_infos)} further_depth_camera_infos; '
+            'give one per image, or none.',
         )
     if len(masks) != count or len(infos) != count or len(depths) not in (0, count):
         raise LiftError(

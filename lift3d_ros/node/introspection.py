@@ -60,7 +60,7 @@ class Introspection:
         except ImportError:
             if mode != 'off':
                 self._node.get_logger().warning(
-                    'the rclpy of this ROS 2 has no service introspection; it comes with Iron'
+                    'this version of ROS 2 has no service introspection; use Iron or later'
                 )
             return
         state = {

@@ -157,7 +157,7 @@ def _run(overrides: list[Parameter], signals: list[int]) -> int:
 def _autostart(node: LiftNode) -> int:
     for transition in (node.trigger_configure, node.trigger_activate):
         if transition() != TransitionCallbackReturn.SUCCESS:
-            node.get_logger().fatal('the node cannot start; the reason stands above')
+            node.get_logger().fatal('the node cannot start; see the reason above')
             return 1
     return 0
 

@@ -381,7 +381,7 @@ class LiftNode(LifecycleNode):
             # Deactivated since the message came.
             return
         if replaced is not None:
-            self._trace.step('dropped, a newer one came', self._offered)
+            self._trace.step('dropped, a newer frame arrived', self._offered)
         self._offered = observation.header
         self._trace.step('offered', observation.header)
 
@@ -626,8 +626,8 @@ class LiftNode(LifecycleNode):
             middleware.log_fast_dds(not is_low)
         if is_low:
             self.get_logger().warning(
-                f'{max(left, 0.0):.0f} MiB of memory are left to the node: the middleware loses '
-                'messages and requests with large images, without an answer; give the node more '
+                f'{max(left, 0.0):.0f} MiB of memory are left to the node: the middleware drops '
+                'messages and requests with large images without an answer; give the node more '
                 'memory, or lower the resolution of the camera',
                 throttle_duration_sec=_MEMORY_WARNING_PERIOD_S,
             )

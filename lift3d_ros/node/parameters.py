@@ -86,8 +86,8 @@ def order(entries: Sequence[str]) -> tuple[str, ...]:
     if not names:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'it names no source; give one or more of {", ".join(SOURCES)}, or unknown alone for '
-            'shapes without scale.',
+            f'it is empty; give one or more of {", ".join(SOURCES)}, or unknown alone for shapes '
+            'without scale.',
         )
     return check_order(names)
 
@@ -180,7 +180,7 @@ SPECS: dict[str, Spec] = {
         MAX_SAMPLES,
         live=True,
     ),
-    'max_faces': Spec(20_000, 'Triangles of a mesh, at most.', 100, 500_000, live=True),
+    'max_faces': Spec(20_000, 'Maximum number of triangles of a mesh.', 100, 500_000, live=True),
     'seed': Spec(
         0,
         'Seed of the random numbers: the same seed gives the same mesh on the same device.',
@@ -197,8 +197,8 @@ SPECS: dict[str, Spec] = {
     ),
     'max_age': Spec(
         0.0,
-        'Seconds from the stamp of a frame of the subscriptions to the start of its lift, above '
-        'which it is refused with STALE; 0: no limit.',
+        'Maximum age of a subscribed frame, from its stamp to the start of its lift, in seconds; '
+        'older frames are refused with STALE; 0: no limit.',
         0.0,
         3600.0,
         live=True,
@@ -238,8 +238,8 @@ SPECS: dict[str, Spec] = {
     ),
     'kept_megabytes': Spec(
         256,
-        'Memory that these frames take, at most; those of the objects that were lifted longest '
-        'ago are forgotten first.',
+        'Maximum memory of these frames; frames of the objects lifted longest ago are dropped '
+        'first.',
         1,
         65_536,
         live=True,
@@ -266,9 +266,9 @@ SPECS: dict[str, Spec] = {
     ),
     'depth_registration': Spec(
         'auto',
-        'auto: register depth of another camera or frame_id than the image, by depth_camera_info '
-        'and tf2, and refuse it where they are missing; assume_registered: take the depth as '
-        'registered whatever its header says.',
+        'auto: register depth from another camera or frame_id with depth_camera_info and tf2, '
+        'and refuse it if they are missing; assume_registered: treat depth as registered '
+        'whatever its header says.',
         choices=('auto', 'assume_registered'),
         live=True,
     ),

@@ -206,7 +206,7 @@ def lift_observation(
         if len(chosen) > most:
             outcome.warnings.append(
                 f'The frame shows {len(chosen)} objects, of which the first {most} are lifted; '
-                'the parameter max_objects bounds them.'
+                'raise max_objects to lift more.'
             )
             outcome.unlifted = names[most:]
             chosen, names = chosen[:most], names[:most]
@@ -482,7 +482,7 @@ def find_instances(
     else:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            'The request carries an image but no mask; add one, or select by BOX.',
+            'The request contains an image but no mask; add one, or select by BOX.',
         )
     if selector.class_id and selector.mode != ObjectSelector.DETECTION:
         found = [replace(instance, class_id=selector.class_id) for instance in found]

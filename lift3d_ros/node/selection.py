@@ -115,7 +115,8 @@ def instances_of_labels(labels: NDArray[Any], only: int | None = None) -> list[I
     if only == 0:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            'The label 0 is the background; set the label of the selector to that of an object.',
+            'The label 0 is the background; set the label of the selector to the label of an '
+            'object.',
         )
     if only is not None and only <= np.iinfo(labels.dtype).max:
         mask = labels == only
@@ -191,8 +192,8 @@ def instances_of_detections(
     if not found:
         raise LiftError(
             ErrorCode.EMPTY_MASK,
-            'Nothing stands out in any of the boxes; are the boxes those of this image? Else give '
-            'a mask.',
+            'Nothing stands out in any of the boxes; check that the boxes belong to this image, '
+            'or give a mask.',
         )
     return found
 

@@ -123,7 +123,7 @@ def output_path(folder: str, path: str) -> Path:
     except (OSError, RuntimeError, ValueError) as error:
         # RuntimeError: links that lead in a circle, up to Python 3.12.
         raise LiftError(
-            ErrorCode.BAD_REQUEST, f'"{path[:200]}" is no path of a file: {error}.'
+            ErrorCode.BAD_REQUEST, f'"{path[:200]}" is not a valid file path: {error}.'
         ) from error
     if not path or target == root or not target.is_relative_to(root):
         raise LiftError(

@@ -200,8 +200,9 @@ class Standing:
             known = ', '.join(self._kept) or 'none'
             raise LiftError(
                 ErrorCode.NO_OBJECT,
-                f'There is no standing object "{name}" to refine; the last ones are: {known}. '
-                'The parameter kept_frames must not be 0, and kept_megabytes not too small.',
+                f'There is no previously lifted object "{name}" to refine; the latest are: '
+                f'{known}. Check that kept_frames is not 0 and that kept_megabytes is large '
+                'enough.',
             )
         return found
 

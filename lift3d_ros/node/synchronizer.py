@@ -397,27 +397,27 @@ class Synchronizer:
             return (
                 f'{sentence} by arrival, since {" and ".join(unstamped)} '
                 f'{"have" if len(unstamped) > 1 else "has"} no stamps; copy the stamp of the '
-                'image into what is made of it'
+                'image into messages derived from it'
             )
-        return f'{sentence}; do both carry the stamp of the camera?'
+        return f'{sentence}; check that both carry the stamp of the camera'
 
 
 #: By the fields of ``_Topic``.
 _REMARKS = {
     'missing': (
-        'has no stamps (they are zero): the time of arrival is used; set the stamps in its '
-        'publisher'
+        'has no stamps (they are zero): the time of arrival is used instead; set the stamps in '
+        'its publisher'
     ),
     'repeated': (
-        'repeats its stamps: messages with the same stamp are told apart by their time; set the '
-        'stamp of each in its publisher'
+        'repeats its stamps: messages with the same stamp are distinguished by their publication '
+        'time; set a new stamp for each message in its publisher'
     ),
     'backed': (
-        'has stamps that go back: the message that came last counts as the newest; look at the '
+        'has stamps that go backwards: the last received message counts as the newest; check the '
         'clock of its publisher'
     ),
     'jumped': (
-        'has stamps that jump back by more than a second again and again, and each time all '
-        'messages are forgotten; is there a second publisher with another clock?'
+        'has stamps that repeatedly jump back by more than a second, and each jump discards all '
+        'messages; check for a second publisher with another clock'
     ),
 }

@@ -45,10 +45,10 @@ _PART = 0.5
 _COMPANIONS = {'image': 'camera_info', 'depth': 'depth_camera_info'}
 
 _LOSSY = (
-    'set FASTRTPS_DEFAULT_PROFILES_FILE to config/fastdds.xml of lift3d_ros in the process of its '
-    'publisher, or publish it with reliable QoS, or take a compressed transport'
+    'set FASTRTPS_DEFAULT_PROFILES_FILE to config/fastdds.xml of lift3d_ros in the process of '
+    'its publisher, or publish it with reliable QoS, or use a compressed transport'
 )
-_SLOW = 'lower its rate or resolution, or take a compressed transport'
+_SLOW = 'lower its rate or resolution, or use a compressed transport'
 
 
 class Throttle:
@@ -147,7 +147,7 @@ class Watch:
                 part = f' ({100.0 * lost:.0f} % are lost)' if lost else ''
                 advice = _LOSSY if topic.is_best_effort else _SLOW
             else:
-                part, advice = '', 'its publisher sends fewer of them, look at its settings'
+                part, advice = '', 'its publisher sends fewer messages; check its settings'
             found[name] = (
                 f'{topic.name} arrives at {rate:.1f} messages a second{beside}{part}: {advice}'
             )
@@ -164,9 +164,9 @@ class Watch:
         else:
             similar = self._similar(topic)
             hint = (
-                f'of this type there are {", ".join(similar)}; remap {name}:=TOPIC'
+                f'topics of this type are {", ".join(similar)}; remap {name}:=TOPIC'
                 if similar
-                else 'no other topic of this type is published'
+                else 'no other topic has this type; start its publisher'
             )
         return f'Nobody publishes {topic.name} [{topic.type_name}]: {hint}'
 

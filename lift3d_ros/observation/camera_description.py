@@ -86,7 +86,7 @@ class DescribedCamera:
         if depth.shape != (own.camera.height, own.camera.width):
             raise LiftError(
                 ErrorCode.SIZE_MISMATCH,
-                f'The depth is {depth.shape[1]} x {depth.shape[0]}, and depth_camera says '
+                f'The depth is {depth.shape[1]} x {depth.shape[0]}, but depth_camera is '
                 f'{own.camera.width} x {own.camera.height}; correct width, height and K of '
                 'depth_camera.',
             )
@@ -108,7 +108,7 @@ def read_camera(entries: Mapping[str, Any], source: str) -> DescribedCamera:
     if not isinstance(inner, Mapping):
         raise LiftError(
             ErrorCode.NO_CAMERA,
-            f'The depth_camera in {source} is no object with "width", "height" and "K".',
+            f'The depth_camera in {source} is not a JSON object with "width", "height" and "K".',
         )
     try:
         T = np.asarray(inner.get('T_color_depth', np.eye(4)), np.float64)
@@ -117,8 +117,9 @@ def read_camera(entries: Mapping[str, Any], source: str) -> DescribedCamera:
     if not is_rigid(T):
         raise LiftError(
             ErrorCode.NO_CAMERA,
-            f'T_color_depth in {source} is no rigid motion; give the 4 x 4 matrix of a rotation '
-            'and a translation in metres, from the frame of the depth to that of the image.',
+            f'T_color_depth in {source} is not a rigid transform; give the 4 x 4 matrix of a '
+            'rotation and a translation in metres, from the frame of the depth to that of the '
+            'image.',
         )
     depth = _read_one(inner, f'The depth_camera in {source}')
     return DescribedCamera(one.camera, one.maps, (*one.notes, *depth.notes), depth, T)
@@ -137,7 +138,7 @@ def _read_one(entries: Mapping[str, Any], source: str) -> DescribedCamera:
     except (TypeError, ValueError, OverflowError) as error:
         raise LiftError(
             ErrorCode.NO_CAMERA,
-            f'{source} has a width or height that is no number; set the size of the image.',
+            f'{source} has a width or height that is not a number; set the size of the image.',
         ) from error
     matrix = read_matrix(entries['K'], f'K of {source}')
     D = entries.get('D')

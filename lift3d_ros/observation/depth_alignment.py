@@ -105,8 +105,8 @@ def alignment_note(view: ObjectView) -> str | None:
         where += (' and ' if where else '') + f'{found.scale:.2f} times as large as its mask'
     where = where or f'{found.mean:.0f} pixels beside its mask'
     return (
-        f'In the depth, the object seems to be {where}; is the depth registered to the image, and '
-        'are mask and depth of the same instant?'
+        f'In the depth, the object seems to be {where}; check that the depth is registered to the '
+        'image, and that mask and depth have the same stamp.'
     )
 
 

@@ -66,15 +66,15 @@ def register_depth(
     if depth.shape != (depth_camera.height, depth_camera.width):
         raise LiftError(
             ErrorCode.SIZE_MISMATCH,
-            f'The depth is {depth.shape[1]} x {depth.shape[0]}, its camera '
+            f'The depth is {depth.shape[1]} x {depth.shape[0]}, but its camera is '
             f'{depth_camera.width} x {depth_camera.height}; use the camera_info of the depth.',
         )
     T = np.asarray(T_color_depth, np.float64)
     if not is_rigid(T) or np.linalg.norm(T[:3, 3]) > MAX_BASELINE_M:
         raise LiftError(
             ErrorCode.NO_TRANSFORM,
-            'The pose of the depth camera is no rigid motion of less than '
-            f'{MAX_BASELINE_M:g} m; give T_color_depth, 4 x 4, in metres.',
+            'The pose of the depth camera is not a rigid transform with a translation of less '
+            f'than {MAX_BASELINE_M:g} m; give T_color_depth, 4 x 4, in metres.',
         )
     depth = np.where(np.isfinite(depth) & (depth > 0.0), depth, np.float32(0.0))
     first = _splatted(depth, depth_camera, color_camera, T)

@@ -128,8 +128,8 @@ class Lens:
         if not np.isfinite(sparse).all() or shown.mean() < MIN_SHOWN_SHARE:
             raise LiftError(
                 ErrorCode.NO_CAMERA,
-                f'The distortion coefficients {self.D.tolist()} leave no image; calibrate the '
-                'camera again.',
+                f'The distortion coefficients {self.D.tolist()} map almost no pixels into the '
+                'image; calibrate the camera again.',
             )
         if np.abs(sparse - np.stack([u, v], axis=-1)).max() < MIN_SHIFT_PX:
             return None
@@ -178,7 +178,8 @@ def read_distortion(entries: ArrayLike, model: str, what: str) -> tuple[Array, b
         D = np.asarray(entries, np.float64).reshape(-1)
     except (TypeError, ValueError, OverflowError) as error:
         raise LiftError(
-            ErrorCode.NO_CAMERA, f'The distortion of {what} is not a list of numbers.'
+            ErrorCode.NO_CAMERA,
+            f'The distortion of {what} is not a list of numbers; calibrate the camera again.',
         ) from error
     if not (np.abs(D) <= MAX_COEFFICIENT).all():
         raise LiftError(
@@ -193,7 +194,7 @@ def read_distortion(entries: ArrayLike, model: str, what: str) -> tuple[Array, b
         if len(D) < FISHEYE_COUNT or D[FISHEYE_COUNT:].any():
             raise LiftError(
                 ErrorCode.NO_CAMERA,
-                f'{what} has {len(D)} coefficients for "{model}", which has {FISHEYE_COUNT}; '
+                f'{what} has {len(D)} coefficients for "{model}", which takes {FISHEYE_COUNT}; '
                 'calibrate the camera again.',
             )
         return D[:FISHEYE_COUNT].copy(), True
@@ -202,15 +203,15 @@ def read_distortion(entries: ArrayLike, model: str, what: str) -> tuple[Array, b
             counts = ', '.join(map(str, RADIAL_COUNTS))
             raise LiftError(
                 ErrorCode.NO_CAMERA,
-                f'{what} has {len(D)} coefficients for "{model}", which has {counts}; calibrate '
+                f'{what} has {len(D)} coefficients for "{model}", which takes {counts}; calibrate '
                 'the camera again.',
             )
         return D, False
-    hint = ' although it names no distortion' if name in NO_MODELS else ''
+    hint = ' although this model has no distortion' if name in NO_MODELS else ''
     raise LiftError(
         ErrorCode.NO_CAMERA,
-        f'{what} has coefficients of the distortion model "{model}"{hint}, which is not known; '
-        'use plumb_bob, rational_polynomial or equidistant, or rectify the image first, with '
+        f'{what} has coefficients of the distortion model "{model}"{hint}, which is not '
+        'supported; use plumb_bob, rational_polynomial or equidistant, or rectify the image with '
         'image_proc.',
     )
 

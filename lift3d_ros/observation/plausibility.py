@@ -103,7 +103,8 @@ def read_matrix(entries: ArrayLike, what: str) -> np.ndarray:
     if lower > 1e-6 * K[0, 0] or K[2, 2] not in (0.0, 1.0) and abs(K[2, 2] - 1.0) > 1e-6:
         raise LiftError(
             ErrorCode.NO_CAMERA,
-            f'{what} is no camera matrix: it must be [fx, s, cx; 0, fy, cy; 0, 0, 1], row by row.',
+            f'{what} is not a camera matrix: it must be [fx, s, cx; 0, fy, cy; 0, 0, 1], row by '
+            'row.',
         )
     return K
 
@@ -113,7 +114,7 @@ def check_size(width: float, height: float, what: str) -> tuple[int, int]:
     if isinstance(width, bool) or isinstance(height, bool):
         raise LiftError(
             ErrorCode.NO_CAMERA,
-            f'{what} has a width or height that is no number; set the size of the image.',
+            f'{what} has a width or height that is not a number; set the size of the image.',
         )
     sides = np.asarray([width, height], np.float64)
     # Comparisons with NaN are false.
@@ -153,7 +154,7 @@ def check_camera(camera: Camera, what: str = 'The camera') -> tuple[str, ...]:
     if fov.max() < low or fov.max() > high:
         notes.append(
             f'{what} has a field of view of {angles}, which is unusual; check that its focal '
-            'lengths are in pixels of this very image.'
+            'lengths are in pixels of this image.'
         )
     if aspect > USUAL_PIXEL_ASPECT:
         notes.append(
@@ -168,17 +169,17 @@ def check_camera(camera: Camera, what: str = 'The camera') -> tuple[str, ...]:
         and abs(factors[0] - factors[1]) < COMMON_OFFSET_TOLERANCE * mean
     ):
         notes.append(
-            f'{what} has its principal point at ({camera.cx:.0f}, {camera.cy:.0f}), the middle of '
-            f'an image of {mean * size[0]:.0f} x {mean * size[1]:.0f}, and the image is '
-            f'{camera.width} x {camera.height}; check that the camera matrix is of this '
+            f'{what} has its principal point at ({camera.cx:.0f}, {camera.cy:.0f}), the centre of '
+            f'an image of {mean * size[0]:.0f} x {mean * size[1]:.0f}, but the image is '
+            f'{camera.width} x {camera.height}; check that the camera matrix is for this '
             'resolution.'
         )
     if offsets.max() > USUAL_OFFSET:
         notes.append(
             f'{what} has its principal point at ({camera.cx:.0f}, {camera.cy:.0f}) in an image of '
-            f'{camera.width} x {camera.height}, {100.0 * offsets.max():.0f} % from the middle '
-            f'(it is the middle of {factors[0] * size[0]:.0f} x {factors[1] * size[1]:.0f}); '
-            'check that the camera matrix is of this very image, unless it is a crop.'
+            f'{camera.width} x {camera.height}, {100.0 * offsets.max():.0f} % from the centre (it '
+            f'is the centre of {factors[0] * size[0]:.0f} x {factors[1] * size[1]:.0f}); check '
+            'that the camera matrix belongs to this image, unless the image is a crop.'
         )
     return tuple(notes)
 
@@ -200,7 +201,7 @@ def check_fov(camera: Camera, what: str = 'The camera') -> tuple[float, float]:
             ErrorCode.NO_CAMERA,
             f'{what} has the focal lengths {camera.fx:g} and {camera.fy:g} for {camera.width} x '
             f'{camera.height} pixels: a field of view of {across:.1f} x {down:.1f} degrees, which '
-            'no pinhole camera has. Focal lengths are in pixels of this very image.',
+            'is impossible for a pinhole camera. Give focal lengths in pixels of this image.',
         )
     return across, down
 
@@ -217,16 +218,16 @@ def _check_resolution(factors: np.ndarray, camera: Camera, what: str) -> None:
     if mean > 0.1 and common and abs(mean - 1.0) > 2.0 * USUAL_OFFSET:
         raise LiftError(
             ErrorCode.SIZE_MISMATCH,
-            f'{what} has a matrix of another resolution: its principal point ({camera.cx:.0f}, '
-            f'{camera.cy:.0f}) is the middle of an image of about {mean * camera.width:.0f} x '
-            f'{mean * camera.height:.0f}, and the image is {size}. Scale the focal lengths and '
+            f'{what} has a matrix for another resolution: its principal point ({camera.cx:.0f}, '
+            f'{camera.cy:.0f}) is the centre of an image of about {mean * camera.width:.0f} x '
+            f'{mean * camera.height:.0f}, but the image is {size}. Scale the focal lengths and '
             'the principal point by the same factor as the image.',
         )
     if corner:
         raise LiftError(
             ErrorCode.NO_CAMERA,
             f'{what} has its principal point at {corner}, in a corner of the image of {size}; '
-            'calibrate the camera, or set cx and cy to the middle.',
+            'calibrate the camera, or set cx and cy to the centre of the image.',
         )
 
 

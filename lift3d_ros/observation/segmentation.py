@@ -52,20 +52,20 @@ _MAX_CONTACT = 0.25
 _MAX_PART = 0.2
 
 _NOTE_COLOR = (
-    'The object was segmented by colour alone, because there is no depth to tell it from what is '
-    'behind it; check the mask, or give one.'
+    'The object was segmented by colour alone, because there is no depth to separate it from the '
+    'background; check the mask, or give one.'
 )
 _NOTE_FLAT = (
     'Nothing in the box rises from the plane behind it; the object was segmented by colour alone. '
     'Check the mask, or give one.'
 )
 _NOTE_CONTACT = (
-    'The object goes on beyond the border of its box; enlarge the box if it cuts the object, or '
-    'give a mask if the object touches another one.'
+    'The object extends beyond its box; enlarge the box if it cuts the object, or give a mask if '
+    'the object touches another object.'
 )
 _NOTE_PART = (
-    'The object at the point borders on something that rises from the same plane; if it is a part '
-    'of it, choose a pixel nearer to the middle of the object, or give a box or a mask.'
+    'The segment at the point is adjacent to something else on the same plane; if that is a part '
+    'of the object, choose a pixel nearer to the middle of the object, or give a box or a mask.'
 )
 
 
@@ -98,8 +98,8 @@ def segment_point(
     if not (0 <= u < width and 0 <= v < height):
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'The point ({u}, {v}) is outside the image of {width} x {height}; give column and '
-            'row of a pixel on the object.',
+            f'The point ({u}, {v}) is outside the image of {width} x {height}; give the column '
+            'and row of a pixel on the object.',
         )
     box = None if depth is None else _box_by_depth(depth, point)
     if box is not None:
@@ -311,7 +311,7 @@ def _clipped(box: Box, shape: tuple[int, ...]) -> Box:
     if right <= left or bottom <= top:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'The box ({left}, {top}) to ({right}, {bottom}) is empty; give its upper left corner '
+            f'The box ({left}, {top}) to ({right}, {bottom}) is empty; give its upper-left corner '
             'and a width and height of at least 3 pixels.',
         )
     left, right = max(0, left), min(width, right)
@@ -325,8 +325,8 @@ def _clipped(box: Box, shape: tuple[int, ...]) -> Box:
     if min(right - left, bottom - top) < 3 or (right - left) * (bottom - top) < MIN_MASK_PIXELS:
         raise LiftError(
             ErrorCode.MASK_TOO_SMALL,
-            f'The box is {right - left} x {bottom - top} pixels; at least {MIN_MASK_PIXELS} and '
-            '3 x 3 are needed. Move closer or use more resolution.',
+            f'The box is {right - left} x {bottom - top} pixels; at least {MIN_MASK_PIXELS} and 3 '
+            'x 3 are needed. Move the camera closer, or use a higher resolution.',
         )
     return left, top, right, bottom
 
@@ -335,6 +335,6 @@ def _nothing(box: Box) -> LiftError:
     left, top, right, bottom = box
     return LiftError(
         ErrorCode.EMPTY_MASK,
-        f'Nothing in the box ({left}, {top}) to ({right}, {bottom}) stands out from what is '
-        'around it; is the object in the box? Else give a mask.',
+        f'Nothing in the box ({left}, {top}) to ({right}, {bottom}) stands out from its '
+        'surroundings; check that the object is in the box, or give a mask.',
     )

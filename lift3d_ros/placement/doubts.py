@@ -66,7 +66,7 @@ def truncation_note(view: ObjectView) -> str | None:
         return None
     return (
         f'The object is cut by the {_names(view)} of the image: its size is that of the visible '
-        'part and a guess. Turn the camera until all of the object is in the image.'
+        'part plus a guess. Turn the camera until the whole object is in the image.'
     )
 
 
@@ -75,9 +75,9 @@ def check_not_truncated(view: ObjectView) -> None:
     if view.truncated:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'The object is cut by the {_names(view)} of the image, so that its known size is not '
-            'that of the visible part; show all of the object, or give depth or the support '
-            'plane.',
+            f'The object is cut by the {_names(view)} of the image, so the visible part does not '
+            'have its known size; bring the whole object into the image, or give depth or the '
+            'support plane.',
         )
 
 
@@ -100,8 +100,9 @@ def check_foot_in_image(view: ObjectView, middle: Array, up: Array) -> None:
         if down @ _BORDERS[name] > _DOWNWARD:
             raise LiftError(
                 ErrorCode.BAD_REQUEST,
-                f'The {name} border of the image cuts off the foot of the object, so that the '
-                'support plane does not tell its distance; show all of the object, or give depth.',
+                f'The {name} border of the image cuts off the foot of the object, so the support '
+                'plane cannot give its distance; bring the whole object into the image, or give '
+                'depth.',
             )
 
 
@@ -130,8 +131,8 @@ def spill_note(surface: Surface, view: ObjectView) -> str | None:
     reach = stride * float(beyond[spilt].max())
     return (
         f'The shape reaches {reach:.0f} pixels beyond its mask, over {100.0 * share:.0f} % of the '
-        'area of the mask; does the mask show all of the object, and is the depth registered to '
-        'the image?'
+        'area of the mask; check that the mask covers the whole object, and that the depth is '
+        'registered to the image.'
     )
 
 

@@ -155,7 +155,8 @@ def from_views(surface: Surface, further: Sequence[FurtherView]) -> Scale:
         if not len(u):
             raise LiftError(
                 ErrorCode.MASK_TOO_SMALL,
-                f'The mask of {other.name or "a further view"} is too thin to tell a distance.',
+                f'The mask of {other.name or "a further view"} is too thin to measure a distance; '
+                'use another view.',
             )
         ray = seen.camera.unproject(0.5 * (u.min() + u.max()), 0.5 * (v.min() + v.max()), 1.0)
         d = other.T_first_camera[:3, :3] @ (ray / np.linalg.norm(ray))

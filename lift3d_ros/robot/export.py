@@ -207,7 +207,10 @@ def write(
         T = shape.T_camera_object
     if frame == 'world':
         if T_world_camera is None:
-            raise _refusal('The world frame needs the pose of the camera in it, T_world_camera.')
+            raise _refusal(
+                'The world frame needs the pose of the camera, T_world_camera; add it to '
+                'camera.json, or choose another frame.'
+            )
         T = T_world_camera @ T
     up_axis = None if frame == 'camera' else 'z'
     if export.kind == 'glb' and up_axis:

@@ -240,8 +240,8 @@ def _assemble(
     if not measured.any():
         raise LiftError(
             ErrorCode.NO_DEPTH_IN_MASK,
-            'No depth reading in the mask belongs to the object; is the mask of one object, and '
-            'the depth registered to the image?',
+            'No depth reading in the mask belongs to the object; check that the mask shows one '
+            'object, and that the depth is registered to the image.',
         )
     filled = _fill(_smooth(readings, measured), measured)
     surroundings = np.where(mask, np.float32(0.0), readings)
@@ -281,9 +281,9 @@ def _check_readings(readings: NDArray[np.float32]) -> None:
     if not DEPTH_RANGE[0] < middle < DEPTH_RANGE[1]:
         raise LiftError(
             ErrorCode.NO_DEPTH_IN_MASK,
-            f'The depth inside the mask is {middle:g} m in the median, outside '
-            f'{DEPTH_RANGE[0]} m to {DEPTH_RANGE[1]} m: the unit looks wrong. 32-bit float depth '
-            'is in metres, 16-bit depth in millimetres; see depth_unit.',
+            f'The depth inside the mask is {middle:g} m in the median, outside {DEPTH_RANGE[0]} m '
+            f'to {DEPTH_RANGE[1]} m: the unit looks wrong. 32-bit float depth is in metres, '
+            '16-bit depth in millimetres; for another unit set depth_unit.',
         )
 
 

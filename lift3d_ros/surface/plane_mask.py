@@ -73,15 +73,15 @@ def plane_notes(seen: Observation, support: Support) -> tuple[str, ...]:
         return ()
     if _looks_inverted(seen):
         return (
-            'What surrounds the mask rises from it: the mask shows the background, not the '
-            'object. Is it inverted, or does the depth grow towards the camera (disparity, '
-            'inverse depth)?',
+            'The surroundings of the mask rise above it, so the mask seems to cover the '
+            'background, not the object; check that it is not inverted, and that the depth does '
+            'not increase towards the camera (disparity, inverse depth).',
         )
     if support.offset is None:
         if support.source == 'gravity' and _contradicts_gravity(seen, support.up):
             return (
-                'By the gravity that is given, the plane with the object on it faces down; check '
-                'sign and frame: gravity points down, in the optical frame (x right, y down, z '
+                'With the given gravity, the plane under the object faces down; check its sign '
+                'and frame: gravity points down, in the optical frame (x right, y down, z '
                 'forward). An accelerometer at rest measures the opposite.',
             )
         return ()
@@ -94,12 +94,13 @@ def plane_notes(seen: Observation, support: Support) -> tuple[str, ...]:
         raise LiftError(
             ErrorCode.NO_DEPTH_IN_MASK,
             'The depth inside the mask is that of the support plane around it, and so are the '
-            'colours; does the mask show the object? If the object is transparent, leave the '
-            'depth out.',
+            'colours; check that the mask shows the object. If the object is transparent, leave '
+            'the depth out.',
         )
     return (
         f'{100.0 * flat:.0f} % of the depth inside the mask lies in the support plane; if the '
-        'object is not flat, the mask shows the plane too, or the object is transparent.',
+        'object is not flat, check the mask, which then covers part of the plane, or leave the '
+        'depth out for a transparent object.',
     )
 
 

@@ -103,8 +103,8 @@ def made_as_stored(folder: Path, make: Callable[[], _Module]) -> _Module:
                  if name.removesuffix(_SCALE) not in stored or not name.endswith(_SCALE)}
         for name in dict.fromkeys((*needed, *there)):
             if needed.get(name) != there.get(name):
-                raise ValueError(f'{name[:200]} has the shape {there.get(name)}, and the '
-                                 f'settings want {needed.get(name)}')
+                raise ValueError(f'{name[:200]} has the shape {there.get(name)}, but the settings '
+                                 f'require {needed.get(name)}')
         return make()
     except FileNotFoundError as error:
         raise missing(folder / MODEL) from error

@@ -59,7 +59,7 @@ def digest_beside(file: Path) -> str | None:
     if match is None:
         raise LiftError(
             ErrorCode.WEIGHTS_CORRUPT,
-            f'{beside} has no SHA-256; write its 64 hexadecimal digits into it, or remove it.')
+            f'{beside} contains no SHA-256; write the 64 hexadecimal digits to it, or remove it.')
     return match[1].lower()
 
 
@@ -70,4 +70,4 @@ def check_beside(files: Iterable[Path]) -> None:
         if expected is not None and sha256_of(file) != expected:
             raise LiftError(
                 ErrorCode.WEIGHTS_CORRUPT,
-                f'{file} has another SHA-256 than {file.name}.sha256 says; get it again.')
+                f'The SHA-256 of {file} differs from {file.name}.sha256; get the file again.')

@@ -59,11 +59,14 @@ def parse_json(text: bytes, source: Path | str) -> Any:
             text.decode('utf-8'), parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError:
         raise LiftError(
-            ErrorCode.WEIGHTS_CORRUPT, f'{source} is no JSON of weights: it is nested too deeply.'
+            ErrorCode.WEIGHTS_CORRUPT,
+            f'{source} is not valid JSON: it is nested too deeply; get the file again.',
         ) from None
     except ValueError as error:
         raise LiftError(
-            ErrorCode.WEIGHTS_CORRUPT, f'{source} is no JSON: {first_line(error)}.') from error
+            ErrorCode.WEIGHTS_CORRUPT,
+            f'{source} is not valid JSON: {first_line(error)}; get the file again.',
+        ) from error
 
 
 def read_json(path: Path) -> Any:
@@ -84,7 +87,8 @@ def read_settings(path: Path) -> dict[str, Any]:
     """
     content = read_json(path)
     if not isinstance(content, dict):
-        raise LiftError(ErrorCode.WEIGHTS_CORRUPT, f'{path} holds no settings.')
+        raise LiftError(
+            ErrorCode.WEIGHTS_CORRUPT, f'{path} holds no settings; get the file again.')
     _check_settings(content, path, '', 0)
     check_counts(content, path)
     return content
@@ -127,7 +131,7 @@ def _implausible(path: Path, name: str) -> NoReturn:
 
 
 def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f'{text} is no number of JSON')
+    raise ValueError(f'{text} is not a JSON number')
 
 
 def _finite(text: str) -> float:

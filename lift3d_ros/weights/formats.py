@@ -225,12 +225,12 @@ def _only_tensors(path: Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
     tensors = {}
     for name, value in content.items():
         if isinstance(value, Unusable):
-            corrupt(path, f'{str(name)[:200]} is {value.what}, which no network here has')
+            corrupt(path, f'{str(name)[:200]} is {value.what}, which is not supported')
         if not isinstance(name, str) or not isinstance(value, Tensor):
             if isinstance(
                     value, Mapping | list | tuple | set | str | int | float | None | Placeholder):
                 continue
-            corrupt(path, f'{str(name)[:200]} is a {type(value).__name__} and not a tensor')
+            corrupt(path, f'{str(name)[:200]} is a {type(value).__name__}, not a tensor')
         fault = usable_fault(value)
         if fault:
             corrupt(path, f'{name[:200]} {fault}')

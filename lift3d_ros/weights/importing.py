@@ -170,7 +170,7 @@ def write_safetensors(
             value = tensors[name].to(types[name])
             fault = value_fault(value)
             if fault:
-                corrupt(path, f'cannot be written: {name[:200]} {fault}. Where they are too large '
+                corrupt(path, f'cannot be written: {name[:200]} {fault}. If values are too large '
                         f'for {types[name]}, import with --dtype float32 or bfloat16')
             file.write(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
@@ -277,17 +277,17 @@ def _recorded_sources(
         digest = sha256_of(file)
         expected = known or digest_beside(file)
         if expected and digest != expected:
-            corrupt(file, f'is not the published file: its SHA-256 is {digest}, published is '
-                    f'{expected}')
+            corrupt(file, f'is not the published file: its SHA-256 is {digest}, the published one '
+                    f'is {expected}; get it again')
         if not expected and not has_checksums(file):
             unchecked.append(file)
         sources[file.relative_to(base).as_posix()] = {
             'sha256': digest, 'bytes': file.stat().st_size}
     for file in unchecked:
         name = file.relative_to(base).as_posix()
-        say(f'note: the format of {name} has no checksum, so that a changed number in it cannot '
-            f'be seen; compare its SHA-256 with the published one: {sources[name]["sha256"]} '
-            f'(or put that into {file.name}.sha256)')
+        say(f'note: the format of {name} has no checksum, so changed values cannot be detected; '
+            f'compare its SHA-256 with the published one: {sources[name]["sha256"]} (or write '
+            f'that into {file.name}.sha256)')
     return sources
 
 
@@ -298,11 +298,11 @@ def _given_digest(path: Path, sha256: str | None) -> str | None:
     if re.fullmatch('[0-9a-fA-F]{64}', sha256) is None:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'{sha256[:80]!r} is no SHA-256: give its 64 hexadecimal digits.')
+            f'{sha256[:80]!r} is not a SHA-256; give 64 hexadecimal digits.')
     if path.is_dir():
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            'A SHA-256 is that of one file; for a folder put the digest of each file beside it, '
+            '--sha256 is for a single file; for a folder, put the digest of each file beside it '
             'as FILE.sha256.')
     return sha256.lower()
 

@@ -45,15 +45,17 @@ def damage_refused(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except MemoryError as error:
         raise LiftError(
-            ErrorCode.OUT_OF_MEMORY, f'{shown(os.fspath(path))} needs more memory than is free.'
+            ErrorCode.OUT_OF_MEMORY,
+            f'{shown(os.fspath(path))} needs more memory than is free; free memory, or use '
+            'smaller weights.',
         ) from error
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError,
             ValueError) as error:
         first = (str(error).strip().splitlines() or [''])[0].rstrip('.')
         raise LiftError(
             ErrorCode.WEIGHTS_CORRUPT,
-            f'{shown(os.fspath(path))} does not fit together, so it is another model or damaged '
-            f'({shown(f"{type(error).__name__}: {first}")}).',
+            f'{shown(os.fspath(path))} is inconsistent, so it is another model or is damaged; get '
+            f'it again ({shown(f"{type(error).__name__}: {first}")}).',
         ) from error
 
 

@@ -158,8 +158,7 @@ def check_tensors(
         corrupt(path, f'has tensors in {part} that its network has not: {listed(extra)}')
     whole = [name for name in shapes if not tensors[name].is_floating_point()]
     if whole:
-        corrupt(path, f'has whole numbers in {part} where its network has others: '
-                f'{listed(whole)}')
+        corrupt(path, f'has integers in {part} where its network has floats: {listed(whole)}')
 
 
 def network(
@@ -214,7 +213,7 @@ def scheduler(config: Config) -> Any:
     if not finite:
         raise LiftError(
             ErrorCode.WEIGHTS_CORRUPT,
-            'The settings of the scheduler give a noise schedule that is not finite; get its '
+            'The settings of the scheduler give a noise schedule that is not finite; get the '
             'folder again.')
     return made
 

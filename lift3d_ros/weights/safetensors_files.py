@@ -67,32 +67,33 @@ def read_header(path: Path) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
             corrupt(path, 'is cut short; get it again')
         length = struct.unpack('<Q', start)[0]
         if length > min(size - 8, _MOST_HEADER_BYTES):
-            corrupt(path, f'is cut short or damaged: its header would have {length} bytes')
+            corrupt(path, f'is cut short or damaged: its header would take {length} bytes; get it '
+                    'again')
         text = file.read(length)
     try:
         header = parse_json(text, path)
     except LiftError as error:
         reason = error.message.partition(': ')[2].rstrip('.')
-        corrupt(path, f'has a header that cannot be read: {reason}')
+        corrupt(path, f'has an invalid header: {reason}')
     if not isinstance(header, dict):
-        corrupt(path, 'has a header that cannot be read: it is no dictionary')
+        corrupt(path, 'has an invalid header: it is not a dictionary; get it again')
     header.pop('__metadata__', None)
     places = []
     for name, entry in header.items():
         wrong = _fault(entry)
         if wrong:
-            corrupt(path, f'has a header that cannot be read: {name[:100]} {wrong}')
+            corrupt(path, f'has an invalid header: {name[:100]} {wrong}; get it again')
         places.append((*entry['data_offsets'], name))
     end = max((place[1] for place in places), default=0)
     if 8 + length + end != size:
-        what = 'is cut short' if size < 8 + length + end else 'has more than its header names'
-        corrupt(path, f'{what}: {size} bytes where there should be {8 + length + end}; get it '
+        what = 'is cut short' if size < 8 + length + end else 'has more data than its header says'
+        corrupt(path, f'{what}: it has {size} bytes and should have {8 + length + end}; get it '
                 'again')
     last = 0
     for first, end, name in sorted(places):
         if first != last:
-            corrupt(path, f'is damaged: the numbers of {name[:100]} do not begin where those '
-                    'before them end; get it again')
+            corrupt(path, f'is damaged: the data of {name[:100]} does not begin where the data '
+                    'before it ends; get it again')
         last = end
     return {name: (DTYPES[entry['dtype']], tuple(entry['shape']))
             for name, entry in header.items()}
@@ -114,18 +115,18 @@ def read_safetensors(path: Path) -> Mapping[str, Tensor]:
 def _fault(entry: Any) -> str | None:
     """Return what is wrong with the entry of a tensor, None for nothing."""
     if not isinstance(entry, dict) or entry.keys() != _ENTRY:
-        return 'does not say just type, shape and place'
+        return 'needs exactly the entries dtype, shape and data_offsets'
     dtype, shape, places = entry['dtype'], entry['shape'], entry['data_offsets']
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        return (f'has numbers of the type {str(dtype)[:20]}, which no network here is stored in '
+        return (f'has values of the type {str(dtype)[:20]}, which is not supported '
                 f'({", ".join(DTYPES)})')
     if not isinstance(shape, list) or len(shape) > _MOST_DIMENSIONS or not all(
             map(_is_count, shape)):
-        return 'has a shape that is none'
+        return 'has an invalid shape'
     if not isinstance(places, list) or len(places) != 2 or not all(map(_is_count, places)):
-        return 'has a place that is none'
+        return 'has invalid data_offsets'
     if places[1] - places[0] != math.prod(shape) * DTYPES[dtype].itemsize:
-        return f'has {places[1] - places[0]} bytes, which its shape does not fit'
+        return f'has {places[1] - places[0]} bytes, which does not match its shape'
     return None
 
 

@@ -155,7 +155,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         fault = error.message.rstrip('.')
     if fault:
         raise LiftError(
-            ErrorCode.WEIGHTS_CORRUPT, f'The record {path} cannot be used: {shown(fault)}.')
+            ErrorCode.WEIGHTS_CORRUPT,
+            f'The record {path} cannot be used; import the weights again: {shown(fault)}.')
     return dict(content)
 
 
@@ -172,14 +173,14 @@ def _fault(content: Any) -> str | None:
         if pure.is_absolute() or '..' in pure.parts or not name.isprintable() or not pure.parts:
             return f'{name[:200]} lies outside'
         if len(name) > _LONGEST_NAME:
-            return f'{name[:200]} is longer than a name can be'
+            return f'{name[:200]} is too long for a name'
         if not isinstance(record, dict):
-            return f'it says nothing of {name}'
+            return f'it has no entry for {name}'
         size, digest = record.get('bytes'), record.get('sha256')
         if type(size) is not int or not 0 <= size < 2**53:
-            return f'the size of {name} is none'
+            return f'the size of {name} is invalid'
         if not isinstance(digest, str) or re.fullmatch('[0-9a-f]{64}', digest) is None:
-            return f'the SHA-256 of {name} is none'
+            return f'the SHA-256 of {name} is invalid'
     return None
 
 
@@ -212,7 +213,7 @@ def _differences(
             found.append(f'{name} is missing')
             continue
         if not stat.S_ISREG(state.st_mode):
-            found.append(f'{name} is no regular file')
+            found.append(f'{name} is not a regular file')
         elif state.st_size != record['bytes']:
             found.append(f'{name} has {state.st_size} bytes instead of {record["bytes"]}')
         elif digests:

@@ -51,7 +51,7 @@ def check_networks(checkpoint: Checkpoint) -> list[str]:
         check_values(checkpoint.path, known)
         if extra:
             names = shown(', '.join(extra[:5]))
-            notes.append(f'{network} has tensors that are not known: {names}')
+            notes.append(f'{network} has unknown tensors: {names}')
     return notes
 
 

@@ -91,7 +91,7 @@ def read_zip(path: Path) -> Any:
                     'little-endian one')
         start, size = records[pickles[0]]
         if size > _MOST_PICKLE_BYTES:
-            corrupt(path, f'is damaged: its index would have {size} bytes')
+            corrupt(path, f'is damaged: its index would take {size} bytes; get it again')
         whole = _mapped(path)
         storages: dict[str, Tensor] = {}
 
@@ -105,7 +105,7 @@ def read_zip(path: Path) -> Any:
                 storages[key] = whole[place[0]:place[0] + place[1]]
             numbers = storages[key]
             if count * kind.dtype.itemsize > len(numbers):
-                raise Damaged(f'has {len(numbers)} bytes in the record data/{key[:60]} and needs '
+                raise Damaged(f'has {len(numbers)} bytes in the record data/{key[:60]} but needs '
                               f'{count * kind.dtype.itemsize}')
             return Storage(_as(numbers[:count * kind.dtype.itemsize], kind.dtype))
 
@@ -128,48 +128,48 @@ def read_legacy(path: Path) -> Any:
         def storage(kind: StorageType, key: str, count: int, view: Any) -> Storage:
             nonlocal taken
             if kind.dtype is None:
-                raise Damaged(f'holds numbers of the type {kind.name}, which no network here has')
+                raise Damaged(f'holds values of the type {kind.name}, which is not supported')
             if key not in whole:
                 taken += count * kind.dtype.itemsize
                 if taken > size:
-                    raise Damaged(f'is cut short or damaged: its index names {taken} bytes of '
-                                  f'numbers, and the file has {size}')
+                    raise Damaged(f'is cut short or damaged: its index needs {taken} bytes of '
+                                  f'tensor data, but the file has {size}')
                 whole[key] = torch.zeros(count, dtype=kind.dtype)
                 kinds[key] = kind.dtype
             numbers = whole[key]
             if kinds[key] != kind.dtype or count != len(numbers):
-                raise Damaged('names the same numbers with two types')
+                raise Damaged('gives the same storage two types')
             if view is None:
                 return Storage(numbers)
             if not (isinstance(view, tuple) and len(view) == 3
                     and all(type(number) is int and number >= 0 for number in view[1:])):
-                raise Damaged('names a part of its numbers in a way that torch does not')
+                raise Damaged('has a storage view in a form that torch does not write')
             if view[1] + view[2] > len(numbers):
-                raise Damaged('names a part of its numbers that lies outside')
+                raise Damaged('has a storage view outside its storage')
             return Storage(numbers[view[1]:view[1] + view[2]])
 
         if _pickle(file) != _LEGACY_MAGIC:
-            raise Damaged('is a pickle that is not of torch')
+            raise Damaged('is a pickle that torch did not write')
         version, system = _pickle(file), _pickle(file)
         if version != _LEGACY_PROTOCOL or not isinstance(system, dict):
-            raise Damaged('is of a version of torch that is not known')
+            raise Damaged('is from an unknown version of torch')
         if system.get('little_endian') is not True:
             corrupt(path, 'was written on a machine with another order of bytes; save it on a '
                     'little-endian one')
         content = TensorUnpickler(cast(BinaryIO, _Bounded(file)), storage).load()
         keys = _pickle(file)
         if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(whole):
-            raise Damaged('lists other numbers than it uses')
+            raise Damaged('lists other storages than it uses')
         for key in keys:
             numbers = whole[key]
             if file.read(8) != struct.pack('<Q', len(numbers)):
-                raise Damaged('is cut short or damaged: the length of its numbers is another than '
-                              'its index says')
+                raise Damaged('is cut short or damaged: the length of a storage differs from its '
+                              'index')
             buffer = numbers.view(torch.uint8).numpy().data if len(numbers) else b''
             if len(numbers) and cast(Any, file).readinto(buffer) != len(buffer):
                 raise Damaged('is cut short; get it again')
         if file.read(1):
-            raise Damaged('has more than its index names')
+            raise Damaged('has more data than its index describes')
         return content
 
 
@@ -217,10 +217,11 @@ def _check_end(path: Path, file: BinaryIO) -> None:
         file.seek(_LOCATOR.unpack(locator)[2])
         end = file.read(_END_64.size)
         if len(end) < _END_64.size:
-            corrupt(path, 'is damaged: the directory of its archive lies outside; get it again')
+            corrupt(path, 'is damaged: the directory of its archive lies outside the file; get it '
+                    'again')
         directory = _END_64.unpack(end)[8]
     if directory > min(size, _MOST_DIRECTORY_BYTES):
-        corrupt(path, f'is damaged: the directory of its archive would have {directory} bytes; '
+        corrupt(path, f'is damaged: the directory of its archive would take {directory} bytes; '
                 'get it again')
     file.seek(0)
 
@@ -236,12 +237,13 @@ def _records(
         name = entry.filename
         shown = f'its record {name[:80]}'
         if entry.compress_type != zipfile.ZIP_STORED:
-            corrupt(path, f'is no archive as torch writes them: {shown} is compressed. Unpack it '
-                    'and pack it again without compression (zip -0), or save it again with torch')
+            corrupt(path, f'is not an archive in the form that torch writes: {shown} is '
+                    'compressed. Unpack it and pack it again without compression (zip -0), or '
+                    'save it again with torch')
         if entry.flag_bits & 0x2061 or entry.file_size != entry.compress_size:
             corrupt(path, f'is damaged: {shown} is encrypted or has two sizes; get it again')
         if name in found:
-            corrupt(path, f'is damaged: {shown} is there twice; get it again')
+            corrupt(path, f'is damaged: {shown} occurs twice; get it again')
         file.seek(entry.header_offset)
         header = file.read(_LOCAL.size)
         if entry.header_offset < end or len(header) < _LOCAL.size or header[:4] != b'PK\x03\x04':
@@ -254,8 +256,8 @@ def _records(
                 'utf-8' if entry.flag_bits & 0x800 else 'cp437', 'replace'):
             corrupt(path, f'is damaged: {shown} is not where its directory says; get it again')
         if _crc(file, start, entry.file_size) != entry.CRC:
-            corrupt(path, f'is damaged: {shown} has another checksum (CRC-32) than was stored '
-                    'with it; get the file again')
+            corrupt(path, f'is damaged: {shown} does not match its stored checksum (CRC-32); get '
+                    'the file again')
         found[name] = (start, entry.file_size)
     return found
 
@@ -309,5 +311,6 @@ def _damage(path: Path) -> Iterator[None]:
         raise
     # The machine of a damaged pickle raises errors of many types.
     except Exception as error:
-        corrupt(path, 'is damaged, or a pickle that is not of torch '
-                f'({type(error).__name__}: {first_line(error)}). Nothing in it was executed')
+        corrupt(path, 'is damaged, or is a pickle that torch did not write '
+                f'({type(error).__name__}: {first_line(error)}); get it again. Nothing in it was '
+                'executed')

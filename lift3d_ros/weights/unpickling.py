@@ -63,7 +63,7 @@ _UNUSABLE = {
     '_rebuild_device_tensor_from_cpu_tensor': 'a tensor of another device',
     '_rebuild_wrapper_subclass': 'a tensor of a class of its own',
     '_rebuild_from_type_v2': 'a tensor of a class of its own',
-    '_rebuild_tensor_v3': 'a tensor of a type of number that networks are not stored in',
+    '_rebuild_tensor_v3': 'a tensor with an unsupported data type',
 }
 
 #: Networks have tensors of at most five dimensions.
@@ -199,7 +199,7 @@ class TensorUnpickler(_Machine):
         arguments = self.stack.pop()
         function = self.stack[-1]
         if not isinstance(function, _Factory) or not isinstance(arguments, tuple):
-            raise Damaged('calls what is no function of torch')
+            raise Damaged('calls something other than a torch function')
         self.stack[-1] = function.make(*arguments)
 
     def load_newobj(self) -> None:
@@ -210,7 +210,7 @@ class TensorUnpickler(_Machine):
         """Drop the attributes of an object: no network needs those of dictionaries."""
         self.stack.pop()
         if not isinstance(self.stack[-1], OrderedDict | Placeholder | Tensor):
-            raise Damaged('gives attributes to what has none')
+            raise Damaged('sets attributes of an object that has none')
 
     def load_append(self) -> None:
         """Append to a list, or to a placeholder, which drops it."""
@@ -237,7 +237,7 @@ class TensorUnpickler(_Machine):
         """Add items to a set."""
         items = self.pop_mark()
         if not isinstance(self.stack[-1], set):
-            raise Damaged('adds to what is no set')
+            raise Damaged('adds items to an object that is not a set')
         self.stack[-1].update(items)
 
     @staticmethod
@@ -245,7 +245,7 @@ class TensorUnpickler(_Machine):
         if isinstance(target, list):
             target.extend(items)
         elif not isinstance(target, Placeholder):
-            raise Damaged('appends to what is no list')
+            raise Damaged('appends to an object that is not a list')
 
     @staticmethod
     def _set(target: Any, items: list[Any]) -> None:
@@ -253,7 +253,7 @@ class TensorUnpickler(_Machine):
             for key, value in zip(items[::2], items[1::2], strict=True):
                 target[key] = value
         elif not isinstance(target, Placeholder):
-            raise Damaged('sets an item of what is no dictionary')
+            raise Damaged('sets an item of an object that is not a dictionary')
 
     def _tensor(self, *arguments: Any) -> Any:
         self._tensors += 1
@@ -270,7 +270,7 @@ class TensorUnpickler(_Machine):
     def _bounded(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the arguments of a container's copy; calls could copy a large one often."""
         if len(arguments) > 1 or not all(isinstance(item, list | dict) for item in arguments):
-            raise Damaged('makes a container of what is none')
+            raise Damaged('makes a container from an object that is not one')
         self._copied += sum(len(item) for item in arguments)
         if self._copied > _MOST_COPIED:
             raise Damaged(f'copies more than {_MOST_COPIED} items')
@@ -302,24 +302,23 @@ def _unusable(what: str) -> Callable[..., Unusable]:
 
 def _rebuild_parameter(data: Any, *_: object) -> Any:
     if not isinstance(data, Tensor | Unusable):
-        raise Damaged('makes a parameter of what is no tensor')
+        raise Damaged('makes a parameter from an object that is not a tensor')
     return data
 
 
 def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: object) -> Any:
     """Return a tensor as a view of its storage; raises ``Damaged`` for one that lies outside."""
     if not isinstance(storage, Storage):
-        raise Damaged('makes a tensor of what is no storage')
+        raise Damaged('makes a tensor from an object that is not a storage')
     if not (_is_count(offset) and isinstance(size, tuple) and isinstance(stride, tuple)
             and len(size) == len(stride) <= _MOST_DIMENSIONS
             and all(_is_count(number) for number in (*size, *stride))):
-        raise Damaged('has a tensor whose shape is none')
+        raise Damaged('has a tensor with an invalid shape')
     if storage.numbers is None:
         return _unusable(f'a tensor of the type {storage.name}')()
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if all(size) and last >= storage.numbers.numel():
-        raise Damaged(f'has a tensor of the shape {list(size)} that has more numbers than are '
-                      'stored for it')
+        raise Damaged(f'has a tensor of the shape {list(size)} that is larger than its storage')
     if not all(size):
         return torch.empty(size, dtype=storage.numbers.dtype)
     # torch counts from the beginning of all that was mapped.

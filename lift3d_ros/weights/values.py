@@ -40,13 +40,13 @@ _SHARED_BYTES = 256 * 2**20
 def usable_fault(value: Any) -> str | None:
     """Return what is wrong with a value that should be a tensor, None for nothing."""
     if not isinstance(value, Tensor):
-        return f'is a {type(value).__name__} and not a tensor'
+        return f'is a {type(value).__name__}, not a tensor'
     if value.layout is not torch.strided or value.is_quantized or value.is_nested:
-        return 'is a sparse, quantised or nested tensor, which no network here has'
+        return 'is a sparse, quantised or nested tensor, which is not supported'
     if value.device.type != 'cpu':
-        return 'is a tensor without numbers (meta)'
+        return 'is a tensor without data (meta)'
     if value.dtype not in (*FLOATS, *INTEGERS):
-        return f'has numbers of the type {value.dtype}, which no network here is stored in'
+        return f'has values of the type {value.dtype}, which is not supported'
     return None
 
 
@@ -60,7 +60,7 @@ def value_fault(tensor: Tensor) -> str | None:
     if not most < float('inf'):
         return 'has values that are not finite'
     if most > LARGEST_WEIGHT:
-        return f'has values up to {most:.1e}, which no network has'
+        return f'has values up to {most:.1e}, which is too large for a network'
     return None
 
 
@@ -80,5 +80,5 @@ def check_room(
     needed = sum(tensor.numel() * tensor.element_size()
                  for tensors in parts.values() for tensor in tensors.values())
     if needed > stored + _SHARED_BYTES:
-        corrupt(path, f'has {stored} bytes, and tensors that would take {needed}; it is damaged, '
-                'or made to fill the memory')
+        corrupt(path, f'has {stored} bytes, but its tensors would take {needed}; it is damaged or '
+                'malicious; get it again')
