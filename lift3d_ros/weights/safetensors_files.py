@@ -67,22 +67,22 @@ def read_header(path: Path) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
             corrupt(path, 'is cut short; get it again')
         length = struct.unpack('<Q', start)[0]
         if length > min(size - 8, _MOST_HEADER_BYTES):
-            corrupt(path, f'is cut short or damaged: its header would take {length} bytes; get it '
+            corrupt(path, f'is cut short or damaged: its header would have {length} bytes; get it '
                     'again')
         text = file.read(length)
     try:
         header = parse_json(text, path)
     except LiftError as error:
         reason = error.message.partition(': ')[2].rstrip('.')
-        corrupt(path, f'has an invalid header: {reason}')
+        corrupt(path, f'has a header that cannot be read: {reason}')
     if not isinstance(header, dict):
-        corrupt(path, 'has an invalid header: it is not a dictionary; get it again')
+        corrupt(path, 'has a header that cannot be read: it is not a dictionary; get it again')
     header.pop('__metadata__', None)
     places = []
     for name, entry in header.items():
         wrong = _fault(entry)
         if wrong:
-            corrupt(path, f'has an invalid header: {name[:100]} {wrong}; get it again')
+            corrupt(path, f'has a header that cannot be read: {name[:100]} {wrong}; get it again')
         places.append((*entry['data_offsets'], name))
     end = max((place[1] for place in places), default=0)
     if 8 + length + end != size:
