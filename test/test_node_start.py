@@ -70,8 +70,13 @@ def start(command: list[str], **variables: str | None) -> subprocess.Popen[str]:
             environment[name] = value
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.STDOUT, preexec_fn=hear_ctrl_c,
     )
+
+
+def hear_ctrl_c() -> None:
+    """Give SIGINT its default: a shell lets what it starts in the background ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for_the_program(process: subprocess.Popen[str]) -> None:
