@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the numbers of a depth image mean: units, readings that are none, plausible values."""
+"""Interpretation of depth images: units, invalid readings, plausible values."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from numpy.typing import NDArray
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 
-#: Metres a count of integer depth images where nothing else is said (REP 118).
+#: Default metres per count of integer depth images (REP 118).
 MILLIMETRE = 0.001
 
-#: Units that integer depth images count in, metres.
+#: Range of the unit of integer depth images, metres per count.
 UNIT_RANGE = (1e-6, 1.0)
 
-#: Between these limits, metres, lies the depth of anything that a camera can grasp at.
+#: Range of the depth of graspable objects, metres.
 _PLAUSIBLE_DEPTH = (0.02, 50.0)
 
-#: A sensor writes its own maximum where nothing answers. That value is told from a far wall by
-#: the gap before it: so many pixels have exactly this value, ten times as many as lie between
-#: the gap share of it and itself, and it is far behind the median of all other readings.
+#: Some sensors report their maximum for missing readings. A gap before that value distinguishes it
+#: from a far wall: so many pixels have exactly this value, ten times as many as lie between the
+#: gap share of it and itself, and it is far beyond the median of all other readings.
 _MIN_SATURATED_PIXELS = 32
 _SATURATION_GAP = 0.7
 _SATURATION_EXCESS = 10
 _SATURATION_DISTANCE = 1.5
 
-#: Readings that are needed to see whether they are whole millimetres, and their median distance
-#: from these where they are not; it is 0.25 for any other values.
+#: Readings needed to decide whether they are whole millimetres, and the median distance from whole
+#: millimetres above which they are not; it is 0.25 for arbitrary values.
 _MIN_FRACTIONS, _FRACTION = 100, 0.1
 
-#: Longest side of an object, and distances of its nearest point, that are no surprise, metres.
+#: Plausible longest side of an object and distance of its nearest point, metres.
 _LONGEST_SIDE = 1.5
 _NEAREST_DISTANCE = 0.05
 _LONG_SIDE_FAR_AWAY = 0.4
@@ -53,10 +53,10 @@ _FAR_DISTANCE = 2.0
 
 
 def check_unit(unit: Any, where: str) -> float:
-    """Return a depth unit in metres; raises ``LiftError(BAD_REQUEST)`` for one that cannot be."""
+    """Return a depth unit in metres; raises ``LiftError(BAD_REQUEST)`` for an invalid one."""
     low, high = UNIT_RANGE
     is_number = isinstance(unit, (int, float)) and not isinstance(unit, bool)
-    # The bounds refuse NaN, too, and whole numbers that no float can hold.
+    # The bounds also refuse NaN, and integers that do not fit into a float.
     if not is_number or not low <= unit <= high:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
@@ -70,9 +70,9 @@ def metres(raw: NDArray[Any], unit: float, what: str) -> NDArray[np.float32]:
     """
     Return depth in metres, float32 of shape (height, width), 0 or NaN = no reading.
 
-    Floats are metres, and are not copied where they are float32; integers of 16 and 32 bits count
-    ``unit`` metres. The largest value of an integer type is no reading, nor is the value at which
-    a sensor saturates (``without_saturation``). Raises ``LiftError(BAD_IMAGE)`` for another type.
+    Floats are metres, and float32 arrays are not copied; integers of 16 and 32 bits count ``unit``
+    metres. The largest value of an integer type is not a reading, nor is the value at which a
+    sensor saturates (``without_saturation``). Raises ``LiftError(BAD_IMAGE)`` for another type.
     """
     if raw.ndim == 2 and raw.dtype.kind == 'f':
         return without_saturation(raw.astype(np.float32, copy=False))
@@ -90,9 +90,9 @@ def metres(raw: NDArray[Any], unit: float, what: str) -> NDArray[np.float32]:
 
 def without_saturation(depth: NDArray[np.float32]) -> NDArray[np.float32]:
     """
-    Return depth with 0 where a sensor wrote its largest value for want of a reading.
+    Return depth with 0 where a sensor reported its largest value instead of a reading.
 
-    The array is the given one where there is no such value.
+    Returns the given array itself if there is no such value.
     """
     valid = np.isfinite(depth) & (depth > 0.0)
     top = float(depth.max(where=valid, initial=0.0))
@@ -116,8 +116,8 @@ def check_depth_of_object(depth: NDArray[np.float32], mask: NDArray[np.bool_]) -
     """
     Refuse depth in the wrong unit.
 
-    Raises ``LiftError(BAD_IMAGE)`` where the median of an object is no distance of a thing
-    before a camera; depth without any reading is left to the method.
+    Raises ``LiftError(BAD_IMAGE)`` if the median depth of the object is implausible. Depth without
+    any reading is left to the method.
     """
     values = depth[mask]
     values = values[np.isfinite(values) & (values > 0.0)]
@@ -136,10 +136,10 @@ def check_depth_of_object(depth: NDArray[np.float32], mask: NDArray[np.bool_]) -
 
 def normalised_note(depth: NDArray[np.float32]) -> str | None:
     """
-    Return a sentence where depth seems to be divided by its largest value, or a z-buffer.
+    Return a note if depth seems to be normalised by its largest value, or to be a z-buffer.
 
-    Its largest value is then exactly 1. Depth in whole millimetres that was clipped at 1 m is not
-    taken for it.
+    Its largest value is then exactly 1. Depth in whole millimetres that was clipped at 1 m gives
+    no note.
     """
     valid = np.isfinite(depth) & (depth > 0.0)
     if float(depth.max(where=valid, initial=0.0)) != 1.0:
@@ -155,7 +155,7 @@ def normalised_note(depth: NDArray[np.float32]) -> str | None:
 
 def size_note(longest_side: float, nearest: float) -> str | None:
     """
-    Return a sentence where size and distance of an object suggest depth in another unit.
+    Return a note if the size and distance of an object suggest depth in another unit.
 
     ``longest_side`` of the object and the distance of its ``nearest`` point along the optical
     axis, by depth, are in metres.

@@ -13,12 +13,12 @@
 # limitations under the License.
 
 """
-Masks and label images: what their pixels mean, by one rule for files and for messages.
+Interpretation of masks and label images, by the same rules for files and for messages.
 
-A binary mask is 0 on the background. Alpha decides where it varies, else colour does. Edges that
-are soft, and values near 0 and 255 that JPEG leaves, are cut at the middle. A picture that is no
-mask is refused. A label image keeps every label as it is: a colour picture has a label for each
-colour, 65536 red + 256 green + blue.
+A binary mask is 0 on the background. Alpha is the mask if it varies, else colour is. Soft edges,
+and the values near 0 and 255 that JPEG leaves, are thresholded at the middle. A picture that is
+not a mask is refused. A label image keeps every label; in a colour image each colour has the label
+65536 red + 256 green + blue.
 """
 
 from __future__ import annotations
@@ -37,55 +37,55 @@ from lift3d_ros.frame import MIN_MASK_PIXELS
 from lift3d_ros.io.pictures import Picture
 from lift3d_ros.io.pictures import turned
 
-#: Alpha from which on a pixel is object.
+#: Smallest alpha of an object pixel.
 _OPAQUE = 128
 
-#: Shares of the brightest value below and above which a pixel is surely background or object.
+#: Shares of the brightest value below and above which a pixel is definite background or object.
 _DARK, _BRIGHT = 0.16, 0.84
 
-#: Share of such pixels from which on a picture with soft edges is a mask.
+#: Smallest share of such pixels in a mask with soft edges.
 _MIN_SURE_SHARE = 0.9
 
-#: Share of the pixels of the other values that lie among equals, from which on these values are
-#: labels: areas of one value, and not soft edges or the noise of a compression.
+#: Smallest share of the pixels with other values that have neighbours of the same value, if these
+#: values are labels: areas of one value instead of soft edges or compression noise.
 _MIN_FLAT_SHARE = 0.35
 
-#: Different values near both ends, from which on they are the noise of a compression.
+#: Smallest number of different values near both ends that indicates compression noise.
 _NOISY_LEVELS = 4
 
-#: Up to these values floats of 2 and 4 bytes keep every whole number (IEEE 754).
+#: Floats of 2 and 4 bytes represent every integer exactly up to these values (IEEE 754).
 _EXACT = {2: 2.0**11, 4: 2.0**24}
 
-#: Labels of an image, at most, and those with few pixels among them.
+#: Largest number of labels of an image, and of labels with few pixels among them.
 MAX_LABELS = 4096
 _MAX_TINY_LABELS = 64
 
-#: In an image of so many pixels with more than so many labels, half of them have an area; where
-#: they have none, it was smoothed or compressed.
+#: In an image with at least so many pixels and more than so many labels, half of the labels must
+#: have an area; otherwise the image was smoothed or compressed.
 _MIN_PIXELS_FOR_AREAS = 4096
 _MAX_LABELS_WITHOUT_AREAS = 16
 
-#: Shares of the image from which on a mask is refused, and doubted.
+#: Shares of the image above which a mask is refused, and gets a note.
 _MAX_COVERAGE, _LARGE_COVERAGE = 0.95, 0.8
 
-#: Shorter side, pixels, from which on a mask that fills its bounding box by this share is the box
-#: of a detector: outlines of boxes are turned, or have rounded corners.
+#: A mask with at least this shorter side, pixels, that fills this share of its bounding box is the
+#: box of a detector: the outlines of real boxes are rotated, or have rounded corners.
 _MIN_RECTANGLE_PX, _RECTANGLE = 16, 0.995
 
-#: Share of the image's border in the mask from which on object and background are exchanged.
+#: Share of the image border in the mask above which object and background are swapped.
 _INVERTED_BORDER = 0.95
 
 
 @dataclass(frozen=True, eq=False)
 class MaskPixels:
     """
-    The pixels of a mask as they came.
+    The uninterpreted pixels of a mask.
 
     - ``values``: numbers of shape (height, width), or of (height, width, channels): grey and
       alpha, RGB, or RGBA.
-    - ``lossy``: they came through a compression that does not keep values.
-    - ``labels``: labels in place of ``values`` where the file has them: indices of a palette.
-    - ``narrowed``: colours lost their lower bits.
+    - ``lossy``: whether a lossy compression changed their values.
+    - ``labels``: the labels, if the file has them instead of ``values``: palette indices.
+    - ``narrowed``: whether colours lost their lower bits.
     """
 
     values: NDArray[Any]
@@ -105,7 +105,7 @@ class MaskPixels:
         return cls(picture.pixels, picture.lossy, labels, picture.narrowed)
 
     def turned(self, orientation: int) -> MaskPixels:
-        """Return the pixels as an EXIF orientation says that they are to be shown."""
+        """Return the pixels rotated by an EXIF orientation."""
         labels = None if self.labels is None else turned(self.labels, orientation)
         return replace(self, values=turned(self.values, orientation), labels=labels)
 
@@ -114,10 +114,10 @@ def read_binary(
     mask: MaskPixels, name: str = 'The mask'
 ) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
     """
-    Return where a mask is object, bool (height, width), and notes on what was doubtful.
+    Return the object pixels of a mask, bool (height, width), and notes on doubts.
 
-    Raises ``LiftError(BAD_IMAGE)`` for a picture that is no mask: without background, or with
-    values in between that are neither soft edges nor labels.
+    Raises ``LiftError(BAD_IMAGE)`` for a picture that is not a mask: one without background, or
+    with intermediate values that are neither soft edges nor labels.
     """
     values = mask.values
     alpha = deciding_alpha(values)
@@ -134,7 +134,7 @@ def read_binary(
         return np.zeros(grey.shape, bool), ()
     coloured = values.ndim == 3 and values.shape[2] > 2 and not _is_grey(values)
     if grey.size < MIN_MASK_PIXELS:
-        # Whatever it shows, it is refused later for its size.
+        # It is refused later for its size.
         return grey > 0, ()
     if len(levels) == 1:
         raise _no_background(name, int(levels[0]))
@@ -167,9 +167,9 @@ def read_labels(mask: MaskPixels, name: str = 'The mask') -> NDArray[Any]:
     """
     Return a label image of integers, shape (height, width), 0 = background.
 
-    Negative labels are background; a pixel that is transparent by half is background where alpha
-    varies. Raises ``LiftError(BAD_IMAGE)`` for labels that came through JPEG, that are no whole
-    numbers, or that are blurred.
+    Negative labels are background. If alpha varies, pixels with less than half opacity are
+    background. Raises ``LiftError(BAD_IMAGE)`` for labels that were compressed as JPEG, are not
+    integers, or are blurred.
     """
     if mask.lossy:
         raise LiftError(
@@ -224,8 +224,8 @@ def check_coverage(mask: NDArray[np.bool_], name: str = 'The mask') -> tuple[str
     """
     Return notes on the mask of one object that covers most of the image or touches its borders.
 
-    Raises ``LiftError(BAD_IMAGE)`` for a mask that leaves no background, and for one in which
-    object and background are exchanged.
+    Raises ``LiftError(BAD_IMAGE)`` for a mask without background, and for one in which object and
+    background are swapped.
     """
     pixels = int(np.count_nonzero(mask))
     if pixels < MIN_MASK_PIXELS:
@@ -261,7 +261,7 @@ def _rectangle_notes(mask: NDArray[np.bool_], pixels: int, name: str) -> tuple[s
     height, width = int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
     if min(width, height) < _MIN_RECTANGLE_PX or pixels < _RECTANGLE * width * height:
         return ()
-    # What spans the image is no box of a detector.
+    # A rectangle that spans the image is not the box of a detector.
     if width == mask.shape[1] or height == mask.shape[0]:
         return ()
     return (
@@ -286,7 +286,7 @@ def pack_colors(values: NDArray[np.uint8]) -> NDArray[np.int32]:
 
 
 def deciding_alpha(values: NDArray[Any]) -> NDArray[Any] | None:
-    """Return the alpha of a picture where it tells an object from a background, 0 to 255."""
+    """Return alpha, 0 to 255, if it separates an object from a background, else None."""
     if values.ndim != 3 or values.shape[2] not in (2, 4):
         return None
     alpha = values[..., -1]

@@ -15,11 +15,11 @@
 """
 RVL, the lossless coding of depth images in ``compressedDepth`` messages.
 
-After A. Wilson, Fast Lossless Depth Image Compression, ISS 2017: the pixels in the order of their
-rows are runs of zeros and of readings in turn. Each number is cut into groups of 3 bits, the
-lowest first, each in a nibble whose highest bit says that another follows. The nibbles fill 32
-bit words from the top. Of a run its length is written, and of the readings in it the difference
-to the last reading, as 2 d for d >= 0 and -2 d - 1 for d < 0.
+After A. Wilson, Fast Lossless Depth Image Compression, ISS 2017: the pixels, row by row, are
+alternating runs of zeros and of readings. Each number is split into groups of 3 bits, the lowest
+first, each in a nibble whose highest bit is set if another group follows. The nibbles fill 32-bit
+words from the top. A run is stored as its length, and a reading as the difference d to the
+previous reading: 2 d for d >= 0 and -2 d - 1 for d < 0.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.io.pictures import check_size
 
-#: Nibbles of a number, at most: 18 bits of a difference of 16 bit values, or the length of a run.
+#: Largest number of nibbles of a number: 18 bits of a difference of 16 bit values, or the length
+#: of a run.
 _MAX_NIBBLES = 10
 
 

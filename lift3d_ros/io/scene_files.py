@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""The files of a scene folder: which are there, and what is in each of them."""
+"""Find and read the files of a scene folder."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ PICTURES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff', '.ppm', '
 
 MASKS = (*PICTURES, '.npy')
 
-#: Endings of depth images; JPEG and the like do not keep its values.
+#: Endings of depth images; lossy formats such as JPEG change the values.
 DEPTHS = ('.png', '.tif', '.tiff', '.npy', '.pfm', '.pgm')
 
-#: Endings of what may lie beside a picture under its name and is none, such as notes and backups.
+#: Endings of files with the name of a picture that are not pictures, such as notes and backups.
 _BESIDE = ('', '.json', '.txt', '.md', '.yaml', '.yml', '.xml', '.csv', '.bak', '.orig', '.part')
 
-#: Bytes of camera.json, at most.
+#: Largest size of camera.json, bytes.
 _MAX_JSON_BYTES = 10_000_000
 
 
 def is_picture(path: Path) -> bool:
-    """Return whether a path of the command line is a lone picture, and no scene folder."""
+    """Return whether a path on the command line is an image file and not a scene folder."""
     return path.suffix.lower() in PICTURES and not os.path.isdir(path)
 
 
@@ -56,8 +56,8 @@ def find(folder: Path, stem: str, endings: tuple[str, ...], strict: bool = False
     """
     Return the file of a folder with a stem such as ``rgb``, whatever the case of its name.
 
-    Where ``strict``, a file in a form that is not read is an error, else only where there is no
-    other. Raises ``LiftError(BAD_IMAGE)``, also where several files have the stem.
+    If ``strict``, a file in an unsupported format is an error, else only if there is no other
+    file. Raises ``LiftError(BAD_IMAGE)``, also if several files have the stem.
     """
     try:
         with os.scandir(folder) as entries:
@@ -92,7 +92,7 @@ def read_entries(folder: Path) -> dict[str, Any]:
     """
     Return the entries of the camera.json of a scene folder.
 
-    Raises ``LiftError(NO_CAMERA)`` where it is missing, no regular file, or no JSON object.
+    Raises ``LiftError(NO_CAMERA)`` if it is missing, not a regular file, or not a JSON object.
     """
     path = folder / 'camera.json'
     try:
@@ -122,9 +122,9 @@ def read_mask(
     """
     Return the mask of one object in a file, bool (height, width), and notes.
 
-    ``size`` is width and height of the image, which decide about an EXIF orientation. With a
-    ``label`` the file is a label image. Raises ``LiftError``: ``BAD_IMAGE``, and ``NO_OBJECT``
-    where the label is not in it.
+    ``size`` is the width and height of the image, which determine whether an EXIF orientation
+    applies. With a ``label`` the file is a label image. Raises ``LiftError``: ``BAD_IMAGE``, and
+    ``NO_OBJECT`` if the label is not in it.
     """
     if path.suffix.lower() == '.npy':
         pixels = masks.MaskPixels(pictures.read_array(path))

@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""From a frame to what is known of an object: segmentation, depth pieces, plausibility."""
+"""Observation of an object in a frame: segmentation, depth registration, plausibility checks."""

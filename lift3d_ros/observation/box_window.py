@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A box of a frame with what is around it, at the resolution that is segmented."""
+"""A box of a frame with its surroundings, at the resolution of the segmentation."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Box = tuple[int, int, int, int]
 #: The longer side of a box in the window that is segmented, pixels; bounds the time of GrabCut.
 _BOX_SIDE = 240
 
-#: How far the window reaches over the box, as a share of its longer side, and at least, pixels.
+#: Margin of the window around the box, as a share of its longer side, and its minimum, pixels.
 _CONTEXT, _MIN_CONTEXT = 0.3, 12
 
 
 @dataclass(frozen=True, eq=False)
 class BoxWindow:
     """
-    A box and what is around it, at reduced resolution.
+    A box and its surroundings, at reduced resolution.
 
     - ``rows``, ``columns``: of the image; ``stride``: pixels of it for one of the window.
     - ``image``: uint8 RGB (h, w, 3); ``depth``: float32 metres (h, w), 0 = none, or None.

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-The camera that a camera.json describes, and the depth camera beside it.
+The camera in a camera.json, and its optional depth camera.
 
 ``width``, ``height``, ``K`` (3 x 3, row by row) are of the image; with ``D`` and
 ``distortion_model`` (as in ``sensor_msgs/CameraInfo``), or a skew in K, the image is raw and is
@@ -98,8 +98,8 @@ def read_camera(entries: Mapping[str, Any], source: str) -> DescribedCamera:
     """
     Return the camera that entries describe; ``source`` names them in messages.
 
-    Raises ``LiftError``: ``NO_CAMERA`` for entries that describe no camera, ``SIZE_MISMATCH`` for
-    a matrix of an image of another size.
+    Raises ``LiftError``: ``NO_CAMERA`` for entries that do not describe a camera,
+    ``SIZE_MISMATCH`` for a matrix for another image size.
     """
     one = _read_one(entries, source)
     inner = entries.get('depth_camera')

@@ -13,12 +13,12 @@
 # limitations under the License.
 
 """
-Whether depth and mask of an object are of the same pixels.
+Check whether the depth and the mask of an object are aligned.
 
-Where an object stands before something farther away, the depth jumps at its outline. The outline
-of the mask is moved and scaled until it meets these jumps (chamfer matching: a distance transform
-of the jumps, and the mean of it along the outline). Where they meet best far from where they are,
-the depth is likely not registered to the image, or the mask is of another instant.
+The depth jumps at the outline of an object with something farther away behind it. The outline of
+the mask is shifted and scaled until it matches these jumps (chamfer matching: the mean of a
+distance transform of the jumps along the outline). If the best match is far from the original
+position, the depth is probably not registered to the image, or the mask has another stamp.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from lift3d_ros.frame import ObjectView
 #: Longer side of the object in the images that are compared, pixels.
 _SIDE_PX = 80
 
-#: Points of the outline that are compared.
+#: Largest number of outline points that are compared.
 _MAX_POINTS = 160
 
-#: A depth jump is more than this, metres and share of the depth: less is within an object.
+#: Smallest depth jump, metres and share of the depth; smaller steps occur within objects.
 _JUMP_M = 0.012
 _JUMP_SHARE = 0.025
 
-#: Distance at which a point of the outline does not meet a jump, pixels of the compared images.
+#: Distance beyond which an outline point does not match a jump, pixels of the compared images.
 _REACH_PX = 3.0
 
-#: Parallax that is looked for: baseline of the largest common camera (0.06 m) at the depth.
+#: Search range: the parallax of the largest common baseline (0.06 m) at the depth.
 _BASELINE_M = 0.06
 _MAX_SHIFT_PX = 48
 
@@ -52,19 +52,19 @@ _MAX_SHIFT_PX = 48
 _SCALE_STEP = 1.03
 _SCALES = (0.70, 0.76, 0.82, 0.88, 0.94, 1.0, 1.06, 1.13, 1.21, 1.30, 1.40)
 
-#: Shares of the outline that meet jumps: at least so much where the depth seems to be, at most so
-#: much where the mask is, and at least so much more. For a depth that is moved; for one that has
-#: another size, too; and for one that has mainly another size, which a mask that is too wide can
-#: feign. Tuned on 186 scenes of the train split with exact and detector masks and 22 real frames:
-#: none of the 394 is in doubt.
+#: Shares of the outline that match jumps: the minimum at the displaced position, the maximum at
+#: the original position, and the minimum gain. First for a shift, then for a shift with another
+#: scale, then for mainly another scale, which a mask that is too wide resembles. Tuned on 186
+#: scenes of the train split with exact and detector masks and on 22 real frames: none of these 394
+#: gets a note.
 _MOVED_SHARES = (0.55, 0.33, 0.22)
 _BOTH_SHARES = (0.73, 0.33, 0.38)
 _SCALED_SHARES = (0.75, 0.20, 0.45)
 
-#: Share of the displacement from which on it is a shift.
+#: Smallest share of the displacement that counts as a shift.
 _SHIFT_SHARE = 0.7
 
-#: Displacement that a mask of a detector may have, pixels of the image and share of the object.
+#: Tolerated displacement of a detector mask, pixels of the image and share of the object.
 _TOLERANCE_PX = 3.0
 _SCALED_TOLERANCE_PX = 3.6
 _TOLERANCE_SHARE = 0.05
@@ -73,11 +73,12 @@ _TOLERANCE_SHARE = 0.05
 @dataclass(frozen=True)
 class Displacement:
     """
-    Where the depth of an object is beside its mask.
+    The displacement of the depth of an object relative to its mask.
 
     - ``right``, ``down``: pixels of the image.
     - ``scale``: size of the object in the depth over that of the mask.
-    - ``met``, ``met_here``: shares of the outline that meet depth jumps there, and undisplaced.
+    - ``met``, ``met_here``: shares of the outline that match depth jumps with and without the
+      displacement.
     - ``mean``: mean displacement of the points of the outline, pixels of the image.
     """
 
@@ -90,7 +91,7 @@ class Displacement:
 
 
 def alignment_note(view: ObjectView) -> str | None:
-    """Return a sentence about depth that lies beside the mask of the object, None without one."""
+    """Return a note if the depth is displaced relative to the mask of the object, else None."""
     found = find_displacement(view)
     if found is None or not is_displaced(found, view.longer_side()):
         return None
@@ -116,7 +117,7 @@ def _pixels(shift: float) -> str:
 
 
 def is_displaced(found: Displacement, side: int) -> bool:
-    """Return whether a displacement is more than that of a detector; ``side`` is the object's."""
+    """Return whether a displacement exceeds that of a detector mask; ``side`` is the object's."""
     shift = float(np.hypot(found.right, found.down))
     tolerance = _TOLERANCE_PX
     if found.scale == 1.0:
@@ -136,7 +137,7 @@ def is_displaced(found: Displacement, side: int) -> bool:
 
 
 def find_displacement(view: ObjectView) -> Displacement | None:
-    """Return where the depth jumps are beside the outline, None where there is too little."""
+    """Return the displacement of the depth jumps from the outline, None with too little data."""
     depth = view.frame.depth
     if depth is None:
         return None
@@ -155,7 +156,7 @@ def find_displacement(view: ObjectView) -> Displacement | None:
     limit = int(np.clip(camera.fx * _BASELINE_M / near, 4, _MAX_SHIFT_PX))
     distance = cv2.distanceTransform((~jumps).astype(np.uint8), cv2.DIST_L2, 3)
     score = np.maximum(0.0, 1.0 - distance / np.float32(_REACH_PX)).astype(np.float32)
-    # Outside of the window nothing is known.
+    # There is no data outside the window.
     pad = limit + int(0.25 * max(mask.shape)) + 4
     score = np.pad(score, pad)
     center = outline.mean(axis=0)
@@ -169,7 +170,7 @@ def find_displacement(view: ObjectView) -> Displacement | None:
         if value > best_score + 0.02 * (scale != 1.0 and best[0] == 1.0):
             best, best_score = (scale, *shift), value
         if scale == _SCALES[-1] and best[0] != 1.0:
-            # Between the steps, after the last of them.
+            # Refine between the steps after the last one.
             scales += [best[0] * _SCALE_STEP, best[0] / _SCALE_STEP]
     scale, right, down = best
     moved = center + scale * (outline - center) + (right, down) - outline
@@ -186,9 +187,9 @@ def find_displacement(view: ObjectView) -> Displacement | None:
 
 def _with_far_gaps(z: NDArray[np.float32]) -> NDArray[np.float32]:
     """
-    Return depth without gaps: each takes the farther one of its neighbours in the row.
+    Return depth without gaps: each gap takes its farther neighbour in the row.
 
-    The shadow of a stereo camera is beside the nearer surface and belongs to the farther one.
+    The shadow of a stereo camera is next to the nearer surface and belongs to the farther one.
     """
     filled = [_carried(z), _carried(z[:, ::-1])[:, ::-1]]
     return np.where(z > 0.0, z, np.maximum(*filled))

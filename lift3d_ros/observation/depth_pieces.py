@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Depth images in pieces: the plane behind an object, and connected surfaces before it."""
+"""Depth segmentation: the plane behind an object, and connected surfaces in front of it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from lift3d_ros.geometry import Array
 #: Neighbouring readings further apart than this share of their depth are on two surfaces.
 DEPTH_STEP = 0.02
 
-#: Samples of three readings that are tried for the plane, and how many readings judge each.
+#: RANSAC samples of three readings for the plane, and the readings that score each sample.
 _SAMPLES, _JUDGES = 200, 2000
 
-#: Share of the readings around an object that its background plane holds at least.
+#: Smallest share of the readings around an object in its background plane.
 MIN_PLANE_SHARE = 0.25
 
-#: Deviations of the plane's readings from which on something rises from it, and at least so many
-#: metres: depth cameras bend a plane by some millimetres.
+#: Smallest rise above the plane, in standard deviations of its readings and in metres: depth
+#: cameras bend a plane by some millimetres.
 _RISE_DEVIATIONS, _MIN_RISE_M = 4.0, 0.005
 
 
@@ -60,12 +60,12 @@ class ImagePlane:
         return np.where(inverse > 1e-4, 1.0 / np.maximum(inverse, 1e-4), np.inf)
 
     def rise(self, depth: NDArray[np.float32]) -> Array:
-        """Return by how many metres readings (height, width) lie before it; 0 without one."""
+        """Return by how many metres readings (height, width) lie in front of it; 0 without one."""
         rise = self.depth(depth.shape) - depth
         return np.where(depth > 0.0, rise, 0.0)
 
     def tolerance(self, depth: NDArray[np.float32]) -> Array:
-        """Return from which rise on a reading is not of the plane, metres."""
+        """Return the rise above which a reading is not on the plane, metres."""
         return np.maximum(_MIN_RISE_M, _RISE_DEVIATIONS * self.stddev * depth)
 
 
@@ -113,7 +113,7 @@ def find_image_plane(
 
 
 def depth_pieces(depth: NDArray[np.float32]) -> tuple[NDArray[np.int32], int]:
-    """Label the connected pieces of a depth map (0 = none) that no step runs through."""
+    """Label the connected pieces of a depth map without steps (0 = none)."""
     valid = depth > 0.0
     high = cv2.dilate(depth, np.ones((3, 3), np.uint8))
     low = cv2.erode(np.where(valid, depth, np.float32(np.inf)), np.ones((3, 3), np.uint8))

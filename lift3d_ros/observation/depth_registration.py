@@ -42,10 +42,10 @@ from lift3d_ros.geometry import is_rigid
 #: at 80 degrees to the ray differ by about this at 0.3 degrees a pixel.
 SAME_SURFACE = 0.03
 
-#: Depth readings a pixel of the z-buffer, along one axis: with less than one there are gaps.
+#: Depth readings per pixel of the z-buffer along one axis; fewer than one leave gaps.
 READINGS_A_PIXEL = 1.15
 
-#: Farther than this no two cameras of one device are apart, metres; the poses are of other units.
+#: Largest baseline of two cameras of one device, metres; larger ones have another unit.
 MAX_BASELINE_M = 2.0
 
 

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What depth says of the pixels in a box: surely or probably the object, or something else."""
+"""GrabCut seeds from depth: definite or probable object, or background."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from lift3d_ros.observation.depth_pieces import depth_pieces
 from lift3d_ros.observation.depth_pieces import find_image_plane
 from lift3d_ros.observation.depth_pieces import ImagePlane
 
-#: Share of a depth piece that lies in the box: with more it is a part of the object, with less it
-#: is another thing that the box cuts.
+#: Shares of a depth piece inside the box: below the first it is another object that the box cuts,
+#: above the second it is a part of the object.
 _MAX_CUT, _MIN_INSIDE = 0.5, 0.8
 
 
 @dataclass(frozen=True, eq=False)
 class DepthSeeds:
     """
-    What depth says of the pixels of a window.
+    Seeds from the depth of a window.
 
     - ``labels``: uint8 (h, w), of cv2.grabCut.
     - ``main``: bool (h, w), the largest surface of the object.
-    - ``rising``: bool (h, w), what lies before the plane.
-    - ``cut``: whether that surface goes on beyond the box by a sizeable part of it.
+    - ``rising``: bool (h, w), the readings in front of the plane.
+    - ``cut``: whether a large part of that surface is outside the box.
     """
 
     labels: NDArray[np.uint8]
@@ -51,7 +51,7 @@ class DepthSeeds:
 
 
 def seeds_by_depth(window: BoxWindow) -> DepthSeeds | None:
-    """Return what the depth of a window says, or None where nothing rises in it."""
+    """Return the seeds from the depth of a window, or None if nothing in it rises."""
     depth, inside = window.depth, window.inside
     assert depth is not None
     plane = _background(window)
@@ -94,7 +94,7 @@ def seeds_by_depth(window: BoxWindow) -> DepthSeeds | None:
     seeds = np.full(depth.shape, cv2.GC_PR_BGD, np.uint8)
     core = cv2.erode(own.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
     if share[main] < _MIN_INSIDE:
-        # Another thing touches it without a step: only its middle is sure.
+        # Another object touches it without a depth step: only its middle is definite.
         core &= _central(window) > 0.5
     solid = (belongs[labels]) & inside
     seeds[solid] = cv2.GC_PR_FGD

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""GrabCut, the same for the same input, and how much a mask's outline stands out by colour."""
+"""Deterministic GrabCut, and the colour contrast of a mask's outline."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 #: Rounds of GrabCut; more change the mask by less than 0.1 % of its pixels.
 _ROUNDS = 4
 
-#: Contrast between both sides of a mask's outline, CIE Lab, from which on it is an outline: at
-#: least, and over that of the background's own grain.
+#: Smallest colour contrast across the outline of a mask, CIE Lab, absolute and relative to the
+#: texture of the background.
 MIN_CONTRAST, _MIN_CONTRAST_RATIO = 6.0, 1.5
 
 #: Pixels between the two places whose colours are compared.
@@ -33,7 +33,7 @@ _STEP = 4
 
 def grab_cut(image: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """
-    Return what GrabCut (Rother et al., 2004) takes for foreground, bool (h, w).
+    Return the foreground by GrabCut (Rother et al., 2004), bool (h, w).
 
     ``image`` is uint8 RGB (h, w, 3), ``labels`` uint8 (h, w) of cv2.GC_BGD and so on.
     """
@@ -51,7 +51,7 @@ def grab_cut(image: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.
 
 def outline_contrast(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> tuple[float, float]:
     """
-    Return by how much colours differ across the outline of a mask, and within the background.
+    Return the colour contrast across the outline of a mask, and within the background.
 
     Both in units of CIE Lab of 8 bits: the median over pairs of pixels four apart, and the upper
     quartile over such pairs in the background.

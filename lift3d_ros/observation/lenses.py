@@ -38,24 +38,24 @@ from lift3d_ros.geometry import Camera
 RADIAL_COUNTS = (4, 5, 8, 12, 14)
 FISHEYE_COUNT = 4
 
-#: Names of the same models in sensor_msgs/distortion_models.hpp and in use beside it.
+#: Names of these models in sensor_msgs/distortion_models.hpp, and other common names.
 RADIAL_MODELS = ('', 'plumb_bob', 'rational_polynomial', 'radtan', 'opencv', 'brown_conrady')
 FISHEYE_MODELS = ('equidistant', 'fisheye', 'kannala_brandt', 'opencv_fisheye')
 
-#: Names by which drivers say that there is no distortion.
+#: Names that drivers use for no distortion.
 NO_MODELS = ('none', 'pinhole')
 
-#: Pixels by which distortion must move some pixel of the image to be worth a resampling.
+#: Smallest displacement by the distortion, pixels, for which the image is resampled.
 MIN_SHIFT_PX = 0.01
 
-#: Share of the pinhole image that the raw image must show; lenses that show less leave the
-#: rest of the image empty, and are none.
+#: Smallest share of the pinhole image that the raw image covers; coefficients with less coverage
+#: are invalid.
 MIN_SHOWN_SHARE = 0.3
 
 #: Largest magnitude of a coefficient; those of rational models reach some hundreds.
 MAX_COEFFICIENT = 1e5
 
-#: Side of the grid of pixels on which the distortion is judged.
+#: Side of the grid of pixels on which the distortion is checked.
 _GRID = 9
 
 Maps = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -64,13 +64,13 @@ Maps = tuple[NDArray[np.float32], NDArray[np.float32]]
 @dataclass(frozen=True, eq=False)
 class Lens:
     """
-    A camera as it takes pictures.
+    A camera with distortion, region of interest and binning.
 
     - ``width``, ``height``: of the full image.
     - ``matrix``: (3, 3) pixels, the entry [0, 1] is the skew.
     - ``D``, ``fisheye``: coefficients and kind of the distortion; empty: none.
     - ``window``: left, top, width, height of the region of interest, pixels of the full image.
-    - ``binning``: columns and rows that are one pixel of the image.
+    - ``binning``: columns and rows that are combined to one pixel of the image.
     """
 
     width: int
@@ -114,7 +114,7 @@ class Lens:
         Return where the pixels of the pinhole ``camera`` are in the raw image, for ``cv2.remap``.
 
         None where they are at the same place. Raises ``LiftError(NO_CAMERA)`` for coefficients
-        that leave no image.
+        that map almost no pixels into the image.
         """
         skew = float(self.matrix[0, 1])
         if not self.D.any() and not skew:
@@ -157,7 +157,7 @@ class Lens:
         """Return pixels of the full image without skew as those of the image as it came."""
         K = self.matrix
         if K[0, 1]:
-            # Numbers of Python leave maps in float32; cv2.remap takes no others.
+            # Python floats keep the maps in float32, the only type that cv2.remap accepts.
             u = u + float(K[0, 1] / K[1, 1]) * (v - float(K[1, 2]))
         left, top, _, _ = self.window or (0, 0, 0, 0)
         x, y = self.binning
@@ -170,9 +170,9 @@ def read_distortion(entries: ArrayLike, model: str, what: str) -> tuple[Array, b
     """
     Return the coefficients as OpenCV takes them, and whether they are of a fisheye.
 
-    Coefficients of zeros are none at all. ``what`` names their source in errors. Raises
-    ``LiftError(NO_CAMERA)`` for an unknown model, a number of coefficients that it does not have,
-    and those that are not finite.
+    Coefficients that are all zero mean no distortion. ``what`` names their source in errors.
+    Raises ``LiftError(NO_CAMERA)`` for an unknown model, a number of coefficients that it does not
+    have, and those that are not finite.
     """
     try:
         D = np.asarray(entries, np.float64).reshape(-1)

@@ -16,8 +16,8 @@
 """
 Whether a camera matrix can belong to an image of that size.
 
-The checks are of the full image, before a region of interest is cut out of it. A matrix that no
-camera has is refused; one that is unusual gives notes.
+The checks apply to the full image, before the region of interest is cropped. An impossible matrix
+is refused; an unusual one gives notes.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Camera
 
-#: Full angles of view, degrees, twice the angle of the outermost ray from the optical axis.
-#: Outside of the first range no pinhole model is in use: a 400 mm lens on a full-frame sensor has
-#: 5 degrees, rectified wide-angle images have up to 140. Outside of the second one, which spans
-#: depth cameras (Azure Kinect: 120), phones and machine vision lenses, a note asks to check.
+#: Full angles of view, degrees, twice the angle of the outermost ray from the optical axis. No
+#: pinhole camera is outside the first range: a 400 mm lens on a full-frame sensor has 5 degrees,
+#: rectified wide-angle images have up to 140. The second range covers depth cameras (Azure Kinect:
+#: 120), phones and machine vision lenses; outside it a note asks to check.
 POSSIBLE_FOV_DEG = (4.0, 150.0)
 USUAL_FOV_DEG = (10.0, 125.0)
 
@@ -65,7 +65,7 @@ MAX_SIDE_PX = 1e5
 
 def read_matrix(entries: ArrayLike, what: str) -> np.ndarray:
     """
-    Return a camera matrix (3, 3) whose entries may be those of a camera, skew included.
+    Return a plausible camera matrix (3, 3), skew included.
 
     ``what`` names it in errors. Raises ``LiftError(NO_CAMERA)``.
     """
@@ -129,10 +129,10 @@ def check_size(width: float, height: float, what: str) -> tuple[int, int]:
 
 def check_camera(camera: Camera, what: str = 'The camera') -> tuple[str, ...]:
     """
-    Return what is unusual about the camera of a full image, a sentence each.
+    Return notes on what is unusual about the camera of a full image.
 
-    ``what`` names its source at the start of sentences. Raises ``LiftError``: ``NO_CAMERA`` for
-    a matrix that no camera has, ``SIZE_MISMATCH`` for one of an image of another size.
+    ``what`` names its source at the start of sentences. Raises ``LiftError``: ``NO_CAMERA`` for an
+    impossible matrix, ``SIZE_MISMATCH`` for one for another image size.
     """
     focal = np.array([camera.fx, camera.fy])
     principal = np.array([camera.cx, camera.cy])
@@ -188,7 +188,7 @@ def check_fov(camera: Camera, what: str = 'The camera') -> tuple[float, float]:
     """
     Return the full angles of view along x and y, degrees; of a crop, those of the image it is of.
 
-    Raises ``LiftError(NO_CAMERA)`` where no pinhole camera has them.
+    Raises ``LiftError(NO_CAMERA)`` if they are impossible for a pinhole camera.
     """
     focal = np.array([camera.fx, camera.fy])
     principal = np.array([camera.cx, camera.cy])
@@ -232,5 +232,5 @@ def _check_resolution(factors: np.ndarray, camera: Camera, what: str) -> None:
 
 
 def join_notes(*groups: Sequence[str]) -> tuple[str, ...]:
-    """Return the sentences of several groups, each once, in order."""
+    """Return the notes of several groups, each once, in order."""
     return tuple(dict.fromkeys(note for group in groups for note in group))

@@ -15,9 +15,9 @@
 """
 The mask of an object in a box or at a point of a frame.
 
-GrabCut (Rother et al., GrabCut, 2004), seeded by depth where there is one: what rises from the
-plane behind the object and lies inside the box is the object, what continues beyond the box is
-something else. Without depth the colours alone decide.
+GrabCut (Rother et al., GrabCut, 2004) with seeds from depth, if there is any: surfaces that rise
+from the plane behind the object and lie inside the box are the object, surfaces that continue
+beyond the box are not. Without depth only the colours are used.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ from lift3d_ros.observation.grabcut import MIN_CONTRAST
 from lift3d_ros.observation.grabcut import outline_contrast
 from lift3d_ros.observation.grabcut import stands_out
 
-#: Share of the depth inside a box that must be measured for depth to seed the mask.
+#: Smallest share of valid depth inside a box for seeds from depth.
 _MIN_MEASURED = 0.1
 
-#: Share of one side of the box along which a mask goes on beyond the box before it is doubted.
+#: Share of one side of the box along which the object extends beyond the box before it is noted.
 _MAX_CONTACT = 0.25
 
-#: Share of the surroundings of a mask at a point that rise from the plane before it is doubted.
+#: Share of the surroundings of a mask at a point that rise from the plane before it is noted.
 _MAX_PART = 0.2
 
 _NOTE_COLOR = (
@@ -73,13 +73,13 @@ def segment_box(
     image: NDArray[np.uint8], depth: NDArray[np.float32] | None, box: Box
 ) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
     """
-    Return the mask of the object in a box, bool (height, width), and notes on what is doubtful.
+    Return the mask of the object in a box, bool (height, width), and notes on doubts.
 
     ``image`` is uint8 RGB (height, width, 3), ``depth`` float32 metres (height, width), 0 or NaN
     without a reading, or None. ``box`` is left, top, right, bottom in pixels, right and bottom
-    exclusive; what of it lies outside the image is left out. The mask lies inside the box.
-    Raises ``LiftError``: ``BAD_REQUEST`` for a box outside the image, ``MASK_TOO_SMALL`` for one
-    of a few pixels, ``EMPTY_MASK`` where nothing in it stands out.
+    exclusive; it is clipped to the image. The mask lies inside the box. Raises ``LiftError``:
+    ``BAD_REQUEST`` for a box outside the image, ``MASK_TOO_SMALL`` for one of a few pixels,
+    ``EMPTY_MASK`` if nothing in it stands out.
     """
     return _segment(image, depth, _clipped(box, image.shape), None)
 
@@ -88,10 +88,10 @@ def segment_point(
     image: NDArray[np.uint8], depth: NDArray[np.float32] | None, point: tuple[int, int]
 ) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
     """
-    Return the mask of the object at a pixel (column, row), and notes on what is doubtful.
+    Return the mask of the object at a pixel (column, row), and notes on doubts.
 
     As ``segment_box``. Raises ``LiftError``: ``BAD_REQUEST`` for a point outside the image,
-    ``NO_OBJECT`` where the point lies on no object that stands out.
+    ``NO_OBJECT`` if no object stands out at the point.
     """
     u, v = point
     height, width = image.shape[:2]
@@ -153,7 +153,7 @@ def _segment(
 
 def _by_color(window: BoxWindow) -> NDArray[np.bool_]:
     """
-    Return the mask of what has other colours than what is around the box.
+    Return the mask of the region whose colours differ from the surroundings of the box.
 
     Raises ``LiftError(EMPTY_MASK)`` where nothing stands out.
     """
@@ -174,7 +174,7 @@ def _by_color(window: BoxWindow) -> NDArray[np.bool_]:
 def _cleaned(
     mask: NDArray[np.bool_], main: NDArray[np.bool_] | None, window: BoxWindow
 ) -> NDArray[np.bool_]:
-    """Return the parts of a mask that are one object: no specks, no pin-holes."""
+    """Return the parts of a mask that are one object, without specks and pinholes."""
     mask = mask & window.inside
     count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     if count < 2:
@@ -186,7 +186,7 @@ def _cleaned(
         largest = int(np.argmax(np.bincount(parts[main & mask], minlength=count)))
     if window.point is not None:
         largest = piece_at(parts, window.point) or largest
-    # Something thin before an object cuts it in parts of some size.
+    # A thin occluder splits an object into parts of some size.
     keep = area > 0.1 * area[largest] if main is not None else np.zeros(count, bool)
     keep[0], keep[largest] = False, True
     mask = keep[parts]
@@ -196,7 +196,7 @@ def _cleaned(
 
 
 def _goes_on(window: BoxWindow, mask: NDArray[np.bool_], seeds: DepthSeeds | None) -> bool:
-    """Return whether the object goes on beyond a side of its box, along a sizeable stretch."""
+    """Return whether the object extends beyond a side of its box, along a large part of it."""
     left, top, right, bottom = window.box
     height, width = mask.shape
     lab = cv2.blur(cv2.cvtColor(window.image, cv2.COLOR_RGB2LAB), (3, 3)).astype(np.float32)
@@ -224,7 +224,7 @@ def _goes_on(window: BoxWindow, mask: NDArray[np.bool_], seeds: DepthSeeds | Non
 
 
 def _is_part(window: BoxWindow, mask: NDArray[np.bool_], seeds: DepthSeeds) -> bool:
-    """Return whether much of what is around a mask rises from the plane, as the object does."""
+    """Return whether much of the surroundings of a mask rises from the plane."""
     ring = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool) & ~mask
     return bool((seeds.rising & ring).sum() > _MAX_PART * max(1, ring.sum()))
 

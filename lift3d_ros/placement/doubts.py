@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What is doubtful about the view of an object and the shape that came of it, as notes."""
+"""Notes on doubts about the view of an object and about its shape."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ _BORDERS = {
     'left': (-1.0, 0.0), 'top': (0.0, -1.0), 'right': (1.0, 0.0), 'bottom': (0.0, 1.0)
 }
 
-#: Share of the mask's area that a shape covers beyond the mask and its tolerance, before that is
-#: doubted: less is the raster of two small pictures.
+#: Share of the mask's area that a shape covers beyond the mask and its tolerance before it is
+#: noted; smaller shares are rasterisation error.
 _MAX_SPILL = 0.01
 
-#: How much nearer than the shape a reading is that hides it, as a share of its depth.
+#: Smallest distance of an occluding reading in front of the shape, as a share of its depth.
 _BEFORE = 0.02
 
-#: Cosine between the way down in the image and the way out of it, from which on a border may cut
-#: off the foot of an object.
+#: Smallest cosine between the downward direction and the outward direction at a border that may
+#: cut off the foot of an object.
 _DOWNWARD = 0.3
 
 
@@ -61,7 +61,7 @@ def cut_borders(view: ObjectView) -> tuple[str, ...]:
 
 
 def truncation_note(view: ObjectView) -> str | None:
-    """Return what an image's border cuts off, or None for an object that is inside the image."""
+    """Return a note on the borders that cut the object, or None if it is inside the image."""
     if not view.truncated:
         return None
     return (
@@ -71,7 +71,7 @@ def truncation_note(view: ObjectView) -> str | None:
 
 
 def check_not_truncated(view: ObjectView) -> None:
-    """Raise ``LiftError(BAD_REQUEST)`` where the known size is not that of the visible part."""
+    """Raise ``LiftError(BAD_REQUEST)`` if the image cuts the object, which has a known size."""
     if view.truncated:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
@@ -83,7 +83,7 @@ def check_not_truncated(view: ObjectView) -> None:
 
 def check_foot_in_image(view: ObjectView, middle: Array, up: Array) -> None:
     """
-    Raise ``LiftError(BAD_REQUEST)`` where the image's border may cut off an object's foot.
+    Raise ``LiftError(BAD_REQUEST)`` if the image border may cut off the foot of an object.
 
     ``middle`` (3,) is a place in the object and ``up`` (3,) the normal of the plane that it stands
     on, optical frame.
@@ -108,10 +108,10 @@ def check_foot_in_image(view: ObjectView, middle: Array, up: Array) -> None:
 
 def spill_note(surface: Surface, view: ObjectView) -> str | None:
     """
-    Return by how much a surface (optical frame) leaves its mask, or None where it does not.
+    Return a note on how far a surface (optical frame) extends beyond its mask, or None.
 
-    What lies within the tolerance of a detector's outline, what a nearer reading hides and what is
-    beyond the image is not counted.
+    Pixels within the tolerance of a detector's outline, behind a nearer reading, or outside the
+    image do not count.
     """
     margin = int(np.ceil(0.5 * view.longer_side())) + 2
     cut, camera = view.window(SIDE, margin)
@@ -137,7 +137,7 @@ def spill_note(surface: Surface, view: ObjectView) -> str | None:
 
 
 def _widened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return a mask with one pixel around it: at its edge there are no readings."""
+    """Return a mask dilated by one pixel: there are no readings at its edge."""
     return cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
 
 

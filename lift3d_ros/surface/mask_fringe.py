@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What lies in the fringe of a mask that is some pixels too wide: other things, mixed readings."""
+"""Other objects and mixed readings in the fringe of a mask that is some pixels too wide."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def at_edges(
     tolerance: float,
 ) -> NDArray[np.bool_]:
     """
-    Return the readings near the outline of a mask that are on no surface with its inside.
+    Return the readings near the outline of a mask that are not on a surface with its inside.
 
     Depth cameras blend both sides of an edge into points between them, and a mask that is some
-    pixels too wide takes them for the object. A reading within ``tolerance`` pixels of the outline
-    is compared with the nearest one further inside; where there is none near, it is left. The
-    ``outline`` is the distance to that of the mask in pixels, positive inside.
+    pixels too wide includes these points. A reading within ``tolerance`` pixels of the outline is
+    compared with the nearest one further inside; without a near one, it is kept. The ``outline``
+    is the distance to that of the mask in pixels, positive inside.
     """
     inside = measured & (outline > tolerance + 0.5)
     if not inside.any():

@@ -29,32 +29,32 @@ from lift3d_ros.surface.observation import Observation
 from lift3d_ros.surface.support import fit_plane
 from lift3d_ros.surface.support import Support
 
-#: Height under which a reading may be one of the support plane, metres, and deviations of the
-#: plane's readings; depth cameras bend a plane by some millimetres.
+#: Largest height of a reading of the support plane, metres and standard deviations of its
+#: readings; depth cameras bend a plane by some millimetres.
 _FLAT_M, _FLAT_DEVIATIONS = 0.004, 3.0
 
-#: Share of the readings in a mask that lie in the support plane: from the first on it is doubted,
-#: from the second on refused where nothing else tells the mask from the plane around it.
+#: Share of the readings in a mask that lie in the support plane: above the first the mask gets a
+#: note, above the second it is refused if it does not differ from the plane in height or colour.
 _MAX_FLAT, _ALL_FLAT = 0.6, 0.95
 
-#: Height of a mask over the plane around it that is measured at all: at least, metres, and as a
-#: share of its distance. A card of 3 mm is higher, from where cameras see it.
+#: Smallest measurable height of a mask above the plane around it, metres and as a share of its
+#: distance. A card of 3 mm is higher at common distances.
 _NO_HEIGHT_M, _NO_HEIGHT = 0.001, 0.002
 
-#: Pixels around a mask that are compared with it, and readings that are needed there.
+#: Width of the ring around a mask that is compared with it, pixels, and readings needed in it.
 _AROUND_PIXELS, _MIN_AROUND = 12, 60
 
-#: By how much the surroundings rise from a mask that is inverted: metres, and share of them.
+#: Rise of the surroundings above an inverted mask: metres, and share of the surroundings.
 _INVERTED_M, _INVERTED = 0.01, 0.5
 
 #: Share of all pixels around a mask that rise from it where depth grows towards the camera.
-#: Clutter, a hand or a gripper before an object rises on up to 0.58 of them in real frames.
+#: Clutter, a hand or a gripper in front of an object reaches 0.58 in real frames.
 _ALL_AROUND = 0.75
 
-#: Cosine between the vertical and the normal of a plane that faces down, by more than 10 degrees.
+#: Cosine between the vertical and the normal of a plane that faces down by more than 10 degrees.
 _FACES_DOWN = -0.17
 
-#: Readings that are fitted by a plane, at most.
+#: Largest number of readings for a plane fit.
 _FITTED = 4000
 
 #: Size of the hole that an object leaves in an inverted mask, as a share of the mask.
@@ -63,11 +63,11 @@ _MIN_HOLE = 0.05
 
 def plane_notes(seen: Observation, support: Support) -> tuple[str, ...]:
     """
-    Return what is doubtful about a mask whose depth is mostly that of the support plane.
+    Return notes on a mask whose depth is mostly that of the support plane.
 
-    ``seen`` is the observation by the mask as it was given. Raises
-    ``LiftError(NO_DEPTH_IN_MASK)`` for a mask that differs from the plane around it neither in
-    height nor in colour: one of the bare plane, or of what depth cameras see through.
+    ``seen`` is the observation with the given mask. Raises ``LiftError(NO_DEPTH_IN_MASK)`` for a
+    mask that differs from the plane around it neither in height nor in colour: a mask of the bare
+    plane, or of a transparent object.
     """
     if seen.depth is None:
         return ()
@@ -105,7 +105,7 @@ def plane_notes(seen: Observation, support: Support) -> tuple[str, ...]:
 
 
 def _differs(seen: Observation, support: Support, heights: NDArray[np.float64]) -> bool:
-    """Return whether a mask lies higher or lower than what is around it, or has other colours."""
+    """Return whether a mask differs from its surroundings in height or colour."""
     ring = _ring(seen.mask) & (seen.surroundings > 0.0)
     if np.count_nonzero(ring) < _MIN_AROUND:
         return True
@@ -117,7 +117,7 @@ def _differs(seen: Observation, support: Support, heights: NDArray[np.float64]) 
 
 
 def _looks_inverted(seen: Observation) -> bool:
-    """Return whether what is around a flat mask, or in its holes, lies before its plane."""
+    """Return whether the surroundings of a flat mask, or its holes, lie in front of its plane."""
     assert seen.depth is not None
     own = np.where(seen.measured, seen.depth, np.float32(0.0))
     around = _ring(seen.mask)
@@ -133,7 +133,7 @@ def _looks_inverted(seen: Observation) -> bool:
     higher = np.count_nonzero(plane.rise(seen.surroundings)[ring] > _INVERTED_M)
     if higher > _ALL_AROUND * np.count_nonzero(around):
         return True
-    # An object behind others, or in a hand, has them beside it; only a background surrounds them.
+    # Occluders and hands are next to an object; only a background surrounds them.
     return _surrounds(seen.mask) and higher > _INVERTED * np.count_nonzero(ring)
 
 
@@ -150,7 +150,7 @@ def _surrounds(mask: NDArray[np.bool_]) -> bool:
 
 
 def _contradicts_gravity(seen: Observation, up: Array) -> bool:
-    """Return whether the object is on a plane that faces down, by an ``up`` of the frame."""
+    """Return whether the object is on a plane that faces down, given the ``up`` of the frame."""
     rng = np.random.default_rng(0)
     points, around = seen.points(), seen.surrounding_points()
     if len(points) < 3 or len(around) < 200:
@@ -163,6 +163,6 @@ def _contradicts_gravity(seen: Observation, up: Array) -> bool:
 
 
 def _ring(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the pixels around a mask, but for those at its edge."""
+    """Return the pixels around a mask, without those at its edge."""
     away = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.asarray((away > 3.0) & (away <= 3.0 + _AROUND_PIXELS))
