@@ -140,7 +140,8 @@ def test_a_crop_holds_the_object_in_its_middle_and_its_camera_sees_it_there(box)
     ):
         seen = view.camera.project(frame.camera.unproject(u, v, 1.5))
         assert (seen[0], seen[1]) == pytest.approx(expected, abs=1e-6)
-    at_border = left == 0 or top == 0 or right == width or bottom == height
+    # Masks that were resized lose the last pixel.
+    at_border = min(left, top) <= 1 or right >= width - 1 or bottom >= height - 1
     assert view.truncated == at_border
 
 

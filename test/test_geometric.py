@@ -267,7 +267,7 @@ def test_depth_in_another_unit_is_named_as_such(can: TableScene, factor: float) 
     frame = replace(can.frame, depth=can.frame.depth * np.float32(factor))
     with pytest.raises(LiftError, match='unit') as caught:
         Lifter('geometric').lift(frame, can.mask)
-    assert caught.value.code is ErrorCode.NO_DEPTH_IN_MASK
+    assert caught.value.code is ErrorCode.BAD_IMAGE
 
 
 def test_object_cut_by_the_border_is_lifted_with_less_confidence(can: TableScene) -> None:
