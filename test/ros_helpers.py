@@ -61,7 +61,7 @@ from lift3d_ros.node.camera import info_message
 from lift3d_ros.srv import LiftObject
 
 #: Longer than anything here takes, so that a test that hangs says where.
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def table_scene(

@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 import errno
-from pathlib import Path
+import resource
 
 import numpy as np
 import pytest
@@ -158,17 +158,18 @@ def test_an_unknown_format_is_refused(tmp_path):
         box(1.0, 1.0, 1.0).export(tmp_path / 'box.fbx')
 
 
-def test_a_file_that_cannot_be_written_leaves_nothing_and_the_old_one_stays(tmp_path, monkeypatch):
+def test_a_file_that_cannot_be_written_leaves_nothing_and_the_old_one_stays(tmp_path):
     path = tmp_path / 'box.ply'
     path.write_bytes(b'old')
-
-    def full(self, data):
-        self.touch()
-        raise OSError(errno.ENOSPC, 'No space left on device')
-
-    monkeypatch.setattr(Path, 'write_bytes', full)
-    with pytest.raises(OSError, match='No space'):
-        box(1.0, 1.0, 1.0).export(path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # As on a full disk, the first bytes can be written and the others cannot.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(OSError) as caught:
+            box(1.0, 1.0, 1.0).export(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.errno == errno.EFBIG
     assert [entry.name for entry in tmp_path.iterdir()] == ['box.ply']
     assert path.read_bytes() == b'old'
 
