@@ -52,6 +52,7 @@ from lift3d_ros.methods.one2345 import One2345
 from lift3d_ros.methods.one2345_full import One2345Full
 from lift3d_ros.methods.one2345_full import published_views
 from lift3d_ros.observation.depth_alignment import alignment_note
+from lift3d_ros.observation.depth_scale import field_of_view_note
 from lift3d_ros.observation.plausibility import check_fov
 from lift3d_ros.placement.hints import ScaleHints
 from lift3d_ros.placement.passing import pass_probability
@@ -252,7 +253,7 @@ class Lifter:
                 view = crop_object(frame, mask)
                 if frame.depth is not None:
                     check_depth_of_object(frame.depth, mask)
-                misaligned = alignment_note(view)
+                misaligned = alignment_note(view) or field_of_view_note(frame)
             self.load()
             shape = self._lift_view(view, scale or ScaleHints(), further, seed, run)
         except Exception as error:

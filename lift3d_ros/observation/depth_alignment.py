@@ -147,7 +147,7 @@ def find_displacement(view: ObjectView) -> Displacement | None:
     valid = np.isfinite(z) & (z > 0.0)
     if np.count_nonzero(valid) < 0.3 * valid.size or min(mask.shape) < 8:
         return None
-    z = _with_far_gaps(np.where(valid, z, np.float32(0.0)))
+    z = with_far_gaps(np.where(valid, z, np.float32(0.0)))
     jumps = _near_sides(z)
     outline = _outline(mask)
     if len(outline) < 24 or np.count_nonzero(jumps) < 12:
@@ -185,7 +185,7 @@ def find_displacement(view: ObjectView) -> Displacement | None:
     )
 
 
-def _with_far_gaps(z: NDArray[np.float32]) -> NDArray[np.float32]:
+def with_far_gaps(z: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     Return depth without gaps: each gap takes its farther neighbour in the row.
 
