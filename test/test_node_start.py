@@ -33,6 +33,7 @@ pytest.importorskip('lift3d_ros.msg')
 from lifecycle_msgs.msg import Transition
 import numpy as np
 import rclpy
+from rclpy.client import Client
 from rclpy.executors import MultiThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -41,12 +42,14 @@ import ros_helpers as ros
 from ros_helpers import BALL
 from ros_helpers import MANY
 
+from lift3d_ros.node.answering import answer_unread
 from lift3d_ros.node.camera import ball_frame
 from lift3d_ros.node.camera import FrameCamera
 from lift3d_ros.node.main import shut_down
 from lift3d_ros.node.main import spin
 from lift3d_ros.node.node import LiftNode
 from lift3d_ros.srv import LiftObject
+from lift3d_ros.srv import SaveObject
 
 pytestmark = pytest.mark.ros
 
@@ -57,6 +60,9 @@ SCRIPT = [sys.executable, str(ROOT / 'scripts' / 'lift3d_node')]
 COMMAND = [sys.executable, '-m', 'lift3d_ros.cli', 'node']
 DEMO = [sys.executable, '-m', 'lift3d_ros.cli', 'demo']
 BENCH = [sys.executable, '-m', 'lift3d_ros.cli', 'bench', 'node']
+
+#: Of service_msgs/msg/ServiceEventInfo, which exists from ROS 2 Iron on.
+REQUEST_RECEIVED, RESPONSE_SENT = 1, 2
 
 #: Megabytes of address space with which the node cannot even load its libraries.
 TIGHT_MB = 880
@@ -229,22 +235,28 @@ def test_the_log_tells_the_time_since_the_process_started(graph):
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_a_node_that_is_stopped_under_load_says_nothing_of_it(graph, number):
+    pytest.importorskip('rclpy.service_introspection')
     for round_ in range(3):
         node = ros.NodeProcess(
-            graph, f'stopped_{number}_{round_}', '--autostart', mode='continuous'
+            graph, f'stopped_{number}_{round_}', '--autostart', mode='continuous',
+            introspection='metadata',
         )
         node.wait_until_active()
         beside = Node('camera', namespace=node.namespace, context=graph.context)
         camera = FrameCamera(beside, BALL[0], BALL[1] > 0)
         client = graph.node.create_client(LiftObject, node.name('lift_object'))
-        assert client.wait_for_service(ros.PATIENCE)
-        ros.wait_until(lambda: camera.listeners() > 0)  # noqa: B023
-        answers = [
-            client.call_async(LiftObject.Request(**ros.messages(*MANY))) for _ in range(3)
-        ]
-        for _ in range(10):
-            camera.publish()
-            time.sleep(0.02)
+        with graph.listen(LiftObject.Event, node.name('lift_object') + '/_service_event') as heard:
+            wait_for_acquaintance(client, heard)
+            ros.wait_until(lambda: camera.listeners() > 0)  # noqa: B023
+            taken = received(heard)
+            answers = [
+                client.call_async(LiftObject.Request(**ros.messages(*MANY))) for _ in range(3)
+            ]
+            for _ in range(10):
+                camera.publish()
+                time.sleep(0.02)
+            # What has not arrived when the node goes is not its own to answer.
+            ros.wait_until(lambda: received(heard) == taken + 3)  # noqa: B023
         node.process.send_signal(number)
         node.end_well()
         assert 'InvalidHandle' not in node.log
@@ -255,6 +267,127 @@ def test_a_node_that_is_stopped_under_load_says_nothing_of_it(graph, number):
             assert answer.result().success or answer.result().error_code == 'NOT_ACTIVE'
         beside.destroy_node()
         graph.node.destroy_client(client)
+
+
+def received(events: list[LiftObject.Event]) -> int:
+    """Return how many requests a service has taken, by its introspection."""
+    return sum(e.info.event_type == REQUEST_RECEIVED for e in list(events))
+
+
+def wait_for_acquaintance(client: Client, events: list[LiftObject.Event]) -> None:
+    """Wait until client, listener and node know each other in both directions."""
+    assert client.wait_for_service(ros.PATIENCE)
+
+    def known() -> bool:
+        before = len(events)
+        answer = client.call_async(LiftObject.Request(method='none'))
+        until = time.monotonic() + 3.0
+        while time.monotonic() < until:
+            if answer.done() and received(events[before:]):
+                return True
+            time.sleep(0.01)
+        return False
+
+    ros.wait_until(known)
+
+
+def test_requests_that_were_sent_while_the_node_was_stopped_are_answered(graph):
+    pytest.importorskip('rclpy.service_introspection')
+    node = ros.NodeProcess(graph, 'busy_end', '--autostart', introspection='metadata')
+    node.wait_until_active()
+    client = graph.node.create_client(LiftObject, node.name('lift_object'))
+    with graph.listen(LiftObject.Event, node.name('lift_object') + '/_service_event') as heard:
+        wait_for_acquaintance(client, heard)
+    # A process that gets no time while both arrive.
+    node.process.send_signal(signal.SIGSTOP)
+    answers = [client.call_async(LiftObject.Request()) for _ in range(3)]
+    node.process.send_signal(signal.SIGTERM)
+    node.process.send_signal(signal.SIGCONT)
+    node.end_well()
+    ros.wait_until(lambda: all(answer.done() for answer in answers))
+    graph.node.destroy_client(client)
+
+
+#: Asks a service once and prints the error code of the response.
+ASK = """
+import sys
+import rclpy
+from lift3d_ros.srv import LiftObject
+from lift3d_ros.srv import SaveObject
+rclpy.init()
+node = rclpy.create_node('asking')
+client = node.create_client(LiftObject, sys.argv[1])
+assert client.wait_for_service(60.0)
+warm = client.call_async(LiftObject.Request(method='none'))
+rclpy.spin_until_future_complete(node, warm, timeout_sec=60.0)
+print('ready', flush=True)
+sys.stdin.readline()
+answer = client.call_async(LiftObject.Request())
+print('asked', flush=True)
+rclpy.spin_until_future_complete(node, answer, timeout_sec=60.0)
+print(answer.result().error_code if answer.done() else 'lost', flush=True)
+"""
+
+
+def test_a_client_that_reads_late_gets_the_response_of_a_node_that_ends(graph):
+    pytest.importorskip('rclpy.service_introspection')
+    node = ros.NodeProcess(graph, 'late_reader', '--autostart', introspection='metadata')
+    node.wait_until_active()
+    with graph.listen(LiftObject.Event, node.name('lift_object') + '/_service_event') as heard:
+        command = [sys.executable, '-c', ASK, node.name('lift_object')]
+        client = subprocess.Popen(
+            command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        graph.processes.append(client)
+        assert client.stdout.readline().strip() == 'ready'
+        node.process.send_signal(signal.SIGSTOP)
+        known = len(heard)
+        client.stdin.write('\n')
+        client.stdin.flush()
+        # The request is with the middleware of the node, which is stopped.
+        assert client.stdout.readline().strip() == 'asked'
+        client.send_signal(signal.SIGSTOP)
+        node.process.send_signal(signal.SIGTERM)
+        node.process.send_signal(signal.SIGCONT)
+        ros.wait_until(lambda: any(
+            event.info.event_type == RESPONSE_SENT for event in heard[known:]
+        ))
+        time.sleep(0.3)
+        client.send_signal(signal.SIGCONT)
+    output, _ = client.communicate(timeout=ros.PATIENCE + 5.0)
+    assert output.strip() != 'lost'
+    node.end_well()
+
+
+def test_requests_that_no_executor_takes_are_answered_at_the_end(graph):
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = LiftNode(
+        context=context, namespace='unread',
+        parameter_overrides=[Parameter('method', value='geometric')],
+    )
+    lift = graph.node.create_client(LiftObject, '/unread/lift3d/lift_object')
+    save = graph.node.create_client(SaveObject, '/unread/lift3d/save_object')
+    assert lift.wait_for_service(ros.PATIENCE)
+    assert save.wait_for_service(ros.PATIENCE)
+    node.end_requests()
+    answers = [lift.call_async(LiftObject.Request(**ros.messages(*BALL))) for _ in range(3)]
+    answers.append(save.call_async(SaveObject.Request(path='a.stl')))
+    count = 0
+
+    def answered() -> bool:
+        nonlocal count
+        count += answer_unread(node.request_services)
+        return count == len(answers)
+
+    ros.wait_until(answered)
+    ros.wait_until(lambda: all(answer.done() for answer in answers))
+    assert {answer.result().error_code for answer in answers[:3]} == {'NOT_ACTIVE'}
+    assert answers[3].result().error_code
+    for client in (lift, save):
+        graph.node.destroy_client(client)
+    node.destroy_node()
+    context.try_shutdown()
 
 
 def test_publishers_that_go_while_the_executor_waits_are_no_error(capfd):

@@ -12,11 +12,12 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Services that answer whatever goes wrong: a caller without an answer waits for ever."""
+"""Services that respond whatever goes wrong: a client without a response waits for ever."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterable
 import functools
 import threading
 import time
@@ -24,44 +25,53 @@ import traceback
 from typing import Any
 
 from rclpy.logging import get_logger
+from rclpy.service import Service
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 
 Callback = Callable[[Any, Any, Any], Any]
 
-#: A client keeps ten answers that it has not taken yet, by the default of ROS, and loses what is
-#: more. So of answers that are ready at the same time these many are sent at once, ...
-_BURST_ANSWERS = 5
+#: A client keeps ten unread responses, by the default of ROS, and loses further ones. So of
+#: responses that are ready at the same time these many are sent at once, ...
+_BURST_RESPONSES = 5
 
-#: ... and the others that many seconds apart: a client in Python takes an answer in some
+#: ... and the others one every so many seconds: a client in Python reads a response in some
 #: milliseconds, and on a busy machine it sleeps for tens of them. At 20 ms two of 30 were lost.
-_ANSWER_PERIOD_S = 0.05
+_RESPONSE_PERIOD_S = 0.05
 
 
 class Pace:
-    """Spreads answers in time, so that a client can take all of them. For any threads."""
+    """Spreads responses in time, so that a client can read all of them. For any threads."""
 
     def __init__(
-        self, burst: int = _BURST_ANSWERS, period: float = _ANSWER_PERIOD_S
+        self, burst: int = _BURST_RESPONSES, period: float = _RESPONSE_PERIOD_S
     ) -> None:
-        """Let ``burst`` answers pass at once, and then one every ``period`` seconds."""
+        """Let ``burst`` responses pass at once, and then one every ``period`` seconds."""
         self._allowance = burst * period
         self._period = period
-        #: When all answers so far had gone out if each took a period.
+        #: When all responses so far had gone out if each took a period.
         self._busy_until = 0.0
+        self._last = -float('inf')
         self._lock = threading.Lock()
 
     def delay(self) -> float:
-        """Return the seconds that the next answer, which is now counted, has to wait."""
+        """Return the seconds that the next response, which is now counted, has to wait."""
         now = time.monotonic()
         with self._lock:
             self._busy_until = max(self._busy_until, now) + self._period
-            return max(self._busy_until - now - self._allowance, 0.0)
+            delay = max(self._busy_until - now - self._allowance, 0.0)
+            self._last = max(self._last, now + delay)
+            return delay
 
     def wait(self) -> None:
-        """Sleep until the next answer may be sent."""
+        """Sleep until the next response may be sent."""
         time.sleep(self.delay())
+
+    def idle_s(self) -> float:
+        """Return the seconds since the last response; negative while one still waits."""
+        with self._lock:
+            return time.monotonic() - self._last
 
 
 #: Of all services and actions of a process: clients may use several.
@@ -70,7 +80,7 @@ PACE = Pace()
 
 def answering(callback: Callback) -> Callback:
     """
-    Turn what a service's callback raises into an answer.
+    Turn what a service's callback raises into a response.
 
     ``callback`` is a method of (request, response). The response has the fields ``success``,
     ``error_code`` and ``message``; what is no ``LiftError`` is ``INTERNAL``, and is logged.
@@ -93,3 +103,22 @@ def answering(callback: Callback) -> Callback:
         return response
 
     return answer
+
+
+def answer_unread(services: Iterable[Service]) -> int:
+    """
+    Respond to the requests that have arrived and that no executor has taken; return their number.
+
+    To be called while no executor spins: it would take the same requests.
+    """
+    count = 0
+    for service in services:
+        while True:
+            with service.handle:
+                request, header = service.handle.service_take_request(service.srv_type.Request)
+            if header is None:
+                break
+            response = service.callback(request, service.srv_type.Response())
+            service.send_response(response, header)
+            count += 1
+    return count

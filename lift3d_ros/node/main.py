@@ -45,6 +45,8 @@ from rclpy.utilities import remove_ros_args
 
 from lift3d_ros import memory
 from lift3d_ros.node import middleware
+from lift3d_ros.node.answering import answer_unread
+from lift3d_ros.node.answering import PACE
 from lift3d_ros.node.node import LiftNode
 
 RCLError = rclpy_implementation.RCLError
@@ -54,6 +56,18 @@ _POLL = 0.1
 
 #: Seconds between two looks at whether the last callbacks have returned.
 _STEP = 0.02
+
+#: Seconds for which a node that was told to end still reads requests: those that were sent before
+#: may be on their way, and their clients would wait for ever.
+_ARRIVAL_S = 0.2
+
+#: Seconds between the last response and the end of its service. A client handles the message that
+#: the service is gone in another thread than responses, and drops those that it has not yet
+#: handled; on a busy machine its threads sleep for some tenths of a second.
+_DELIVERY_S = 1.0
+
+#: Seconds after which the end of the node no longer waits for clients that ask on and on.
+_MAX_QUIET_WAIT_S = 4.0
 
 #: Seconds that the end of the node waits for a transition that a manager asked for.
 _PATIENCE = 60.0
@@ -142,12 +156,14 @@ def _run(overrides: list[Parameter], signals: list[int]) -> int:
         while status == 0 and not signals:
             time.sleep(_POLL)
     finally:
-        # In this order: the executor sends the answers, and nothing is destroyed while it waits
+        # In this order: the executor sends the responses, and nothing is destroyed while it waits
         # for what is destroyed.
         node.end_requests()
-        _wait_for_callbacks(executor)
+        _wait_for_quiet(executor)
         end.set_result(None)
         spinner.join()
+        if answer_unread(node.request_services):
+            time.sleep(_DELIVERY_S)
         shut_down(node)
         executor.shutdown()
         node.destroy_node()
@@ -193,6 +209,21 @@ def _wait_for_callbacks(executor: MultiThreadedExecutor, patience: float = _PATI
         if all(task.done() for task, *_ in list(getattr(executor, '_tasks', ()))):
             return
         time.sleep(_STEP)
+
+
+def _wait_for_quiet(executor: MultiThreadedExecutor) -> None:
+    """
+    Wait until no more requests come, and the responses to those that came have been delivered.
+
+    A client that asks on and on is not waited for longer than ``_MAX_QUIET_WAIT_S``.
+    """
+    _wait_for_callbacks(executor)
+    begin = time.monotonic()
+    while time.monotonic() < begin + _MAX_QUIET_WAIT_S:
+        if time.monotonic() > begin + _ARRIVAL_S and PACE.idle_s() > _DELIVERY_S:
+            break
+        time.sleep(_STEP)
+    _wait_for_callbacks(executor)
 
 
 def spin(executor: MultiThreadedExecutor, node: LiftNode, end: Future) -> None:

@@ -41,6 +41,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.lifecycle import LifecycleState
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.service import Service
 from std_msgs.msg import Header
 
 from lift3d_ros import memory
@@ -165,9 +166,7 @@ class LiftNode(LifecycleNode):
             result_timeout=_RESULT_TIMEOUT,
         )
         self._views = ViewService(self, self._requests, self._request)
-        self._introspection = Introspection(
-            self, [self._lift_service, self._save_service, self._views.service]
-        )
+        self._introspection = Introspection(self, self.request_services)
         self._introspection.set(self._settings.introspection)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self._timer = self.create_timer(
@@ -212,6 +211,11 @@ class LiftNode(LifecycleNode):
     def threads(self) -> int:
         """How many threads the executor needs, so that waiting requests never take the last."""
         return self._settings.queue_size + 1 + 4
+
+    @property
+    def request_services(self) -> list[Service]:
+        """The services of the node's own whose requests get a response in any case."""
+        return [self._lift_service, self._save_service, self._views.service]
 
     def end_requests(self) -> None:
         """Answer the requests that run or wait with ``NOT_ACTIVE``, and those that still come."""
