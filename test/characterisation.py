@@ -246,7 +246,7 @@ def mesh_of(name: str) -> Mesh:
     if name == 'cylinder':
         can = trimesh.creation.cylinder(0.033, 0.14, sections=48).subdivide_to_size(0.02)
         return painted(can, (190, 60, 50), (60, 160, 70))
-    return procedural_object({'shoe': 5, 'mug': 3, 'can': 4, 'carton': 2}[name], name)
+    return procedural_object({'shoe': 5, 'can': 4, 'carton': 2}[name], name)
 
 
 @functools.cache
@@ -310,7 +310,7 @@ def cut(scene: TableScene, share: float = 0.65) -> View:
 @functools.cache
 def pair() -> tuple[Frame, tuple[np.ndarray, ...]]:
     """Return a frame of two objects on a table, and their masks."""
-    left = mesh_of('mug').transformed(rigid(np.eye(3), [0.0, -0.12, 0.0]))
+    left = mesh_of('carton').transformed(rigid(np.eye(3), [0.0, -0.12, 0.0]))
     right = mesh_of('can').transformed(rigid(np.eye(3), [0.02, 0.1, 0.0]))
     pose = look_at((0.55, 0.0, 0.4), (0.0, 0.0, 0.03))
     scene = [left, right, table_top(np.random.default_rng(3), 0.8, 24)]
@@ -337,7 +337,7 @@ def scene_of(name: str) -> Inputs:
 
 def _mirrorlike() -> Inputs:
     """Return an object without readings in its mask, whose size is known."""
-    one = view(table('mug'))
+    one = view(table('carton'))
     depth = np.where(one.mask, np.float32(0.0), one.frame.depth)
     return Inputs((replace(one, frame=replace(one.frame, depth=depth)),), known_size=0.13)
 
@@ -350,9 +350,9 @@ def _contradicting() -> Inputs:
 
 
 def _mask(pixels: int) -> np.ndarray:
-    """Return a mask of so many rows and columns in the middle of the view of the mug."""
-    mask = np.zeros_like(table('mug').mask)
-    rows, columns = np.nonzero(table('mug').mask)
+    """Return a mask of so many rows and columns in the middle of the view of the carton."""
+    mask = np.zeros_like(table('carton').mask)
+    rows, columns = np.nonzero(table('carton').mask)
     v, u = int(rows.mean()), int(columns.mean())
     mask[v:v + pixels, u:u + pixels] = True
     return mask
@@ -361,12 +361,12 @@ def _mask(pixels: int) -> np.ndarray:
 SCENES: dict[str, Callable[[], Inputs]] = {
     'demo': lambda: Inputs((demo(),)),
     'demo-blind': lambda: Inputs((blind(demo()),)),
-    'mug': lambda: Inputs((view(table('mug')),)),
-    'mug-seed': lambda: Inputs((view(table('mug')),), seed=2),
-    'mug-blind': lambda: Inputs((blind(view(table('mug'))),)),
-    'mug-blind-no-gravity': lambda: Inputs((blind(view(table('mug')), gravity=None),)),
-    'mug-no-gravity': lambda: Inputs((replace(
-        view(table('mug')), frame=replace(table('mug').frame, gravity=None)),)),
+    'carton': lambda: Inputs((view(table('carton')),)),
+    'carton-seed': lambda: Inputs((view(table('carton')),), seed=2),
+    'carton-blind': lambda: Inputs((blind(view(table('carton'))),)),
+    'carton-blind-no-gravity': lambda: Inputs((blind(view(table('carton')), gravity=None),)),
+    'carton-no-gravity': lambda: Inputs((replace(
+        view(table('carton')), frame=replace(table('carton').frame, gravity=None)),)),
     'shoe': lambda: Inputs((view(table('shoe', 0.0)),)),
     'shoe-3-views': lambda: Inputs(views('shoe', (0.0, 100.0, 200.0), (True, True, True))),
     'shoe-3-views-blind': lambda: Inputs(views('shoe', (0.0, 100.0, 200.0), (False,) * 3)),
@@ -376,16 +376,16 @@ SCENES: dict[str, Callable[[], Inputs]] = {
         known_size=0.25),
     'carton-rolled': lambda: Inputs((View(*rolled('carton', 90.0)),)),
     'carton-rolled-blind': lambda: Inputs((blind(View(*rolled('carton', -110.0))),)),
-    'mug-plane': lambda: Inputs(
-        (blind(view(table('mug')), gravity=None),), plane=plane_of(table('mug'))),
-    'mug-plane-and-size': lambda: Inputs(
-        (blind(view(table('mug'))),), plane=plane_of(table('mug')), known_size=0.2),
-    'mug-plane-before-depth': lambda: Inputs(
-        (view(table('mug')),), order=('plane', 'depth'), plane=plane_of(table('mug'))),
-    'mug-known-size': lambda: Inputs((blind(view(table('mug'))),), known_size=0.13),
-    'mug-other-size': lambda: Inputs(
-        (view(table('mug')),), known_size=0.5, plane=plane_of(table('mug'))),
-    'mug-mirrorlike': _mirrorlike,
+    'carton-plane': lambda: Inputs(
+        (blind(view(table('carton')), gravity=None),), plane=plane_of(table('carton'))),
+    'carton-plane-and-size': lambda: Inputs(
+        (blind(view(table('carton'))),), plane=plane_of(table('carton')), known_size=0.2),
+    'carton-plane-before-depth': lambda: Inputs(
+        (view(table('carton')),), order=('plane', 'depth'), plane=plane_of(table('carton'))),
+    'carton-known-size': lambda: Inputs((blind(view(table('carton'))),), known_size=0.13),
+    'carton-other-size': lambda: Inputs(
+        (view(table('carton')),), known_size=0.5, plane=plane_of(table('carton'))),
+    'carton-mirrorlike': _mirrorlike,
     'cylinder-occluded': lambda: Inputs((view(table('cylinder', occluder='box')),)),
     'cylinder-occluded-blind': lambda: Inputs((blind(view(table('cylinder', occluder='box'))),)),
     'shoe-truncated': lambda: Inputs((cut(table('shoe', 60.0)),)),
@@ -393,28 +393,29 @@ SCENES: dict[str, Callable[[], Inputs]] = {
     'pair-0': lambda: Inputs((View(pair()[0], pair()[1][0]),), together=pair()[1]),
     'pair-1': lambda: Inputs((View(pair()[0], pair()[1][1]),), together=pair()[1], index=1),
     # What is refused.
-    'empty-mask': lambda: Inputs((replace(view(table('mug')), mask=_mask(0)),)),
-    'mask-too-small': lambda: Inputs((replace(view(table('mug')), mask=_mask(6)),)),
+    'empty-mask': lambda: Inputs((replace(view(table('carton')), mask=_mask(0)),)),
+    'mask-too-small': lambda: Inputs((replace(view(table('carton')), mask=_mask(6)),)),
     'no-depth-in-mask': lambda: replace(_mirrorlike(), known_size=None),
     'tilted-plane': lambda: Inputs(
-        (view(table('mug')),), plane=plane_of(table('mug'), 35.0)),
+        (view(table('carton')),), plane=plane_of(table('carton'), 35.0)),
     'contradicting-view': _contradicting,
     'too-many-views': lambda: Inputs(
         (view(table('shoe', 0.0)),) + views('shoe', (0.0, 100.0), (True, True))[1:] * 16),
-    'low-confidence': lambda: Inputs((blind(view(table('mug'))),), min_confidence=0.9),
-    'unknown-order': lambda: Inputs((blind(view(table('mug'))),), order=('plane', 'known_size')),
+    'low-confidence': lambda: Inputs((blind(view(table('carton'))),), min_confidence=0.9),
+    'unknown-order': lambda: Inputs(
+        (blind(view(table('carton'))),), order=('plane', 'known_size')),
 }
 
 #: The scenes for the published networks, whose drawn weights give a rough solid.
 FULL = (
-    'demo', 'mug-blind', 'shoe-3-views', 'carton-rolled-blind', 'mug-plane', 'shoe-truncated',
-    'no-depth-in-mask', 'mug-blind-no-gravity',
+    'demo', 'carton-blind', 'shoe-3-views', 'carton-rolled-blind', 'carton-plane',
+    'shoe-truncated', 'no-depth-in-mask', 'carton-blind-no-gravity',
 )
 
 #: What a method or a kind of lifter does not see, since other code does it, is left to one kind.
-NOT_GEOMETRIC = ('mug-blind-no-gravity', 'demo-blind', 'mug-seed', 'shoe')
+NOT_GEOMETRIC = ('carton-blind-no-gravity', 'demo-blind', 'carton-seed', 'shoe')
 NOT_SMALL = (
-    'demo-blind', 'shoe', 'mug-other-size', 'mug-mirrorlike', 'mug-plane-before-depth',
+    'demo-blind', 'shoe', 'carton-other-size', 'carton-mirrorlike', 'carton-plane-before-depth',
     'low-confidence', 'unknown-order', 'empty-mask', 'mask-too-small',
 )
 
@@ -422,7 +423,7 @@ NOT_SMALL = (
 CASES: tuple[tuple[str, str], ...] = (
     *(('geometric', name) for name in SCENES if name not in NOT_GEOMETRIC),
     *(('small', name) for name in SCENES if name not in NOT_SMALL),
-    *(('small2', name) for name in ('mug', 'mug-blind')),
+    *(('small2', name) for name in ('carton', 'carton-blind')),
     *(('full', name) for name in FULL),
 )
 NAMES = tuple(f'{kind}/{name}' for kind, name in CASES)
@@ -480,7 +481,6 @@ def measure(shape: Shape) -> dict[str, Any]:
         mean = np.average(trust, weights=weight[part])
         spread = np.average(np.square(trust - mean), weights=weight[part])
         confidence[name] = [mean, float(np.sqrt(spread))]
-    covariance = shape.pose_covariance
     numbers = [
         [float(number) for number in re.findall(r'(?<![\w.-])\d+(?:\.\d+)?(?![\w-])', note)]
         for note in shape.notes
@@ -495,8 +495,7 @@ def measure(shape: Shape) -> dict[str, Any]:
         'pass_probability': shape.pass_probability,
         'observed': weight[shape.observed].sum() / weight.sum(),
         'T_camera_object': shape.T_camera_object,
-        'place_variance': np.trace(covariance[:3, :3]),
-        'turn_variance': np.trace(covariance[3:, 3:]),
+        'pose_covariance': shape.pose_covariance,
         'scale_source': shape.scale_source,
         'scale_stddev': shape.scale_stddev,
         'elevation': shape.elevation,
@@ -579,13 +578,11 @@ TOLERANCES: dict[str, tuple[float, float]] = {
     'inputs': (0.02, 1e-3),
     'volume': (0.0, 0.01),
     'size': (0.0, 0.01),
-    'colors': (0.7, 0.0),
+    'colors': (1.2, 0.0),
     'confidence': (0.004, 0.0),
     'overall_confidence': (0.004, 0.0),
     'pass_probability': (0.006, 0.0),
     'observed': (0.006, 0.0),
-    'place_variance': (0.0, 0.05),
-    'turn_variance': (0.0, 0.05),
     'scale_stddev': (0.0, 0.02),
     'elevation': (0.15, 0.0),
     'length_over_depth': (0.0, 0.004),
@@ -593,8 +590,13 @@ TOLERANCES: dict[str, tuple[float, float]] = {
     'numbers_in_notes': (1.0, 0.02),
 }
 
+#: What another number of threads changes, with room: by two instead of one the carton moves by
+#: 0.0001 of its diagonal, the thin walls of the shoe by 0.0003, which is an IoU of 0.97.
 #: Least volume IoU, and largest mean and 95th percentile of the distance over the diagonal.
-LEAST_IOU, MOST_AWAY, MOST_AWAY_95 = 0.985, 0.0008, 0.002
+LEAST_IOU, MOST_AWAY, MOST_AWAY_95 = 0.955, 0.0008, 0.002
+
+#: Largest change of the covariance of the place and of the turn, over its norm.
+MOST_COVARIANCE = 0.05
 
 #: Largest move of the object frame over its distance, and turn in degrees.
 MOST_MOVE, MOST_TURN = 0.001, 0.5
@@ -608,6 +610,8 @@ def differences(case: str, found: dict[str, Any], stored: dict[str, Any]) -> lis
         now, then = found.get(name), stored.get(name)
         if name == 'T_camera_object' and now is not None and then is not None:
             lines += _pose_differences(case, np.array(now), np.array(then))
+        elif name == 'pose_covariance' and now is not None and then is not None:
+            lines += _covariance_differences(case, np.array(now), np.array(then))
         elif not _alike(now, then, *TOLERANCES.get(name, (0.0, 0.0))):
             lines.append(f'{case}: {name} is {now}, stored is {then}')
     return lines
@@ -620,6 +624,15 @@ def _pose_differences(case: str, now: np.ndarray, then: np.ndarray) -> list[str]
     if move <= MOST_MOVE and turn <= MOST_TURN:
         return []
     return [f'{case}: the pose moved by {move:.5f} of its distance and {turn:.2f} degrees']
+
+
+def _covariance_differences(case: str, now: np.ndarray, then: np.ndarray) -> list[str]:
+    # In units of the standard deviations, place and turn weigh the same.
+    unit = np.repeat([np.linalg.norm(then[k:k + 3, k:k + 3]) ** 0.5 for k in (0, 3)], 3)
+    change = float(np.abs((now - then) / np.outer(unit, unit)).max())
+    if change <= MOST_COVARIANCE:
+        return []
+    return [f'{case}: the covariance of the pose changed by {change:.3f} of its norm']
 
 
 def _alike(now: Any, then: Any, absolute: float, relative: float) -> bool:
