@@ -38,31 +38,31 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lift3d_ros import memory
+from lift3d_ros.cameras.depth_alignment import alignment_note
+from lift3d_ros.cameras.depth_scale import field_of_view_note
+from lift3d_ros.cameras.depth_units import check_depth_of_object
+from lift3d_ros.cameras.depth_units import size_note
+from lift3d_ros.cameras.plausibility import check_fov
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import crop_object
-from lift3d_ros.frame import Frame
-from lift3d_ros.frame import FurtherView
-from lift3d_ros.frame import ObjectView
-from lift3d_ros.io.depth import check_depth_of_object
-from lift3d_ros.io.depth import size_note
+from lift3d_ros.geometry.frame import crop_object
+from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.geometry.frame import FurtherView
+from lift3d_ros.geometry.frame import ObjectView
+from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.methods.geometric import Geometric
 from lift3d_ros.methods.one2345 import One2345
-from lift3d_ros.methods.one2345_full import One2345Full
-from lift3d_ros.methods.one2345_full import published_views
-from lift3d_ros.observation.depth_alignment import alignment_note
-from lift3d_ros.observation.depth_scale import field_of_view_note
-from lift3d_ros.observation.plausibility import check_fov
+from lift3d_ros.methods.one2345_published import One2345Full
+from lift3d_ros.methods.one2345_published import published_views
+from lift3d_ros.observation.reference_view import lift_together
 from lift3d_ros.placement.hints import ScaleHints
-from lift3d_ros.placement.passing import pass_probability
-from lift3d_ros.placement.placing import place
-from lift3d_ros.placement.placing import prepare
+from lift3d_ros.placement.place import place
+from lift3d_ros.placement.place import prepare
+from lift3d_ros.placement.success_probability import pass_probability
 from lift3d_ros.progress import Progress
 from lift3d_ros.progress import ProgressCallback
-from lift3d_ros.shape import Shape
-from lift3d_ros.surface.several import lift_together
-from lift3d_ros.threads import run_in_threads
+from lift3d_ros.runtime import memory
+from lift3d_ros.runtime.threads import run_in_threads
 
 
 class Method(Protocol):

@@ -20,7 +20,7 @@ from __future__ import annotations
 import numpy as np
 import trimesh
 
-from lift3d_ros.shape import Mesh
+from lift3d_ros.geometry.shape import Mesh
 
 
 def mesh_of(solid, color=(180, 120, 60)):

@@ -54,21 +54,21 @@ import trimesh
 
 from lift3d_ros.cli.demo import DEMO_SCENE
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import look_at
 from lift3d_ros.geometry import rigid
+from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.geometry.shape import Mesh
+from lift3d_ros.geometry.shape import Shape
+from lift3d_ros.io.scene import read_scene
 from lift3d_ros.lifter import Lifter
-from lift3d_ros.render import Raycaster
-from lift3d_ros.scene import read_scene
-from lift3d_ros.shape import Mesh
-from lift3d_ros.shape import Shape
-from lift3d_ros.tabletop import make_scene
-from lift3d_ros.tabletop import table_top
-from lift3d_ros.tabletop import TableScene
-from lift3d_ros.tabletop import TableSettings
-from lift3d_ros.training.procedural import procedural_object
+from lift3d_ros.meshing.render import Raycaster
+from lift3d_ros.synthetic.procedural import procedural_object
+from lift3d_ros.synthetic.tabletop import make_scene
+from lift3d_ros.synthetic.tabletop import table_top
+from lift3d_ros.synthetic.tabletop import TableScene
+from lift3d_ros.synthetic.tabletop import TableSettings
 
 DATA = Path(__file__).parent / 'data'
 VALUES, POINTS = DATA / 'characterisation.json', DATA / 'characterisation.npz'
@@ -119,8 +119,8 @@ def make_lifter(kind: str) -> Lifter:
 
 def lift(lifter: Lifter, inputs: Inputs) -> Shape:
     """Lift what is given; raises ``LiftError``."""
-    from lift3d_ros.frame import crop_object
-    from lift3d_ros.frame import FurtherView
+    from lift3d_ros.geometry.frame import crop_object
+    from lift3d_ros.geometry.frame import FurtherView
     from lift3d_ros.placement.hints import Plane
     from lift3d_ros.placement.hints import ScaleHints
 
@@ -151,10 +151,10 @@ def published_weights() -> Iterator[None]:
     from zero123_helpers import IMAGE
     from zero123_helpers import make_components
 
-    from lift3d_ros.methods.published import PublishedOne2345
-    from lift3d_ros.methods.published import Schedule
-    from lift3d_ros.surface.one2345_network import One2345Network
-    from lift3d_ros.views.sampling import SamplerSettings
+    from lift3d_ros.diffusion.sampling import SamplerSettings
+    from lift3d_ros.methods.published_surface import PublishedOne2345
+    from lift3d_ros.methods.published_surface import Schedule
+    from lift3d_ros.networks.one2345.network import One2345Network
     from lift3d_ros.weights import store
     from lift3d_ros.weights.importing import import_weights
 

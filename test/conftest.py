@@ -118,7 +118,7 @@ def client(graph: ros_helpers.Graph, node: ros_helpers.NodeProcess) -> Iterator[
 @pytest.fixture(scope='session')
 def meshes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the meshes of two objects, to train with."""
-    from lift3d_ros.training.procedural import procedural_object
+    from lift3d_ros.synthetic.procedural import procedural_object
 
     folder = tmp_path_factory.mktemp('objects')
     for number, kind in enumerate(['can', 'block']):

@@ -28,9 +28,9 @@ from hypothesis import strategies as st
 import numpy as np
 
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import is_rigid
+from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.placement.hints import Plane
 from lift3d_ros.placement.hints import ScaleHints
 

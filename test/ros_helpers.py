@@ -51,9 +51,9 @@ import rclpy
 from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 
-from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import look_at
+from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.node.background import BackgroundNode
 from lift3d_ros.node.camera import FRAME_ID
 from lift3d_ros.node.camera import image_message

@@ -30,11 +30,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lift3d_ros.frame import crop_object
-from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import rigid
+from lift3d_ros.geometry.frame import crop_object
+from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.io.scene import read_scene
 from lift3d_ros.lifter import Lifter
-from lift3d_ros.scene import read_scene
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -21,8 +21,8 @@ import pytest
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import Camera
+from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.lifter import Lifter
 
 DOWN = np.array([0.0, 0.6, 0.8])

@@ -26,20 +26,20 @@ import pytest
 import trimesh
 
 from lift3d_ros import lifter as lifter_module
-from lift3d_ros import threads
 from lift3d_ros.bench import five_time
 from lift3d_ros.cli import main
 from lift3d_ros.cli.demo import DEMO_SCENE
-from lift3d_ros.decimation import decimate
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.geometry.shape import Shape
+from lift3d_ros.io.scene import read_scene
+from lift3d_ros.io.scene import write_scene
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.lifter import MAX_AT_ONCE
+from lift3d_ros.meshing.decimation import decimate
 from lift3d_ros.methods.geometric import Geometric
-from lift3d_ros.scene import read_scene
-from lift3d_ros.scene import write_scene
-from lift3d_ros.shape import Shape
-from lift3d_ros.threads import run_in_threads
+from lift3d_ros.runtime import threads
+from lift3d_ros.runtime.threads import run_in_threads
 
 
 @pytest.fixture(scope='module')

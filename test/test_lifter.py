@@ -30,21 +30,21 @@ import trimesh
 import view_helpers
 
 from lift3d_ros.cli.demo import DEMO_SCENE
+from lift3d_ros.elevation.estimate import find_elevation
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.geometry.canonical import canonical_frame
+from lift3d_ros.geometry.shape import Shape
+from lift3d_ros.io.scene import read_scene
 from lift3d_ros.lifter import DEFAULT_METHOD
 from lift3d_ros.lifter import LEARNED
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.lifter import MAX_SAMPLES
 from lift3d_ros.lifter import METHODS
-from lift3d_ros.methods.one2345_full import One2345Full
-from lift3d_ros.methods.published import PublishedOne2345
-from lift3d_ros.methods.published import PublishedSurface
-from lift3d_ros.placement.passing import pass_probability
-from lift3d_ros.scene import read_scene
-from lift3d_ros.shape import Shape
-from lift3d_ros.views.canonical import canonical_frame
-from lift3d_ros.views.elevation import find_elevation
+from lift3d_ros.methods.one2345_published import One2345Full
+from lift3d_ros.methods.published_surface import PublishedOne2345
+from lift3d_ros.methods.published_surface import PublishedSurface
+from lift3d_ros.placement.success_probability import pass_probability
 
 METHOD = 'one2345'
 

@@ -39,12 +39,12 @@ import pytest
 
 from lift3d_ros.cli import main
 from lift3d_ros.errors import LiftError
+from lift3d_ros.geometry.shape import Shape
+from lift3d_ros.io.scene import read_further
+from lift3d_ros.io.scene import read_input
+from lift3d_ros.io.scene import read_plane
+from lift3d_ros.io.scene import write_scene
 from lift3d_ros.lifter import Lifter
-from lift3d_ros.scene import read_further
-from lift3d_ros.scene import read_input
-from lift3d_ros.scene import read_plane
-from lift3d_ros.scene import write_scene
-from lift3d_ros.shape import Shape
 
 FACTOR = int(os.environ.get('LIFT3D_PROPERTY_EXAMPLES', '0'))
 

@@ -26,21 +26,21 @@ import torch
 from weights_helpers import networks
 from weights_helpers import write_layout
 
+from lift3d_ros.diffusion.sampling import SamplerSettings
+from lift3d_ros.diffusion.small import read_small
+from lift3d_ros.diffusion.small import write_random
+from lift3d_ros.elevation.estimate import ElevationSettings
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import orbit_pose
-from lift3d_ros.render import Raycaster
-from lift3d_ros.tabletop import make_scene
-from lift3d_ros.tabletop import TableSettings
-from lift3d_ros.training.procedural import procedural_object
-from lift3d_ros.views.elevation import ElevationSettings
-from lift3d_ros.views.sampling import SamplerSettings
-from lift3d_ros.views.small import read_small
-from lift3d_ros.views.small import write_random
-from lift3d_ros.views.synthesis import MAX_VIEWS
-from lift3d_ros.views.synthesis import ring
-from lift3d_ros.views.synthesis import ViewSynthesizer
-from lift3d_ros.views.truth import object_from_canonical
-from lift3d_ros.views.truth import true_view
+from lift3d_ros.meshing.render import Raycaster
+from lift3d_ros.synthesis import MAX_VIEWS
+from lift3d_ros.synthesis import ring
+from lift3d_ros.synthesis import ViewSynthesizer
+from lift3d_ros.synthetic.procedural import procedural_object
+from lift3d_ros.synthetic.tabletop import make_scene
+from lift3d_ros.synthetic.tabletop import TableSettings
+from lift3d_ros.synthetic.true_views import object_from_canonical
+from lift3d_ros.synthetic.true_views import true_view
 
 
 @pytest.fixture(scope='module', autouse=True)

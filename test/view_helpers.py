@@ -21,7 +21,7 @@ from pathlib import Path
 
 def random_weights(folder: Path) -> Path:
     """Write small weights of random numbers into a folder; return it."""
-    from lift3d_ros.views.small import write_random
+    from lift3d_ros.diffusion.small import write_random
 
     write_random(folder)
     return folder
@@ -36,8 +36,8 @@ def learned_weights(folder: Path) -> Path:
     """
     import torch
 
-    from lift3d_ros.surface.small_network import SurfaceNet
-    from lift3d_ros.surface.small_network import write_surface
+    from lift3d_ros.networks.small.surface_network import SurfaceNet
+    from lift3d_ros.networks.small.surface_network import write_surface
 
     random_weights(folder)
     with torch.random.fork_rng():

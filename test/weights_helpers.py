@@ -34,7 +34,7 @@ import torch
 from transformers import CLIPVisionConfig
 from transformers import CLIPVisionModelWithProjection
 
-from lift3d_ros.views.conditioning import PoseProjection
+from lift3d_ros.weights.components import PoseProjection
 
 PARTS = ('unet', 'vae', 'image_encoder', 'cc_projection')
 

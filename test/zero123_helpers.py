@@ -24,9 +24,9 @@ import torch
 from transformers import CLIPVisionConfig
 from transformers import CLIPVisionModelWithProjection
 
-from lift3d_ros.views.components import POSE_DIMS
-from lift3d_ros.views.components import Zero123Components
-from lift3d_ros.views.conditioning import PoseProjection
+from lift3d_ros.geometry import POSE_DIMS
+from lift3d_ros.weights.components import PoseProjection
+from lift3d_ros.weights.components import Zero123Components
 
 WIDTH = 24          # of the image embedding and the token
 IMAGE = 32          # side of the images; the autoencoder halves it once

@@ -29,16 +29,16 @@ from lift3d_ros.bench.prediction import prediction_of
 from lift3d_ros.bench.score import Truth
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import crop_object
-from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import Array
+from lift3d_ros.geometry.canonical import CanonicalFrame
+from lift3d_ros.geometry.frame import crop_object
+from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.meshing.render import Light
+from lift3d_ros.meshing.render import Raycaster
 from lift3d_ros.methods.one2345 import One2345
 from lift3d_ros.progress import Progress
-from lift3d_ros.render import Light
-from lift3d_ros.render import Raycaster
-from lift3d_ros.views.canonical import CanonicalFrame
-from lift3d_ros.views.truth import object_from_canonical
-from lift3d_ros.views.truth import true_view
+from lift3d_ros.synthetic.true_views import object_from_canonical
+from lift3d_ros.synthetic.true_views import true_view
 
 #: Contenders by the names of their rows, and the settings of the method that they change.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -121,7 +121,7 @@ def _true_views(
     truth: Truth, light: Light, count: int, canonical: CanonicalFrame
 ) -> tuple[NDArray[np.uint8], Array]:
     """Return renders of the scan where the synthesised views would be, and their poses."""
-    from lift3d_ros.surface.small_model import view_plan
+    from lift3d_ros.methods.small_reconstructor import view_plan
 
     low, high = truth.mesh.vertices.min(axis=0), truth.mesh.vertices.max(axis=0)
     T_object_canonical = object_from_canonical(

@@ -33,11 +33,11 @@ from lift3d_ros.bench.prediction import Contender
 from lift3d_ros.bench.prediction import Prediction
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import frame_from_up
-from lift3d_ros.shape import Mesh
-from lift3d_ros.surface.support import assumed_up
+from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.geometry.shape import Mesh
+from lift3d_ros.observation.support import assumed_up
 
 #: Readings that are kept at the most; more of them add nothing to a hull or a mirror image.
 _MAX_POINTS = 20_000

@@ -37,8 +37,8 @@ from lift3d_ros.bench.metrics import Solid
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry import unit
-from lift3d_ros.render import Light
-from lift3d_ros.shape import Mesh
+from lift3d_ros.geometry.shape import Mesh
+from lift3d_ros.meshing.render import Light
 
 #: A place is seen if the ray to it meets nothing before this share of the way.
 _REACHED = 0.997

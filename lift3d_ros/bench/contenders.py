@@ -33,8 +33,8 @@ from lift3d_ros.bench.prediction import Prediction
 from lift3d_ros.bench.prediction import prediction_of
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import Frame
-from lift3d_ros.frame import FurtherView
+from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.geometry.frame import FurtherView
 from lift3d_ros.lifter import LEARNED
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.lifter import METHODS

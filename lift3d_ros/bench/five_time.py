@@ -34,15 +34,15 @@ import sys
 import time
 from typing import Any
 
-from lift3d_ros import memory
 from lift3d_ros.bench.alone import print_figures
 from lift3d_ros.bench.alone import run_alone
 from lift3d_ros.bench.alone import scene_parser
 from lift3d_ros.errors import LiftError
+from lift3d_ros.io.scene import read_scene
 from lift3d_ros.lifter import DEFAULT_METHOD
 from lift3d_ros.lifter import Lifter
-from lift3d_ros.scene import read_scene
-from lift3d_ros.threads import thread_count
+from lift3d_ros.runtime import memory
+from lift3d_ros.runtime.threads import thread_count
 
 #: How many objects are lifted together, and how often this is timed.
 OBJECTS = 5

@@ -41,12 +41,12 @@ import torch
 
 from lift3d_ros.bench.full_size_surface import measure_surface
 from lift3d_ros.bench.full_size_surface import peak_memory
+from lift3d_ros.diffusion.zero123 import Zero123
 from lift3d_ros.geometry import zero123_pose
-from lift3d_ros.methods.published import SCHEDULES
-from lift3d_ros.methods.published import view_steps
-from lift3d_ros.views.components import Zero123Components
-from lift3d_ros.views.conditioning import PoseProjection
-from lift3d_ros.views.zero123 import Zero123
+from lift3d_ros.methods.published_surface import SCHEDULES
+from lift3d_ros.methods.published_surface import view_steps
+from lift3d_ros.weights.components import PoseProjection
+from lift3d_ros.weights.components import Zero123Components
 
 #: The published widths (Zero-1-to-3's configuration; OpenAI's ViT-L/14).
 UNET: dict[str, Any] = {

@@ -37,19 +37,19 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from lift3d_ros import memory
-from lift3d_ros.methods.published import REACH
-from lift3d_ros.methods.published import SCHEDULES
-from lift3d_ros.methods.published import source_frame
-from lift3d_ros.surface.cost_volume import CostVolume
-from lift3d_ros.surface.level_set import bounded
-from lift3d_ros.surface.level_set import sample_near_surface
-from lift3d_ros.surface.one2345_network import One2345Network
-from lift3d_ros.surface.one2345_network import RESOLUTION
-from lift3d_ros.surface.one2345_network import SurfaceScene
-from lift3d_ros.views.plan import first_stage
-from lift3d_ros.views.plan import second_stage
-from lift3d_ros.views.plan import SIZE
+from lift3d_ros.diffusion.view_plan import first_stage
+from lift3d_ros.diffusion.view_plan import second_stage
+from lift3d_ros.diffusion.view_plan import SIZE
+from lift3d_ros.meshing.level_set import bounded
+from lift3d_ros.meshing.level_set import sample_near_surface
+from lift3d_ros.methods.published_surface import REACH
+from lift3d_ros.methods.published_surface import SCHEDULES
+from lift3d_ros.methods.published_surface import source_frame
+from lift3d_ros.networks.one2345.cost_volume import CostVolume
+from lift3d_ros.networks.one2345.network import One2345Network
+from lift3d_ros.networks.one2345.network import RESOLUTION
+from lift3d_ros.networks.one2345.network import SurfaceScene
+from lift3d_ros.runtime import memory
 
 #: Points whose distance is timed, and vertices that are coloured: as many as 20,000 faces have.
 _DISTANCES = 2**19

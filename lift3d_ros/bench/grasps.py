@@ -29,7 +29,7 @@ import numpy as np
 from lift3d_ros.bench.metrics import sample_with_normals
 from lift3d_ros.bench.metrics import Solid
 from lift3d_ros.geometry import Array
-from lift3d_ros.shape import Mesh
+from lift3d_ros.geometry.shape import Mesh
 
 
 @dataclass(frozen=True)

@@ -30,13 +30,13 @@ from lift3d_ros.bench.metrics import Solid
 from lift3d_ros.bench.prediction import Prediction
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import bounding_box
-from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import frame_from_up
 from lift3d_ros.geometry import rigid
-from lift3d_ros.objects import ObjectEntry
-from lift3d_ros.shape import Mesh
+from lift3d_ros.geometry.frame import bounding_box
+from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.geometry.shape import Mesh
+from lift3d_ros.synthetic.objects import ObjectEntry
 
 #: Lattice points along each side of an object's bounding box.
 _CELLS = 32

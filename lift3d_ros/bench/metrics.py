@@ -30,7 +30,7 @@ from scipy.spatial import cKDTree
 
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
-from lift3d_ros.shape import Mesh
+from lift3d_ros.geometry.shape import Mesh
 
 #: Points on each surface. At 10,000 the chamfer distance of a mesh to itself, sampled twice, is
 #: 0.4 % of its diagonal: the floor of what the point measures can tell.

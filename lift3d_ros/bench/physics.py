@@ -36,11 +36,11 @@ from lift3d_ros.bench.grasps import Jaw
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
+from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.robot.convex import convex_parts
 from lift3d_ros.robot.convex import PACKAGES
 from lift3d_ros.robot.mass import mass_properties
 from lift3d_ros.robot.mass import MassProperties
-from lift3d_ros.shape import Mesh
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import Array
-from lift3d_ros.shape import Mesh
-from lift3d_ros.shape import Shape
+from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.geometry.shape import Mesh
+from lift3d_ros.geometry.shape import Shape
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from lift3d_ros.bench.score import Truth
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import Frame
-from lift3d_ros.objects import load_mesh
-from lift3d_ros.scene import read_scene
+from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.io.scene import read_scene
+from lift3d_ros.synthetic.objects import load_mesh
 
 
 def find_real(folder: Path) -> list[Path]:

@@ -41,8 +41,8 @@ from lift3d_ros.bench.summary import pooled_error
 from lift3d_ros.bench.summary import summarise
 from lift3d_ros.bench.summary import tables
 from lift3d_ros.bench.worker import strip_path
-from lift3d_ros.files import write_whole
 from lift3d_ros.lifter import METHODS
+from lift3d_ros.runtime.files import write_whole
 
 #: What variants of a method are compared by, object by object.
 _PAIRED = (

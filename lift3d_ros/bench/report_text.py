@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from lift3d_ros.bench.results import Row
-from lift3d_ros.files import write_whole
+from lift3d_ros.runtime.files import write_whole
 
 #: How many failures a report names; all of them are in report.json.
 _NAMED = 20

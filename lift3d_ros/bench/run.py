@@ -47,8 +47,8 @@ from lift3d_ros.bench.worker import MEAN_SHAPE
 from lift3d_ros.bench.worker import Worker
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.objects import find_objects
-from lift3d_ros.objects import ObjectEntry
+from lift3d_ros.synthetic.objects import find_objects
+from lift3d_ros.synthetic.objects import ObjectEntry
 
 #: Off a terminal a line is printed at most this often, seconds; errors are printed at once.
 _LINE_EVERY = 10.0

@@ -28,12 +28,12 @@ import numpy as np
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import invert
-from lift3d_ros.objects import ObjectEntry
-from lift3d_ros.scene import write_scene
-from lift3d_ros.shape import Mesh
-from lift3d_ros.tabletop import make_scene
-from lift3d_ros.tabletop import TableScene
-from lift3d_ros.tabletop import TableSettings
+from lift3d_ros.geometry.shape import Mesh
+from lift3d_ros.io.scene import write_scene
+from lift3d_ros.synthetic.objects import ObjectEntry
+from lift3d_ros.synthetic.tabletop import make_scene
+from lift3d_ros.synthetic.tabletop import TableScene
+from lift3d_ros.synthetic.tabletop import TableSettings
 
 #: How many objects are tried as occluders, and how long they may be in metres.
 _OCCLUDERS = 6

@@ -42,8 +42,8 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import transform
-from lift3d_ros.render import Light
-from lift3d_ros.shape import Mesh
+from lift3d_ros.geometry.shape import Mesh
+from lift3d_ros.meshing.render import Light
 
 #: F-scores: the figure's name and its threshold, as a share of the diagonal in place, and as a
 #: distance in the cube [-1, 1]^3 after alignment.

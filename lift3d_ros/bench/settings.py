@@ -33,7 +33,7 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.lifter import LEARNED
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.lifter import METHODS
-from lift3d_ros.objects import ObjectEntry
+from lift3d_ros.synthetic.objects import ObjectEntry
 
 #: The contender that is the scan itself: what the grasp planner can reach at best.
 SCAN = 'scan'

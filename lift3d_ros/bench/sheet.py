@@ -28,8 +28,6 @@ from lift3d_ros.bench.metrics import diagonal
 from lift3d_ros.bench.metrics import Solid
 from lift3d_ros.bench.prediction import Prediction
 from lift3d_ros.bench.score import Truth
-from lift3d_ros.frame import bounding_box
-from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import frame_from_up
@@ -38,12 +36,14 @@ from lift3d_ros.geometry import look_at
 from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import rotate
 from lift3d_ros.geometry import spherical
-from lift3d_ros.render import Light
-from lift3d_ros.render import outline
-from lift3d_ros.render import Raycaster
-from lift3d_ros.render import sheet
-from lift3d_ros.shape import Mesh
-from lift3d_ros.surface.support import assumed_up
+from lift3d_ros.geometry.frame import bounding_box
+from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.geometry.shape import Mesh
+from lift3d_ros.meshing.render import Light
+from lift3d_ros.meshing.render import outline
+from lift3d_ros.meshing.render import Raycaster
+from lift3d_ros.meshing.render import sheet
+from lift3d_ros.observation.support import assumed_up
 
 #: Side of a picture, pixels.
 TILE = 180

@@ -23,13 +23,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import longest_side
 from lift3d_ros.geometry import transform
+from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.placement.hints import Plane
 from lift3d_ros.placement.hints import ScaleHints
-from lift3d_ros.shape import Mesh
 
 
 @dataclass(frozen=True)

@@ -37,23 +37,23 @@ from lift3d_ros.bench.views_plan import SIZE
 from lift3d_ros.bench.views_plan import Target
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import crop_object
-from lift3d_ros.frame import ObjectView
-from lift3d_ros.frame import VIEW_FILL
-from lift3d_ros.frame import VIEW_SIZE
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry import ZERO123_FOV
-from lift3d_ros.objects import ObjectEntry
-from lift3d_ros.render import Raycaster
-from lift3d_ros.tabletop import make_scene
-from lift3d_ros.tabletop import TableSettings
-from lift3d_ros.views.canonical import canonical_frame
-from lift3d_ros.views.canonical import CanonicalFrame
-from lift3d_ros.views.truth import object_from_canonical
-from lift3d_ros.views.truth import true_view
+from lift3d_ros.geometry.canonical import canonical_frame
+from lift3d_ros.geometry.canonical import CanonicalFrame
+from lift3d_ros.geometry.frame import crop_object
+from lift3d_ros.geometry.frame import ObjectView
+from lift3d_ros.geometry.frame import VIEW_FILL
+from lift3d_ros.geometry.frame import VIEW_SIZE
+from lift3d_ros.meshing.render import Raycaster
+from lift3d_ros.synthetic.objects import ObjectEntry
+from lift3d_ros.synthetic.tabletop import make_scene
+from lift3d_ros.synthetic.tabletop import TableSettings
+from lift3d_ros.synthetic.true_views import object_from_canonical
+from lift3d_ros.synthetic.true_views import true_view
 
 #: uint8 RGB (n, size, size, 3) on white, and uint8 alphas (n, size, size).
 Pictures = tuple[NDArray[np.uint8], NDArray[np.uint8]]

@@ -30,15 +30,15 @@ from lift3d_ros.bench.views_plan import RADIUS
 from lift3d_ros.bench.views_plan import SIZE
 from lift3d_ros.bench.views_plan import Target
 from lift3d_ros.bench.views_plan import targets
-from lift3d_ros.frame import crop_object
-from lift3d_ros.frame import ObjectView
 from lift3d_ros.geometry import Array
-from lift3d_ros.render import Raycaster
-from lift3d_ros.tabletop import TableScene
-from lift3d_ros.views.canonical import canonical_frame
-from lift3d_ros.views.canonical import CanonicalFrame
-from lift3d_ros.views.truth import object_from_canonical
-from lift3d_ros.views.truth import true_view
+from lift3d_ros.geometry.canonical import canonical_frame
+from lift3d_ros.geometry.canonical import CanonicalFrame
+from lift3d_ros.geometry.frame import crop_object
+from lift3d_ros.geometry.frame import ObjectView
+from lift3d_ros.meshing.render import Raycaster
+from lift3d_ros.synthetic.tabletop import TableScene
+from lift3d_ros.synthetic.true_views import object_from_canonical
+from lift3d_ros.synthetic.true_views import true_view
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,8 +37,6 @@ from lift3d_ros.bench.views_plan import SIZE
 from lift3d_ros.bench.views_plan import Target
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import crop_object
-from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import invert
@@ -47,8 +45,10 @@ from lift3d_ros.geometry import orbit_pose
 from lift3d_ros.geometry import spherical
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry import ZERO123_FOV
-from lift3d_ros.views.canonical import canonical_frame
-from lift3d_ros.views.truth import object_from_canonical
+from lift3d_ros.geometry.canonical import canonical_frame
+from lift3d_ros.geometry.frame import crop_object
+from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.synthetic.true_views import object_from_canonical
 
 #: The view that is the input: the one from obliquely above.
 INPUT = 0

@@ -39,8 +39,8 @@ from lift3d_ros.bench.views_summary import summarise_views
 from lift3d_ros.bench.views_summary import view_tables
 from lift3d_ros.bench.views_worker import ring_path
 from lift3d_ros.bench.views_worker import TRUTH
-from lift3d_ros.files import write_whole
-from lift3d_ros.render import sheet
+from lift3d_ros.meshing.render import sheet
+from lift3d_ros.runtime.files import write_whole
 
 #: Objects on a sheet.
 _OBJECTS = 10

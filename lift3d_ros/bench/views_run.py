@@ -42,7 +42,7 @@ from lift3d_ros.bench.views_settings import MEAN
 from lift3d_ros.bench.views_settings import plan_views
 from lift3d_ros.bench.views_settings import ViewsSettings
 from lift3d_ros.bench.views_worker import ViewsWorker
-from lift3d_ros.objects import ObjectEntry
+from lift3d_ros.synthetic.objects import ObjectEntry
 
 
 def run_views(

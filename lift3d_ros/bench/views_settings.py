@@ -25,7 +25,7 @@ from typing import Any
 from lift3d_ros.bench.settings import Task
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.objects import ObjectEntry
+from lift3d_ros.synthetic.objects import ObjectEntry
 
 #: The mean of training views; it needs a split ``train`` apart from what is measured.
 MEAN = 'mean'

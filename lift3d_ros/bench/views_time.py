@@ -41,11 +41,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lift3d_ros import memory
 from lift3d_ros.bench.alone import print_figures
 from lift3d_ros.bench.alone import run_alone
 from lift3d_ros.bench.alone import scene_parser
-from lift3d_ros.scene import read_scene
+from lift3d_ros.io.scene import read_scene
+from lift3d_ros.runtime import memory
 
 if TYPE_CHECKING:
     import torch
@@ -131,8 +131,8 @@ def measure(scene: Path, weights: str, seed: int = 0) -> dict[str, Any]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from lift3d_ros.views.synthesis import ring
-    from lift3d_ros.views.synthesis import ViewSynthesizer
+    from lift3d_ros.synthesis import ring
+    from lift3d_ros.synthesis import ViewSynthesizer
 
     synthesizer = ViewSynthesizer(weights)
     synthesizer.load()

@@ -29,7 +29,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lift3d_ros import memory
 from lift3d_ros.bench.results import CannotWriteError
 from lift3d_ros.bench.results import Row
 from lift3d_ros.bench.scenes import make_bench_scene
@@ -55,14 +54,15 @@ from lift3d_ros.bench.views_settings import ViewsSettings
 from lift3d_ros.bench.worker import failure
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import crop_object
 from lift3d_ros.geometry import unit
-from lift3d_ros.objects import ObjectEntry
-from lift3d_ros.shape import Mesh
-from lift3d_ros.tabletop import TableScene
+from lift3d_ros.geometry.frame import crop_object
+from lift3d_ros.geometry.shape import Mesh
+from lift3d_ros.runtime import memory
+from lift3d_ros.synthetic.objects import ObjectEntry
+from lift3d_ros.synthetic.tabletop import TableScene
 
 if TYPE_CHECKING:
-    from lift3d_ros.views.synthesis import ViewSynthesizer
+    from lift3d_ros.synthesis import ViewSynthesizer
 
 #: The name of the true pictures among those that are kept for the sheet.
 TRUTH = 'truth'
@@ -187,8 +187,8 @@ class ViewsWorker:
     def _synthesizer(self) -> ViewSynthesizer:
         """Return the synthesizer, loaded."""
         if self._made is None:
-            from lift3d_ros.views.elevation import ElevationSettings
-            from lift3d_ros.views.synthesis import ViewSynthesizer
+            from lift3d_ros.elevation.estimate import ElevationSettings
+            from lift3d_ros.synthesis import ViewSynthesizer
 
             # What is unsure counts, too: it is measured, not refused.
             elevation = ElevationSettings(max_stddev=360.0)

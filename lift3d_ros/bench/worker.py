@@ -29,7 +29,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lift3d_ros import memory
 from lift3d_ros.bench.ablation import Variant
 from lift3d_ros.bench.contenders import make_contender
 from lift3d_ros.bench.contenders import MethodContender
@@ -54,14 +53,15 @@ from lift3d_ros.bench.tracks import choose_mask
 from lift3d_ros.bench.tracks import TRACKS
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import crop_object
-from lift3d_ros.frame import Frame
-from lift3d_ros.frame import FurtherView
 from lift3d_ros.geometry import Array
+from lift3d_ros.geometry.frame import crop_object
+from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.geometry.frame import FurtherView
+from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.lifter import METHODS
-from lift3d_ros.objects import ObjectEntry
 from lift3d_ros.placement.hints import ScaleHints
-from lift3d_ros.shape import Mesh
+from lift3d_ros.runtime import memory
+from lift3d_ros.synthetic.objects import ObjectEntry
 
 #: Where a run keeps the mean shape of the training split, in its folder of results.
 MEAN_SHAPE = 'mean_shape.npz'

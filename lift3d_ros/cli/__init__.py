@@ -23,9 +23,9 @@ import os
 import sys
 from types import ModuleType
 
-from lift3d_ros import memory
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.runtime import memory
 
 #: Commands, each a module here with ``add_arguments`` and ``run``, and their line in the help.
 _COMMANDS = {

@@ -31,7 +31,7 @@ from typing import NoReturn
 
 from lift3d_ros.cli.ros import module_command
 from lift3d_ros.cli.ros import require_ros
-from lift3d_ros.files import make_folder
+from lift3d_ros.runtime.files import make_folder
 
 #: The scene that comes with the package: a bottle on a table.
 DEMO_SCENE = Path(__file__).parent.parent / 'data' / 'demo_scene'
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     Raises ``LiftError`` where ROS is missing, the scene cannot be read or the folder not made.
     """
     require_ros()
-    from lift3d_ros.scene import read_scene
+    from lift3d_ros.io.scene import read_scene
 
     frame, mask = read_scene(options.scene)
     make_folder(options.out)

@@ -30,9 +30,9 @@ from lift3d_ros.errors import LiftError
 if TYPE_CHECKING:
     import numpy as np
 
+    from lift3d_ros.geometry.shape import Shape
     from lift3d_ros.robot.export import Export
     from lift3d_ros.robot.export import Written
-    from lift3d_ros.shape import Shape
 
 _FORMATS = ('ply', 'glb', 'obj', 'stl', 'urdf', 'mjcf')
 

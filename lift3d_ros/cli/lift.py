@@ -30,9 +30,9 @@ from lift3d_ros.cli import values
 from lift3d_ros.errors import LiftError
 
 if TYPE_CHECKING:
+    from lift3d_ros.geometry.shape import Shape
+    from lift3d_ros.io.scene import SceneInput
     from lift3d_ros.progress import ProgressCallback
-    from lift3d_ros.scene import SceneInput
-    from lift3d_ros.shape import Shape
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -108,12 +108,12 @@ def run(options: argparse.Namespace) -> int:
     named = scenes.named(options.scenes)
     export = exports.chosen(options)
     exports.check_names(export, options.out, named)
+    from lift3d_ros.io.scene import read_further
+    from lift3d_ros.io.scene import read_input
+    from lift3d_ros.io.scene import read_pose
     from lift3d_ros.lifter import DEFAULT_METHOD
     from lift3d_ros.lifter import Lifter
     from lift3d_ros.robot.export import write
-    from lift3d_ros.scene import read_further
-    from lift3d_ros.scene import read_input
-    from lift3d_ros.scene import read_pose
 
     hints = scale.hints(options)
     selection = objects.chosen(options)

@@ -25,7 +25,7 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 
 if TYPE_CHECKING:
-    from lift3d_ros.scene import Selection
+    from lift3d_ros.io.scene import Selection
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def chosen(options: argparse.Namespace) -> Selection:
     """Return what the command line says; raises ``LiftError(BAD_REQUEST)`` for an empty box."""
-    from lift3d_ros.scene import Selection
+    from lift3d_ros.io.scene import Selection
 
     box = None
     if options.box is not None:

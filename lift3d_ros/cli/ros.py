@@ -25,7 +25,7 @@ from typing import NoReturn
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.ros_environment import check_environment
+from lift3d_ros.runtime.ros_environment import check_environment
 
 #: The package of the node; running it as a module starts the node itself.
 _NODE = 'lift3d_ros.node'

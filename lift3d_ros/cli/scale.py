@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING
 from lift3d_ros.cli import scenes
 
 if TYPE_CHECKING:
+    from lift3d_ros.geometry.shape import Shape
     from lift3d_ros.placement.hints import ScaleHints
-    from lift3d_ros.shape import Shape
 
 #: What a report says of the place of a shape where there is none.
 NOTHING: dict[str, Any] = {'mask_iou': None, 'notes': None}
@@ -71,7 +71,7 @@ def hints(options: argparse.Namespace) -> ScaleHints:
 
 def hints_of_scene(common: ScaleHints, path: Path) -> ScaleHints:
     """Return hints with the plane that a scene names itself; raises ``LiftError``."""
-    from lift3d_ros.scene import read_plane
+    from lift3d_ros.io.scene import read_plane
 
     if common.plane is not None:
         return common

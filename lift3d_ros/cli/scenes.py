@@ -29,14 +29,14 @@ import traceback
 from typing import Any
 from typing import TYPE_CHECKING
 
-from lift3d_ros import memory
 from lift3d_ros.cli import values
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.files import make_folder
-from lift3d_ros.files import write_error
-from lift3d_ros.files import write_whole
 from lift3d_ros.io.scene_files import is_picture
+from lift3d_ros.runtime import memory
+from lift3d_ros.runtime.files import make_folder
+from lift3d_ros.runtime.files import write_error
+from lift3d_ros.runtime.files import write_whole
 
 if TYPE_CHECKING:
     from lift3d_ros.progress import ProgressCallback

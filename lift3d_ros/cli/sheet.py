@@ -23,17 +23,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lift3d_ros.frame import bounding_box
-from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import frame_from_up
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import rigid
-from lift3d_ros.render import Light
-from lift3d_ros.render import outline
-from lift3d_ros.render import previews
-from lift3d_ros.render import Raycaster
-from lift3d_ros.render import sheet
-from lift3d_ros.shape import Mesh
+from lift3d_ros.geometry.frame import bounding_box
+from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.geometry.shape import Mesh
+from lift3d_ros.meshing.render import Light
+from lift3d_ros.meshing.render import outline
+from lift3d_ros.meshing.render import previews
+from lift3d_ros.meshing.render import Raycaster
+from lift3d_ros.meshing.render import sheet
 
 #: Colours of what the camera measured and of what was completed.
 OBSERVED = (70, 130, 200)

@@ -31,18 +31,18 @@ from numpy.typing import NDArray
 
 from lift3d_ros.cli import scenes
 from lift3d_ros.cli import values
+from lift3d_ros.diffusion import view_grid as faces
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import crop_object
-from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import ZERO123_FOV
-from lift3d_ros.scene import read_input
-from lift3d_ros.views import faces
+from lift3d_ros.geometry.frame import crop_object
+from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.io.scene import read_input
 
 if TYPE_CHECKING:
+    from lift3d_ros.geometry.canonical import PosedViews
     from lift3d_ros.progress import ProgressCallback
-    from lift3d_ros.views.canonical import PosedViews
-    from lift3d_ros.views.synthesis import ViewSynthesizer
+    from lift3d_ros.synthesis import ViewSynthesizer
 
 _SAMPLERS = ('fast', 'faithful')
 
@@ -143,8 +143,8 @@ def run(options: argparse.Namespace) -> int:
     device that is not there, two scenes of one name and an output folder that cannot be made.
     """
     named = scenes.named(options.scenes)
-    from lift3d_ros.views.synthesis import MAX_VIEWS
-    from lift3d_ros.views.synthesis import ring
+    from lift3d_ros.synthesis import MAX_VIEWS
+    from lift3d_ros.synthesis import ring
 
     azimuths = np.asarray(options.azimuth or ring(options.ring or faces.RING), np.float64)
     if len(azimuths) > MAX_VIEWS:
@@ -195,8 +195,8 @@ def view_sheet(
     frame: Frame, mask: NDArray[np.bool_], views: PosedViews
 ) -> NDArray[np.uint8]:
     """Return the input and the views with their captions as one picture, uint8 RGB."""
-    from lift3d_ros.render import outline
-    from lift3d_ros.render import sheet
+    from lift3d_ros.meshing.render import outline
+    from lift3d_ros.meshing.render import sheet
 
     stddev = views.elevation_stddev
     doubt = f' +- {stddev:.0f}' if math.isfinite(stddev) else ''
@@ -220,8 +220,8 @@ def view_sheet(
 
 
 def _synthesizer(options: argparse.Namespace) -> ViewSynthesizer:
-    from lift3d_ros.views.elevation import ElevationSettings
-    from lift3d_ros.views.synthesis import ViewSynthesizer
+    from lift3d_ros.elevation.estimate import ElevationSettings
+    from lift3d_ros.synthesis import ViewSynthesizer
 
     size = {} if options.size is None else {'size': options.size}
     return ViewSynthesizer(

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import MIN_MASK_PIXELS
+from lift3d_ros.geometry.frame import MIN_MASK_PIXELS
 from lift3d_ros.io.pictures import Picture
 from lift3d_ros.io.pictures import turned
 

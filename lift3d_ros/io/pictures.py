@@ -36,7 +36,7 @@ from PIL import UnidentifiedImageError
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.files import read_regular
+from lift3d_ros.runtime.files import read_regular
 
 #: More pixels than this are refused: the working copies of such a frame would take gigabytes.
 MAX_PIXELS = 40_000_000

@@ -25,12 +25,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lift3d_ros.cameras import depth_units as depths
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.files import read_regular
-from lift3d_ros.io import depth as depths
 from lift3d_ros.io import masks
 from lift3d_ros.io import pictures
+from lift3d_ros.runtime.files import read_regular
 
 #: Endings of pictures, in lower case.
 PICTURES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff', '.ppm', '.pgm')

@@ -32,42 +32,42 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lift3d_ros.elevation.estimate import Elevation
+from lift3d_ros.elevation.estimate import ElevationSettings
+from lift3d_ros.elevation.estimate import find_elevation
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import FurtherView
-from lift3d_ros.frame import ObjectView
+from lift3d_ros.fields.occupancy import SolidField
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry import transform
-from lift3d_ros.methods.levelling import Levelling
-from lift3d_ros.methods.object_frame import BoxUncertainty
-from lift3d_ros.methods.object_frame import object_frame
-from lift3d_ros.methods.object_frame import uncertainty_of_solid
-from lift3d_ros.methods.one2345_mesh import find_surface
+from lift3d_ros.geometry.canonical import canonical_frame
+from lift3d_ros.geometry.canonical import CanonicalFrame
+from lift3d_ros.geometry.frame import FurtherView
+from lift3d_ros.geometry.frame import ObjectView
+from lift3d_ros.geometry.shape import Mesh
+from lift3d_ros.geometry.shape import Shape
+from lift3d_ros.meshing.agreement import silhouette_agreement
+from lift3d_ros.meshing.agreement import trust
+from lift3d_ros.meshing.coloring import OBSERVED
+from lift3d_ros.meshing.coloring import paint
+from lift3d_ros.meshing.one2345_mesh import find_surface
+from lift3d_ros.meshing.painting import paint_further
+from lift3d_ros.meshing.view_colors import view_colors
+from lift3d_ros.observation.cleaning import observe
+from lift3d_ros.observation.cleaning import reconcile
+from lift3d_ros.observation.cleaning import with_occluder_depth
+from lift3d_ros.observation.levelling import Levelling
+from lift3d_ros.observation.plane_mask import plane_notes
+from lift3d_ros.observation.sightings import as_further
+from lift3d_ros.observation.sightings import gather
+from lift3d_ros.observation.sightings import Sighting
+from lift3d_ros.observation.support import find_support
+from lift3d_ros.observation.support import Support
+from lift3d_ros.placement.object_frame import BoxUncertainty
+from lift3d_ros.placement.object_frame import object_frame
+from lift3d_ros.placement.object_frame import uncertainty_of_solid
 from lift3d_ros.progress import Progress
-from lift3d_ros.shape import Mesh
-from lift3d_ros.shape import Shape
-from lift3d_ros.surface.agreement import silhouette_agreement
-from lift3d_ros.surface.agreement import trust
-from lift3d_ros.surface.cleaning import observe
-from lift3d_ros.surface.cleaning import reconcile
-from lift3d_ros.surface.cleaning import with_occluder_depth
-from lift3d_ros.surface.coloring import OBSERVED
-from lift3d_ros.surface.coloring import paint
-from lift3d_ros.surface.field import SolidField
-from lift3d_ros.surface.painting import paint_further
-from lift3d_ros.surface.plane_mask import plane_notes
-from lift3d_ros.surface.sightings import as_further
-from lift3d_ros.surface.sightings import gather
-from lift3d_ros.surface.sightings import Sighting
-from lift3d_ros.surface.support import find_support
-from lift3d_ros.surface.support import Support
-from lift3d_ros.surface.view_colors import view_colors
-from lift3d_ros.views.canonical import canonical_frame
-from lift3d_ros.views.canonical import CanonicalFrame
-from lift3d_ros.views.elevation import Elevation
-from lift3d_ros.views.elevation import ElevationSettings
-from lift3d_ros.views.elevation import find_elevation
 
 #: Gives pictures (n, h, h, 4), uint8 RGBA on white through the lens of Zero-1-to-3, and their
 #: poses (n, 4, 4), optical frames in the canonical frame that it is told.
@@ -122,7 +122,7 @@ class One2345:
         store.check(folder)
         import torch
 
-        from lift3d_ros.surface.small_model import SmallReconstructor
+        from lift3d_ros.methods.small_reconstructor import SmallReconstructor
 
         if self.device == 'cuda' and not torch.cuda.is_available():
             raise LiftError(
@@ -172,7 +172,7 @@ class One2345:
 
         Raises ``LiftError`` as ``lift``, and ``BAD_REQUEST`` for views of another form.
         """
-        from lift3d_ros.surface.small_model import view_plan
+        from lift3d_ros.methods.small_reconstructor import view_plan
 
         with progress.stage('observe', 0.05):
             seen = observe(view)

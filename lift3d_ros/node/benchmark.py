@@ -47,7 +47,6 @@ from rclpy.qos import DurabilityPolicy
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 
-from lift3d_ros import memory
 from lift3d_ros.lifter import DEFAULT_METHOD
 from lift3d_ros.msg import LiftedObjectArray
 from lift3d_ros.node import middleware
@@ -56,6 +55,7 @@ from lift3d_ros.node.camera import ball_frame
 from lift3d_ros.node.camera import FrameCamera
 from lift3d_ros.node.conversions import nanoseconds
 from lift3d_ros.node.results import seconds
+from lift3d_ros.runtime import memory
 
 _SERVER = 'lift3d_benchmark'
 _PATIENCE = 60.0

@@ -26,8 +26,8 @@ from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import Camera
+from lift3d_ros.geometry.frame import Frame
 
 FRAME_ID = 'camera_color_optical_frame'
 

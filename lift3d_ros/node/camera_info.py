@@ -35,26 +35,26 @@ from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 
+from lift3d_ros.cameras import depth_units as depths
+from lift3d_ros.cameras.depth_registration import register_depth
+from lift3d_ros.cameras.lenses import Lens
+from lift3d_ros.cameras.lenses import Maps
+from lift3d_ros.cameras.lenses import read_distortion
+from lift3d_ros.cameras.lenses import same_camera
+from lift3d_ros.cameras.lenses import same_distortion
+from lift3d_ros.cameras.lenses import undistort
+from lift3d_ros.cameras.plausibility import check_camera
+from lift3d_ros.cameras.plausibility import check_size
+from lift3d_ros.cameras.plausibility import MAX_ENTRY_PX
+from lift3d_ros.cameras.plausibility import read_matrix
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
-from lift3d_ros.io import depth as depths
+from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.node.conversions import decode_depth
 from lift3d_ros.node.conversions import decode_image
 from lift3d_ros.node.conversions import fit_depth
-from lift3d_ros.observation.depth_registration import register_depth
-from lift3d_ros.observation.lenses import Lens
-from lift3d_ros.observation.lenses import Maps
-from lift3d_ros.observation.lenses import read_distortion
-from lift3d_ros.observation.lenses import same_camera
-from lift3d_ros.observation.lenses import same_distortion
-from lift3d_ros.observation.lenses import undistort
-from lift3d_ros.observation.plausibility import check_camera
-from lift3d_ros.observation.plausibility import check_size
-from lift3d_ros.observation.plausibility import MAX_ENTRY_PX
-from lift3d_ros.observation.plausibility import read_matrix
 
 #: What can be done about depth that is not registered to the image.
 REGISTER = (

@@ -28,9 +28,9 @@ from rosbags.image.image import to_cvtype
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 
+from lift3d_ros.cameras import depth_units as depths
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.io import depth as depths
 from lift3d_ros.io import masks
 from lift3d_ros.io import pictures
 from lift3d_ros.io.masks import MaskPixels

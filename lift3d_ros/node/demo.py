@@ -41,6 +41,8 @@ from rclpy.executors import ExternalShutdownException
 from lift3d_ros.action import Lift
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.geometry.shape import Mesh
+from lift3d_ros.io.scene import read_scene
 from lift3d_ros.msg import LiftedObject
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node import middleware
@@ -51,8 +53,6 @@ from lift3d_ros.node.results import mesh_from_message
 from lift3d_ros.node.results import pose_matrix
 from lift3d_ros.node.results import seconds
 from lift3d_ros.robot.export import T_Y_UP
-from lift3d_ros.scene import read_scene
-from lift3d_ros.shape import Mesh
 
 #: The packaged scene.
 DEMO_SCENE = Path(__file__).parents[1] / 'data' / 'demo_scene'

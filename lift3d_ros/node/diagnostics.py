@@ -26,11 +26,11 @@ from diagnostic_msgs.msg import KeyValue
 import numpy as np
 import psutil
 
-from lift3d_ros import memory
 from lift3d_ros.errors import LiftError
 from lift3d_ros.node.gravity import ImuGravity
 from lift3d_ros.node.synchronizer import Synchronizer
 from lift3d_ros.node.worker import Worker
+from lift3d_ros.runtime import memory
 
 
 class SaidOnce:

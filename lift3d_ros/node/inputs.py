@@ -52,7 +52,7 @@ from lift3d_ros.node.topics import OVERRIDABLE
 from lift3d_ros.node.topics import Topic
 from lift3d_ros.node.trace import Trace
 from lift3d_ros.node.watch import Watch
-from lift3d_ros.surface.several import MAX_FURTHER
+from lift3d_ros.observation.reference_view import MAX_FURTHER
 
 #: Topic and field with the CameraInfo of depth that is not registered to the image.
 DEPTH_CAMERA_INFO = 'depth_camera_info'

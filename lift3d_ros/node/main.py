@@ -43,11 +43,11 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from rclpy.utilities import remove_ros_args
 
-from lift3d_ros import memory
 from lift3d_ros.node import middleware
 from lift3d_ros.node.answering import answer_unread
 from lift3d_ros.node.answering import PACE
 from lift3d_ros.node.node import LiftNode
+from lift3d_ros.runtime import memory
 
 RCLError = rclpy_implementation.RCLError
 
@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rclpy.init(args=['lift3d', *given], signal_handler_options=SignalHandlerOptions.NO)
         return _run(overrides, signals)
     except RCLError as error:
-        # What lift3d_ros/ros_environment.py does not know of, such as a security keystore.
+        # What lift3d_ros/runtime/ros_environment.py does not know of, such as a security keystore.
         print(f'lift3d: ROS cannot start the node: {_first_line(error)}', file=sys.stderr)
         return 2
     finally:

@@ -44,8 +44,6 @@ from rclpy.parameter import Parameter
 from rclpy.service import Service
 from std_msgs.msg import Header
 
-from lift3d_ros import memory
-from lift3d_ros import process
 from lift3d_ros.action import Lift
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
@@ -90,6 +88,8 @@ from lift3d_ros.node.worker import Job
 from lift3d_ros.node.worker import Lifters
 from lift3d_ros.node.worker import trace_of
 from lift3d_ros.node.worker import Worker
+from lift3d_ros.runtime import memory
+from lift3d_ros.runtime import process
 from lift3d_ros.srv import LiftObject
 from lift3d_ros.srv import SaveObject
 

@@ -30,6 +30,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from lift3d_ros.diffusion.view_grid import RING
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.lifter import DEFAULT_METHOD
@@ -38,11 +39,10 @@ from lift3d_ros.lifter import MAX_SAMPLES
 from lift3d_ros.lifter import METHODS
 from lift3d_ros.node.parameter_values import shown
 from lift3d_ros.node.parameter_values import typed
+from lift3d_ros.observation.reference_view import MAX_FURTHER
 from lift3d_ros.placement.hints import check_order
 from lift3d_ros.placement.hints import known_sizes
 from lift3d_ros.placement.hints import SOURCES
-from lift3d_ros.surface.several import MAX_FURTHER
-from lift3d_ros.views.faces import RING
 
 #: Of views_assumed_elevation: nothing is assumed.
 NO_ELEVATION = -91.0

@@ -38,8 +38,9 @@ from std_msgs.msg import Header
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import Array
+from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.io import masks
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.msg import ObjectSelector
@@ -63,7 +64,6 @@ from lift3d_ros.node.standing import Snapshot
 from lift3d_ros.node.standing import Standing
 from lift3d_ros.node.transforms import Transforms
 from lift3d_ros.placement.hints import UNKNOWN
-from lift3d_ros.shape import Shape
 
 #: Called with the stage, the fraction of the whole job, the object's id, its index, their number.
 Report = Callable[[str, float, str, int, int], None]

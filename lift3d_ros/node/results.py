@@ -39,15 +39,15 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import rotate
 from lift3d_ros.geometry import transform
+from lift3d_ros.geometry.shape import Cloud
+from lift3d_ros.geometry.shape import Mesh
+from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.msg import Latency
 from lift3d_ros.msg import LiftedObject
 from lift3d_ros.msg import LiftFailure
 from lift3d_ros.node.cdr import Packed
 from lift3d_ros.node.selection import Instance
 from lift3d_ros.placement.hints import UNKNOWN
-from lift3d_ros.shape import Cloud
-from lift3d_ros.shape import Mesh
-from lift3d_ros.shape import Shape
 
 #: One point of the clouds: the layout of PCL's PointXYZRGBNormal, 48 bytes with positions and
 #: normals on 16, and in the padding at its end what PCL does not read. ``rgb`` is 0x00rrggbb read

@@ -35,9 +35,9 @@ from scipy import ndimage
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import MIN_MASK_PIXELS
-from lift3d_ros.observation.segmentation import Box
-from lift3d_ros.observation.segmentation import segment_box
+from lift3d_ros.geometry.frame import MIN_MASK_PIXELS
+from lift3d_ros.segmentation.segment import Box
+from lift3d_ros.segmentation.segment import segment_box
 
 #: Objects of a label image, at most: each has a mask of the size of the image.
 MAX_INSTANCES = 1000

@@ -22,11 +22,11 @@ import threading
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.files import write_error
+from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.node.results import Lifted
 from lift3d_ros.robot.export import Export
 from lift3d_ros.robot.export import write
-from lift3d_ros.shape import Shape
+from lift3d_ros.runtime.files import write_error
 from lift3d_ros.srv import SaveObject
 
 #: Results that save_object can still write, and what their meshes take together, at most.

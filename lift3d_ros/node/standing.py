@@ -27,15 +27,15 @@ from numpy.typing import NDArray
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import bounding_box
-from lift3d_ros.frame import crop_object
-from lift3d_ros.frame import Frame
-from lift3d_ros.frame import FurtherView
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import transform
+from lift3d_ros.geometry.frame import bounding_box
+from lift3d_ros.geometry.frame import crop_object
+from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.geometry.frame import FurtherView
+from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.node.selection import Instance
-from lift3d_ros.shape import Shape
 
 #: Objects whose frames are kept.
 _KEPT = 32

@@ -26,9 +26,9 @@ import signal
 import sys
 from typing import NoReturn
 
-from lift3d_ros import memory
 from lift3d_ros.errors import LiftError
-from lift3d_ros.ros_environment import check_environment
+from lift3d_ros.runtime import memory
+from lift3d_ros.runtime.ros_environment import check_environment
 
 #: Exit status for what the environment or the command line asks for in vain, and the one that a
 #: shell expects after Ctrl-C.

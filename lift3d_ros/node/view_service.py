@@ -32,8 +32,10 @@ from rclpy.callback_groups import CallbackGroup
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from lift3d_ros.diffusion import view_grid as faces
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.geometry.canonical import PosedViews
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node.answering import answering
 from lift3d_ros.node.camera import image_message
@@ -56,11 +58,9 @@ from lift3d_ros.node.worker import Job
 from lift3d_ros.node.worker import Lifters
 from lift3d_ros.node.worker import Worker
 from lift3d_ros.srv import SynthesizeViews
-from lift3d_ros.views import faces
-from lift3d_ros.views.canonical import PosedViews
 
 if TYPE_CHECKING:
-    from lift3d_ros.views.synthesis import ViewSynthesizer
+    from lift3d_ros.synthesis import ViewSynthesizer
 
 #: Queues the work on the frame of a request and waits: see ``LiftNode``.
 Ask = Callable[[Any, Callable[[Observation, Job, Lifters], Any]], Any]
@@ -170,7 +170,7 @@ class ViewService:
                 ErrorCode.BAD_REQUEST,
                 'The service shows one object; select by another mode than ALL.',
             )
-        from lift3d_ros.views.synthesis import ring
+        from lift3d_ros.synthesis import ring
 
         azimuths = request.azimuths if len(request.azimuths) else ring(settings.views_count)
         elevations = faces.paired(request.elevations, len(azimuths))
@@ -199,7 +199,7 @@ class ViewService:
         self, header: Header, outcome: Outcome, settings: Settings, job: Job, lifters: Lifters
     ) -> None:
         """Publish the views of lifted objects, until a request waits or nobody listens."""
-        from lift3d_ros.views.synthesis import ring
+        from lift3d_ros.synthesis import ring
 
         worker, publisher = self._node.worker, self._publisher
 
@@ -233,8 +233,8 @@ class ViewService:
 
 
 def _make(settings: Settings) -> ViewSynthesizer:
-    from lift3d_ros.views.elevation import ElevationSettings
-    from lift3d_ros.views.synthesis import ViewSynthesizer
+    from lift3d_ros.elevation.estimate import ElevationSettings
+    from lift3d_ros.synthesis import ViewSynthesizer
 
     assumed = settings.views_assumed_elevation
     return ViewSynthesizer(

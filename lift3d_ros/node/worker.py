@@ -23,11 +23,11 @@ import time
 import traceback
 from typing import Any
 
-from lift3d_ros import memory
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.lifter import LEARNED
 from lift3d_ros.lifter import Lifter
+from lift3d_ros.runtime import memory
 
 #: Seconds between two looks of a waiting request at whether it was cancelled.
 _POLL = 0.02

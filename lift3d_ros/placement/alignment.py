@@ -32,11 +32,11 @@ from numpy.typing import NDArray
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
-from lift3d_ros.placement.rendering import Drawn
-from lift3d_ros.placement.rendering import Surface
-from lift3d_ros.placement.rendering import Window
+from lift3d_ros.meshing.rendering import Drawn
+from lift3d_ros.meshing.rendering import Surface
+from lift3d_ros.meshing.rendering import Window
+from lift3d_ros.meshing.silhouettes import mask_iou
 from lift3d_ros.placement.sources import Scale
-from lift3d_ros.surface.silhouettes import mask_iou
 
 #: Readings, and pixels of a silhouette, that a surface can be aligned by.
 _MIN_READINGS = 30

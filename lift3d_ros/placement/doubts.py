@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import BORDER_PIXELS
-from lift3d_ros.frame import bounding_box
-from lift3d_ros.frame import ObjectView
 from lift3d_ros.geometry import Array
-from lift3d_ros.placement.rendering import SIDE
-from lift3d_ros.placement.rendering import Surface
-from lift3d_ros.surface.observation import mask_tolerance
+from lift3d_ros.geometry.frame import BORDER_PIXELS
+from lift3d_ros.geometry.frame import bounding_box
+from lift3d_ros.geometry.frame import ObjectView
+from lift3d_ros.meshing.rendering import SIDE
+from lift3d_ros.meshing.rendering import Surface
+from lift3d_ros.observation.object_observation import mask_tolerance
 
 #: Borders of an image, and the directions (u, v) out of it.
 _BORDERS = {

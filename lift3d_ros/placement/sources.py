@@ -29,16 +29,16 @@ import numpy as np
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import FurtherView
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import longest_side
+from lift3d_ros.geometry.frame import FurtherView
+from lift3d_ros.meshing.rendering import Surface
+from lift3d_ros.meshing.rendering import window
+from lift3d_ros.meshing.silhouettes import mask_iou
 from lift3d_ros.placement.hints import Plane
 from lift3d_ros.placement.hints import SIZE_RANGE
-from lift3d_ros.placement.rendering import Surface
-from lift3d_ros.placement.rendering import window
-from lift3d_ros.surface.silhouettes import mask_iou
 
 #: By how much the foot of a shape is off, over its size, and the vertical of the plane, radians;
 #: the first is that of shapes without depth on 18 scenes of scans of the eval split.

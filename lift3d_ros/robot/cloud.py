@@ -21,11 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lift3d_ros.files import write_whole
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import rotate
 from lift3d_ros.geometry import transform
-from lift3d_ros.shape import Cloud
+from lift3d_ros.geometry.shape import Cloud
+from lift3d_ros.runtime.files import write_whole
 
 #: One point of the file, under the names that Open3D, PCL and trimesh know.
 _POINT = np.dtype([

@@ -33,9 +33,10 @@ import numpy as np
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.files import write_whole
-from lift3d_ros.files import written_together
 from lift3d_ros.geometry import Array
+from lift3d_ros.geometry.shape import Mesh
+from lift3d_ros.geometry.shape import MESH_FORMATS
+from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.robot import convex
 from lift3d_ros.robot import texture
 from lift3d_ros.robot.cloud import write_cloud
@@ -51,9 +52,8 @@ from lift3d_ros.robot.standing import stable_poses
 from lift3d_ros.robot.standing import StablePose
 from lift3d_ros.robot.standing import Standing
 from lift3d_ros.robot.standing import standing
-from lift3d_ros.shape import Mesh
-from lift3d_ros.shape import MESH_FORMATS
-from lift3d_ros.shape import Shape
+from lift3d_ros.runtime.files import write_whole
+from lift3d_ros.runtime.files import written_together
 
 #: Formats that describe a body, with the suffixes of their files.
 DESCRIPTIONS = {'urdf': 'urdf', 'mjcf': 'xml'}

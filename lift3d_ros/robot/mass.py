@@ -24,8 +24,8 @@ import numpy as np
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
+from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.robot.convex import convex_hull
-from lift3d_ros.shape import Mesh
 
 #: Of water, kg per cubic metre.
 DEFAULT_DENSITY = 1000.0

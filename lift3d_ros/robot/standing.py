@@ -25,8 +25,8 @@ import numpy as np
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import transform
+from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.robot.convex import hull_of
-from lift3d_ros.shape import Mesh
 
 #: Points so near to the lowest one, as a share of the height, bear the object. A bottom that was
 #: guessed is rough.

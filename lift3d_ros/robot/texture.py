@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.files import write_whole
-from lift3d_ros.shape import Mesh
+from lift3d_ros.geometry.shape import Mesh
+from lift3d_ros.runtime.files import write_whole
 
 #: Sides of a texture, pixels.
 MIN_TEXTURE = 64

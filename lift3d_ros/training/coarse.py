@@ -27,11 +27,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from lift3d_ros.geometry import ZERO123_FOV
-from lift3d_ros.views.monocular import MonocularNet
-from lift3d_ros.views.monocular import with_guessed_depth
-from lift3d_ros.views.volume import camera_rays
-from lift3d_ros.views.volume import CoarseVolume
-from lift3d_ros.views.volume import render
+from lift3d_ros.networks.small.monocular import MonocularNet
+from lift3d_ros.networks.small.monocular import with_guessed_depth
+from lift3d_ros.networks.small.volume import camera_rays
+from lift3d_ros.networks.small.volume import CoarseVolume
+from lift3d_ros.networks.small.volume import render
 
 #: Every fourth pixel of a target picture, from an offset that is drawn at each step.
 _STRIDE = 4

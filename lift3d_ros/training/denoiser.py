@@ -26,17 +26,17 @@ from torch import nn
 from torch import Tensor
 from torch.nn import functional
 
+from lift3d_ros.diffusion.render_conditioning import guide
+from lift3d_ros.diffusion.sampling import SamplerSettings
+from lift3d_ros.diffusion.zero123 import Zero123
+from lift3d_ros.networks.small.coarse import CoarseNet
+from lift3d_ros.networks.small.monocular import MonocularNet
+from lift3d_ros.networks.small.monocular import with_guessed_depth
+from lift3d_ros.networks.small.volume import CoarseVolume
 from lift3d_ros.training.coarse import model_inputs
 from lift3d_ros.training.coarse import overlap
 from lift3d_ros.training.coarse import stacked
-from lift3d_ros.views.coarse import CoarseNet
-from lift3d_ros.views.components import Zero123Components
-from lift3d_ros.views.guide import guide
-from lift3d_ros.views.monocular import MonocularNet
-from lift3d_ros.views.monocular import with_guessed_depth
-from lift3d_ros.views.sampling import SamplerSettings
-from lift3d_ros.views.volume import CoarseVolume
-from lift3d_ros.views.zero123 import Zero123
+from lift3d_ros.weights.components import Zero123Components
 
 #: Shares of samples (Zero-1-to-3, ``ldm/models/diffusion/ddpm.py``): of one uniform number, below
 #: the first the embedding is dropped, between the others the picture's latent.

@@ -34,17 +34,17 @@ from torch import nn
 from torch import Tensor
 from torch.nn import functional
 
+from lift3d_ros.elevation.regressor import ElevationNet
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import crop_object
-from lift3d_ros.frame import Frame
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import ZERO123_FOV
+from lift3d_ros.geometry.frame import crop_object
+from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.networks.small.coarse_inputs import PICTURE_SIZE
 from lift3d_ros.training.pool import in_turn
 from lift3d_ros.training.pool import Pool
 from lift3d_ros.training.recolouring import recoloured
-from lift3d_ros.views.coarse_inputs import PICTURE_SIZE
-from lift3d_ros.views.elevation_net import ElevationNet
 
 #: Degrees: the target is a bell curve of this width over the bins.
 _SOFTNESS = 4.0

@@ -29,15 +29,15 @@ from torch.nn import functional
 
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import ZERO123_FOV
+from lift3d_ros.networks.small.coarse_inputs import EXTENT
+from lift3d_ros.networks.small.coarse_inputs import PICTURE_SIZE
+from lift3d_ros.networks.small.grids import sample_grid
+from lift3d_ros.networks.small.monocular import middle_depth
+from lift3d_ros.networks.small.monocular import STRIDE
 from lift3d_ros.training.mirroring import mirrored
 from lift3d_ros.training.pool import in_turn
 from lift3d_ros.training.pool import Pool
 from lift3d_ros.training.recolouring import recoloured
-from lift3d_ros.views.coarse_inputs import EXTENT
-from lift3d_ros.views.coarse_inputs import PICTURE_SIZE
-from lift3d_ros.views.grids import sample_grid
-from lift3d_ros.views.monocular import middle_depth
-from lift3d_ros.views.monocular import STRIDE
 
 #: Places that are looked at along a ray through the cube: some half a voxel apart.
 _STEPS = 96

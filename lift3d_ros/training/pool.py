@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.objects import ObjectEntry
+from lift3d_ros.synthetic.objects import ObjectEntry
 from lift3d_ros.training.mirroring import mirrored
 from lift3d_ros.training.samples import make_sample
 from lift3d_ros.training.samples import Sample

@@ -33,7 +33,7 @@ import torch
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.objects import find_objects
+from lift3d_ros.synthetic.objects import find_objects
 from lift3d_ros.training.loop import LoopSettings
 from lift3d_ros.training.pool import Pool
 from lift3d_ros.training.pool import Renderers

@@ -31,27 +31,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lift3d_ros.errors import LiftError
-from lift3d_ros.frame import crop_object
-from lift3d_ros.frame import ObjectView
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import orbit_pose
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry import upright_sides
-from lift3d_ros.objects import ObjectEntry
-from lift3d_ros.render import Raycaster
-from lift3d_ros.shape import Mesh
-from lift3d_ros.tabletop import make_scene
-from lift3d_ros.tabletop import TableScene
-from lift3d_ros.tabletop import TableSettings
-from lift3d_ros.training.procedural import procedural_object
+from lift3d_ros.geometry.canonical import canonical_frame
+from lift3d_ros.geometry.canonical import CanonicalFrame
+from lift3d_ros.geometry.frame import crop_object
+from lift3d_ros.geometry.frame import ObjectView
+from lift3d_ros.geometry.shape import Mesh
+from lift3d_ros.meshing.render import Raycaster
+from lift3d_ros.networks.small.coarse_inputs import observation
+from lift3d_ros.networks.small.coarse_inputs import voxel_centres
+from lift3d_ros.synthetic.objects import ObjectEntry
+from lift3d_ros.synthetic.procedural import procedural_object
+from lift3d_ros.synthetic.tabletop import make_scene
+from lift3d_ros.synthetic.tabletop import TableScene
+from lift3d_ros.synthetic.tabletop import TableSettings
+from lift3d_ros.synthetic.true_views import object_from_canonical
+from lift3d_ros.synthetic.true_views import true_view
 from lift3d_ros.training.variation import varied
-from lift3d_ros.views.canonical import canonical_frame
-from lift3d_ros.views.canonical import CanonicalFrame
-from lift3d_ros.views.coarse_inputs import observation
-from lift3d_ros.views.coarse_inputs import voxel_centres
-from lift3d_ros.views.truth import object_from_canonical
-from lift3d_ros.views.truth import true_view
 
 #: Side of the target pictures, pixels, and of the grid of the solid, voxels.
 TARGET_SIZE = 128

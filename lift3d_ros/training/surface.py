@@ -34,26 +34,26 @@ from torch import nn
 from torch import Tensor
 from torch.nn import functional
 
+from lift3d_ros.diffusion.models import SmallModel
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import orbit_pose
 from lift3d_ros.geometry import ZERO123_FOV
+from lift3d_ros.networks.small.coarse_inputs import EXTENT
+from lift3d_ros.networks.small.grids import sample_grid
+from lift3d_ros.networks.small.grids import voxel_grid
+from lift3d_ros.networks.small.surface_network import object_box
+from lift3d_ros.networks.small.surface_network import posed_sources
+from lift3d_ros.networks.small.surface_network import Sources
+from lift3d_ros.networks.small.surface_network import SurfaceField
+from lift3d_ros.networks.small.volume import camera_rays
+from lift3d_ros.networks.small.volume import CoarseVolume
+from lift3d_ros.networks.small.volume import render
 from lift3d_ros.progress import Progress
-from lift3d_ros.surface.small_network import object_box
-from lift3d_ros.surface.small_network import posed_sources
-from lift3d_ros.surface.small_network import Sources
-from lift3d_ros.surface.small_network import SurfaceField
 from lift3d_ros.training.coarse import dice
 from lift3d_ros.training.coarse import model_inputs
 from lift3d_ros.training.coarse import overlap
 from lift3d_ros.training.coarse import reach_loss
 from lift3d_ros.training.coarse import stacked
-from lift3d_ros.views.coarse_inputs import EXTENT
-from lift3d_ros.views.grids import sample_grid
-from lift3d_ros.views.grids import voxel_grid
-from lift3d_ros.views.models import SmallModel
-from lift3d_ros.views.volume import camera_rays
-from lift3d_ros.views.volume import CoarseVolume
-from lift3d_ros.views.volume import render
 
 #: Shares of steps: with synthesised views; with true ones in their place, from which the network
 #: learns to follow views that show more than the coarse volume told; with true ones as further

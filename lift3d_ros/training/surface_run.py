@@ -25,9 +25,10 @@ import numpy as np
 from safetensors.torch import load_file
 import torch
 
-from lift3d_ros.surface.small_network import read_surface
-from lift3d_ros.surface.small_network import SurfaceNet
-from lift3d_ros.surface.small_network import write_surface
+from lift3d_ros.diffusion.models import SmallModel
+from lift3d_ros.networks.small.surface_network import read_surface
+from lift3d_ros.networks.small.surface_network import SurfaceNet
+from lift3d_ros.networks.small.surface_network import write_surface
 from lift3d_ros.training.loop import LoopSettings
 from lift3d_ros.training.loop import train
 from lift3d_ros.training.runs import refuse_second_run
@@ -36,7 +37,6 @@ from lift3d_ros.training.runs import samples_of
 from lift3d_ros.training.runs import shortened
 from lift3d_ros.training.runs import write_manifest
 from lift3d_ros.training.surface import SurfaceTask
-from lift3d_ros.views.models import SmallModel
 
 _NAME = 'surface'
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import transform
-from lift3d_ros.shape import Mesh
+from lift3d_ros.geometry.shape import Mesh
 
 #: Share of objects whose sides are bent, and standard deviations of what does it.
 _BENT = 0.12

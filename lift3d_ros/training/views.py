@@ -34,6 +34,15 @@ import numpy as np
 from safetensors.torch import load_file
 import torch
 
+from lift3d_ros.diffusion.small import make_components
+from lift3d_ros.diffusion.small import read_small
+from lift3d_ros.diffusion.small import SmallNetworks
+from lift3d_ros.diffusion.small import write_small
+from lift3d_ros.elevation.regressor import ElevationNet
+from lift3d_ros.elevation.regressor import write_elevation
+from lift3d_ros.networks.small.coarse import CoarseNet
+from lift3d_ros.networks.small.monocular import MonocularNet
+from lift3d_ros.networks.small.monocular import write_monocular
 from lift3d_ros.training.coarse import CoarseTask
 from lift3d_ros.training.denoiser import DenoiserModel
 from lift3d_ros.training.denoiser import DenoiserTask
@@ -49,15 +58,6 @@ from lift3d_ros.training.runs import RunSettings
 from lift3d_ros.training.runs import samples_of
 from lift3d_ros.training.runs import shortened
 from lift3d_ros.training.runs import write_manifest
-from lift3d_ros.views.coarse import CoarseNet
-from lift3d_ros.views.elevation_net import ElevationNet
-from lift3d_ros.views.elevation_net import write_elevation
-from lift3d_ros.views.monocular import MonocularNet
-from lift3d_ros.views.monocular import write_monocular
-from lift3d_ros.views.small import make_components
-from lift3d_ros.views.small import read_small
-from lift3d_ros.views.small import SmallNetworks
-from lift3d_ros.views.small import write_small
 
 #: The runs, in their order; each has settings and a folder of this name.
 _PARTS = ('monocular', 'coarse', 'denoiser', 'elevation')

@@ -45,7 +45,7 @@ class Entry:
     """
     Weights with a name.
 
-    - ``family``: whose networks they fit: a key of ``lift3d_ros.views.components.POSE_DIMS`` for
+    - ``family``: whose networks they fit: a key of ``geometry.POSE_DIMS`` for
       the Zero-1-to-3 family, else ``zero123plus``, ``one2345`` or ``loftr``.
     - ``file_name``: what their authors call the file; None for a folder.
     - ``remote``: where ``fetch`` finds them; None where only a person can (``page`` says where),

@@ -24,8 +24,8 @@ import re
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.files import open_regular
-from lift3d_ros.files import read_regular
+from lift3d_ros.runtime.files import open_regular
+from lift3d_ros.runtime.files import read_regular
 
 _BLOCK = 2**22
 

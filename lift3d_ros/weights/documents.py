@@ -24,7 +24,7 @@ from typing import NoReturn
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.files import read_regular
+from lift3d_ros.runtime.files import read_regular
 
 #: The settings of published networks have a few kB, records of weights less than 100 kB.
 MOST_JSON_BYTES = 4 * 2**20

@@ -33,7 +33,7 @@ import urllib.request
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.files import make_folder
+from lift3d_ros.runtime.files import make_folder
 from lift3d_ros.weights import store
 from lift3d_ros.weights.catalog import Entry
 from lift3d_ros.weights.digests import sha256_of

@@ -29,23 +29,23 @@ from torch import Tensor
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.files import read_regular
-from lift3d_ros.views.components import POSE_DIMS
+from lift3d_ros.geometry import POSE_DIMS
+from lift3d_ros.runtime.files import read_regular
 from lift3d_ros.weights import networks
 from lift3d_ros.weights import store
 from lift3d_ros.weights.catalog import CATALOG
 from lift3d_ros.weights.catalog import Entry
 from lift3d_ros.weights.digests import digest_beside
 from lift3d_ros.weights.digests import sha256_of
-from lift3d_ros.weights.formats import Checkpoint
-from lift3d_ros.weights.formats import has_checksums
-from lift3d_ros.weights.formats import Kind
-from lift3d_ros.weights.formats import read
+from lift3d_ros.weights.formats.checkpoint import Checkpoint
+from lift3d_ros.weights.formats.checkpoint import has_checksums
+from lift3d_ros.weights.formats.checkpoint import Kind
+from lift3d_ros.weights.formats.checkpoint import read
+from lift3d_ros.weights.formats.tables import check_networks
 from lift3d_ros.weights.loading import check_channels
 from lift3d_ros.weights.loading import checked_family
 from lift3d_ros.weights.loading import zero123_parts
 from lift3d_ros.weights.messages import corrupt
-from lift3d_ros.weights.tables import check_networks
 from lift3d_ros.weights.values import check_room
 from lift3d_ros.weights.values import value_fault
 

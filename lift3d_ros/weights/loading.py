@@ -25,22 +25,22 @@ from torch import Tensor
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.views.components import POSE_DIMS
-from lift3d_ros.views.components import Zero123Components
+from lift3d_ros.geometry import POSE_DIMS
 from lift3d_ros.weights import networks
 from lift3d_ros.weights import store
+from lift3d_ros.weights.components import Zero123Components
 from lift3d_ros.weights.digests import check_beside
-from lift3d_ros.weights.formats import Checkpoint
-from lift3d_ros.weights.formats import Kind
-from lift3d_ros.weights.formats import read
-from lift3d_ros.weights.formats import Tensors
-from lift3d_ros.weights.ldm import convert
-from lift3d_ros.weights.ldm import Converted
-from lift3d_ros.weights.ldm import projection_config
-from lift3d_ros.weights.ldm import SCHEDULER
+from lift3d_ros.weights.formats.checkpoint import Checkpoint
+from lift3d_ros.weights.formats.checkpoint import Kind
+from lift3d_ros.weights.formats.checkpoint import read
+from lift3d_ros.weights.formats.checkpoint import Tensors
+from lift3d_ros.weights.formats.ldm import convert
+from lift3d_ros.weights.formats.ldm import Converted
+from lift3d_ros.weights.formats.ldm import projection_config
+from lift3d_ros.weights.formats.ldm import SCHEDULER
+from lift3d_ros.weights.formats.tables import check_networks
 from lift3d_ros.weights.messages import corrupt
 from lift3d_ros.weights.messages import damage_refused
-from lift3d_ros.weights.tables import check_networks
 from lift3d_ros.weights.values import check_room
 from lift3d_ros.weights.values import check_values
 

@@ -33,8 +33,8 @@ from torch import nn
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.views.conditioning import PoseProjection
-from lift3d_ros.weights.formats import Tensors
+from lift3d_ros.weights.components import PoseProjection
+from lift3d_ros.weights.formats.checkpoint import Tensors
 from lift3d_ros.weights.messages import corrupt
 from lift3d_ros.weights.messages import shown
 

@@ -1,0 +1,310 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The two kinds of weights behind one face: small ones over a coarse volume, published ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lift3d_ros.diffusion.render_conditioning import guide
+from lift3d_ros.diffusion.render_conditioning import VIEW_PIXELS
+from lift3d_ros.diffusion.sampling import FAITHFUL
+from lift3d_ros.diffusion.sampling import FAST
+from lift3d_ros.diffusion.sampling import SamplerSettings
+from lift3d_ros.diffusion.small import read_small
+from lift3d_ros.diffusion.small import tensors
+from lift3d_ros.diffusion.zero123 import Zero123
+from lift3d_ros.elevation.estimate import LearnedElevation
+from lift3d_ros.elevation.estimate import NearbyViews
+from lift3d_ros.elevation.feature_search import NEARBY_OFFSETS
+from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import orbit_pose
+from lift3d_ros.geometry import stable_zero123_pose
+from lift3d_ros.geometry import ZERO123_FOV
+from lift3d_ros.geometry import zero123_pose
+from lift3d_ros.geometry import zeronvs_pose
+from lift3d_ros.geometry.canonical import CanonicalFrame
+from lift3d_ros.geometry.frame import ObjectView
+from lift3d_ros.geometry.frame import VIEW_FILL
+from lift3d_ros.networks.small.coarse_inputs import observation
+from lift3d_ros.networks.small.monocular import guessed_length
+from lift3d_ros.networks.small.monocular import with_guessed_depth
+from lift3d_ros.networks.small.volume import CoarseVolume
+from lift3d_ros.progress import Progress
+from lift3d_ros.weights.components import Zero123Components
+
+#: The small weights need no guidance. One step gives the mean of what a view may be, which is
+#: nearest to the truth; more steps draw one of them, farther from it (``weights/README.md``).
+SMALL_FAST = SamplerSettings('dpm++', steps=1, spacing='uniform', guidance_scale=1.0)
+SMALL_FAITHFUL = SamplerSettings('ddim', steps=50, eta=1.0, guidance_scale=1.0)
+
+#: Views whose guiding pictures are rendered at once, to bound the memory.
+_RENDERED_AT_ONCE = 8
+
+#: A pixel of a published model's picture is background where all channels are above this
+#: (One-2-3-45 takes 245 for the elevation, and snaps what is above 253 to white).
+_WHITE = 245
+
+
+class SmallModel:
+    """The small weights on one device."""
+
+    has_volume = True
+    #: The distance of the views that it was trained on, canonical units.
+    radius = 1.7
+    #: It needs the elevation before it can make a view.
+    nearby: NearbyViews | None = None
+
+    def __init__(
+        self,
+        folder: Path,
+        device: str,
+        sampler: SamplerSettings | str | None,
+        steps: int | None = None,
+    ) -> None:
+        """Load the networks."""
+        self._device = device
+        networks = read_small(folder, device)
+        self._coarse, self._monocular = networks.coarse, networks.monocular
+        self._elevation = networks.elevation
+        self._dtype = fast_dtype(device)
+        self._zero = Zero123(networks.components, device=device, dtype=self._dtype)
+        self._sampler = _settings(sampler, steps, SMALL_FAST, SMALL_FAITHFUL)
+
+    @property
+    def learned_elevation(self) -> LearnedElevation | None:
+        """Elevation and its standard deviation from the picture alone."""
+        if self._elevation is None:
+            return None
+        return self._elevation.estimate_view
+
+    @torch.no_grad()
+    def volume(
+        self, view: ObjectView, canonical: CanonicalFrame, elevation_known: bool
+    ) -> tuple[CoarseVolume, dict[str, Tensor], float | None]:
+        """
+        Return the coarse volume of a view, and what the network was told of it.
+
+        Third comes the length of the object's longest side, canonical units: the geometric mean
+        of what the network of depth tells and the volume's; None where a depth was measured.
+        """
+        told = tensors(observation(view, canonical, elevation_known), self._device)
+        volume = self.coarse_volume(told)
+        with torch.autocast(self._device, self._dtype, self._dtype != torch.float32):
+            length = guessed_length(told, self._monocular)
+        if length is None:
+            return volume, told, None
+        seen, solid = float(length[0]), volume.longest_sides()[0]
+        return volume, told, math.sqrt(seen * solid) if solid else seen
+
+    @torch.no_grad()
+    def coarse_volume(self, told: dict[str, Tensor]) -> CoarseVolume:
+        """
+        Return the volumes, in single precision, of what ``CoarseNet`` takes.
+
+        Where no depth was measured, it is guessed.
+        """
+        with torch.autocast(self._device, self._dtype, self._dtype != torch.float32):
+            volume = self._coarse(**with_guessed_depth(told, self._monocular))
+        return CoarseVolume(
+            volume.density.float(), volume.color.float(), volume.features.float(),
+            volume.sharpness,
+        )
+
+    @torch.no_grad()
+    def views(
+        self,
+        view: ObjectView,
+        canonical: CanonicalFrame,
+        elevation_known: bool,
+        poses: Array,
+        seed: int,
+        coarse: bool,
+        run: Progress,
+    ) -> NDArray[np.uint8]:
+        """
+        Return the views at ``poses`` (n, 4, 4), uint8 RGBA (n, 128, 128, 4) on white.
+
+        With ``coarse`` they are the volume's own rendering.
+        """
+        with run.stage('volume', 0.3):
+            volume, told, _ = self.volume(view, canonical, elevation_known)
+        return _to_uint8(self.pictures(volume, told, poses, seed, coarse, run))
+
+    @torch.no_grad()
+    def pictures(
+        self,
+        volume: CoarseVolume,
+        told: dict[str, Tensor],
+        poses: Array,
+        seed: int,
+        coarse: bool,
+        run: Progress,
+        fractions: tuple[float, float] = (0.3, 1.0),
+    ) -> Tensor:
+        """
+        Return the views at ``poses`` (n, 4, 4), RGBA (n, 4, 128, 128) in [0, 1] on white.
+
+        ``volume`` and ``told`` are what ``volume`` returned; ``fractions`` of the whole run are
+        done before and after.
+        """
+        half = fractions[0] + 0.3 * (fractions[1] - fractions[0])
+        with run.stage('render', half):
+            # Sets of views at the same poses differ in their noise alone.
+            flat, each = np.unique(poses.reshape(-1, 16), axis=0, return_inverse=True)
+            different = flat.reshape(-1, 4, 4)
+            channels, rendered = [], []
+            for start in range(0, len(different), _RENDERED_AT_ONCE):
+                run.check()
+                group = torch.from_numpy(different[None, start:start + _RENDERED_AT_ONCE])
+                extra, seen = guide(
+                    volume, told['picture'], told['focal'], told['centre'], told['pose'],
+                    group.float().to(self._device),
+                )
+                channels.append(extra[0])
+                rendered.append(torch.cat([seen.color, seen.alpha], dim=2)[0])
+        side = VIEW_PIXELS // 2
+        fine = functional.interpolate(
+            torch.cat(rendered).reshape(-1, 4, side, side), scale_factor=2, mode='bilinear',
+            align_corners=False,
+        )[each.reshape(-1)]
+        if coarse:
+            return fine
+        with run.stage('denoise', fractions[1]):
+            azimuths, elevations = _angles(poses)
+            _, own = _angles(told['pose'].double().cpu().numpy())
+            vectors = zero123_pose(azimuths, elevations, 0.0, float(own[0]))
+            made = self._zero.synthesize(
+                2.0 * told['picture'][0] - 1.0, vectors, self._sampler, seed=seed,
+                extra_channels=torch.cat(channels)[each.reshape(-1)], progress=run,
+                fractions=(half, fractions[1]),
+            )
+        made = 0.5 * (made.float() + 1.0)
+        if self._sampler.steps == 1 and not bool(told['flags'][0, 0]):
+            # Both are estimates of the mean, and without a depth neither is the better one.
+            made = 0.5 * (made + fine.to(made.device))
+        return made
+
+
+class PublishedModel:
+    """A published model of the family on one device."""
+
+    has_volume = False
+    learned_elevation: LearnedElevation | None = None
+    #: Where the canonical length fills as much of the lens as in the input's picture.
+    radius = 1.0 / (2.0 * float(np.tan(np.radians(ZERO123_FOV / 2.0))) * VIEW_FILL)
+
+    def __init__(
+        self,
+        components: Zero123Components,
+        device: str,
+        dtype: torch.dtype,
+        sampler: SamplerSettings | str | None,
+        steps: int | None = None,
+    ) -> None:
+        """Take over the networks."""
+        self._zero = Zero123(components, device=device, dtype=dtype)
+        self._sampler = _settings(sampler, steps, FAST, FAITHFUL)
+        self._size = int(components.unet.config.sample_size) * 8
+
+    @property
+    def nearby(self) -> NearbyViews | None:
+        """The four views of the elevation search, where the model takes relative poses."""
+        return self._nearby if self._zero.family == 'zero123' else None
+
+    def views(
+        self,
+        view: ObjectView,
+        canonical: CanonicalFrame,
+        elevation_known: bool,
+        poses: Array,
+        seed: int,
+        coarse: bool,
+        run: Progress,
+    ) -> NDArray[np.uint8]:
+        """Return the views at ``poses`` (n, 4, 4), uint8 RGBA (n, 256, 256, 4) on white."""
+        del elevation_known, coarse
+        azimuths, elevations = _angles(poses)
+        own = canonical.elevation
+        radii = np.linalg.norm(poses[:, :3, 3], axis=1)
+        if self._zero.family == 'stable_zero123':
+            vectors = stable_zero123_pose(azimuths, elevations, own)
+        elif self._zero.family == 'zeronvs':
+            # The nearest fifth of what the input sees is about half a length before the middle.
+            vectors = zeronvs_pose(
+                poses, orbit_pose(0.0, own, self.radius), self.radius - 0.5, ZERO123_FOV
+            )
+        else:
+            vectors = zero123_pose(azimuths, elevations, radii - self.radius, own)
+        with run.stage('denoise', 1.0):
+            made = self._zero.synthesize(
+                _pixels(view), vectors, self._sampler, seed=seed, progress=run,
+                fractions=(0.1, 1.0),
+            )
+        rgb = _to_uint8(0.5 * (made + 1.0))
+        alpha = np.where((rgb > _WHITE).all(axis=-1), 0, 255).astype(np.uint8)
+        return np.concatenate([rgb, alpha[..., None]], axis=-1)
+
+    def _nearby(self, view: ObjectView) -> NDArray[np.uint8]:
+        offsets = np.asarray(NEARBY_OFFSETS, np.float64)
+        vectors = zero123_pose(offsets[:, 1], offsets[:, 0], 0.0, 0.0)
+        made = self._zero.synthesize(_pixels(view), vectors, self._sampler)
+        return np.ascontiguousarray(_to_uint8(0.5 * (made + 1.0)))
+
+
+def fast_dtype(device: str) -> torch.dtype:
+    """Return the type in which the networks run fastest: bfloat16 where the chip has it."""
+    if device == 'cuda':
+        return torch.bfloat16
+    supports: Any = torch.cpu
+    has = supports._is_avx512_bf16_supported() or supports._is_amx_tile_supported()
+    return torch.bfloat16 if has else torch.float32
+
+
+def _settings(
+    asked: SamplerSettings | str | None,
+    steps: int | None,
+    fast: SamplerSettings,
+    faithful: SamplerSettings,
+) -> SamplerSettings:
+    """Return the settings that are asked for by themselves or by name."""
+    if isinstance(asked, str) or asked is None:
+        asked = faithful if asked == 'faithful' else fast
+    return asked if steps is None else replace(asked, steps=steps)
+
+
+def _pixels(view: ObjectView) -> Tensor:
+    return torch.from_numpy(view.image.transpose(2, 0, 1).astype(np.float32) / 127.5 - 1.0)
+
+
+def _angles(poses: Array) -> tuple[Array, Array]:
+    """Return azimuth and elevation of cameras at ``poses``, degrees."""
+    x, y, z = poses[:, :3, 3].T
+    return np.degrees(np.arctan2(y, x)), np.degrees(np.arctan2(z, np.hypot(x, y)))
+
+
+def _to_uint8(pictures: Tensor) -> NDArray[np.uint8]:
+    """Return pictures (n, c, h, w) in [0, 1] as uint8 (n, h, w, c)."""
+    values = pictures.float().clamp(0.0, 1.0).mul(255.0).round().permute(0, 2, 3, 1)
+    return np.asarray(values.cpu().numpy(), np.uint8)

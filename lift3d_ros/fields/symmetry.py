@@ -1,0 +1,268 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Hypotheses of what one view does not show: symmetries and thicknesses, weighed by plausibility.
+
+A symmetric object seen by one camera is seen by that camera's images under the symmetry too: a
+virtual view says as much of the far side as the real one says of the near side. No single
+symmetry is certain, so many are weighed, and the solid is what their weighted votes leave.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import Floats
+from lift3d_ros.geometry import invert
+from lift3d_ros.geometry import rigid
+from lift3d_ros.geometry import transform
+from lift3d_ros.observation.object_observation import Observation
+
+#: Turns of a solid of revolution that are looked at.
+REVOLUTION = 8
+
+#: Kinds of hypotheses, in the order of ``Plausibility.kind``.
+KINDS = ('none', 'half_turn', 'revolution', 'quarter_turns', 'mirror', 'two_mirrors')
+
+
+@dataclass(frozen=True, eq=False)
+class Hypothesis:
+    """
+    One way in which the far side may continue the near one.
+
+    - ``kind``: one of ``KINDS``.
+    - ``motions``: (k, 4, 4) rigid motions of the optical frame that map the object onto itself,
+      less the identity; a mirror's have determinant -1. Empty for ``none``.
+    - ``thickness``: the solid ends at this multiple of the local thickness behind the measured
+      surface (``Observation.thickness``); inf for no such bound.
+    - ``weight``: its share of the votes, 0 to 1.
+    """
+
+    kind: str
+    motions: Array
+    thickness: float
+    weight: float
+
+    def solid(
+        self, observation: Observation, points: Floats
+    ) -> NDArray[np.float32]:
+        """Return how deep points (n, 3) lie in the solid by the virtual views, (n,) metres."""
+        value = virtual_views(observation, self.motions, points)
+        if np.isfinite(self.thickness):
+            np.minimum(value, thickness_left(observation, points, self.thickness), out=value)
+        return value
+
+
+@dataclass(frozen=True)
+class Plausibility:
+    """
+    What makes a hypothesis plausible: the constants of its energy.
+
+    energy = contradiction v + root_contradiction sqrt(v) - agreement s
+             + (large | small) (ln(V / A^1.5) - log_volume)^2 + kind + bounded
+
+    v is the share of the measured surface that the virtual views put into free space, s the share
+    that they map onto measured surface, V the volume that is left, A the area of the silhouette
+    at the object's distance; ``large`` counts above the expected volume, ``small`` below. A
+    hypothesis has the weight exp(-energy / temperature).
+
+    The values are those under which the weighted votes come nearest to the volumes of the train
+    split's scans (``lift3d train symmetry``).
+    """
+
+    contradiction: float = 14.0
+    root_contradiction: float = 3.0
+    agreement: float = 1.0
+    log_volume: float = -1.2
+    large: float = 0.5
+    small: float = 0.3
+    kind: tuple[float, ...] = (3.0, 0.0, 0.5, 0.0, 0.8, 0.8)
+    bounded: float = 1.0
+    temperature: float = 1.0
+
+    def energy(self, features: Array) -> Array:
+        """Return the energies (n,) of features (n, 5): kind, bounded, v, s, ln(V / A^1.5)."""
+        kind, bounded, v, s, volume = features.T
+        deviation = volume - self.log_volume
+        return (
+            self.contradiction * v
+            + self.root_contradiction * np.sqrt(v)
+            - self.agreement * s
+            + np.where(deviation > 0.0, self.large, self.small) * deviation**2
+            + np.asarray(self.kind)[kind.astype(int)]
+            + self.bounded * bounded
+        )
+
+
+def mirror(angle: float, distance: float) -> Array:
+    """Return the reflection (1, 4, 4) at the vertical plane ``x cos a + y sin a = distance``."""
+    n = np.array([np.cos(angle), np.sin(angle), 0.0])
+    return rigid(np.eye(3) - 2.0 * np.outer(n, n), 2.0 * distance * n)[None]
+
+
+def rotations(x: float, y: float, order: int) -> Array:
+    """Return the turns (order - 1, 4, 4) by 360 / order degrees about the vertical at (x, y)."""
+    a = 2.0 * np.pi * np.arange(1, order) / order
+    motions = np.tile(np.eye(4), (order - 1, 1, 1))
+    motions[:, 0, 0] = motions[:, 1, 1] = np.cos(a)
+    motions[:, 1, 0] = np.sin(a)
+    motions[:, 0, 1] = -np.sin(a)
+    centre = np.array([x, y, 0.0])
+    motions[:, :3, 3] = centre - motions[:, :3, :3] @ centre
+    return motions
+
+
+def two_mirrors(angle: float, x: float, y: float) -> Array:
+    """Return two reflections at right angles through the vertical at (x, y), and their product."""
+    c, s = np.cos(angle), np.sin(angle)
+    return np.concatenate(
+        [
+            mirror(angle, c * x + s * y),
+            mirror(angle + np.pi / 2.0, c * y - s * x),
+            rotations(x, y, 2),
+        ]
+    )
+
+
+def virtual_views(
+    observation: Observation, motions: Array, points: Floats
+) -> NDArray[np.float32]:
+    """Return the least of what the views under ``motions`` say of points (n, 3), (n,) metres."""
+    value = np.full(len(points), np.inf, np.float32)
+    for motion in motions:
+        np.minimum(value, observation.solid(transform(motion, points)), out=value)
+    return value
+
+
+def thickness_left(
+    observation: Observation, points: Floats, factor: float
+) -> NDArray[np.float32]:
+    """Return how far points (n, 3) are from the back of a solid of local thickness, metres."""
+    behind, thickness = observation.thickness_at(points)
+    return factor * thickness - behind
+
+
+def candidates(points: Array, size: float) -> list[tuple[str, Array, float]]:
+    """
+    Return the kind, motions and thickness of every hypothesis that is weighed.
+
+    ``points`` (n, 3) are measured ones in a frame with z up and x towards the camera, in which the
+    motions are too; ``size`` is the object's, metres.
+    """
+    low, high = points.min(axis=0), points.max(axis=0)
+    span = max(float((high - low)[:2].max()), 0.5 * size)
+    # The origin is amid the front; the far side lies along -x, away from the camera.
+    depths = np.linspace(0.05, 1.2, 16) * span
+    backs = high[0] - depths
+    sides = 0.5 * (low[1] + high[1]) + span * np.linspace(-0.25, 0.25, 5)
+    found: list[tuple[str, Array]] = []
+    for x in backs:
+        for y in sides:
+            found.append(('half_turn', rotations(x, y, 2)))
+            found.append(('quarter_turns', rotations(x, y, 4)))
+            found.append(('revolution', rotations(x, y, REVOLUTION)))
+    for angle in np.radians(np.arange(-75.0, 76.0, 15.0)):
+        along = points[:, 0] * np.cos(angle) + points[:, 1] * np.sin(angle)
+        for depth in depths:
+            found.append(('mirror', mirror(angle, float(along.max()) - depth)))
+    for angle in np.radians(np.arange(0.0, 90.0, 15.0)):
+        for x in backs[::2]:
+            for y in sides[1:4]:
+                found.append(('two_mirrors', two_mirrors(angle, x, y)))
+    nothing = np.zeros((0, 4, 4))
+    bounded = [('none', nothing, factor) for factor in (0.8, 1.0, 1.5)]
+    return bounded + [(kind, m, t) for kind, m in found for t in (1.5, np.inf)]
+
+
+def weigh(
+    observation: Observation,
+    T_camera_up: Array,
+    area: float,
+    cells: Array,
+    cell_volume: float,
+    rng: np.random.Generator,
+    plausibility: Plausibility,
+    count: int,
+) -> list[Hypothesis]:
+    """
+    Return the ``count`` most plausible hypotheses, best first, with weights that sum to 1.
+
+    ``T_camera_up`` is a frame with z up and x towards the camera, its origin amid the measured
+    points; ``area`` the silhouette's in square metres; ``cells`` (n, 3) points of the optical
+    frame that the view itself allows to be solid, each standing for ``cell_volume``.
+    """
+    points = observation.points()
+    points = points[rng.permutation(len(points))[:300]]
+    subset = cells[rng.permutation(len(cells))[:1500]]
+    share = cell_volume * len(cells) / len(subset)
+    size = float(np.sqrt(area))
+    T_up_camera = invert(T_camera_up)
+    trials = [
+        (kind, T_camera_up @ motions @ T_up_camera, thickness)
+        for kind, motions, thickness in candidates(transform(T_up_camera, points), size)
+    ]
+    features, _ = describe(observation, trials, points, subset, size)
+    features[:, 4] = np.log(np.maximum(features[:, 4] * share, 1e-12) / area**1.5)
+    energy = plausibility.energy(features)
+    best = np.argsort(energy, kind='stable')[:count]
+    weight = np.exp((energy[best[0]] - energy[best]) / plausibility.temperature)
+    weight /= weight.sum()
+    hypotheses = []
+    for index, share_of_votes in zip(best, weight, strict=True):
+        kind, motions, thickness = trials[index]
+        hypotheses.append(Hypothesis(kind, motions, thickness, float(share_of_votes)))
+    return hypotheses
+
+
+def describe(
+    observation: Observation,
+    trials: list[tuple[str, Array, float]],
+    points: Array,
+    cells: Array,
+    size: float,
+) -> tuple[Array, NDArray[np.bool_]]:
+    """
+    Return the features (n, 5) of trials and which cells each leaves, (n, cells).
+
+    The features are as ``Plausibility.energy`` takes them, but for the last: the number of cells
+    that are left. Motions are of the optical frame, as are ``points`` and ``cells``.
+    """
+    tolerance = 0.02 * size
+    left: dict[float, NDArray[np.bool_]] = {np.inf: np.ones(len(cells), bool)}
+    features, keeps = [], []
+    previous: tuple[int, float, float, NDArray[np.bool_]] | None = None
+    for kind, motions, thickness in trials:
+        if thickness not in left:
+            left[thickness] = thickness_left(observation, cells, thickness) > 0.0
+        # Trials that differ in thickness alone follow each other and share their views.
+        if previous is None or previous[0] != id(motions):
+            v = s = 0.0
+            stays: NDArray[np.bool_] = np.ones(len(cells), bool)
+            if len(motions):
+                views = np.stack([observation.solid(transform(m, points)) for m in motions])
+                free = -views.min(axis=0) - tolerance
+                v = float(np.clip(free / (0.1 * size), 0.0, 1.0).mean())
+                s = float((np.abs(views) < tolerance).mean())
+                stays = virtual_views(observation, motions, cells) > 0.0
+            previous = id(motions), v, s, stays
+        _, v, s, stays = previous
+        keep = stays & left[thickness]
+        features.append((KINDS.index(kind), np.isfinite(thickness), v, s, keep.sum()))
+        keeps.append(keep)
+    return np.array(features, np.float64), np.array(keeps)

@@ -1,0 +1,88 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The pose vector of each model family: the target view as a diffusion model takes it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lift3d_ros.geometry.transforms import Array
+from lift3d_ros.geometry.transforms import invert
+
+#: Horizontal field of view of the views that the Zero-1-to-3 family makes: a 35 mm lens before a
+#: 32 mm sensor, 2 atan(16 / 35) (its rendering script).
+ZERO123_FOV = float(np.degrees(2.0 * np.arctan(16.0 / 35.0)))
+
+#: The families, and how many numbers their pose vectors have.
+#: ``small`` are the weights of this package; they take the vector of Zero-1-to-3.
+POSE_DIMS = {'zero123': 4, 'stable_zero123': 4, 'zeronvs': 19, 'small': 4}
+
+#: Turns OpenCV camera axes into OpenGL's (y up, z backward) and back.
+OPENCV_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
+
+
+def zero123_pose(
+    azimuth: ArrayLike, elevation: ArrayLike, radius: ArrayLike, input_elevation: ArrayLike
+) -> Array:
+    """
+    Return the pose vector of Zero-1-to-3, shape (..., 4).
+
+    ``azimuth`` and ``radius`` are differences target minus input (degrees, lengths of the
+    normalised object), both elevations absolute in degrees. The vector is [polar difference, sin,
+    cos of the azimuth difference, radius difference]: polar grows downwards, so a camera that
+    moves up has a negative first entry (Zero-1-to-3, ``ldm/data/simple.py``).
+    """
+    polar = -np.radians(np.asarray(elevation) - np.asarray(input_elevation))
+    turn = np.radians(azimuth)
+    return np.stack(
+        np.broadcast_arrays(polar, np.sin(turn), np.cos(turn), np.asarray(radius, np.float64)),
+        axis=-1,
+    )
+
+
+def stable_zero123_pose(
+    azimuth: ArrayLike, elevation: ArrayLike, input_elevation: ArrayLike
+) -> Array:
+    """
+    Return the pose vector of Stable-Zero123, shape (..., 4); arguments as ``zero123_pose``.
+
+    The fourth entry is the absolute polar angle of the input view in radians instead of the
+    radius difference (threestudio, ``stable_zero123_guidance.py``).
+    """
+    pose = zero123_pose(azimuth, elevation, 0.0, input_elevation)
+    pose[..., 3] = np.radians(90.0 - np.asarray(input_elevation, np.float64))
+    return pose
+
+
+def zeronvs_pose(
+    T_world_target: ArrayLike, T_world_input: ArrayLike, scale: float, fov: float
+) -> Array:
+    """
+    Return the pose vector of ZeroNVS, shape (..., 19).
+
+    ``T_world_target`` (..., 4, 4) and ``T_world_input`` (4, 4) are optical frames in any world,
+    ``scale`` the size of the scene in the same length, ``fov`` in degrees. The vector is the
+    target's 4 x 4 pose in the input's OpenGL frame, row by row, and [fov in radians, sin, cos].
+    Its translation t is divided by the scale and squashed to 5 tanh(t / 10): half of it for a
+    small motion, never more than 5 (ZeroNVS, ``ldm/data/common.py``). Entries that are not finite
+    stay so, where ZeroNVS makes them 0 and a wrong pose a plausible one.
+    """
+    target = np.asarray(T_world_target, dtype=np.float64)
+    pose = OPENCV_OPENGL @ invert(T_world_input) @ target @ OPENCV_OPENGL
+    pose[..., :3, 3] = 5.0 * np.tanh(pose[..., :3, 3] / max(scale, 0.01) / 10.0)
+    angle = np.radians(fov)
+    lens = np.broadcast_to([angle, np.sin(angle), np.cos(angle)], (*pose.shape[:-2], 3))
+    return np.concatenate([pose.reshape(*pose.shape[:-2], 16), lens], axis=-1)

@@ -1,0 +1,366 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Scene folders: one frame with the mask of one object, on disk.
+
+A scene is a folder with ``rgb.png``, ``mask.png`` (not zero = object), optionally ``depth.png``
+(16 bit, millimetres or the ``depth_unit``, 0 = none) and ``camera.json`` with ``width``,
+``height``, ``K`` (3 x 3 nested list) and optionally ``depth_unit`` (metres a count, 0.001),
+``gravity`` ([x, y, z], pointing down in the optical frame), ``plane``
+([x, y, z, offset], the normal of the plane that the object stands on and the offset of its points
+along it in metres, in the optical frame; see ``placement.hints.Plane``) and
+``T_world_camera`` (4 x 4 nested list, metres: the optical frame in a frame of your choice that
+does not move with the camera). Other forms of the pictures are listed in ``io.scene_files``.
+
+What other cameras saw of the same object is in scene folders below ``views/``. Their poses and
+that of the first are ``T_world_camera``, with one world for all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import replace
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lift3d_ros.cameras import depth_units as depths
+from lift3d_ros.cameras.description import DescribedCamera
+from lift3d_ros.cameras.description import read_camera
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import Camera
+from lift3d_ros.geometry import invert
+from lift3d_ros.geometry import is_rigid
+from lift3d_ros.geometry import ZERO123_FOV
+from lift3d_ros.geometry.frame import crop_object
+from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.geometry.frame import FurtherView
+from lift3d_ros.io import masks
+from lift3d_ros.io import pictures
+from lift3d_ros.io import scene_files
+from lift3d_ros.placement.hints import Plane
+from lift3d_ros.runtime.files import write_whole
+
+#: Folder in a scene folder with the scene folders of further views.
+FURTHER = 'views'
+
+
+@dataclass(frozen=True)
+class Selection:
+    """
+    Which object of a picture is meant, where its mask alone does not say so; one at most.
+
+    - ``box``: left, top, right, bottom in pixels, right and bottom exclusive; no mask is read.
+    - ``point``: column and row of a pixel on the object; no mask is read.
+    - ``label``: its value in a mask that is a label image.
+    """
+
+    box: tuple[int, int, int, int] | None = None
+    point: tuple[int, int] | None = None
+    label: int | None = None
+
+    @property
+    def segments(self) -> bool:
+        """Whether the mask is found in the picture."""
+        return self.box is not None or self.point is not None
+
+    def mask(self, frame: Frame) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+        """Return the mask in a box or at a point, and notes; raises ``LiftError``."""
+        from lift3d_ros.segmentation import segment as segmentation
+
+        if self.box is not None:
+            return segmentation.segment_box(frame.image, frame.depth, self.box)
+        assert self.point is not None
+        return segmentation.segment_point(frame.image, frame.depth, self.point)
+
+
+@dataclass(frozen=True, eq=False)
+class SceneInput:
+    """
+    A frame and the mask of one object in it, bool (height, width).
+
+    - ``camera_source``: ``given``, or ``assumed`` for a lone picture.
+    - ``depth_file``: name of the file of the depth that was read; None without depth.
+    """
+
+    frame: Frame
+    mask: NDArray[np.bool_]
+    camera_source: str = 'given'
+    depth_file: str | None = None
+
+
+def read_scene(folder: Path, depth: bool = True) -> tuple[Frame, NDArray[np.bool_]]:
+    """
+    Return the frame and the object's mask of a scene folder.
+
+    With ``depth`` false a depth image is not read. What is doubtful is in ``Frame.notes``. Raises
+    ``LiftError``: ``BAD_IMAGE`` for a file that is missing or not what it should be, ``NO_CAMERA``
+    for a camera.json that is missing or broken, ``SIZE_MISMATCH``.
+    """
+    found = read_folder(folder, depth)
+    return found.frame, found.mask
+
+
+def read_folder(
+    folder: Path, depth: bool = True, selection: Selection | None = None
+) -> SceneInput:
+    """Return what ``read_scene`` does, and where it is from; ``selection`` names the object."""
+    selection = selection or Selection()
+    try:
+        is_folder = folder.is_dir()
+    except OSError as error:
+        raise LiftError(
+            ErrorCode.BAD_IMAGE, f'{str(folder)[:200]} cannot be read: {error.strerror}.'
+        ) from error
+    if not is_folder:
+        raise LiftError(
+            ErrorCode.BAD_IMAGE,
+            f'{folder} is not a folder; a scene is a folder with rgb.png, mask.png and '
+            'camera.json.',
+        )
+    path = scene_files.find(folder, 'rgb', scene_files.PICTURES)
+    if path is None:
+        raise _missing(folder, 'rgb.png', scene_files.PICTURES)
+    picture = pictures.read_picture(path)
+    described, gravity, unit = _read_camera(folder)
+    camera = described.camera
+    size = camera.width, camera.height
+    orientation = pictures.orientation_for(picture, size, str(path))
+    image = pictures.turned(pictures.rgb(picture), orientation)
+    notes = described.notes
+    if orientation != picture.orientation:
+        notes = (
+            *notes,
+            f'{path.name} has EXIF orientation {picture.orientation}, which is not applied, '
+            'because camera.json describes the stored image; check that the mask does, too.',
+        )
+    metres, depth_path = None, None
+    if depth:
+        depth_path = scene_files.find(folder, 'depth', scene_files.DEPTHS, strict=True)
+    if depth_path is not None:
+        own = described.depth or described
+        own_size = own.camera.width, own.camera.height
+        metres = scene_files.read_depth(depth_path, own_size, unit)
+        normalised = depths.normalised_note(metres)
+        notes = (*notes, normalised) if normalised else notes
+    # Boxes, points and masks are of the raw image.
+    raw_depth = metres if described.depth is None else None
+    frame = Frame(image, camera, raw_depth, gravity)
+    if selection.segments:
+        mask, more = selection.mask(frame)
+    else:
+        mask_path = scene_files.find(folder, 'mask', scene_files.MASKS)
+        if mask_path is None:
+            raise _missing(folder, 'mask.png', scene_files.MASKS, ' Without a mask, give a box '
+                           'around the object or a pixel on it (--box, --point of lift3d lift).')
+        mask, more = scene_files.read_mask(mask_path, size, selection.label)
+        more = (*more, *masks.check_coverage(mask, str(mask_path)))
+        if orientation != 1 and mask.shape != image.shape[:2]:
+            raise LiftError(
+                ErrorCode.SIZE_MISMATCH,
+                f'{mask_path} is {mask.shape[1]} x {mask.shape[0]}, and {path.name} is {size[0]} '
+                f'x {size[1]} after its EXIF rotation; give a mask and a camera.json for the same '
+                'image.',
+            )
+    depth_file = None if depth_path is None else depth_path.name
+    frame = Frame(
+        described.undistorted_image(image),
+        camera,
+        None if metres is None else described.registered_depth(metres),
+        gravity,
+        (*notes, *more),
+    )
+    return SceneInput(frame, described.undistorted_mask(mask), 'given', depth_file)
+
+
+def read_input(
+    path: Path, depth: bool = True, selection: Selection | None = None
+) -> SceneInput:
+    """
+    Return frame and mask of a scene folder or of a lone picture.
+
+    The mask of a lone picture is its alpha, opaque by half or more is object, or what the
+    ``selection`` names. Its lens is taken as that of the views of Zero-1-to-3, ``ZERO123_FOV``
+    across the longer side; an EXIF orientation is applied. Raises ``LiftError`` as ``read_scene``,
+    ``BAD_IMAGE`` for a picture in which nothing says what the object is.
+    """
+    if not scene_files.is_picture(path):
+        return read_folder(path, depth, selection)
+    selection = selection or Selection()
+    picture = pictures.read_picture(path)
+    image = pictures.turned(pictures.rgb(picture), picture.orientation)
+    pixels = pictures.turned(picture.pixels, picture.orientation)
+    height, width = image.shape[:2]
+    side = max(width, height)
+    camera = Camera.from_fov(side, side, ZERO123_FOV).crop(
+        (side - width) / 2.0 - 0.5, (side - height) / 2.0 - 0.5, width, height
+    )
+    frame = Frame(image, camera)
+    if selection.segments:
+        mask, notes = selection.mask(frame)
+        return SceneInput(replace(frame, notes=notes), mask, 'assumed')
+    alpha = masks.deciding_alpha(pixels)
+    if alpha is None:
+        raise LiftError(
+            ErrorCode.BAD_IMAGE,
+            f'{path} has no transparent pixels, so the object is not defined; give a box around '
+            'it or a pixel on it (--box LEFT TOP WIDTH HEIGHT, --point X Y of lift3d lift), make '
+            'the background transparent (alpha 0), or give a scene folder with a mask.png.',
+        )
+    return SceneInput(frame, alpha > 127, 'assumed')
+
+
+def read_further(path: Path, depth: bool = True) -> list[FurtherView]:
+    """
+    Return the further views of a scene folder, in the order of their names.
+
+    With ``depth`` false depth images are not read. Raises ``LiftError`` as ``read_scene``, and
+    ``NO_CAMERA`` where a pose is missing or no rigid motion; all name the folder.
+    """
+    folder = path / FURTHER
+    if not os.path.isdir(folder):
+        return []
+    found: list[FurtherView] = []
+    for other in sorted(child for child in folder.iterdir() if child.is_dir()):
+        T_world_first, T_world_other = read_pose(path), read_pose(other)
+        try:
+            view = crop_object(*read_scene(other, depth))
+            T_first_other = invert(T_world_first) @ T_world_other
+            found.append(FurtherView(view, T_first_other, f'view "{other.name}"'))
+        except LiftError as error:
+            if str(folder) in error.message:
+                raise
+            raise LiftError(error.code, f'{other}: {error.message}') from error
+    return found
+
+
+def read_plane(path: Path) -> Plane | None:
+    """
+    Return the support plane that a scene folder names, if it does.
+
+    Raises ``LiftError``: ``NO_CAMERA`` for an entry of another form, ``BAD_REQUEST`` for a plane
+    that cannot be one.
+    """
+    if not os.path.isdir(path):
+        return None
+    entry = scene_files.read_entries(path).get('plane')
+    if entry is None:
+        return None
+    try:
+        numbers = np.asarray(entry, np.float64).reshape(4)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise LiftError(
+            ErrorCode.NO_CAMERA,
+            f'The "plane" in {path / "camera.json"} cannot be read ({type(error).__name__}: '
+            f'{error}); it must be [x, y, z, offset]: its normal, which points up, and its offset '
+            'in metres, negative since the camera is above.',
+        ) from error
+    return Plane(numbers[:3], float(numbers[3]))
+
+
+def read_pose(folder: Path) -> Array:
+    """
+    Return ``T_world_camera`` (4, 4) of a scene folder; raises ``LiftError(NO_CAMERA)``.
+
+    It must be in its camera.json, and a rigid motion.
+    """
+    path = folder / 'camera.json'
+    try:
+        T = np.asarray(scene_files.read_entries(folder)['T_world_camera'], np.float64)
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise LiftError(
+            ErrorCode.NO_CAMERA,
+            f'{path} has no pose ({type(error).__name__}: {error}); further views and the world '
+            'frame need "T_world_camera", 4 x 4, in camera.json.',
+        ) from error
+    if not is_rigid(T):
+        raise LiftError(
+            ErrorCode.NO_CAMERA,
+            f'T_world_camera in {path} is not a rigid transform; give the 4 x 4 matrix of a '
+            'rotation and a translation in metres, from the optical frame to the world.',
+        )
+    return T
+
+
+def write_scene(
+    folder: Path,
+    frame: Frame,
+    mask: NDArray[np.bool_],
+    T_world_camera: Array | None = None,
+    plane: Plane | None = None,
+) -> None:
+    """Write a frame and the mask of one object as a scene folder, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_image(folder / 'rgb.png', cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))
+    _write_image(folder / 'mask.png', mask.astype(np.uint8) * 255)
+    if frame.depth is not None:
+        millimetres = np.nan_to_num(frame.depth.astype(np.float64) * 1000.0, posinf=0.0)
+        # The largest value of the type is no reading, here and in files of others.
+        millimetres[millimetres >= 65535.0] = 0.0
+        _write_image(
+            folder / 'depth.png', np.clip(np.rint(millimetres), 0, 65534).astype(np.uint16)
+        )
+    camera: dict[str, Any] = {
+        'width': frame.camera.width,
+        'height': frame.camera.height,
+        'K': frame.camera.K.tolist(),
+    }
+    if frame.gravity is not None:
+        camera['gravity'] = frame.gravity.tolist()
+    if T_world_camera is not None:
+        camera['T_world_camera'] = np.asarray(T_world_camera, np.float64).tolist()
+    if plane is not None:
+        camera['plane'] = [*plane.up.tolist(), plane.offset]
+    (folder / 'camera.json').write_text(json.dumps(camera, indent=1) + '\n')
+
+
+def _write_image(path: Path, image: NDArray[Any]) -> None:
+    done, data = cv2.imencode(path.suffix, image)
+    if not done:
+        raise LiftError(ErrorCode.BAD_IMAGE, f'{path} cannot be encoded as {path.suffix}.')
+    write_whole(path, data.tobytes())
+
+
+def _read_camera(
+    folder: Path,
+) -> tuple[DescribedCamera, NDArray[np.float64] | None, float]:
+    """Return the camera, gravity and the depth unit of a scene folder."""
+    path, entries = folder / 'camera.json', scene_files.read_entries(folder)
+    try:
+        camera = read_camera(entries, str(path))
+        gravity = entries.get('gravity')
+        direction = None if gravity is None else np.asarray(gravity, np.float64)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise scene_files.no_camera(path, error) from error
+    try:
+        unit = depths.check_unit(
+            entries.get('depth_unit', depths.MILLIMETRE), f'depth_unit in {path}')
+    except LiftError as error:
+        raise LiftError(ErrorCode.NO_CAMERA, error.message) from error
+    return camera, direction, unit
+
+
+def _missing(folder: Path, name: str, endings: tuple[str, ...], more: str = '') -> LiftError:
+    forms = ', '.join(endings)
+    return LiftError(
+        ErrorCode.BAD_IMAGE, f'{folder} has no {name} (or another of {forms}).{more}'
+    )

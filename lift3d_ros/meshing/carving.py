@@ -1,0 +1,239 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The solid that one view, its images under a symmetry and the support plane leave standing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.fields.symmetry import Hypothesis
+from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import frame_from_up
+from lift3d_ros.geometry import rigid
+from lift3d_ros.geometry import transform
+from lift3d_ros.observation.object_observation import Observation
+from lift3d_ros.observation.sighting import Sighting
+from lift3d_ros.observation.sightings import all_points
+from lift3d_ros.observation.sightings import cut
+from lift3d_ros.observation.support import Support
+from lift3d_ros.progress import Progress
+
+#: How deep the object may reach behind what is seen of it, against its largest visible side.
+MAX_DEPTH = 1.4
+
+#: What is kept behind the measured surface in any case, as a share of the longest side.
+SKIN = 0.06
+
+#: Share of the votes that makes a point solid. Below one half, because a part of the object that
+#: is missing costs a gripper more than one too much.
+MAJORITY = 0.45
+
+#: Cells along each side of the first, coarse lattice.
+COARSE = 26
+
+
+@dataclass(frozen=True, eq=False)
+class SearchBox:
+    """
+    Where the object may be.
+
+    - ``T_camera_up``: a frame with z up, x towards the camera, its origin amid the observed part.
+    - ``low``, ``high``: corners (3,) in that frame, metres.
+    - ``cells``: (n, 3) points of a coarse lattice in the optical frame that the view allows to be
+      solid; of edges ``step`` (3,) metres.
+    - ``area``: of the silhouette at the object's distance, square metres.
+    """
+
+    T_camera_up: Array
+    low: Array
+    high: Array
+    cells: Array
+    step: Array
+    area: float
+
+    @property
+    def cell_volume(self) -> float:
+        """Return the volume that each cell stands for, cubic metres."""
+        return float(np.prod(self.step))
+
+
+def search_box(observation: Observation, support: Support) -> SearchBox:
+    """
+    Return the box in which the object is looked for.
+
+    Raises ``LiftError(NO_SURFACE)`` where the observation leaves no room for a solid.
+    """
+    points = observation.outline_points()
+    middle = np.median(points, axis=0)
+    T_camera_up = rigid(frame_from_up(support.up, -middle), middle)
+    local = (points - middle) @ T_camera_up[:3, :3]
+    low, high = local.min(axis=0), local.max(axis=0)
+    size = float((high - low).max())
+    if observation.depth is None:
+        low[0], high[0] = -0.5 * size, 0.5 * size
+    else:
+        low[0] = min(low[0], high[0] - MAX_DEPTH * size)
+    # The cone of the outline widens behind the observed part.
+    low[1] -= 0.15 * size
+    high[1] += 0.15 * size
+    low[2] -= 0.15 * size if support.offset is None else 0.0
+    if support.offset is not None:
+        low[2] = min(low[2], support.offset - float(support.up @ middle))
+    margin = 0.03 * size
+    low, high = low - margin, high + margin
+    # As many cells along each axis, so that flat objects have inner cells too.
+    step = (high - low) / COARSE
+    axes = [a + s * (np.arange(COARSE) + 0.5) for a, s in zip(low, step, strict=True)]
+    lattice = np.stack(np.meshgrid(*axes, indexing='ij'), axis=-1).reshape(-1, 3)
+    cells = transform(T_camera_up, lattice)
+    cells = cells[(observation.solid(cells) > 0.0) & (support.height(cells) > 0.0)]
+    if len(cells) < 8:
+        raise LiftError(
+            ErrorCode.NO_SURFACE,
+            'The observation leaves no room for a solid; is the depth registered to the image?',
+        )
+    distance = float(np.median(points[:, 2]))
+    pixel = distance**2 / (observation.camera.fx * observation.camera.fy)
+    area = np.count_nonzero(observation.mask) * pixel
+    return SearchBox(T_camera_up, low, high, cells, step, area)
+
+
+def carve(
+    observation: Observation,
+    support: Support,
+    hypotheses: list[Hypothesis],
+    box: SearchBox,
+    resolution: int,
+    progress: Progress,
+    others: Sequence[Sighting] = (),
+) -> tuple[NDArray[np.float32], Array, float]:
+    """
+    Return the field of the solid, (nx, ny, nz) metres and positive inside.
+
+    With it come the position of its first sample in ``box.T_camera_up`` and the voxel's edge in
+    metres. The longest side of the solid spans about ``resolution`` voxels.
+    """
+    low, high = _fit(observation, hypotheses, box, others)
+    # What the hypotheses vote on varies slowly: a grid of half the resolution will do.
+    coarse = float((high - low).max()) / (0.5 * resolution)
+    points, shape = _grid(box.T_camera_up, low, high, coarse)
+    balance = np.full(len(points), -1.0, np.float32)
+    near = observation.solid(points) > -2.0 * coarse
+    balance[near] = vote(observation, hypotheses, points[near], 1.5 * coarse, progress)
+    votes = balance.reshape(shape) + np.float32(1.0 - 2.0 * MAJORITY)
+    if observation.depth is None and others:
+        # What all outlines leave (Laurentini, The Visual Hull, 1994) is nearer than a guess.
+        votes = np.ones_like(votes)
+
+    voxel = 0.5 * coarse
+    points, shape = _grid(box.T_camera_up, low, high, voxel)
+    index = np.stack(np.meshgrid(*(0.5 * np.arange(n) for n in shape), indexing='ij'))
+    voted = ndimage.map_coordinates(votes, index.reshape(3, -1), order=1, mode='nearest')
+    skin = SKIN * float((high - low).max())
+    guess = cut(others, points, np.float32(1.5 * coarse) * voted.astype(np.float32), skin)
+    value = constrain(observation, support, points, guess, skin)
+    field = np.clip(value, -3.0 * voxel, 3.0 * voxel).reshape(shape)
+    # Less than a voxel of blur takes the steps out of the intersections' edges.
+    return ndimage.gaussian_filter(field, 0.7, mode='nearest'), low, voxel
+
+
+def constrain(
+    observation: Observation,
+    support: Support,
+    points: Array,
+    guess: NDArray[np.float32],
+    skin: float,
+    thinnest: float | None = None,
+) -> NDArray[np.float32]:
+    """
+    Return a guess cut to what the view and the support plane allow, (n,) metres.
+
+    ``guess`` (n,) tells how deep points (n, 3) of the optical frame lie inside a solid. The
+    measured surface stands whatever is guessed: ``skin`` metres behind it are kept. With
+    ``thinnest``, no more than that much of the skin reaches below the plane.
+    """
+    height = support.height(points)
+    solid = np.minimum(guess, height).astype(np.float32)
+    if observation.depth is not None:
+        behind, _ = observation.thickness_at(points)
+        # Behind what hides the object nothing of it was measured.
+        clear = observation.clear_of_occluders(points)
+        kept = skin - behind
+        if thinnest is not None:
+            kept = np.minimum(kept, np.maximum(height, thinnest - behind))
+        np.maximum(solid, np.where(clear, kept, solid), out=solid)
+    return np.minimum(observation.solid(points), solid)
+
+
+def vote(
+    observation: Observation,
+    hypotheses: list[Hypothesis],
+    points: Array,
+    band: float,
+    progress: Progress,
+) -> NDArray[np.float32]:
+    """
+    Return the weighted votes on points (n, 3) of the optical frame, (n,) from -1 to 1.
+
+    A hypothesis votes with its signed distance, which counts in full beyond ``band`` metres.
+    """
+    total = np.zeros(len(points), np.float32)
+    for hypothesis in hypotheses:
+        progress.check()
+        value = hypothesis.solid(observation, points)
+        total += np.float32(hypothesis.weight) * np.clip(value / band, -1.0, 1.0)
+    return total
+
+
+def _fit(
+    observation: Observation,
+    hypotheses: list[Hypothesis],
+    box: SearchBox,
+    others: Sequence[Sighting],
+) -> tuple[Array, Array]:
+    """Return the corners in ``box.T_camera_up`` of the box that the solid needs."""
+    stays = vote(observation, hypotheses, box.cells, 1e-6, Progress()) > -0.4
+    if observation.depth is None and others:
+        stays[:] = True
+    measured = all_points(observation, others)
+    kept = np.concatenate([box.cells[stays], measured])
+    if not len(kept):
+        raise LiftError(ErrorCode.NO_SURFACE, 'No part of the object agrees with its symmetry.')
+    local = (kept - box.T_camera_up[:3, 3]) @ box.T_camera_up[:3, :3]
+    low = np.maximum(local.min(axis=0) - box.step, box.low)
+    high = np.minimum(local.max(axis=0) + box.step, box.high)
+    if others and len(measured):
+        # They may have measured what no symmetry of the first view reaches.
+        local = (measured - box.T_camera_up[:3, 3]) @ box.T_camera_up[:3, :3]
+        low = np.minimum(low, local.min(axis=0) - box.step)
+        high = np.maximum(high, local.max(axis=0) + box.step)
+    return low, high
+
+
+def _grid(
+    T_camera_up: Array, low: Array, high: Array, step: float
+) -> tuple[Array, tuple[int, int, int]]:
+    """Return the points (n, 3) of a grid in the optical frame, and its shape."""
+    nx, ny, nz = (int(n) + 1 for n in np.ceil((high - low) / step))
+    shape = (nx, ny, nz)
+    grid = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing='ij'), axis=-1)
+    return transform(T_camera_up, low + step * grid.reshape(-1, 3)), shape

@@ -1,0 +1,456 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""
+The published One-2-3-45 from one view to a coloured mesh in the canonical frame.
+
+The way is ``picture -> 8 views -> 32 views -> cost volume -> signed distance -> mesh``, with the
+published weights of Zero-1-to-3 XL and of the surface network (One-2-3-45, ``run.py``)::
+
+    published = PublishedOne2345.load(device='cuda', schedule='fast')
+    surface = published.reconstruct(view, np.random.default_rng(0), Progress())
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+import os
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike
+from numpy.typing import NDArray
+import torch
+from torch import Tensor
+
+from lift3d_ros.diffusion.batching import is_out_of_memory
+from lift3d_ros.diffusion.models import fast_dtype
+from lift3d_ros.diffusion.sampling import FAITHFUL
+from lift3d_ros.diffusion.sampling import FAST
+from lift3d_ros.diffusion.sampling import Sampler
+from lift3d_ros.diffusion.sampling import SamplerSettings
+from lift3d_ros.diffusion.view_plan import FAR
+from lift3d_ros.diffusion.view_plan import FIRST_RING
+from lift3d_ros.diffusion.view_plan import first_stage
+from lift3d_ros.diffusion.view_plan import FOCAL
+from lift3d_ros.diffusion.view_plan import lens
+from lift3d_ros.diffusion.view_plan import MIDDLE
+from lift3d_ros.diffusion.view_plan import NEAR
+from lift3d_ros.diffusion.view_plan import NEAR_STEPS
+from lift3d_ros.diffusion.view_plan import PlannedView
+from lift3d_ros.diffusion.view_plan import pose
+from lift3d_ros.diffusion.view_plan import RADIUS
+from lift3d_ros.diffusion.view_plan import second_stage
+from lift3d_ros.diffusion.view_plan import SIZE
+from lift3d_ros.diffusion.zero123 import InputCondition
+from lift3d_ros.diffusion.zero123 import Zero123
+from lift3d_ros.elevation.estimate import Elevation
+from lift3d_ros.elevation.estimate import ElevationSettings
+from lift3d_ros.elevation.estimate import find_elevation
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.geometry import zero123_pose
+from lift3d_ros.geometry.canonical import canonical_frame
+from lift3d_ros.geometry.canonical import CanonicalFrame
+from lift3d_ros.geometry.frame import ObjectView
+from lift3d_ros.geometry.frame import VIEW_FILL
+from lift3d_ros.geometry.frame import VIEW_SIZE
+from lift3d_ros.meshing.level_set import bounded
+from lift3d_ros.meshing.level_set import Distance
+from lift3d_ros.meshing.level_set import level_set
+from lift3d_ros.meshing.level_set import raw_level_set
+from lift3d_ros.meshing.level_set import sample_grid
+from lift3d_ros.meshing.level_set import sample_near_surface
+from lift3d_ros.meshing.silhouettes import median_mask_iou
+from lift3d_ros.networks.one2345.frustum_frame import frustum_frame
+from lift3d_ros.networks.one2345.frustum_frame import FrustumFrame
+from lift3d_ros.networks.one2345.network import One2345Network
+from lift3d_ros.networks.one2345.network import SurfaceScene
+from lift3d_ros.progress import Progress
+
+#: Values from this on become white in the views of the second stage.
+SNAP = 253
+
+#: Canonical lengths in one length of the published program: there the object's picture fills
+#: ``VIEW_FILL`` of the lens at the distance ``RADIUS``, here that length is 1.
+CANONICAL_PER_PUBLISHED = FOCAL / (VIEW_FILL * SIZE * RADIUS)
+
+#: Nothing farther than this from the middle can be whole in any view: the corner of a picture at
+#: the object's distance, published lengths.
+REACH = float(np.sqrt(2.0)) * MIDDLE / FOCAL * RADIUS
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """
+    How much work is spent.
+
+    - ``first``, ``second``: samplers of the two stages of views.
+    - ``resolution``: points of the grid along each side of the volume.
+    - ``refine``: whether the grid is computed near the surface alone.
+    - ``cleaned``: whether the mesh is the largest piece, closed, of what the views can show;
+      otherwise the zero level as it is, as published.
+    - ``zenith``: see ``plan.ZENITH``.
+    """
+
+    first: SamplerSettings
+    second: SamplerSettings
+    resolution: int = 257
+    refine: bool = True
+    cleaned: bool = True
+    zenith: str = 'fixed'
+
+
+#: ``faithful`` takes the published samplers: DDIM, eta 1, scale 3, 75 steps asked for and then 50,
+#: and the published grid. ``fast`` has a seventh of its work.
+SCHEDULES = {
+    'faithful': Schedule(FAITHFUL, replace(FAITHFUL, steps=50), resolution=256, refine=False),
+    'fast': Schedule(FAST, replace(FAST, steps=8)),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class PublishedSurface:
+    """
+    What came out, in the canonical frame of the view.
+
+    - ``vertices`` float32 (n, 3), ``faces`` int32 (m, 3), ``colors`` uint8 RGB (n, 3): the mesh in
+      canonical coordinates: z up, the input camera at azimuth 0, the longest side about 1.
+    - ``distance``: the signed distance (n,), negative inside, canonical lengths, at canonical
+      points (n, 3); computed when asked. Outside of the volume it says nothing.
+    - ``canonical``, ``elevation``: the frame of those coordinates, and what it rests on.
+    - ``agreement``: 0 to 1, the median IoU of the mesh's silhouette with the eight views above
+      the ones of the first stage: how far the views and the surface are of one object.
+    - ``images``: uint8 (32, s, s, 3), the views that the surface was made of; ``first_images``:
+      those of the first stage, (8, s, s, 3). ``plan``, ``first_plan``: their poses.
+    """
+
+    vertices: NDArray[np.float32]
+    faces: NDArray[np.int32]
+    colors: NDArray[np.uint8]
+    distance: Callable[[ArrayLike], NDArray[np.float32]]
+    canonical: CanonicalFrame
+    elevation: Elevation
+    agreement: float
+    images: NDArray[np.uint8]
+    first_images: NDArray[np.uint8]
+    plan: tuple[PlannedView, ...]
+    first_plan: tuple[PlannedView, ...]
+
+
+@dataclass(eq=False)
+class PublishedOne2345:
+    """
+    The view model and the surface network, loaded, for any number of views.
+
+    - ``zero``: a model of the family ``zero123``; ``network``: the surface network.
+    - ``schedule``: a key of ``SCHEDULES`` or settings of one's own.
+    - ``elevation``: how it is found where gravity is not known; the four views of the search are
+      those near the first view, which the surface is made of, too, as published.
+    - ``size``: side of the views in pixels, ``voxels``: of the cost volume; the published weights
+      know 256 and 96 alone.
+    - ``max_faces``: of the cleaned mesh.
+    """
+
+    zero: Zero123
+    network: One2345Network
+    schedule: str | Schedule = 'fast'
+    elevation: ElevationSettings = field(default_factory=ElevationSettings)
+    size: int = SIZE
+    voxels: int = 96
+    max_faces: int = 20_000
+
+    def __post_init__(self) -> None:
+        """Raise ``LiftError(BAD_REQUEST)`` for an unknown schedule or family."""
+        if isinstance(self.schedule, str) and self.schedule not in SCHEDULES:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                f'There is no schedule "{self.schedule}"; choose one of {", ".join(SCHEDULES)}.',
+            )
+        if self.zero.family != 'zero123':
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                f'One-2-3-45 takes views of the family zero123 and not of {self.zero.family}; '
+                'load zero123-xl.',
+            )
+
+    @classmethod
+    def load(
+        cls,
+        views: str | os.PathLike[str] = 'zero123-xl',
+        surface: str | os.PathLike[str] = 'one2345',
+        *,
+        device: str = 'cpu',
+        schedule: str | Schedule = 'fast',
+        elevation: ElevationSettings | None = None,
+        max_faces: int = 20_000,
+        compiled: bool = False,
+    ) -> PublishedOne2345:
+        """
+        Load the published weights: names of ``lift3d weights list``, or paths.
+
+        Faithful views are computed in float16 on CUDA and in float32 on the CPU, others in
+        bfloat16 where the device has it. ``compiled`` lets torch compile the denoiser on CUDA,
+        which takes minutes at the first view and needs a compiler; on the CPU it does nothing.
+
+        Raises ``LiftError``: WEIGHTS_MISSING, WEIGHTS_CORRUPT, BAD_REQUEST for a device that is
+        not there.
+        """
+        from lift3d_ros.weights import store
+        from lift3d_ros.weights.loading import load_zero123
+
+        if device == 'cuda' and not torch.cuda.is_available():
+            raise LiftError(
+                ErrorCode.BAD_REQUEST, 'No CUDA device is available; choose the device cpu.')
+        # Both are looked for before gigabytes are read.
+        store.find(views)
+        network = One2345Network.load(surface, device)
+        quick = schedule != 'faithful'
+        if quick:
+            dtype = fast_dtype(device)
+        else:
+            dtype = torch.float16 if device == 'cuda' else torch.float32
+        components = load_zero123(views, dtype=dtype, device=device)
+        rows = 64 if device == 'cuda' else 16
+        zero = Zero123(components, device=device, dtype=dtype, max_batch=rows)
+        if compiled and device == 'cuda':
+            components.unet.compile(dynamic=True)
+        return cls(zero, network, schedule, elevation or ElevationSettings(), max_faces=max_faces)
+
+    def reconstruct(
+        self, view: ObjectView, rng: np.random.Generator, progress: Progress
+    ) -> PublishedSurface:
+        """
+        Return the surface of the object in a view; the same ``rng`` gives the same.
+
+        Raises ``LiftError``: what ``find_elevation`` raises; ``NO_SURFACE`` where the views show
+        none; ``OUT_OF_MEMORY``, ``CANCELLED``, ``TIMEOUT``.
+        """
+        try:
+            return self._reconstruct(view, rng, progress)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise LiftError(
+                ErrorCode.OUT_OF_MEMORY,
+                'The memory does not suffice for the surface; free memory or use another device.',
+            ) from error
+
+    def _reconstruct(
+        self, view: ObjectView, rng: np.random.Generator, progress: Progress
+    ) -> PublishedSurface:
+        settings = self.schedule
+        settings = SCHEDULES[settings] if isinstance(settings, str) else settings
+        views = _Views(self.zero, settings, view, self.size, rng, progress)
+        with progress.stage('views', 0.8):
+            elevation = self._elevation(view, views)
+            images, first_images, plan, first_plan = views.all(elevation.degrees)
+        frame = source_frame(plan, first_plan, self.size, settings.zenith)
+        with progress.stage('volume', 0.85):
+            pictures = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255.0
+            scene = self.network.scene(pictures, frame, self.voxels, progress.check)
+        with progress.stage('surface', 0.95):
+            vertices, faces = self._mesh(scene, frame, settings, progress)
+        with progress.stage('colour', 1.0):
+            shades = scene.colors(torch.from_numpy(vertices), progress.check).numpy()
+        if not np.isfinite(shades).all():
+            raise LiftError(
+                ErrorCode.NO_SURFACE, 'The colours of the surface are no finite numbers.')
+        return PublishedSurface(
+            vertices=(frame.to_world(vertices) * CANONICAL_PER_PUBLISHED).astype(np.float32),
+            faces=faces,
+            colors=np.rint(shades.clip(0.0, 1.0) * 255.0).astype(np.uint8),
+            distance=canonical_distance(scene, frame),
+            canonical=canonical_frame(view, elevation.degrees),
+            elevation=elevation,
+            agreement=median_mask_iou(
+                vertices, faces, frame.projections[::len(NEAR_STEPS)], images[::len(NEAR_STEPS)]),
+            images=images,
+            first_images=first_images,
+            plan=plan,
+            first_plan=first_plan,
+        )
+
+    def _elevation(self, view: ObjectView, views: _Views) -> Elevation:
+        # The search wants views of VIEW_SIZE; those of the published size are so already.
+        def nearby(view: ObjectView) -> NDArray[np.uint8]:
+            return np.stack([_resized(image, VIEW_SIZE) for image in views.nearby()])
+
+        return find_elevation(view, self.elevation, None, nearby)
+
+    def _mesh(
+        self, scene: SurfaceScene, frame: FrustumFrame, settings: Schedule, progress: Progress
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        def distance(points: Tensor) -> Tensor:
+            return scene.distance(points, progress.check)
+
+        sample = sample_near_surface if settings.refine else sample_grid
+        if not settings.cleaned:
+            return raw_level_set(sample(distance, settings.resolution))
+        middle, reach = frame.from_world(np.zeros(3)), REACH / frame.scale
+        ball: Distance = bounded(distance, torch.from_numpy(middle), reach)
+        vertices, faces = level_set(sample(ball, settings.resolution), self.max_faces)
+        step = 2.0 / (settings.resolution - 1)
+        if np.linalg.norm(vertices - middle, axis=1).max() > reach - 2.0 * step:
+            raise LiftError(
+                ErrorCode.NO_SURFACE,
+                'The surface goes on beyond what the views show; they do not agree on an object.',
+            )
+        return vertices, faces
+
+
+class _Views:
+    """The views of one reconstruction, each made once."""
+
+    def __init__(
+        self,
+        zero: Zero123,
+        settings: Schedule,
+        view: ObjectView,
+        size: int,
+        rng: np.random.Generator,
+        progress: Progress,
+    ) -> None:
+        self._zero = zero
+        self._settings = settings
+        self._picture = _resized(view.image, size)
+        # One seed for each of the 8 views and of the 32, whatever order they are made in.
+        self._seeds = rng.integers(0, 2**63, 8 + 32)
+        self._progress = progress
+        self._first: dict[int, NDArray[np.uint8]] = {}
+        self._second: dict[int, NDArray[np.uint8]] = {}
+        self._rows = {
+            sampler: view_steps(sampler, zero.scheduler)
+            for sampler in (settings.first, settings.second)
+        }
+        self._work = 8 * self._rows[settings.first] + 32 * self._rows[settings.second]
+        self._done = 0
+
+    def nearby(self) -> NDArray[np.uint8]:
+        """Return the four views near the first one, as published, for the elevation."""
+        # The views of the first ring do not depend on the elevation.
+        plan = first_stage(0.0)
+        self._make_first(plan, range(len(FIRST_RING)))
+        self._make_second(second_stage(plan), range(len(NEAR_STEPS)))
+        return np.stack([self._second[i] for i in range(len(NEAR_STEPS))])
+
+    def all(
+        self, elevation: float
+    ) -> tuple[
+        NDArray[np.uint8], NDArray[np.uint8], tuple[PlannedView, ...], tuple[PlannedView, ...]
+    ]:
+        """Return the images of the second and the first stage, and both plans."""
+        first = first_stage(elevation)
+        second = second_stage(first)
+        self._make_first(first, range(len(first)))
+        self._make_second(second, range(len(second)))
+        return (
+            np.stack([self._second[i] for i in range(len(second))]),
+            np.stack([self._first[i] for i in range(len(first))]),
+            second,
+            first,
+        )
+
+    def _make_first(self, plan: Sequence[PlannedView], wanted: range) -> None:
+        missing = [i for i in wanted if i not in self._first]
+        if missing:
+            made = self._make(
+                [self._picture] * len(missing), [plan[i] for i in missing], self._settings.first,
+                [int(self._seeds[i]) for i in missing],
+            )
+            self._first.update(zip(missing, made, strict=True))
+
+    def _make_second(self, plan: Sequence[PlannedView], wanted: range) -> None:
+        missing = [i for i in wanted if i not in self._second]
+        if missing:
+            made = self._make(
+                [self._first[plan[i].source] for i in missing], [plan[i] for i in missing],
+                self._settings.second, [int(self._seeds[8 + i]) for i in missing],
+            )
+            made = np.where(made >= SNAP, np.uint8(255), made)
+            self._second.update(zip(missing, made, strict=True))
+
+    def _make(
+        self,
+        pictures: Sequence[NDArray[np.uint8]],
+        views: Sequence[PlannedView],
+        sampler: SamplerSettings,
+        seeds: Sequence[int],
+    ) -> NDArray[np.uint8]:
+        """Return views, each from a picture of its own, uint8 (n, s, s, 3), in one batch."""
+        poses = zero123_pose(
+            [v.azimuth_step for v in views], [v.elevation_step for v in views], 0.0, 0.0)
+        conditions: dict[int, InputCondition] = {}
+        for picture in pictures:
+            if id(picture) not in conditions:
+                self._progress.check()
+                pixels = picture.transpose(2, 0, 1).astype(np.float32) / 127.5 - 1.0
+                conditions[id(picture)] = self._zero.encode(torch.from_numpy(pixels))
+        chosen = [conditions[id(picture)] for picture in pictures]
+        condition = InputCondition(
+            torch.cat([one.embedding for one in chosen]), torch.cat([one.latent for one in chosen])
+        )
+        begin = 0.8 * self._done / self._work
+        self._done += len(views) * self._rows[sampler]
+        made = self._zero.synthesize(
+            condition, poses, sampler, seed=seeds, progress=self._progress,
+            fractions=(begin, 0.8 * self._done / self._work),
+        )
+        values = made.add(1.0).mul(127.5).round().permute(0, 2, 3, 1)
+        return np.asarray(values.numpy(), np.uint8)
+
+
+def view_steps(sampler: SamplerSettings, scheduler: Any) -> int:
+    """Return how many rows of the denoiser a view takes; a guided step is two."""
+    made = Sampler(sampler, scheduler)
+    return sum(2 if made.guided(t) else 1 for t in made.timesteps)
+
+
+def source_frame(
+    plan: Sequence[PlannedView],
+    first_plan: Sequence[PlannedView],
+    size: int = SIZE,
+    zenith: str = 'fixed',
+) -> FrustumFrame:
+    """Return the volume's frame for the views of a plan; the world has published lengths."""
+    return frustum_frame(
+        pose(first_plan[0], zenith=zenith), np.stack([pose(v, zenith=zenith) for v in plan]),
+        lens(size), (size, size), NEAR, FAR,
+    )
+
+
+def canonical_distance(
+    scene: SurfaceScene, frame: FrustumFrame
+) -> Callable[[ArrayLike], NDArray[np.float32]]:
+    """Return the signed distance over canonical points (n, 3), in canonical lengths."""
+
+    def distance(points: ArrayLike) -> NDArray[np.float32]:
+        published = np.asarray(points, np.float64).reshape(-1, 3) / CANONICAL_PER_PUBLISHED
+        inside = torch.from_numpy(frame.from_world(published).astype(np.float32))
+        return scene.distance(inside).numpy() * np.float32(frame.scale * CANONICAL_PER_PUBLISHED)
+
+    return distance
+
+
+def _resized(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    if picture.shape[0] == size:
+        return picture
+    filter_ = cv2.INTER_AREA if picture.shape[0] > size else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(picture, (size, size), interpolation=filter_), np.uint8)

@@ -1,0 +1,240 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The small weights, loaded: a view of an object to a field of its solid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import Tensor
+
+from lift3d_ros.diffusion.models import fast_dtype
+from lift3d_ros.diffusion.models import SmallModel
+from lift3d_ros.diffusion.small import tensors
+from lift3d_ros.elevation.estimate import LearnedElevation
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.fields.occupancy import SolidField
+from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import invert
+from lift3d_ros.geometry import orbit_pose
+from lift3d_ros.geometry.canonical import CanonicalFrame
+from lift3d_ros.geometry.frame import FurtherView
+from lift3d_ros.geometry.frame import ObjectView
+from lift3d_ros.networks.small.coarse_inputs import observation
+from lift3d_ros.networks.small.surface_network import Box
+from lift3d_ros.networks.small.surface_network import object_box
+from lift3d_ros.networks.small.surface_network import posed_sources
+from lift3d_ros.networks.small.surface_network import read_surface
+from lift3d_ros.networks.small.surface_network import Sources
+from lift3d_ros.networks.small.surface_network import SurfaceField
+from lift3d_ros.networks.small.volume import CoarseVolume
+from lift3d_ros.progress import Progress
+
+#: Elevations of the synthesised views by turns, degrees.
+_ELEVATIONS = (15.0, 40.0)
+
+#: One step of the denoiser gives the mean of what a view may be; sets of views that shall differ
+#: take more.
+_STEPS_OF_SAMPLES = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """
+    The coarse ``volume`` of a view, what the networks were ``told`` of it, and its frame.
+
+    ``length`` is that of the object's longest side, canonical units, see ``SmallModel.volume``;
+    None where a depth was measured.
+    """
+
+    volume: CoarseVolume
+    told: dict[str, Tensor]
+    canonical: CanonicalFrame
+    length: float | None
+
+
+def view_plan(count: int) -> Array:
+    """Return cameras (count, 4, 4) around the object, at two heights by turns."""
+    return np.stack([
+        orbit_pose(
+            360.0 * (index + 0.5) / count, _ELEVATIONS[index % len(_ELEVATIONS)], SmallModel.radius
+        )
+        for index in range(count)
+    ]) if count else np.zeros((0, 4, 4))
+
+
+class SmallReconstructor:
+    """The networks of the small weights on one device. Not to be shared between threads."""
+
+    def __init__(self, folder: Path, device: str, samples: int = 1) -> None:
+        """
+        Load the networks of a folder.
+
+        Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
+        """
+        self._device = device
+        self._dtype = fast_dtype(device)
+        self._views = SmallModel(
+            folder, device, None, None if samples == 1 else _STEPS_OF_SAMPLES
+        )
+        self._surface = read_surface(folder / 'surface', device)
+        self._samples = samples
+
+    @property
+    def learned_elevation(self) -> LearnedElevation | None:
+        """Elevation and its standard deviation from the picture alone."""
+        return self._views.learned_elevation
+
+    @torch.no_grad()
+    def observe(
+        self, view: ObjectView, canonical: CanonicalFrame, elevation_known: bool, run: Progress
+    ) -> Observed:
+        """Return the coarse volume of a view, and what the networks were told of it."""
+        with run.stage('volume', 0.2):
+            volume, told, length = self._views.volume(view, canonical, elevation_known)
+        return Observed(volume, told, canonical, length)
+
+    @torch.no_grad()
+    def synthesize(
+        self, observed: Observed, poses: Array, seed: int, coarse: bool, run: Progress
+    ) -> NDArray[np.uint8]:
+        """
+        Return sets of views at ``poses`` (n, 4, 4), all made in one batch.
+
+        Uint8 RGBA (samples, n, 128, 128, 4) on white; ``poses`` are optical frames in canonical
+        coordinates. With ``coarse`` they are the coarse volume's own rendering.
+        """
+        pictures = self._views.pictures(
+            observed.volume, observed.told, np.tile(poses, (self._samples, 1, 1)), seed, coarse,
+            run, (0.2, 0.5),
+        )
+        rgba = pictures.clamp(0.0, 1.0).mul(255.0).round().permute(0, 2, 3, 1).to(torch.uint8)
+        return np.asarray(rgba.reshape(self._samples, len(poses), *rgba.shape[1:]).cpu().numpy())
+
+    @torch.no_grad()
+    def field(
+        self,
+        observed: Observed,
+        further: Sequence[FurtherView],
+        pictures: NDArray[np.uint8] | None,
+        poses: Array,
+        run: Progress,
+    ) -> SolidField:
+        """
+        Return the solid of the object.
+
+        ``further`` are other frames of it, ``pictures`` (sets, n, h, h, 4) uint8 RGBA synthesised
+        views at ``poses`` (n, 4, 4), None without any. With several sets the probability is the
+        mean over them.
+
+        Raises ``LiftError(NO_SURFACE)`` where the views show nothing, or nothing is solid.
+        """
+        volume = observed.volume
+        seen = _seen(observed.told, observed.canonical, further, self._device)
+        sets: list[Sources | None] = [None]
+        if pictures is not None:
+            _check_views(pictures, poses)
+            placed = torch.from_numpy(poses[None]).float().to(self._device)
+            sets = [
+                posed_sources(
+                    torch.from_numpy(one).to(self._device).permute(0, 3, 1, 2)[None] / 255.0,
+                    placed,
+                )
+                for one in pictures
+            ]
+        box = object_box(volume.density)
+        with run.stage('surface', 0.6):
+            probability = color = torch.zeros((), device=self._device)
+            for made in sets:
+                run.check()
+                field = self._surface_field(volume, box, seen, made, observed.told['flags'])
+                probability = probability + field.logit[0, 0].sigmoid() / len(sets)
+                color = color + field.color[0].sigmoid() / len(sets)
+        if not bool((probability > 0.5).any()):
+            raise LiftError(
+                ErrorCode.NO_SURFACE,
+                'The networks see no solid in this view; check mask and depth, or use the method '
+                'geometric.',
+            )
+        return SolidField(
+            np.asarray(probability.float().cpu().numpy(), np.float32),
+            np.asarray(color.float().cpu().numpy(), np.float32),
+            box.centre[0].cpu().numpy().astype(np.float64),
+            float(box.side[0]),
+        )
+
+    def _surface_field(
+        self,
+        volume: CoarseVolume,
+        box: Box,
+        seen: Sources,
+        made: Sources | None,
+        flags: Tensor,
+    ) -> SurfaceField:
+        with torch.autocast(self._device, self._dtype, self._dtype != torch.float32):
+            field: SurfaceField = self._surface(volume, box, seen, made, flags)
+        return field
+
+
+def _check_views(pictures: NDArray[np.uint8], poses: Array) -> None:
+    fits = pictures.ndim == 5 and pictures.shape[2] == pictures.shape[3]
+    if not fits or pictures.shape[1] != len(poses) or pictures.shape[-1] != 4:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'Views of the shape {pictures.shape} for {len(poses)} poses were given; give RGBA '
+            'square pictures (sets, views, side, side, 4), one for each pose.',
+        )
+    if not np.isfinite(poses).all():
+        raise LiftError(ErrorCode.BAD_REQUEST, 'A pose has an entry that is not a finite number.')
+    if not (pictures[..., 3] > 127).any():
+        raise LiftError(
+            ErrorCode.NO_SURFACE,
+            'The synthesised views are all empty; check the mask and the elevation, or use the '
+            'method geometric.',
+        )
+
+
+def _seen(
+    told: dict[str, Tensor],
+    canonical: CanonicalFrame,
+    further: Sequence[FurtherView],
+    device: str,
+) -> Sources:
+    """Return what cameras saw: the input first, then the further frames."""
+    views = [told]
+    for other in further:
+        arrays = observation(other.view, canonical, bool(told['flags'][0, 1]))
+        one = tensors(arrays, device)
+        # It was trained on further frames without depth, and is worse with one: what they
+        # measured cuts its solid afterwards.
+        one['depth'] = torch.zeros_like(one['depth'])
+        # Its camera's place, from the first one's.
+        T = invert(canonical.T_camera_object) @ other.T_first_camera
+        T[:3, 3] /= canonical.scale
+        one['pose'] = torch.from_numpy(T[None]).float().to(device)
+        views.append(one)
+
+    def stacked(name: str) -> Tensor:
+        return torch.stack([one[name] for one in views], dim=1)
+
+    return Sources(
+        stacked('picture'), stacked('focal'), stacked('centre'), stacked('pose'), stacked('depth')
+    )

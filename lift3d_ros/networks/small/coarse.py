@@ -1,0 +1,235 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The light 3-D network: one view (with depth where there is one) to a coarse coloured volume.
+
+The picture's features are carried along their rays into a grid of space, together with what mask
+and depth say of each place; a 3-D U-Net with attention between the places of its coarsest level
+completes them. The volume is rendered into any view (``networks.small.volume``), which conditions
+the denoiser of the small weights: the idea of GeNVS (Chan et al., 2023) and SyncDreamer
+(Liu et al., 2023), with a volume from one view in place of one that all views share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import nn
+from torch import Tensor
+from torch.nn import functional
+
+from lift3d_ros.networks.small.attention import AttentionLayer
+from lift3d_ros.networks.small.grids import channels_to_space
+from lift3d_ros.networks.small.grids import space_to_channels
+from lift3d_ros.networks.small.grids import to_pixels
+from lift3d_ros.networks.small.grids import voxel_grid
+from lift3d_ros.networks.small.unet_levels import ascend
+from lift3d_ros.networks.small.unet_levels import descend
+from lift3d_ros.networks.small.unet_levels import make_levels
+from lift3d_ros.networks.small.unet_levels import put_channels_last
+from lift3d_ros.networks.small.unet_levels import ResidualBlock
+from lift3d_ros.networks.small.volume import CoarseVolume
+
+
+@dataclass(frozen=True)
+class CoarseConfig:
+    """
+    Sizes of the network.
+
+    - ``grid``: voxels along a side of the U-Net; the volume that it makes has twice as many.
+    - ``pixels``: channels of the picture's features; ``widths``: channels at each level of the
+      U-Net; ``layers``, ``heads``: of the attention between the places of the coarsest level.
+    - ``features``: channels of the volume beyond density and colour.
+    """
+
+    grid: int = 32
+    pixels: int = 24
+    widths: tuple[int, ...] = (32, 96, 192)
+    layers: int = 3
+    heads: int = 3
+    features: int = 12
+
+
+class CoarseNet(nn.Module):
+    """See the module; about eight million parameters."""
+
+    def __init__(self, config: CoarseConfig | None = None) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.config = config = config or CoarseConfig()
+        widths = config.widths
+        self.picture = PictureEncoder(config.pixels, widths[-1])
+        # Features, colour and alpha along the ray; eight times alpha, distance to the surface at
+        # two scales and whether there is a reading; place, depth, flags.
+        self.stem = nn.Conv3d(config.pixels + 4 + 8 * 4 + 6, widths[0], 3, padding=1)
+        self.down, self.up = make_levels(widths)
+        places = (config.grid >> (len(widths) - 1)) ** 3
+        self.place = nn.Parameter(0.02 * torch.randn(places, widths[-1]))
+        self.pixel = nn.Parameter(0.02 * torch.randn(64, widths[-1]))
+        self.middle = ResidualBlock(widths[-1])
+        self.attention = nn.ModuleList(
+            AttentionLayer(widths[-1], config.heads) for _ in range(config.layers)
+        )
+        self.density = nn.Conv3d(widths[0], 8, 3, padding=1)
+        self.color = nn.Conv3d(widths[0], 24, 3, padding=1)
+        self.feature = nn.Conv3d(widths[0], config.features, 1)
+        # Most of space is empty.
+        nn.init.constant_(cast(Tensor, self.density.bias), -3.0)
+        # How hard the border between inside and outside is rendered.
+        self.sharpness = nn.Parameter(torch.tensor([4.0, 1.5]))
+        put_channels_last(self)
+
+    def forward(
+        self,
+        picture: Tensor,
+        depth: Tensor,
+        focal: Tensor,
+        centre: Tensor,
+        pose: Tensor,
+        flags: Tensor,
+    ) -> CoarseVolume:
+        """
+        Return the volume of each view.
+
+        Shapes: ``picture`` (b, 4, 128, 128) RGBA in [0, 1], ``depth`` (b, 128, 128) in canonical
+        units with 0 for none, ``focal`` and ``centre`` (b, 2) pixels, ``pose`` (b, 4, 4), the
+        optical frame in canonical coordinates, ``flags`` (b, 2): depth known, gravity known.
+        """
+        config = self.config
+        radius = pose[:, :3, 3].norm(dim=1)
+        pixels, tokens = self.picture(picture, depth, radius)
+        places = voxel_grid(2 * config.grid, picture.device)
+        fine, prior = _along_rays(places, picture, depth, focal, centre, pose)
+        size = config.grid
+        x = torch.cat(
+            [
+                _project_features(voxel_grid(size, picture.device), pixels, picture, focal,
+                                  centre, pose, radius, flags),
+                space_to_channels(fine),
+            ],
+            dim=1,
+        )
+        x = x.to(pixels.dtype).contiguous(memory_format=torch.channels_last_3d)
+        x = self.stem(x)
+        x, skips = descend(self.down, x)
+        x = self.middle(self._attend(x, tokens))
+        x = functional.silu(ascend(self.up, x, skips))
+        return CoarseVolume(
+            density=channels_to_space(self.density(x)),
+            # Learned is how a place differs in colour from the pixel before or behind it.
+            color=channels_to_space(self.color(x)) + prior,
+            features=self.feature(x),
+            sharpness=self.sharpness,
+        )
+
+    def _attend(self, x: Tensor, tokens: Tensor) -> Tensor:
+        shape = x.shape
+        places = x.flatten(2).transpose(1, 2) + self.place
+        sequence = torch.cat([places, tokens + self.pixel], dim=1)
+        for layer in self.attention:
+            sequence = layer(sequence)
+        attended = sequence[:, : places.shape[1]].transpose(1, 2).reshape(shape)
+        return attended.contiguous(memory_format=torch.channels_last_3d)
+
+
+class PictureEncoder(nn.Module):
+    """A 2-D pyramid: features at half the picture's size, and an 8 x 8 grid of tokens."""
+
+    def __init__(self, features: int, width: int) -> None:
+        """Make the layers for ``features`` channels of pixels and ``width`` of tokens."""
+        super().__init__()
+        channels = (32, 48, 96, width)
+        self.stem = nn.Conv2d(6, channels[0], 5, stride=2, padding=2)
+        self.down = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride=2, padding=1)
+            for a, b in zip(channels, channels[1:], strict=False)
+        )
+        self.blocks = nn.ModuleList(ResidualBlock(c, flat=True) for c in channels)
+        self.side = nn.ModuleList(nn.Conv2d(c, features, 1) for c in channels)
+        self.out = nn.Conv2d(features, features, 3, padding=1)
+
+    def forward(self, picture: Tensor, depth: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features (b, f, 64, 64) and tokens (b, 64, width); see ``CoarseNet``."""
+        valid = depth > 0.0
+        relative = torch.where(valid, depth - radius[:, None, None], 0.0).clamp(-1.5, 1.5)
+        x = torch.cat([2.0 * picture - 1.0, relative[:, None], valid[:, None].float()], dim=1)
+        x = self.stem(x.contiguous(memory_format=torch.channels_last))
+        levels = []
+        for index, block in enumerate(self.blocks):
+            x = block(x if index == 0 else self.down[index - 1](x))
+            levels.append(x)
+        merged = self.side[-1](levels[-1])
+        for level, side in zip(reversed(levels[:-1]), reversed(self.side[:-1]), strict=True):
+            merged = functional.interpolate(merged, scale_factor=2.0) + side(level)
+        return self.out(functional.silu(merged)), levels[-1].flatten(2).transpose(1, 2)
+
+
+def _along_rays(
+    places: Tensor, picture: Tensor, depth: Tensor, focal: Tensor, centre: Tensor, pose: Tensor
+) -> tuple[Tensor, Tensor]:
+    """
+    Return what mask and depth say of places (s, s, s, 3), shape (b, 4, s, s, s), and their colour.
+
+    Alpha, the distance behind the surface that is seen at two scales, and whether there is a
+    reading at all. The colour is that of the pixel on whose ray a place lies, (b, 3, s, s, s)
+    logits of RGB, 0 off the object.
+    """
+    b, size = picture.shape[0], places.shape[0]
+    grid, z = to_pixels(places.reshape(-1, 3), focal, centre, pose, picture.shape[-1])
+    seen = functional.grid_sample(picture, grid[:, None], align_corners=False)[:, :, 0]
+    color, alpha = seen[:, :3], seen[:, 3]
+    color = torch.where(alpha[:, None] > 0.5, torch.logit(color, eps=0.02), 0.0)
+    reading = functional.grid_sample(
+        depth[:, None], grid[:, None], mode='nearest', align_corners=False
+    )[:, 0, 0]
+    valid = reading > 0.0
+    behind = torch.where(valid, z - reading, 0.0)
+    told = torch.stack(
+        [
+            alpha,
+            (behind / 0.05).clamp(-1.0, 1.0),
+            (behind / 0.4).clamp(-1.0, 1.0),
+            valid.to(alpha.dtype),
+        ],
+        dim=1,
+    )
+    shape = (size, size, size)
+    return told.reshape(b, 4, *shape), color.reshape(b, 3, *shape)
+
+
+def _project_features(
+    places: Tensor,
+    pixels: Tensor,
+    picture: Tensor,
+    focal: Tensor,
+    centre: Tensor,
+    pose: Tensor,
+    radius: Tensor,
+    flags: Tensor,
+) -> Tensor:
+    """Return the picture's features along their rays, with place, depth and flags."""
+    b, size = picture.shape[0], places.shape[0]
+    flat = places.reshape(-1, 3)
+    grid, z = to_pixels(flat, focal, centre, pose, picture.shape[-1])
+    seen = [
+        functional.grid_sample(image.float(), grid[:, None], align_corners=False)[:, :, 0]
+        for image in (pixels, picture)
+    ]
+    place = flat.T.expand(b, 3, -1)
+    rest = (z - radius[:, None])[:, None]
+    told = flags[:, :, None].expand(b, 2, flat.shape[0])
+    return torch.cat([*seen, place, rest, told], dim=1).reshape(b, -1, size, size, size)

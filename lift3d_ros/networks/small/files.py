@@ -1,0 +1,165 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""
+A network as a folder: ``config.json`` and ``model.safetensors``, in half precision or eight bits.
+
+In eight bits each row of a matrix (each filter of a convolution) is whole numbers from -127 to 127
+times a scale of its own, under ``NAME.scale``; vectors stay in half precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import json
+from pathlib import Path
+from typing import Any
+from typing import TypeVar
+
+from safetensors.torch import save_file
+import torch
+from torch import nn
+from torch import Tensor
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.weights.documents import read_settings
+from lift3d_ros.weights.formats.safetensors_files import read_header
+from lift3d_ros.weights.formats.safetensors_files import read_safetensors
+from lift3d_ros.weights.messages import shown
+from lift3d_ros.weights.values import check_values
+
+_Module = TypeVar('_Module', bound=nn.Module)
+
+MODEL = 'model.safetensors'
+CONFIG = 'config.json'
+
+_SCALE = '.scale'
+
+
+def write_network(
+    folder: Path, network: nn.Module, config: dict[str, Any], dtype: torch.dtype = torch.float16
+) -> None:
+    """
+    Write a network into a folder, which is made where it is missing.
+
+    ``dtype`` is that of its numbers in the file; ``torch.int8`` for eight bits.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    state: dict[str, Tensor] = {}
+    for name, value in network.state_dict().items():
+        value = value.detach().cpu()
+        if not value.is_floating_point():
+            state[name] = value.contiguous().clone()
+        elif dtype == torch.int8 and value.dim() > 1:
+            state[name], state[name + _SCALE] = _in_eight_bits(value.float())
+        else:
+            kept = torch.float16 if dtype == torch.int8 else dtype
+            state[name] = value.to(kept).contiguous().clone()
+    save_file(state, folder / MODEL)
+    (folder / CONFIG).write_text(json.dumps(config, indent=1, default=list) + '\n')
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """
+    Return the configuration of a network, lists as tuples.
+
+    Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
+    """
+    try:
+        content = read_settings(folder / CONFIG)
+        return {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+    except FileNotFoundError as error:
+        raise missing(folder / CONFIG) from error
+    except OSError as error:
+        raise corrupt(folder, error) from error
+
+
+def made_as_stored(folder: Path, make: Callable[[], _Module]) -> _Module:
+    """
+    Return the network that ``make`` makes, after comparing its shapes with those of the file.
+
+    The shapes come from a network without numbers, so that settings of another or a damaged
+    network take no memory. Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
+    """
+    try:
+        stored = read_header(folder / MODEL)
+        with torch.device('meta'):
+            empty = make()
+        needed = {name: tuple(value.shape) for name, value in empty.state_dict().items()}
+        there = {name: shape for name, (_, shape) in stored.items()
+                 if name.removesuffix(_SCALE) not in stored or not name.endswith(_SCALE)}
+        for name in dict.fromkeys((*needed, *there)):
+            if needed.get(name) != there.get(name):
+                raise ValueError(f'{name[:200]} has the shape {there.get(name)}, but the settings '
+                                 f'require {needed.get(name)}')
+        return make()
+    except FileNotFoundError as error:
+        raise missing(folder / MODEL) from error
+    except LiftError:
+        raise
+    # Settings of a wrong type make any error in a network's constructor.
+    except Exception as error:
+        raise corrupt(folder, error) from error
+
+
+def read_state(folder: Path, network: nn.Module) -> None:
+    """
+    Fill a network with what ``write_network`` wrote, in float32.
+
+    Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT`` where names or shapes differ.
+    """
+    try:
+        state = dict(read_safetensors(folder / MODEL))
+        check_values(folder / MODEL, state)
+        for name in [name for name, value in state.items() if value.dtype == torch.int8]:
+            state[name] = _by_rows(state[name].float(), state.pop(name + _SCALE))
+        network.load_state_dict(
+            {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+        )
+    except FileNotFoundError as error:
+        raise missing(folder / MODEL) from error
+    except LiftError:
+        raise
+    except Exception as error:
+        # torch raises errors of several types for tensors that do not fit.
+        raise corrupt(folder, error) from error
+
+
+def _in_eight_bits(value: Tensor) -> tuple[Tensor, Tensor]:
+    """Return whole numbers of the shape of ``value`` and the scale of each of its rows."""
+    largest = value.abs().flatten(1).amax(dim=1)
+    scale = torch.where(largest > 0.0, largest / 127.0, 1.0)
+    return _by_rows(value, 1.0 / scale).round().to(torch.int8).contiguous(), scale
+
+
+def _by_rows(value: Tensor, factors: Tensor) -> Tensor:
+    return value * factors.view(-1, *(1,) * (value.dim() - 1))
+
+
+def missing(path: Path) -> LiftError:
+    """Return the error for a file that is not there."""
+    return LiftError(
+        ErrorCode.WEIGHTS_MISSING, f'{path} is not there; bring the whole folder of weights again.'
+    )
+
+
+def corrupt(folder: Path, error: Exception) -> LiftError:
+    """Return the error for a folder that does not hold what it should."""
+    return LiftError(
+        ErrorCode.WEIGHTS_CORRUPT,
+        f'{folder} cannot be read as the weights of a network ({type(error).__name__}: '
+        f'{shown(str(error))[:500]}); bring the files again.',
+    )

@@ -1,0 +1,395 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""From a masked frame to an observation: what the sensor and the detector got wrong is mended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.geometry import Camera
+from lift3d_ros.geometry.frame import ObjectView
+from lift3d_ros.observation.mask_fringe import at_edges
+from lift3d_ros.observation.mask_fringe import is_flat
+from lift3d_ros.observation.mask_fringe import reaching_in
+from lift3d_ros.observation.object_observation import mask_tolerance
+from lift3d_ros.observation.object_observation import Observation
+from lift3d_ros.observation.occluders import find_occluders
+from lift3d_ros.observation.occluders import find_silent
+from lift3d_ros.observation.support import Support
+from lift3d_ros.segmentation.depth_pieces import depth_pieces
+from lift3d_ros.segmentation.depth_pieces import DEPTH_STEP
+
+#: Readings outside this range, metres, are no readings of an object that a robot can reach.
+DEPTH_RANGE = (0.05, 10.0)
+
+#: The longer side of the object in the window that is worked on, pixels at the most.
+WINDOW_SIDE = 400
+
+#: How far the window reaches over the object's bounding box, as a share of its longer side. The
+#: support plane is looked for there.
+WINDOW_MARGIN = 0.5
+
+#: How far the outline of a detector's mask may be off, as a share of the root of its area.
+MASK_ERROR = 0.08
+
+#: A reading tells the depth so far around it: pixels at least, and as a share of the root of the
+#: mask's area.
+_HOLE = (4.0, 0.05)
+
+#: What hides an object and gives no readings, or what is so near that it gives none itself, is
+#: taken to be so much of its distance away.
+_NEARER = 0.8
+
+#: What continues the object's surface beyond the mask is added up to so many tolerances of its
+#: outline. More is depth that is not registered to the image, or another thing that touches.
+_ADDED_TOLERANCES = 1.5
+
+#: What hides an object is at least so many times as high as what rises from the support plane.
+_TALL = 2.0
+
+#: Readings of the object that a surface can be told from.
+MIN_READINGS = 30
+
+
+def observe(view: ObjectView) -> Observation:
+    """
+    Return the cleaned observation of a view.
+
+    Raises ``LiftError(NO_DEPTH_IN_MASK)`` where the frame has a depth image that says nothing of
+    the object.
+    """
+    cut, camera = view.window(WINDOW_SIDE, _margin(view))
+    mask = np.ascontiguousarray(view.mask[cut])
+    image = np.ascontiguousarray(view.frame.image[cut])
+    tolerance = mask_tolerance(view.frame.camera, cut[0].step)
+    if view.frame.depth is None:
+        nothing = np.zeros(mask.shape, bool)
+        return Observation(
+            camera=camera,
+            image=image,
+            mask=mask,
+            occluder=nothing,
+            depth=None,
+            measured=nothing,
+            surroundings=np.zeros(mask.shape, np.float32),
+            outline=_outline(mask),
+            thickness=np.zeros(mask.shape, np.float32),
+            tolerance=tolerance,
+        )
+    raw = np.nan_to_num(view.frame.depth[cut], posinf=0.0, neginf=0.0)
+    _check_readings(raw[mask])
+    depth = np.where((raw > DEPTH_RANGE[0]) & (raw < DEPTH_RANGE[1]), raw, np.float32(0.0))
+    steady = _drop_flying_pixels(depth)
+    measured, past = _object_segments(steady * mask, camera)
+    if np.count_nonzero(measured) < MIN_READINGS:
+        raise LiftError(
+            ErrorCode.NO_DEPTH_IN_MASK,
+            f'Only {np.count_nonzero(measured)} depth readings in the mask belong to one surface; '
+            f'{MIN_READINGS} are needed. Is the depth registered to the image, and the object '
+            'neither transparent nor mirror-like?',
+        )
+    return _assemble(camera, image, mask & ~past, steady, measured, tolerance)
+
+
+def reconcile(
+    observation: Observation, support: Support, wide: bool = True
+) -> Observation:
+    """
+    Mend the outline of the mask, within a narrow band, by the depth around it.
+
+    Masks of detectors are some pixels off, or miss a part. What rises from the support plane and
+    continues the object's surface without a step is added, what lies in the plane is taken away.
+    Without depth the observation is returned as it is, and without a plane only readings at the
+    outline that are on no surface of the object are dropped.
+
+    All that hides a part of the object counts as an occluder; where not ``wide``, only what lies
+    within the hull of the mask, for those who could not guess what is beyond it.
+    """
+    if observation.depth is None:
+        return observation
+    mask, measured = observation.mask, observation.measured
+    readings = np.where(measured, observation.depth, observation.surroundings)
+    if support.offset is None:
+        steady = measured & ~at_edges(
+            _outline(mask), measured, readings, observation.camera, observation.tolerance
+        )
+        return _assemble(
+            observation.camera,
+            observation.image,
+            mask,
+            readings,
+            steady if np.count_nonzero(steady) >= MIN_READINGS else measured,
+            observation.tolerance,
+        )
+    v, u = np.nonzero(readings)
+    height = np.full(mask.shape, np.inf)
+    height[v, u] = support.height(observation.camera.unproject(u, v, readings[v, u]))
+    tolerance = max(4.0 * support.stddev, 0.005)
+    reach = MASK_ERROR * float(np.sqrt(np.count_nonzero(mask)))
+    labels, _ = depth_pieces(np.where(height > tolerance, readings, np.float32(0.0)))
+    outline = _outline(mask)
+    alien = mask & reaching_in(labels, mask & measured, outline, observation.tolerance)
+    own = np.isin(labels, np.unique(labels[measured & mask & ~alien])) & (labels > 0)
+    added = ~mask & own & (outline > -_ADDED_TOLERANCES * observation.tolerance)
+    flat = mask & (height < tolerance) & (outline < reach)
+    if is_flat(mask, outline, height, tolerance, reach):
+        # An object as flat as the noise: the mask knows better than the depth.
+        flat[:] = False
+    mended = (mask | added) & ~flat & ~alien
+    own_readings = (measured | added) & mended
+    edges = at_edges(
+        _outline(mended), own_readings, readings, observation.camera, observation.tolerance
+    )
+    if np.count_nonzero(own_readings & ~edges) >= MIN_READINGS:
+        own_readings &= ~edges
+        mended &= ~(edges & added)
+    tall = height > _TALL * tolerance
+    return _assemble(
+        observation.camera,
+        observation.image,
+        mended,
+        readings,
+        own_readings,
+        observation.tolerance,
+        (height > tolerance, tall & np.isfinite(height)) if wide else None,
+        find_silent(observation, mended, readings, support, tolerance) if wide else None,
+    )
+
+
+def with_occluder_depth(view: ObjectView, seen: Observation) -> ObjectView:
+    """
+    Return a view whose depth tells what hides the object, where that gives no readings.
+
+    It is put before all that was measured of the object, so that who looks at the depth image
+    knows that behind it everything is possible. ``seen`` is the observation of the view.
+    """
+    hiding = seen.occluder & (seen.surroundings == 0.0)
+    if view.frame.depth is None or seen.depth is None or not hiding.any():
+        return view
+    (rows, columns), _ = view.window(WINDOW_SIDE, _margin(view))
+    fine = np.repeat(np.repeat(hiding, rows.step, axis=0), columns.step, axis=1)
+    depth = view.frame.depth.copy()
+    part = depth[rows.start : rows.stop, columns.start : columns.stop]
+    hidden = fine[: part.shape[0], : part.shape[1]] & ~(np.nan_to_num(part) > 0.0)
+    part[hidden] = _NEARER * float(seen.depth[seen.measured].min())
+    return replace(view, frame=replace(view.frame, depth=depth))
+
+
+def with_holes_open(observation: Observation) -> Observation:
+    """
+    Return an observation that says nothing of how deep its object is far from any reading.
+
+    What is too dark, too bright or too near to be measured is continued from the nearest reading,
+    which is a good guess where one camera is all there is; where another one measured it, it would
+    contradict that.
+    """
+    seen = observation
+    if seen.depth is None:
+        return seen
+    far = cv2.distanceTransform(
+        (~seen.measured).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+    )
+    reach = max(_HOLE[0], _HOLE[1] * float(np.sqrt(np.count_nonzero(seen.mask))))
+    open_ = seen.mask & ~seen.occluder & (far > reach)
+    near = np.float32(_NEARER) * seen.depth[seen.measured].min()
+    return replace(seen, depth=np.where(open_, near, seen.depth))
+
+
+def _margin(view: ObjectView) -> int:
+    """Return by how many pixels the window reaches over the object."""
+    return int(np.ceil(WINDOW_MARGIN * view.longer_side())) + 4
+
+
+def _assemble(
+    camera: Camera,
+    image: NDArray[np.uint8],
+    mask: NDArray[np.bool_],
+    readings: NDArray[np.float32],
+    measured: NDArray[np.bool_],
+    tolerance: float,
+    raised: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
+    silent: NDArray[np.bool_] | None = None,
+) -> Observation:
+    """
+    Return the observation of readings (height, width) in metres, 0 = none, by a mask.
+
+    ``tolerance`` is that of the mask's outline in pixels. ``raised`` tells what rises from the
+    support plane, and what rises high enough to hide something; ``silent`` what hides the plane
+    and gives no readings. Both are None where that is not known.
+    """
+    if not measured.any():
+        raise LiftError(
+            ErrorCode.NO_DEPTH_IN_MASK,
+            'No depth reading in the mask belongs to the object; check that the mask shows one '
+            'object, and that the depth is registered to the image.',
+        )
+    filled = _fill(_smooth(readings, measured), measured)
+    surroundings = np.where(mask, np.float32(0.0), readings)
+    occluder = find_occluders(mask, filled, surroundings, raised)
+    if silent is not None:
+        occluder |= silent
+    return Observation(
+        camera=camera,
+        image=image,
+        mask=mask,
+        occluder=occluder,
+        # What is hidden may come as near as what hides it, or as the rest of the object.
+        depth=np.where(
+            occluder,
+            np.where(surroundings > 0.0, surroundings, np.minimum(filled, filled[measured].min())),
+            filled,
+        ),
+        measured=measured,
+        surroundings=surroundings,
+        outline=_outline(mask | occluder),
+        thickness=_thickness(mask, filled, camera),
+        tolerance=tolerance,
+    )
+
+
+def _check_readings(readings: NDArray[np.float32]) -> None:
+    """Raise ``NO_DEPTH_IN_MASK`` for readings (n,) in metres that are none, or of another unit."""
+    present = readings[readings > 0.0]
+    if len(present) < MIN_READINGS:
+        raise LiftError(
+            ErrorCode.NO_DEPTH_IN_MASK,
+            f'The depth image has {len(present)} readings inside the mask; {MIN_READINGS} are '
+            'needed. Is it registered to the image? Leave the depth out to lift from the image '
+            'alone, without scale.',
+        )
+    middle = float(np.median(present))
+    if not DEPTH_RANGE[0] < middle < DEPTH_RANGE[1]:
+        raise LiftError(
+            ErrorCode.NO_DEPTH_IN_MASK,
+            f'The depth inside the mask is {middle:g} m in the median, outside {DEPTH_RANGE[0]} m '
+            f'to {DEPTH_RANGE[1]} m: the unit looks wrong. 32-bit float depth is in metres, '
+            '16-bit depth in millimetres; for another unit set depth_unit.',
+        )
+
+
+def _drop_flying_pixels(depth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """
+    Zero the readings that few of their neighbours share a surface with.
+
+    Depth cameras blend the two surfaces at an edge into points that hang in the air between.
+    """
+    padded = np.pad(depth, 1)
+    near = np.zeros(depth.shape, np.uint8)
+    for dv in range(3):
+        for du in range(3):
+            other = padded[dv : dv + depth.shape[0], du : du + depth.shape[1]]
+            near += np.abs(other - depth) < 0.6 * DEPTH_STEP * depth
+    # The pixel itself is one of the nine; the straight edge of a surface has five more.
+    return np.where(near >= 5, depth, np.float32(0.0))
+
+
+def _object_segments(
+    depth: NDArray[np.float32], camera: Camera
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """
+    Return which readings inside the mask are the object's, and which were taken past it.
+
+    ``depth`` is 0 outside the mask. The readings are cut into segments where the depth steps;
+    those that lie within the size of the object around the largest one are kept, those behind it
+    tell that the mask reaches too far.
+    """
+    valid = depth > 0.0
+    labels, count = depth_pieces(depth)
+    if count == 0:
+        return valid, np.zeros_like(valid)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    main = int(np.argmax(sizes))
+    middle = float(np.median(depth[labels == main]))
+    v, u = np.nonzero(valid)
+    extent = max(np.ptp(u) / camera.fx, np.ptp(v) / camera.fy) * middle
+    near, far = np.percentile(depth[labels == main], (1.0, 99.0))
+    means = ndimage.mean(depth, labels, np.arange(count + 1))
+    behind = means > far + 0.7 * extent
+    keep = (sizes >= max(8, 0.004 * sizes.sum())) & (means > near - extent) & ~behind
+    behind[0] = keep[0] = False
+    kept = keep[labels] & valid
+    # A last sieve for what hangs loose: distance to the neighbours in space. A surface seen at
+    # 80 degrees is six times sparser than one seen from the front.
+    v, u = np.nonzero(kept)
+    if len(u) > 50:
+        points = camera.unproject(u, v, depth[v, u])
+        step = max(1, len(points) // 4000)
+        distance = cKDTree(points[::step]).query(points, k=8)[0].mean(axis=1)
+        loose = distance > 8.0 * np.median(distance)
+        kept[v[loose], u[loose]] = False
+    return kept, behind[labels] & valid
+
+
+def _smooth(depth: NDArray[np.float32], measured: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Filter the sensor's noise without blurring the steps (Tomasi and Manduchi, 1998)."""
+    filled = _fill(depth, measured)
+    middle = float(np.median(depth[measured]))
+    return cv2.bilateralFilter(filled, 7, 0.3 * DEPTH_STEP * middle, 2.0)
+
+
+def _fill(depth: NDArray[np.float32], measured: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Continue the measured depth to every pixel from the nearest reading."""
+    rows, columns = ndimage.distance_transform_edt(
+        ~measured, return_distances=False, return_indices=True
+    )
+    return np.ascontiguousarray(depth[rows, columns])
+
+
+def _outline(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the distance to the outline in pixels, positive inside the mask."""
+    inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # Where there is no outline the distances are unbounded.
+    far = np.float32(np.hypot(mask.shape[0], mask.shape[1]))
+    inside, outside = np.minimum(inside, far), np.minimum(outside, far)
+    # The outline runs between the pixels, half a pixel from the centres on both sides.
+    return np.where(mask, inside - 0.5, 0.5 - outside).astype(np.float32)
+
+
+def _thickness(
+    mask: NDArray[np.bool_], depth: NDArray[np.float32], camera: Camera
+) -> NDArray[np.float32]:
+    """
+    Return the chord at each pixel of round cross-sections that fill the outline, metres.
+
+    Every pixel belongs to the largest disc inside the outline that covers it; steps in the depth
+    are outlines too, so that a handle before a body has the handle's thickness.
+    """
+    step = cv2.dilate(depth, np.ones((3, 3), np.uint8)) - depth > DEPTH_STEP * depth
+    inner = (mask & ~step).astype(np.uint8)
+    distance = cv2.distanceTransform(inner, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # Without any outline, as in a mask that fills the image, the distance is unbounded.
+    distance = np.minimum(distance, np.float32(np.hypot(mask.shape[0], mask.shape[1])))
+    ridge = (distance > 0.0) & (distance >= cv2.dilate(distance, np.ones((3, 3), np.uint8)))
+    rows, columns = np.nonzero(ridge)
+    # Painted from the smallest disc to the largest; a few hundred cover the rest.
+    order = np.argsort(distance[rows, columns], kind='stable')
+    order = order[:: -(-len(order) // 2000)] if len(order) else order
+    radius = np.zeros_like(distance)
+    for v, u in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
+        r = float(distance[v, u])
+        cv2.circle(radius, (u, v), int(np.ceil(r)), r, -1)
+    radius = np.maximum(radius, distance)
+    chord = 2.0 * np.sqrt(np.maximum(radius**2 - (radius - distance) ** 2, 0.0))
+    return (chord * depth / np.float32(camera.fx)).astype(np.float32)

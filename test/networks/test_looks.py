@@ -1,0 +1,101 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""Other looks at a picture: what they say of camera, depth and object stays true."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lift3d_ros.networks.small.augmented_view import joined
+from lift3d_ros.networks.small.augmented_view import Look
+from lift3d_ros.training.mirroring import mirrored
+from lift3d_ros.training.monocular import visible_depth
+from lift3d_ros.training.samples import make_sample
+from lift3d_ros.training.samples import SampleSettings
+
+CAMERA = ('focal', 'centre', 'pose')
+
+
+@pytest.fixture(scope='module')
+def sample():
+    one = make_sample(11, (), SampleSettings(targets=2, occluded=0.0, noisy_masks=0.0, depth=1.0))
+    return {name: getattr(one, name) for name in one.__dataclass_fields__}
+
+
+def look_at_sample(sample):
+    picture = torch.from_numpy(sample['picture'].copy()).permute(2, 0, 1)[None].float()
+    return Look(picture, *(torch.from_numpy(sample[name].copy())[None].float() for name in CAMERA))
+
+
+def seen_by(sample, look):
+    solid = torch.from_numpy(sample['solid'].astype(np.float32))
+    return visible_depth(solid, look.pose[0], look.focal[0], look.centre[0])
+
+
+def numbers(*values):
+    return [torch.tensor([value]) for value in values]
+
+
+@pytest.mark.parametrize(('angle', 'zoom'), [(0.4, 1.0), (-0.7, 0.9), (0.0, 0.8), (1.2, 1.0)])
+def test_a_turned_camera_sees_the_solid_where_the_turned_picture_shows_it(sample, angle, zoom):
+    straight = look_at_sample(sample)
+    look = straight.turned(*numbers(angle, zoom))
+    depth = seen_by(sample, look)
+    shown = look.picture[0, 3, ::2, ::2] > 127.0
+    assert (shown & (depth > 0.0)).sum() > 0.9 * (shown | (depth > 0.0)).sum()
+    before = replace(straight, picture=seen_by(sample, straight)[None, None])
+    turned = before.turned(*numbers(angle, zoom)).picture[0, 0]
+    both = (turned > 0.0) & (depth > 0.0)
+    assert both.sum() > 0.9 * (depth > 0.0).sum()
+    # The middle pixel of both looks at the same place.
+    assert (turned - depth)[both].abs().median() < 0.01
+    rotation = look.pose[0, :3, :3]
+    assert torch.allclose(rotation @ rotation.T, torch.eye(3), atol=1e-5)
+    assert torch.equal(look.pose[0, :3, 3], straight.pose[0, :3, 3])
+    assert torch.allclose(look.pose[0, :3, 2], straight.pose[0, :3, 2])
+    assert torch.allclose(look.focal, zoom * straight.focal)
+
+
+def test_looks_of_several_pictures_are_those_of_each(sample):
+    one = look_at_sample(sample)
+    both = joined([one, one])
+    angle, zoom = torch.tensor([0.3, -0.2]), torch.tensor([0.9, 1.0])
+    found = both.turned(angle, zoom)
+    for index in range(2):
+        alone = one.turned(angle[index:index + 1], zoom[index:index + 1])
+        for name, value in vars(alone).items():
+            assert torch.allclose(vars(found)[name][index], value[0], atol=1e-4), name
+
+
+def test_no_turn_changes_nothing_and_turns_undo_each_other(sample):
+    straight = look_at_sample(sample)
+    same = straight.turned(*numbers(0.0, 1.0))
+    for name, value in vars(straight).items():
+        assert torch.allclose(vars(same)[name], value, atol=1e-3), name
+    back = straight.turned(*numbers(0.5, 0.9)).turned(*numbers(-0.5, 1.0 / 0.9))
+    for name in CAMERA:
+        assert torch.allclose(vars(back)[name], vars(straight)[name], atol=1e-3), name
+    assert (back.picture - straight.picture).abs().mean() < 6.0
+
+
+def test_a_mirrored_look_is_that_of_the_mirrored_sample(sample):
+    look, other = look_at_sample(sample).mirrored(), look_at_sample(mirrored(sample))
+    for name, value in vars(other).items():
+        assert torch.allclose(vars(look)[name], value, atol=1e-4), name
