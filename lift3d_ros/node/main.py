@@ -45,6 +45,7 @@ from rclpy.utilities import remove_ros_args
 
 from lift3d_ros.node import middleware
 from lift3d_ros.node.answering import answer_unread
+from lift3d_ros.node.answering import LastingExecutor
 from lift3d_ros.node.answering import PACE
 from lift3d_ros.node.node import LiftNode
 from lift3d_ros.runtime import memory
@@ -141,7 +142,7 @@ def _run(overrides: list[Parameter], signals: list[int]) -> int:
     ) as error:
         print(f'lift3d: a parameter was refused: {error}', file=sys.stderr)
         return 2
-    executor = MultiThreadedExecutor(node.threads)
+    executor = LastingExecutor(node.threads)
     executor.add_node(node)
     if not node.get_parameter('autostart').value:
         node.get_logger().info('unconfigured; waiting for configure (or autostart:=true)')
