@@ -58,7 +58,7 @@ STARTS = {'cli': ('bench', 'training', 'node')}
 MAX_FILES = 15
 
 #: Folders that have more, until they are divided.
-LARGE = ('node', 'bench')
+LARGE = ('bench',)
 
 
 def _modules() -> Iterator[tuple[str, Path]]:

@@ -27,8 +27,8 @@ import numpy as np
 import psutil
 
 from lift3d_ros.errors import LiftError
-from lift3d_ros.node.gravity import ImuGravity
-from lift3d_ros.node.synchronizer import Synchronizer
+from lift3d_ros.node.inputs.gravity import ImuGravity
+from lift3d_ros.node.inputs.synchronizer import Synchronizer
 from lift3d_ros.node.worker import Worker
 from lift3d_ros.runtime import memory
 

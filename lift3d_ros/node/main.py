@@ -44,10 +44,10 @@ from rclpy.task import Future
 from rclpy.utilities import remove_ros_args
 
 from lift3d_ros.node import middleware
-from lift3d_ros.node.answering import answer_unread
-from lift3d_ros.node.answering import LastingExecutor
-from lift3d_ros.node.answering import PACE
 from lift3d_ros.node.node import LiftNode
+from lift3d_ros.node.services.answering import answer_unread
+from lift3d_ros.node.services.answering import LastingExecutor
+from lift3d_ros.node.services.answering import PACE
 from lift3d_ros.runtime import memory
 
 RCLError = rclpy_implementation.RCLError

@@ -41,7 +41,7 @@ from rclpy.parameter import parameter_value_to_python
 import ros_helpers as ros
 
 from lift3d_ros.node.node import LiftNode
-from lift3d_ros.node.parameters import SPECS
+from lift3d_ros.node.parameters.specifications import SPECS
 
 pytestmark = pytest.mark.ros
 

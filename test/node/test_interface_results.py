@@ -44,12 +44,12 @@ from lift3d_ros.msg import LiftedObject
 from lift3d_ros.msg import LiftedObjectArray
 from lift3d_ros.msg import LiftFailure
 from lift3d_ros.msg import ObjectSelector
-from lift3d_ros.node.background import wait_for
 from lift3d_ros.node.client import LiftClient
-from lift3d_ros.node.conversions import nanoseconds
-from lift3d_ros.node.introspection import REQUESTS
-from lift3d_ros.node.results import POINT
-from lift3d_ros.node.results import seconds
+from lift3d_ros.node.executors.background import wait_for
+from lift3d_ros.node.messages.conversions import nanoseconds
+from lift3d_ros.node.messages.results import POINT
+from lift3d_ros.node.messages.results import seconds
+from lift3d_ros.node.services.introspection import REQUESTS
 from lift3d_ros.placement.hints import SOURCES
 from lift3d_ros.placement.hints import UNKNOWN
 from lift3d_ros.srv import LiftObject

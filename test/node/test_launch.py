@@ -56,8 +56,8 @@ from launch import LaunchDescription
 from launch import LaunchService
 from lift3d_ros.geometry import look_at
 from lift3d_ros.msg import ObjectSelector
-from lift3d_ros.node.parameters import SPECS
-from lift3d_ros.node.results import pose_message
+from lift3d_ros.node.messages.results import pose_message
+from lift3d_ros.node.parameters.specifications import SPECS
 from lift3d_ros.srv import LiftObject
 
 pytestmark = pytest.mark.ros

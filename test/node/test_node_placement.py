@@ -34,16 +34,16 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import look_at
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.msg import ObjectSelector
-from lift3d_ros.node.parameters import plane_height
-from lift3d_ros.node.parameters import Settings
-from lift3d_ros.node.parameters import SPECS
-from lift3d_ros.node.pipeline import lift_observation
-from lift3d_ros.node.pipeline import Observation
-from lift3d_ros.node.pipeline import Outcome
-from lift3d_ros.node.pipeline import Query
-from lift3d_ros.node.results import pose_matrix
-from lift3d_ros.node.selection import IdKeeper
-from lift3d_ros.node.standing import Standing
+from lift3d_ros.node.lifting.pipeline import lift_observation
+from lift3d_ros.node.lifting.pipeline import Observation
+from lift3d_ros.node.lifting.pipeline import Outcome
+from lift3d_ros.node.lifting.pipeline import Query
+from lift3d_ros.node.lifting.selection import IdKeeper
+from lift3d_ros.node.lifting.standing import Standing
+from lift3d_ros.node.messages.results import pose_matrix
+from lift3d_ros.node.parameters.specifications import plane_height
+from lift3d_ros.node.parameters.specifications import Settings
+from lift3d_ros.node.parameters.specifications import SPECS
 from lift3d_ros.srv import LiftObject
 
 pytestmark = pytest.mark.ros

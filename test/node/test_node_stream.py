@@ -39,8 +39,8 @@ from visualization_msgs.msg import MarkerArray
 from lift3d_ros.msg import LiftedObjectArray
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node.client import LiftClient
-from lift3d_ros.node.conversions import nanoseconds
-from lift3d_ros.node.results import mesh_from_message
+from lift3d_ros.node.messages.conversions import nanoseconds
+from lift3d_ros.node.messages.results import mesh_from_message
 from lift3d_ros.srv import LiftObject
 
 pytestmark = pytest.mark.ros

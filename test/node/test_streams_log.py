@@ -35,7 +35,7 @@ from sensor_msgs.msg import CompressedImage
 import stream_helpers as streams
 
 from lift3d_ros.node import middleware
-from lift3d_ros.node.watch import Throttle
+from lift3d_ros.node.inputs.watch import Throttle
 from lift3d_ros.srv import LiftObject
 
 pytestmark = pytest.mark.ros

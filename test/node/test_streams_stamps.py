@@ -30,8 +30,8 @@ import ros_helpers as ros
 import stream_helpers as streams
 
 from lift3d_ros.msg import LiftedObjectArray
-from lift3d_ros.node.conversions import nanoseconds
-from lift3d_ros.node.synchronizer import Synchronizer
+from lift3d_ros.node.inputs.synchronizer import Synchronizer
+from lift3d_ros.node.messages.conversions import nanoseconds
 from lift3d_ros.srv import LiftObject
 
 pytestmark = pytest.mark.ros

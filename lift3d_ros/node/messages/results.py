@@ -45,8 +45,8 @@ from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.msg import Latency
 from lift3d_ros.msg import LiftedObject
 from lift3d_ros.msg import LiftFailure
-from lift3d_ros.node.cdr import Packed
-from lift3d_ros.node.selection import Instance
+from lift3d_ros.node.lifting.selection import Instance
+from lift3d_ros.node.messages.cdr import Packed
 from lift3d_ros.placement.hints import UNKNOWN
 
 #: One point of the clouds: the layout of PCL's PointXYZRGBNormal, 48 bytes with positions and

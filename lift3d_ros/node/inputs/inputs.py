@@ -15,7 +15,7 @@
 """
 The topics that the node listens to, and the frames that come of them.
 
-A thread of its own takes them, see ``lift3d_ros.node.listening``.
+A thread of its own takes them, see ``lift3d_ros.node.executors.listening``.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import is_rigid
 from lift3d_ros.msg import ObjectSelector
-from lift3d_ros.node import transforms
-from lift3d_ros.node.conversions import nanoseconds
-from lift3d_ros.node.gravity import ImuGravity
-from lift3d_ros.node.listening import Listener
-from lift3d_ros.node.parameters import Settings
-from lift3d_ros.node.pipeline import Extra
-from lift3d_ros.node.pipeline import Observation
-from lift3d_ros.node.results import pose_matrix
-from lift3d_ros.node.synchronizer import Match
-from lift3d_ros.node.synchronizer import Synchronizer
-from lift3d_ros.node.topics import Arrival
-from lift3d_ros.node.topics import OVERRIDABLE
-from lift3d_ros.node.topics import Topic
-from lift3d_ros.node.trace import Trace
-from lift3d_ros.node.watch import Watch
+from lift3d_ros.node.executors.listening import Listener
+from lift3d_ros.node.inputs import transforms
+from lift3d_ros.node.inputs.gravity import ImuGravity
+from lift3d_ros.node.inputs.synchronizer import Match
+from lift3d_ros.node.inputs.synchronizer import Synchronizer
+from lift3d_ros.node.inputs.topics import Arrival
+from lift3d_ros.node.inputs.topics import OVERRIDABLE
+from lift3d_ros.node.inputs.topics import Topic
+from lift3d_ros.node.inputs.trace import Trace
+from lift3d_ros.node.inputs.watch import Watch
+from lift3d_ros.node.lifting.pipeline import Extra
+from lift3d_ros.node.lifting.pipeline import Observation
+from lift3d_ros.node.messages.conversions import nanoseconds
+from lift3d_ros.node.messages.results import pose_matrix
+from lift3d_ros.node.parameters.specifications import Settings
 from lift3d_ros.observation.reference_view import MAX_FURTHER
 
 #: Topic and field with the CameraInfo of depth that is not registered to the image.

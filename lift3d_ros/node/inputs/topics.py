@@ -52,8 +52,8 @@ try:
 except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
-from lift3d_ros.node.conversions import nanoseconds
-from lift3d_ros.node.listening import Listener
+from lift3d_ros.node.executors.listening import Listener
+from lift3d_ros.node.messages.conversions import nanoseconds
 
 #: By parameters qos_overrides.<topic>.subscription.*; the reliability has its own parameter.
 OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH)

@@ -19,10 +19,10 @@ from __future__ import annotations
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
-from lift3d_ros.node.parameters import order
-from lift3d_ros.node.parameters import plane_height
-from lift3d_ros.node.parameters import Settings
-from lift3d_ros.node.parameters import sizes
+from lift3d_ros.node.parameters.specifications import order
+from lift3d_ros.node.parameters.specifications import plane_height
+from lift3d_ros.node.parameters.specifications import Settings
+from lift3d_ros.node.parameters.specifications import sizes
 from lift3d_ros.placement.hints import horizontal_plane
 from lift3d_ros.placement.hints import ScaleHints
 

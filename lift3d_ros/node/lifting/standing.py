@@ -35,7 +35,7 @@ from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.geometry.frame import FurtherView
 from lift3d_ros.geometry.shape import Shape
-from lift3d_ros.node.selection import Instance
+from lift3d_ros.node.lifting.selection import Instance
 
 #: Objects whose frames are kept.
 _KEPT = 32

@@ -22,9 +22,9 @@ import time
 
 from rclpy.node import Node
 
-from lift3d_ros.node.synchronizer import Synchronizer
-from lift3d_ros.node.topics import Topic
-from lift3d_ros.node.topics import WINDOW
+from lift3d_ros.node.inputs.synchronizer import Synchronizer
+from lift3d_ros.node.inputs.topics import Topic
+from lift3d_ros.node.inputs.topics import WINDOW
 
 #: Seconds between two lines of the log about the same thing, while frames are lifted
 #: continuously and while only requests are answered.

@@ -37,8 +37,8 @@ from lift3d_ros.lifter import DEFAULT_METHOD
 from lift3d_ros.lifter import DEVICES
 from lift3d_ros.lifter import MAX_SAMPLES
 from lift3d_ros.lifter import METHODS
-from lift3d_ros.node.parameter_values import shown
-from lift3d_ros.node.parameter_values import typed
+from lift3d_ros.node.parameters.values import shown
+from lift3d_ros.node.parameters.values import typed
 from lift3d_ros.observation.reference_view import MAX_FURTHER
 from lift3d_ros.placement.hints import check_order
 from lift3d_ros.placement.hints import known_sizes

@@ -52,9 +52,9 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry.frame import Frame
-from lift3d_ros.node.conversions import decode_depth
-from lift3d_ros.node.conversions import decode_image
-from lift3d_ros.node.conversions import fit_depth
+from lift3d_ros.node.messages.conversions import decode_depth
+from lift3d_ros.node.messages.conversions import decode_image
+from lift3d_ros.node.messages.conversions import fit_depth
 
 #: What can be done about depth that is not registered to the image.
 REGISTER = (
