@@ -47,15 +47,15 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
-from lift3d_ros.geometry.frame import FurtherView
 from lift3d_ros.geometry.frame import ObjectView
+from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.methods.geometric import Geometric
 from lift3d_ros.methods.one2345 import One2345
 from lift3d_ros.methods.one2345_published import One2345Full
 from lift3d_ros.methods.one2345_published import published_views
+from lift3d_ros.observation.hints import ScaleHints
 from lift3d_ros.observation.reference_view import lift_together
-from lift3d_ros.placement.hints import ScaleHints
 from lift3d_ros.placement.place import place
 from lift3d_ros.placement.place import prepare
 from lift3d_ros.placement.success_probability import pass_probability
@@ -83,7 +83,7 @@ class Method(Protocol):
         view: ObjectView,
         rng: np.random.Generator,
         progress: Progress,
-        further: Sequence[FurtherView] = (),
+        further: Sequence[SourceView] = (),
     ) -> Shape:
         """Return the shape of the object in the view and further ones, or raise ``LiftError``."""
 
@@ -225,7 +225,7 @@ class Lifter:
         mask: NDArray[np.bool_],
         *,
         scale: ScaleHints | None = None,
-        further: Sequence[FurtherView] = (),
+        further: Sequence[SourceView] = (),
         min_confidence: float = 0.0,
         seed: int = 0,
         progress: ProgressCallback | None = None,
@@ -289,7 +289,7 @@ class Lifter:
         self,
         view: ObjectView,
         hints: ScaleHints,
-        further: Sequence[FurtherView],
+        further: Sequence[SourceView],
         seed: int,
         run: Progress,
     ) -> Shape:
@@ -313,13 +313,13 @@ class Lifter:
         self,
         view: ObjectView,
         hints: ScaleHints,
-        further: Sequence[FurtherView],
+        further: Sequence[SourceView],
         rng: np.random.Generator,
         run: Progress,
     ) -> Shape:
         """Return the shape of the object in all of its views."""
 
-        def lift(view: ObjectView, further: Sequence[FurtherView]) -> Shape:
+        def lift(view: ObjectView, further: Sequence[SourceView]) -> Shape:
             return self._method.lift(view, rng, run, further)
 
         return lift_together(lift, *prepare(view, hints, further))

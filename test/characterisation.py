@@ -120,16 +120,16 @@ def make_lifter(kind: str) -> Lifter:
 def lift(lifter: Lifter, inputs: Inputs) -> Shape:
     """Lift what is given; raises ``LiftError``."""
     from lift3d_ros.geometry.frame import crop_object
-    from lift3d_ros.geometry.frame import FurtherView
-    from lift3d_ros.placement.hints import Plane
-    from lift3d_ros.placement.hints import ScaleHints
+    from lift3d_ros.geometry.frame import SourceView
+    from lift3d_ros.observation.hints import Plane
+    from lift3d_ros.observation.hints import ScaleHints
 
     first = inputs.views[0]
     given = {} if inputs.order is None else {'order': inputs.order}
     plane = None if inputs.plane is None else Plane(*inputs.plane)
     hints = ScaleHints(plane, inputs.known_size, **given)
     sources = [
-        FurtherView(crop_object(one.frame, one.mask), one.pose) for one in inputs.views[1:]
+        SourceView(crop_object(one.frame, one.mask), one.pose) for one in inputs.views[1:]
     ]
     return lifter.lift(
         first.frame, first.mask, scale=hints, further=sources,

@@ -31,8 +31,8 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import is_rigid
 from lift3d_ros.geometry.frame import Frame
-from lift3d_ros.placement.hints import Plane
-from lift3d_ros.placement.hints import ScaleHints
+from lift3d_ros.observation.hints import Plane
+from lift3d_ros.observation.hints import ScaleHints
 
 MASKS = (
     'disc', 'disc', 'disc', 'box', 'box', 'noise', 'sparse noise', 'line', 'thin line', 'full',

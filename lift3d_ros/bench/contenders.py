@@ -34,11 +34,11 @@ from lift3d_ros.bench.prediction import prediction_of
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry.frame import Frame
-from lift3d_ros.geometry.frame import FurtherView
+from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.lifter import LEARNED
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.lifter import METHODS
-from lift3d_ros.placement.hints import ScaleHints
+from lift3d_ros.observation.hints import ScaleHints
 
 
 class MethodContender:
@@ -66,7 +66,7 @@ class MethodContender:
         mask: NDArray[np.bool_],
         seed: int,
         scale: ScaleHints | None = None,
-        further: Sequence[FurtherView] = (),
+        further: Sequence[SourceView] = (),
     ) -> Prediction:
         """Return the lifted shape; ``scale`` and ``further`` as ``Lifter.lift`` takes them."""
         deadline = time.monotonic() + self._timeout

@@ -28,8 +28,8 @@ from lift3d_ros.geometry import longest_side
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.geometry.shape import Mesh
-from lift3d_ros.placement.hints import Plane
-from lift3d_ros.placement.hints import ScaleHints
+from lift3d_ros.observation.hints import Plane
+from lift3d_ros.observation.hints import ScaleHints
 
 
 @dataclass(frozen=True)

@@ -56,10 +56,10 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
-from lift3d_ros.geometry.frame import FurtherView
+from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.lifter import METHODS
-from lift3d_ros.placement.hints import ScaleHints
+from lift3d_ros.observation.hints import ScaleHints
 from lift3d_ros.runtime import memory
 from lift3d_ros.synthetic.objects import ObjectEntry
 
@@ -146,7 +146,7 @@ class Worker:
         if view.truth is not None and track != REAL:
             hints = TRACKS[track].hints(view.truth.mesh, view.truth.T_camera_object)
         further = [
-            FurtherView(crop_object(TRACKS[track].strip(other), mask), T)
+            SourceView(crop_object(TRACKS[track].strip(other), mask), T)
             for other, mask, T in view.further
         ]
         prediction = self._predict(task.contender, frame, view, hints, further)
@@ -178,7 +178,7 @@ class Worker:
         frame: Frame,
         view: View,
         hints: ScaleHints | None,
-        further: Sequence[FurtherView],
+        further: Sequence[SourceView],
     ) -> Prediction:
         if name not in self._contenders:
             settings = self._settings

@@ -26,7 +26,7 @@ from lift3d_ros.cli import scenes
 
 if TYPE_CHECKING:
     from lift3d_ros.geometry.shape import Shape
-    from lift3d_ros.placement.hints import ScaleHints
+    from lift3d_ros.observation.hints import ScaleHints
 
 #: What a report says of the place of a shape where there is none.
 NOTHING: dict[str, Any] = {'mask_iou': None, 'notes': None}
@@ -60,9 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def hints(options: argparse.Namespace) -> ScaleHints:
     """Return what the command line says; raises ``LiftError(BAD_REQUEST)`` for what cannot be."""
-    from lift3d_ros.placement.hints import Plane
-    from lift3d_ros.placement.hints import ScaleHints
-    from lift3d_ros.placement.hints import SOURCES
+    from lift3d_ros.observation.hints import Plane
+    from lift3d_ros.observation.hints import ScaleHints
+    from lift3d_ros.observation.hints import SOURCES
 
     plane = None if options.plane is None else Plane(options.plane[:3], options.plane[3])
     order = SOURCES if options.scale_source is None else tuple(options.scale_source)

@@ -178,23 +178,23 @@ class ObjectView:
 
 
 @dataclass(frozen=True, eq=False)
-class FurtherView:
+class SourceView:
     """
     Another view of the same object, from a camera whose place is known.
 
     - ``view``: the object in the other frame.
-    - ``T_first_camera``: rigid (4, 4), metres, the optical frame of the other camera in that of
+    - ``T_ref_src``: rigid (4, 4), metres, the optical frame of the other camera in that of
       the first view.
     - ``name``: what errors call it.
     """
 
     view: ObjectView
-    T_first_camera: Array
+    T_ref_src: Array
     name: str = ''
 
     def __post_init__(self) -> None:
         """Raise ``LiftError(BAD_REQUEST)`` for a pose that is no rigid motion."""
-        if not is_rigid(self.T_first_camera):
+        if not is_rigid(self.T_ref_src):
             raise LiftError(
                 ErrorCode.BAD_REQUEST,
                 'The pose of a further view is no rigid motion; give the 4 x 4 matrix of a '
@@ -202,7 +202,7 @@ class FurtherView:
                 'first view.',
             )
         object.__setattr__(
-            self, 'T_first_camera', np.asarray(self.T_first_camera, np.float64)
+            self, 'T_ref_src', np.asarray(self.T_ref_src, np.float64)
         )
 
 

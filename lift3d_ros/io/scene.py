@@ -53,11 +53,11 @@ from lift3d_ros.geometry import is_rigid
 from lift3d_ros.geometry import ZERO123_FOV
 from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
-from lift3d_ros.geometry.frame import FurtherView
+from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.io import masks
 from lift3d_ros.io import pictures
 from lift3d_ros.io import scene_files
-from lift3d_ros.placement.hints import Plane
+from lift3d_ros.observation.hints import Plane
 from lift3d_ros.runtime.files import write_whole
 
 #: Folder in a scene folder with the scene folders of further views.
@@ -229,7 +229,7 @@ def read_input(
     return SceneInput(frame, alpha > 127, 'assumed')
 
 
-def read_further(path: Path, depth: bool = True) -> list[FurtherView]:
+def read_further(path: Path, depth: bool = True) -> list[SourceView]:
     """
     Return the further views of a scene folder, in the order of their names.
 
@@ -239,13 +239,13 @@ def read_further(path: Path, depth: bool = True) -> list[FurtherView]:
     folder = path / FURTHER
     if not os.path.isdir(folder):
         return []
-    found: list[FurtherView] = []
+    found: list[SourceView] = []
     for other in sorted(child for child in folder.iterdir() if child.is_dir()):
         T_world_first, T_world_other = read_pose(path), read_pose(other)
         try:
             view = crop_object(*read_scene(other, depth))
             T_first_other = invert(T_world_first) @ T_world_other
-            found.append(FurtherView(view, T_first_other, f'view "{other.name}"'))
+            found.append(SourceView(view, T_first_other, f'view "{other.name}"'))
         except LiftError as error:
             if str(folder) in error.message:
                 raise

@@ -29,8 +29,8 @@ from lift3d_ros.fields.symmetry import rotations
 from lift3d_ros.fields.symmetry import weigh
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import transform
-from lift3d_ros.geometry.frame import FurtherView
 from lift3d_ros.geometry.frame import ObjectView
+from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.meshing.carving import carve
@@ -79,7 +79,7 @@ class Geometric:
         view: ObjectView,
         rng: np.random.Generator,
         progress: Progress,
-        further: Sequence[FurtherView] = (),
+        further: Sequence[SourceView] = (),
     ) -> Shape:
         """
         Return the shape of the object in the view.

@@ -43,8 +43,8 @@ from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry.canonical import canonical_frame
 from lift3d_ros.geometry.canonical import CanonicalFrame
-from lift3d_ros.geometry.frame import FurtherView
 from lift3d_ros.geometry.frame import ObjectView
+from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.meshing.agreement import silhouette_agreement
@@ -139,7 +139,7 @@ class One2345:
         view: ObjectView,
         rng: np.random.Generator,
         progress: Progress,
-        further: Sequence[FurtherView] = (),
+        further: Sequence[SourceView] = (),
     ) -> Shape:
         """
         Return the shape of the object in the view, and in the ``further`` ones where there are.
@@ -160,7 +160,7 @@ class One2345:
         given: ViewSource | None,
         rng: np.random.Generator,
         progress: Progress,
-        further: Sequence[FurtherView] = (),
+        further: Sequence[SourceView] = (),
     ) -> Shape:
         """
         Return the shape of the object in the view, from views that are ``given``.

@@ -39,8 +39,8 @@ from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry.canonical import CanonicalFrame
-from lift3d_ros.geometry.frame import FurtherView
 from lift3d_ros.geometry.frame import ObjectView
+from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.meshing.coloring import OBSERVED
@@ -186,7 +186,7 @@ class One2345Full(One2345):
         given: ViewSource | None,
         rng: np.random.Generator,
         progress: Progress,
-        further: Sequence[FurtherView] = (),
+        further: Sequence[SourceView] = (),
     ) -> Shape:
         """
         Return the shape of the object in the view.

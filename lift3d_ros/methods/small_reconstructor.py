@@ -36,8 +36,8 @@ from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import orbit_pose
 from lift3d_ros.geometry.canonical import CanonicalFrame
-from lift3d_ros.geometry.frame import FurtherView
 from lift3d_ros.geometry.frame import ObjectView
+from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.networks.small.coarse_inputs import observation
 from lift3d_ros.networks.small.surface_network import Box
 from lift3d_ros.networks.small.surface_network import object_box
@@ -133,7 +133,7 @@ class SmallReconstructor:
     def field(
         self,
         observed: Observed,
-        further: Sequence[FurtherView],
+        further: Sequence[SourceView],
         pictures: NDArray[np.uint8] | None,
         poses: Array,
         run: Progress,
@@ -215,7 +215,7 @@ def _check_views(pictures: NDArray[np.uint8], poses: Array) -> None:
 def _seen(
     told: dict[str, Tensor],
     canonical: CanonicalFrame,
-    further: Sequence[FurtherView],
+    further: Sequence[SourceView],
     device: str,
 ) -> Sources:
     """Return what cameras saw: the input first, then the further frames."""
@@ -227,7 +227,7 @@ def _seen(
         # measured cuts its solid afterwards.
         one['depth'] = torch.zeros_like(one['depth'])
         # Its camera's place, from the first one's.
-        T = invert(canonical.T_camera_object) @ other.T_first_camera
+        T = invert(canonical.T_camera_object) @ other.T_ref_src
         T[:3, 3] /= canonical.scale
         one['pose'] = torch.from_numpy(T[None]).float().to(device)
         views.append(one)

@@ -38,8 +38,8 @@ from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import rotate
 from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
-from lift3d_ros.geometry.frame import FurtherView
 from lift3d_ros.geometry.frame import ObjectView
+from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.shape import Shape
 
 #: The networks have seen rolls of two degrees (standard deviation).
@@ -115,10 +115,10 @@ class Levelling:
         mask = turned(view.mask.astype(np.uint8), cv2.INTER_NEAREST) > 0
         return replace(crop_object(level, mask), truncated=view.truncated)
 
-    def further(self, views: Sequence[FurtherView]) -> list[FurtherView]:
+    def further(self, views: Sequence[SourceView]) -> list[SourceView]:
         """Return further views of the object by their places in the frame without the roll."""
         return [
-            replace(one, T_first_camera=self.T_level_camera @ one.T_first_camera) for one in views
+            replace(one, T_ref_src=self.T_level_camera @ one.T_ref_src) for one in views
         ]
 
     def undo(self, shape: Shape) -> Shape:

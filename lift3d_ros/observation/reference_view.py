@@ -27,36 +27,36 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import unit
-from lift3d_ros.geometry.frame import FurtherView
 from lift3d_ros.geometry.frame import ObjectView
+from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.frame import VIEW_FILL
 from lift3d_ros.geometry.frame import VIEW_SIZE
 from lift3d_ros.geometry.shape import Shape
 
 #: Further views of one object that are taken at once, to bound time and memory.
-MAX_FURTHER = 15
+MAX_SOURCE_VIEWS = 15
 
 #: Rays to the object that meet at less than this angle tell no distance, degrees.
 _MIN_PARALLAX = 4.0
 
 #: Lifts the object in a view, with further ones.
-LiftOne = Callable[[ObjectView, Sequence[FurtherView]], Shape]
+LiftOne = Callable[[ObjectView, Sequence[SourceView]], Shape]
 
 
-def lift_together(lift: LiftOne, view: ObjectView, further: Sequence[FurtherView]) -> Shape:
+def lift_together(lift: LiftOne, view: ObjectView, further: Sequence[SourceView]) -> Shape:
     """
     Return the shape of the object in several views, in the optical frame of the first.
 
     It is lifted in the first view that has depth. Where none has, the poses are brought to the
     units of the first view, in which the longer side of its mask is about one unit long, by where
     the rays from the cameras to the object meet; the scale of the shape is then still unknown.
-    Raises ``LiftError`` as ``lift``, and ``BAD_REQUEST`` for more than ``MAX_FURTHER`` views.
+    Raises ``LiftError`` as ``lift``, and ``BAD_REQUEST`` for more than ``MAX_SOURCE_VIEWS`` views.
     """
-    if len(further) > MAX_FURTHER:
+    if len(further) > MAX_SOURCE_VIEWS:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'{len(further)} further views were given; {MAX_FURTHER} can be taken at once. Leave '
-            'out those that show the object from where another one does.',
+            f'{len(further)} further views were given, and at most {MAX_SOURCE_VIEWS} can be '
+            'used; leave out those from nearly the same place as another.',
         )
     named = [
         replace(other, name=other.name or f'further view {number}')
@@ -66,10 +66,10 @@ def lift_together(lift: LiftOne, view: ObjectView, further: Sequence[FurtherView
         return lift(view, named)
     for index, other in enumerate(named):
         if other.view.frame.depth is not None:
-            T = other.T_first_camera
-            others = [FurtherView(view, invert(T), 'the first view')]
+            T = other.T_ref_src
+            others = [SourceView(view, invert(T), 'the first view')]
             others += [
-                replace(one, T_first_camera=invert(T) @ one.T_first_camera)
+                replace(one, T_ref_src=invert(T) @ one.T_ref_src)
                 for one in named[:index] + named[index + 1:]
             ]
             try:
@@ -98,13 +98,13 @@ def _moved(shape: Shape, T: Array) -> Shape:
     )
 
 
-def _in_units(other: FurtherView, metres: float) -> FurtherView:
-    T = other.T_first_camera.copy()
+def _in_units(other: SourceView, metres: float) -> SourceView:
+    T = other.T_ref_src.copy()
     T[:3, 3] /= metres
-    return replace(other, T_first_camera=T)
+    return replace(other, T_ref_src=T)
 
 
-def _metres_per_unit(view: ObjectView, further: Sequence[FurtherView]) -> float | None:
+def _metres_per_unit(view: ObjectView, further: Sequence[SourceView]) -> float | None:
     """
     Return how long the longer side of the first mask is, metres; None where no ray tells.
 
@@ -116,7 +116,7 @@ def _metres_per_unit(view: ObjectView, further: Sequence[FurtherView]) -> float 
     c = view.camera.unproject(middle, middle, focal / (VIEW_FILL * VIEW_SIZE))
     above = below = 0.0
     for other in further:
-        T = other.T_first_camera
+        T = other.T_ref_src
         d = T[:3, :3] @ unit(other.view.camera.unproject(middle, middle, 1.0))
         across = c - (c @ d) * d
         above += float(across @ T[:3, 3])

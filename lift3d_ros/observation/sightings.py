@@ -33,8 +33,8 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import rotate
-from lift3d_ros.geometry.frame import FurtherView
 from lift3d_ros.geometry.frame import ObjectView
+from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.observation.cleaning import observe
 from lift3d_ros.observation.cleaning import reconcile
 from lift3d_ros.observation.cleaning import with_holes_open
@@ -57,7 +57,7 @@ AGREED = 0.01
 
 
 def gather(
-    view: ObjectView, seen: Observation, support: Support, further: Sequence[FurtherView]
+    view: ObjectView, seen: Observation, support: Support, further: Sequence[SourceView]
 ) -> tuple[Observation, tuple[Sighting, ...]]:
     """
     Return what the first view and the further ones saw, each to be believed beside the others.
@@ -84,7 +84,7 @@ def gather(
             raise LiftError(
                 ErrorCode.BAD_REQUEST, f'In {name}: {error.message}'
             ) from error
-        fresh = Sighting(shown, other.view, other.T_first_camera, name)
+        fresh = Sighting(shown, other.view, other.T_ref_src, name)
         given = [contradiction(fresh, one, _AGREEING) for one in known]
         T, strain = mended_pose(fresh, known, support, size)
         fresh = replace(fresh, T_first_own=T)
@@ -110,9 +110,9 @@ def gather(
     return seen, tuple(known[1:])
 
 
-def as_further(sightings: Sequence[Sighting]) -> tuple[FurtherView, ...]:
+def as_further(sightings: Sequence[Sighting]) -> tuple[SourceView, ...]:
     """Return the views of sightings, with the poses that were mended."""
-    return tuple(FurtherView(one.view, one.T_first_own) for one in sightings)
+    return tuple(SourceView(one.view, one.T_first_own) for one in sightings)
 
 
 def all_points(seen: Observation, sightings: Sequence[Sighting]) -> Array:

@@ -33,13 +33,16 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import longest_side
 from lift3d_ros.geometry import rigid
-from lift3d_ros.geometry.frame import FurtherView
 from lift3d_ros.geometry.frame import ObjectView
+from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.meshing.rendering import Surface
 from lift3d_ros.meshing.rendering import Window
 from lift3d_ros.meshing.rendering import window
+from lift3d_ros.observation.hints import ScaleHints
+from lift3d_ros.observation.hints import SOURCES
+from lift3d_ros.observation.hints import UNKNOWN
 from lift3d_ros.placement.alignment import agreement
 from lift3d_ros.placement.alignment import align_to_depth
 from lift3d_ros.placement.alignment import check_depth
@@ -49,9 +52,6 @@ from lift3d_ros.placement.doubts import check_foot_in_image
 from lift3d_ros.placement.doubts import check_not_truncated
 from lift3d_ros.placement.doubts import spill_note
 from lift3d_ros.placement.doubts import truncation_note
-from lift3d_ros.placement.hints import ScaleHints
-from lift3d_ros.placement.hints import SOURCES
-from lift3d_ros.placement.hints import UNKNOWN
 from lift3d_ros.placement.plane_finding import check_tilt
 from lift3d_ros.placement.plane_finding import find_plane
 from lift3d_ros.placement.sources import from_known_size
@@ -78,8 +78,8 @@ _BESIDE_DEPTH = 0.25
 
 
 def prepare(
-    view: ObjectView, hints: ScaleHints, further: Sequence[FurtherView]
-) -> tuple[ObjectView, Sequence[FurtherView]]:
+    view: ObjectView, hints: ScaleHints, further: Sequence[SourceView]
+) -> tuple[ObjectView, Sequence[SourceView]]:
     """
     Return the view and further ones as a method shall see them.
 
@@ -103,7 +103,7 @@ def prepare(
 
 
 def _depth_goes_first(
-    view: ObjectView, hints: ScaleHints, further: Sequence[FurtherView]
+    view: ObjectView, hints: ScaleHints, further: Sequence[SourceView]
 ) -> bool:
     """Return whether depth may tell the scale, and nothing that is given goes before it."""
     given = {
@@ -128,7 +128,7 @@ def place(
     shape: Shape,
     view: ObjectView,
     hints: ScaleHints,
-    further: Sequence[FurtherView],
+    further: Sequence[SourceView],
     rng: np.random.Generator,
 ) -> Shape:
     """
@@ -184,7 +184,7 @@ def _sources(
     seen: Window,
     up: Array,
     hints: ScaleHints,
-    further: Sequence[FurtherView],
+    further: Sequence[SourceView],
     rng: np.random.Generator,
     length_over_depth: float | None,
 ) -> dict[str, Callable[[], tuple[Array, Scale]]]:

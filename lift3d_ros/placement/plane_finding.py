@@ -24,9 +24,9 @@ from lift3d_ros.geometry.frame import bounding_box
 from lift3d_ros.geometry.frame import ObjectView
 from lift3d_ros.observation.cleaning import DEPTH_RANGE
 from lift3d_ros.observation.cleaning import WINDOW_MARGIN
+from lift3d_ros.observation.hints import Plane
 from lift3d_ros.observation.support import fit_plane
 from lift3d_ros.observation.support import MAX_TILT
-from lift3d_ros.placement.hints import Plane
 
 #: Readings around the object that a plane can be fitted to, and how many are looked at.
 _MIN_READINGS = 200

@@ -33,12 +33,12 @@ from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import longest_side
-from lift3d_ros.geometry.frame import FurtherView
+from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.meshing.rendering import Surface
 from lift3d_ros.meshing.rendering import window
 from lift3d_ros.meshing.silhouettes import mask_iou
-from lift3d_ros.placement.hints import Plane
-from lift3d_ros.placement.hints import SIZE_RANGE
+from lift3d_ros.observation.hints import Plane
+from lift3d_ros.observation.hints import SIZE_RANGE
 
 #: By how much the foot of a shape is off, over its size, and the vertical of the plane, radians;
 #: the first is that of shapes without depth on 18 scenes of scans of the eval split.
@@ -133,7 +133,7 @@ def from_known_size(
     return Scale(float(factor), float(np.hypot(stddev, _SIDE_STDDEV)), 'known_size')
 
 
-def from_views(surface: Surface, further: Sequence[FurtherView]) -> Scale:
+def from_views(surface: Surface, further: Sequence[SourceView]) -> Scale:
     """
     Return the scale of a surface, in the optical frame of the first view, that others saw too.
 
@@ -159,8 +159,8 @@ def from_views(surface: Surface, further: Sequence[FurtherView]) -> Scale:
                 'use another view.',
             )
         ray = seen.camera.unproject(0.5 * (u.min() + u.max()), 0.5 * (v.min() + v.max()), 1.0)
-        d = other.T_first_camera[:3, :3] @ (ray / np.linalg.norm(ray))
-        rays.append((seen, invert(other.T_first_camera), other.T_first_camera[:3, 3], d))
+        d = other.T_ref_src[:3, :3] @ (ray / np.linalg.norm(ray))
+        rays.append((seen, invert(other.T_ref_src), other.T_ref_src[:3, 3], d))
     sines = np.array([np.linalg.norm(np.cross(c, d)) for *_, d in rays]) / np.linalg.norm(c)
     if not len(sines) or sines.max() < np.sin(np.radians(_MIN_PARALLAX)):
         raise LiftError(

@@ -99,7 +99,7 @@ def test_poses_of_scene_folders_come_back_as_they_were(scene, views):
     assert [one.name for one in found] == ['view "left"', 'view "right"']
     for one, true in zip(found, views[1:], strict=True):
         T = views[0].T_camera_object @ invert(true.T_camera_object)
-        np.testing.assert_allclose(one.T_first_camera, T, atol=1e-9)
+        np.testing.assert_allclose(one.T_ref_src, T, atol=1e-9)
         assert one.view.frame.depth is not None
     assert read_further(scene, depth=False)[0].view.frame.depth is None
     assert read_further(scene / 'views' / 'left') == []

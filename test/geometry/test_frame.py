@@ -29,7 +29,7 @@ from lift3d_ros.geometry import orbit_pose
 from lift3d_ros.geometry.frame import bounding_box
 from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
-from lift3d_ros.geometry.frame import FurtherView
+from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.frame import VIEW_FILL
 from lift3d_ros.geometry.frame import VIEW_SIZE
 
@@ -177,11 +177,11 @@ def test_a_one_pixel_image_is_refused_not_crashed_on():
 def test_the_pose_of_a_further_view_is_a_rigid_motion():
     """A scaled, mirrored or unknown pose is refused before anything is computed with it."""
     view = crop_object(make_frame(), make_mask(20, 10, 40, 30))
-    assert FurtherView(view, np.eye(4)).T_first_camera.shape == (4, 4)
+    assert SourceView(view, np.eye(4)).T_ref_src.shape == (4, 4)
     for wrong in (
         np.diag([2.0, 2.0, 2.0, 1.0]),
         np.diag([1.0, 1.0, -1.0, 1.0]),
         np.full((4, 4), np.nan),
         np.eye(3),
     ):
-        assert code_of(FurtherView, view, wrong) is ErrorCode.BAD_REQUEST
+        assert code_of(SourceView, view, wrong) is ErrorCode.BAD_REQUEST

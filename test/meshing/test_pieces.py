@@ -28,12 +28,12 @@ from lift3d_ros.bench.metrics import sample_surface
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry.frame import crop_object
-from lift3d_ros.geometry.frame import FurtherView
+from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.lifter import Lifter
-from lift3d_ros.placement.hints import Plane
-from lift3d_ros.placement.hints import ScaleHints
+from lift3d_ros.observation.hints import Plane
+from lift3d_ros.observation.hints import ScaleHints
 from lift3d_ros.synthetic.tabletop import make_scene
 from lift3d_ros.synthetic.tabletop import TableScene
 from lift3d_ros.synthetic.tabletop import TableSettings
@@ -82,7 +82,7 @@ def error_of(shape: Shape, scene: TableScene) -> float:
 def test_all_things_in_a_mask_are_in_the_mesh_and_the_report_says_so(lifter, cameras):
     scene, other = scene_of(90.0, -0.07, 0.0, 0.07), scene_of(20.0, -0.07, 0.0, 0.07)
     T = scene.T_camera_object @ invert(other.T_camera_object)
-    further = [FurtherView(crop_object(other.frame, other.mask), T)][:cameras - 1]
+    further = [SourceView(crop_object(other.frame, other.mask), T)][:cameras - 1]
     shape = lifter.lift(scene.frame, scene.mask, further=further, seed=1)
     assert shape.mesh.is_watertight()
     assert shape.mesh.to_trimesh().body_count == 3

@@ -50,8 +50,8 @@ from lift3d_ros.node.messages.conversions import nanoseconds
 from lift3d_ros.node.messages.results import POINT
 from lift3d_ros.node.messages.results import seconds
 from lift3d_ros.node.services.introspection import REQUESTS
-from lift3d_ros.placement.hints import SOURCES
-from lift3d_ros.placement.hints import UNKNOWN
+from lift3d_ros.observation.hints import SOURCES
+from lift3d_ros.observation.hints import UNKNOWN
 from lift3d_ros.srv import LiftObject
 from lift3d_ros.srv import SaveObject
 

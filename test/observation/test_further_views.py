@@ -34,12 +34,12 @@ from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
-from lift3d_ros.geometry.frame import FurtherView
+from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.observation.cleaning import observe
-from lift3d_ros.observation.reference_view import MAX_FURTHER
+from lift3d_ros.observation.reference_view import MAX_SOURCE_VIEWS
 from lift3d_ros.observation.registration import contradiction
 from lift3d_ros.observation.registration import mended_pose
 from lift3d_ros.observation.sighting import Sighting
@@ -78,10 +78,10 @@ def scene_of(name: str, azimuth: float) -> TableScene:
     return make_scene(MESHES[name], 7, settings)
 
 
-def beside(first: TableScene, other: TableScene, error: np.ndarray | None = None) -> FurtherView:
+def beside(first: TableScene, other: TableScene, error: np.ndarray | None = None) -> SourceView:
     """Return a scene as a further view beside another one, its pose true or off by ``error``."""
     T = first.T_camera_object @ invert(other.T_camera_object)
-    return FurtherView(
+    return SourceView(
         crop_object(other.frame, other.mask), T if error is None else T @ error
     )
 
@@ -99,7 +99,7 @@ def lifter_of(method: str) -> Lifter:
 
 
 def lift(
-    scene: TableScene, *further: FurtherView, method: str = 'geometric', **frame
+    scene: TableScene, *further: SourceView, method: str = 'geometric', **frame
 ) -> Shape:
     return lifter_of(method).lift(
         replace(scene.frame, **frame), scene.mask, further=further, seed=1
@@ -191,15 +191,15 @@ def test_a_pose_is_mended_by_what_the_views_share():
 
     def miss(T: np.ndarray) -> float:
         """How far the pose puts the object's middle from where it is, metres."""
-        return float(np.linalg.norm(T @ invert(true.T_first_camera) @ [*middle, 1.0]
+        return float(np.linalg.norm(T @ invert(true.T_ref_src) @ [*middle, 1.0]
                                     - [*middle, 1.0]))
 
     for seed in range(3):
         given = beside(first, scene_of('shoe', SIDE), pose_error(seed, 1.0, 0.005))
-        sighting = Sighting(observe(given.view), given.view, given.T_first_camera)
+        sighting = Sighting(observe(given.view), given.view, given.T_ref_src)
         mended, _ = mended_pose(sighting, [Sighting(seen, view, np.eye(4))], support, 0.2)
-        assert miss(mended) < 0.6 * miss(given.T_first_camera)
-    sighting = Sighting(observe(true.view), true.view, true.T_first_camera)
+        assert miss(mended) < 0.6 * miss(given.T_ref_src)
+    sighting = Sighting(observe(true.view), true.view, true.T_ref_src)
     kept, strain = mended_pose(sighting, [Sighting(seen, view, np.eye(4))], support, 0.2)
     assert miss(kept) < 0.004, 'a pose that is right stays'
     assert strain < 1.0
@@ -251,10 +251,10 @@ def test_where_a_view_has_no_readings_it_contradicts_no_other():
     assert errors[1] < 0.9 * error_of(lift(first), first)
 
 
-def sighting_of(scene: TableScene, further: FurtherView | None = None) -> Sighting:
+def sighting_of(scene: TableScene, further: SourceView | None = None) -> Sighting:
     """Return a scene as one camera saw it, the first or a further one."""
     view = crop_object(scene.frame, scene.mask) if further is None else further.view
-    T = np.eye(4) if further is None else further.T_first_camera
+    T = np.eye(4) if further is None else further.T_ref_src
     return Sighting(observe(view), view, T)
 
 
@@ -312,10 +312,10 @@ def test_without_any_depth_the_views_tell_the_scale(method):
 def test_views_that_are_none_are_refused(alone):
     first = scene_of('shoe', FIRST)
     one = beside(first, scene_of('shoe', SIDE))
-    assert refusal(first, *(MAX_FURTHER + 1) * [one]).code is ErrorCode.BAD_REQUEST
+    assert refusal(first, *(MAX_SOURCE_VIEWS + 1) * [one]).code is ErrorCode.BAD_REQUEST
     for T in (np.zeros((4, 4)), np.diag([1.0, 1.0, -1.0, 1.0]), np.full((4, 4), np.nan)):
         with pytest.raises(LiftError) as caught:
-            replace(one, T_first_camera=T)
+            replace(one, T_ref_src=T)
         assert caught.value.code is ErrorCode.BAD_REQUEST
     frame = replace(one.view.frame, depth=np.zeros_like(one.view.frame.depth))
     found = refusal(first, replace(one, view=replace(one.view, frame=frame)))

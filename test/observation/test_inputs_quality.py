@@ -31,12 +31,12 @@ from lift3d_ros.lifter import Lifter
 from lift3d_ros.meshing.rendering import Surface
 from lift3d_ros.observation.cleaning import observe
 from lift3d_ros.observation.cleaning import reconcile
+from lift3d_ros.observation.hints import Plane
+from lift3d_ros.observation.hints import ScaleHints
 from lift3d_ros.observation.plane_mask import plane_notes
 from lift3d_ros.observation.support import find_support
 from lift3d_ros.placement.doubts import cut_borders
 from lift3d_ros.placement.doubts import spill_note
-from lift3d_ros.placement.hints import Plane
-from lift3d_ros.placement.hints import ScaleHints
 from lift3d_ros.synthetic.tabletop import make_scene
 from lift3d_ros.synthetic.tabletop import TableScene
 from lift3d_ros.synthetic.tabletop import TableSettings

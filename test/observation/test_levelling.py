@@ -31,7 +31,7 @@ from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
-from lift3d_ros.geometry.frame import FurtherView
+from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.meshing.render import Raycaster
@@ -116,7 +116,7 @@ def test_the_covariance_turns_with_the_camera():
 
 def test_further_views_keep_their_places():
     frame, mask = view_of(170.0, azimuth=215.0)
-    other = FurtherView(
+    other = SourceView(
         crop_object(frame, mask), invert(pose(180.0)) @ pose(170.0, azimuth=215.0)
     )
     frame, mask = view_of(180.0)

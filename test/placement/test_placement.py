@@ -39,8 +39,8 @@ from lift3d_ros.geometry import transform
 from lift3d_ros.geometry.canonical import canonical_frame
 from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
-from lift3d_ros.geometry.frame import FurtherView
 from lift3d_ros.geometry.frame import ObjectView
+from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.io.scene import read_plane
@@ -51,13 +51,13 @@ from lift3d_ros.meshing.rendering import window
 from lift3d_ros.methods.one2345_published import One2345Full
 from lift3d_ros.methods.published_surface import PublishedOne2345
 from lift3d_ros.methods.published_surface import PublishedSurface
+from lift3d_ros.observation.hints import horizontal_plane
+from lift3d_ros.observation.hints import known_sizes
+from lift3d_ros.observation.hints import Plane
+from lift3d_ros.observation.hints import ScaleHints
 from lift3d_ros.placement.alignment import agreement
 from lift3d_ros.placement.alignment import align_to_depth
 from lift3d_ros.placement.alignment import refine
-from lift3d_ros.placement.hints import horizontal_plane
-from lift3d_ros.placement.hints import known_sizes
-from lift3d_ros.placement.hints import Plane
-from lift3d_ros.placement.hints import ScaleHints
 from lift3d_ros.placement.place import place
 from lift3d_ros.placement.place import prepare
 from lift3d_ros.placement.sources import from_known_size
@@ -91,12 +91,12 @@ def block() -> Surface:
 
 def view_of(
     surface: Surface,
-    T_first_camera: np.ndarray | None = None,
+    T_ref_src: np.ndarray | None = None,
     depth: bool = False,
     gravity: bool = False,
 ) -> ObjectView:
     """Return what a camera sees of a surface of the first optical frame on the table."""
-    T = np.eye(4) if T_first_camera is None else T_first_camera
+    T = np.eye(4) if T_ref_src is None else T_ref_src
     drawn = surface.moved(invert(T)).draw(CAMERA)
     readings = None
     if depth:
@@ -109,10 +109,10 @@ def view_of(
     return crop_object(Frame(image, CAMERA, readings, vertical), drawn.mask)
 
 
-def further_view(surface: Surface, eye: Sequence[float]) -> FurtherView:
+def further_view(surface: Surface, eye: Sequence[float]) -> SourceView:
     """Return the view of a camera at ``eye`` in the frame of the table."""
     T = invert(T_TABLE_CAMERA) @ pose_from(eye)
-    return FurtherView(view_of(surface, T), T)
+    return SourceView(view_of(surface, T), T)
 
 
 def shape_of(surface: Surface, factor: float = 1.0, source: str = 'unknown') -> Shape:
@@ -140,7 +140,7 @@ def shape_of(surface: Surface, factor: float = 1.0, source: str = 'unknown') -> 
     )
 
 
-def placed(shape: Shape, view: ObjectView, further: Sequence[FurtherView] = (), **hints) -> Shape:
+def placed(shape: Shape, view: ObjectView, further: Sequence[SourceView] = (), **hints) -> Shape:
     """Return a shape placed by hints."""
     return place(shape, view, ScaleHints(**hints), further, np.random.default_rng(0))
 
@@ -426,7 +426,7 @@ def test_further_views_from_the_same_place_tell_nothing(block):
 ])
 def test_poses_of_further_views_that_contradict_are_refused(block, error):
     right = [further_view(block, eye) for eye in ((0.1, 0.5, 0.35), (-0.4, 0.2, 0.3))]
-    wrong = FurtherView(right[1].view, right[1].T_first_camera @ error)
+    wrong = SourceView(right[1].view, right[1].T_ref_src @ error)
     with refused('contradict'):
         from_views(block.scaled(2.0), [right[0], wrong])
 

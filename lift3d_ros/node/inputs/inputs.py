@@ -52,7 +52,7 @@ from lift3d_ros.node.lifting.pipeline import Observation
 from lift3d_ros.node.messages.conversions import nanoseconds
 from lift3d_ros.node.messages.results import pose_matrix
 from lift3d_ros.node.parameters.specifications import Settings
-from lift3d_ros.observation.reference_view import MAX_FURTHER
+from lift3d_ros.observation.reference_view import MAX_SOURCE_VIEWS
 
 #: Topic and field with the CameraInfo of depth that is not registered to the image.
 DEPTH_CAMERA_INFO = 'depth_camera_info'
@@ -310,10 +310,10 @@ def extra_of(request: Any) -> Extra:
             f'There are {count} further images, {len(infos)} camera infos, {len(masks)} masks and '
             f'{len(depths)} depths; give one of each for each image, or no depths.',
         )
-    if count > MAX_FURTHER:
+    if count > MAX_SOURCE_VIEWS:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'{count} further images were given; {MAX_FURTHER} can be taken at once.',
+            f'{count} further images were given; {MAX_SOURCE_VIEWS} can be taken at once.',
         )
     if len(request.camera_poses) not in (0, 1 + count):
         raise LiftError(

@@ -63,7 +63,7 @@ from lift3d_ros.node.messages.results import in_frame
 from lift3d_ros.node.messages.results import Lifted
 from lift3d_ros.node.messages.results import Timing
 from lift3d_ros.node.parameters.specifications import Settings
-from lift3d_ros.placement.hints import UNKNOWN
+from lift3d_ros.observation.hints import UNKNOWN
 
 #: Called with the stage, the fraction of the whole job, the object's id, its index, their number.
 Report = Callable[[str, float, str, int, int], None]

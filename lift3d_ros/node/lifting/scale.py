@@ -23,8 +23,8 @@ from lift3d_ros.node.parameters.specifications import order
 from lift3d_ros.node.parameters.specifications import plane_height
 from lift3d_ros.node.parameters.specifications import Settings
 from lift3d_ros.node.parameters.specifications import sizes
-from lift3d_ros.placement.hints import horizontal_plane
-from lift3d_ros.placement.hints import ScaleHints
+from lift3d_ros.observation.hints import horizontal_plane
+from lift3d_ros.observation.hints import ScaleHints
 
 
 def check_settings(settings: Settings) -> None:

@@ -33,7 +33,7 @@ from lift3d_ros.geometry import transform
 from lift3d_ros.geometry.frame import bounding_box
 from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
-from lift3d_ros.geometry.frame import FurtherView
+from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.node.lifting.selection import Instance
 
@@ -98,14 +98,14 @@ class Snapshot:
         depth = self.frame.depth
         return self.frame.image.nbytes + self.mask.nbytes + (0 if depth is None else depth.nbytes)
 
-    def seen_from(self, first: CameraPose | None) -> FurtherView:
+    def seen_from(self, first: CameraPose | None) -> SourceView:
         """
         Return the object as a further view beside one from ``first``.
 
         Raises ``LiftError``: ``NO_TRANSFORM`` without both poses, ``BAD_REQUEST`` for poses in
         different worlds.
         """
-        T_first_camera = invert(_known(first)) @ _known(self.pose)
+        T_ref_src = invert(_known(first)) @ _known(self.pose)
         assert first is not None and self.pose is not None, 'their poses are known'
         if first.world != self.pose.world:
             raise LiftError(
@@ -113,7 +113,7 @@ class Snapshot:
                 f'The pose of {self.name} is in {self.pose.world}, that of the new frame in '
                 f'{first.world}; give both in the same way.',
             )
-        return FurtherView(crop_object(self.frame, self.mask), T_first_camera, self.name)
+        return SourceView(crop_object(self.frame, self.mask), T_ref_src, self.name)
 
 
 class Standing:
@@ -172,7 +172,7 @@ class Standing:
         is where it must be seen; ``NO_TRANSFORM``, ``BAD_REQUEST`` as ``Snapshot.seen_from``.
         """
         shape, snapshots = self._find(name)
-        T = snapshots[0].seen_from(pose).T_first_camera
+        T = snapshots[0].seen_from(pose).T_ref_src
         u, v, z = frame.camera.project(transform(T, shape.mesh_in_camera().vertices))
         drawn = np.zeros((frame.camera.height, frame.camera.width), np.uint8)
         if (z > 0.0).all():

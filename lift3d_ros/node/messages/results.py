@@ -47,7 +47,7 @@ from lift3d_ros.msg import LiftedObject
 from lift3d_ros.msg import LiftFailure
 from lift3d_ros.node.lifting.selection import Instance
 from lift3d_ros.node.messages.cdr import Packed
-from lift3d_ros.placement.hints import UNKNOWN
+from lift3d_ros.observation.hints import UNKNOWN
 
 #: One point of the clouds: the layout of PCL's PointXYZRGBNormal, 48 bytes with positions and
 #: normals on 16, and in the padding at its end what PCL does not read. ``rgb`` is 0x00rrggbb read

@@ -39,10 +39,10 @@ from lift3d_ros.lifter import MAX_SAMPLES
 from lift3d_ros.lifter import METHODS
 from lift3d_ros.node.parameters.values import shown
 from lift3d_ros.node.parameters.values import typed
-from lift3d_ros.observation.reference_view import MAX_FURTHER
-from lift3d_ros.placement.hints import check_order
-from lift3d_ros.placement.hints import known_sizes
-from lift3d_ros.placement.hints import SOURCES
+from lift3d_ros.observation.hints import check_order
+from lift3d_ros.observation.hints import known_sizes
+from lift3d_ros.observation.hints import SOURCES
+from lift3d_ros.observation.reference_view import MAX_SOURCE_VIEWS
 
 #: Of views_assumed_elevation: nothing is assumed.
 NO_ELEVATION = -91.0
@@ -233,7 +233,7 @@ SPECS: dict[str, Spec] = {
         'Frames of each of the last objects that are kept, so that a request with refine can '
         'improve it; 0: none.',
         0,
-        MAX_FURTHER,
+        MAX_SOURCE_VIEWS,
         live=True,
     ),
     'kept_megabytes': Spec(
