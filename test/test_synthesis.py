@@ -23,12 +23,12 @@ import time
 import numpy as np
 import pytest
 import torch
+from view_helpers import random_weights
 from weights_helpers import networks
 from weights_helpers import write_layout
 
 from lift3d_ros.diffusion.sampling import SamplerSettings
 from lift3d_ros.diffusion.small import read_small
-from lift3d_ros.diffusion.small import write_random
 from lift3d_ros.elevation.estimate import ElevationSettings
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import orbit_pose
@@ -61,7 +61,7 @@ def scene():
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp('weights') / 'random'
-    write_random(place)
+    random_weights(place)
     return place
 
 

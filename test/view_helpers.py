@@ -21,9 +21,18 @@ from pathlib import Path
 
 def random_weights(folder: Path) -> Path:
     """Write small weights of random numbers into a folder; return it."""
-    from lift3d_ros.diffusion.small import write_random
+    import torch
 
-    write_random(folder)
+    from lift3d_ros.diffusion.small import make_components
+    from lift3d_ros.diffusion.small import write_small
+    from lift3d_ros.networks.small.coarse import CoarseNet
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        coarse = CoarseNet()
+        components = make_components(coarse.config.features)
+        torch.nn.init.normal_(components.unet.unet.conv_out.weight, std=0.05)
+        write_small(folder, coarse, components)
     return folder
 
 

@@ -22,15 +22,7 @@ import torch
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory ran out, on the host or on a device."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    # The allocator of the CPU and the libraries of CUDA have no error type of their own.
-    words = ('not enough memory', "can't allocate memory", 'out of memory', 'ALLOC_FAILED')
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+from lift3d_ros.runtime import memory
 
 
 class Batches:
@@ -65,7 +57,7 @@ class Batches:
             try:
                 result = function(*(tensor[start:stop] for tensor in rows))
             except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
+                if not memory.is_exhausted(error):
                     raise
                 if self.size == 1:
                     raise LiftError(

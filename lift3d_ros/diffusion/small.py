@@ -269,13 +269,3 @@ def read_small(folder: Path, device: torch.device | str = 'cpu') -> SmallNetwork
         read_elevation(elevation, device) if elevation.is_dir() else None,
         read_monocular(monocular, device) if monocular.is_dir() else None,
     )
-
-
-def write_random(folder: Path, seed: int = 0) -> None:
-    """Write untrained small weights, which make views of the right form and no worth."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        coarse = CoarseNet()
-        components = make_components(coarse.config.features)
-        nn.init.normal_(components.unet.unet.conv_out.weight, std=0.05)
-        write_small(folder, coarse, components)

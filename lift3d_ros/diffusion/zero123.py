@@ -90,15 +90,12 @@ class Zero123:
         device: str | torch.device = 'cpu',
         dtype: torch.dtype = torch.float32,
         max_batch: int = 16,
-        unconditional_extra: bool = True,
     ) -> None:
         """
         Bring the networks to ``device`` and ``dtype`` (float32, bfloat16 or float16).
 
         The components are taken over: their weights are moved and converted in place.
-        ``max_batch`` bounds the rows that a network sees at once; a guided view is two. With
-        ``unconditional_extra`` the unconditional branch keeps the extra channels, else it sees
-        zeros there.
+        ``max_batch`` bounds the rows of a network's batch; a guided view is two rows.
 
         Raises ``LiftError``: ``BAD_REQUEST`` for an unknown family or a ``max_batch`` below 1,
         ``WEIGHTS_CORRUPT`` where the pose projection is that of another family.
@@ -137,7 +134,6 @@ class Zero123:
         self._projection = components.cc_projection
         self.scheduler = components.scheduler
         self._max_batch = max_batch
-        self._unconditional_extra = unconditional_extra
 
     @torch.no_grad()
     def encode(self, image: torch.Tensor) -> InputCondition:
@@ -228,8 +224,7 @@ class Zero123:
             latents, times = torch.cat([latents, latents]), torch.cat([times, times])
             tokens = torch.cat([tokens, torch.zeros_like(tokens)])
             beside = torch.cat([beside, torch.zeros_like(beside)])
-            kept = extra if self._unconditional_extra else torch.zeros_like(extra)
-            extra = torch.cat([extra, kept])
+            extra = torch.cat([extra, extra])
 
         def denoise(
             sample: torch.Tensor, times: torch.Tensor, tokens: torch.Tensor

@@ -40,7 +40,6 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
-from lift3d_ros.diffusion.batching import is_out_of_memory
 from lift3d_ros.diffusion.models import fast_dtype
 from lift3d_ros.diffusion.sampling import FAITHFUL
 from lift3d_ros.diffusion.sampling import FAST
@@ -84,6 +83,7 @@ from lift3d_ros.networks.one2345.frustum_frame import FrustumFrame
 from lift3d_ros.networks.one2345.network import One2345Network
 from lift3d_ros.networks.one2345.network import SurfaceScene
 from lift3d_ros.progress import Progress
+from lift3d_ros.runtime import memory
 
 #: Values from this on become white in the views of the second stage.
 SNAP = 253
@@ -246,7 +246,7 @@ class PublishedOne2345:
         try:
             return self._reconstruct(view, rng, progress)
         except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
+            if not memory.is_exhausted(error):
                 raise
             raise LiftError(
                 ErrorCode.OUT_OF_MEMORY,

@@ -134,11 +134,6 @@ class MaskErrors:
         return _largest_part(noisy)
 
 
-def noisy_mask(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Return the mask as a detector would give it; see ``MaskErrors``."""
-    return MaskErrors().apply(mask, rng)
-
-
 def _smooth_noise(
     shape: tuple[int, ...], sigma: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:

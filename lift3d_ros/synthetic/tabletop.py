@@ -36,7 +36,7 @@ from lift3d_ros.meshing.render import Light
 from lift3d_ros.meshing.render import Raycaster
 from lift3d_ros.meshing.render import Rendering
 from lift3d_ros.synthetic.sensor import DepthSensor
-from lift3d_ros.synthetic.sensor import noisy_mask
+from lift3d_ros.synthetic.sensor import MaskErrors
 
 #: Width, height and range of focal lengths in pixels of cameras that robots carry; the colour
 #: stream of the RealSense family first, which most have, then wider and larger streams.
@@ -171,7 +171,7 @@ def make_scene(
     return TableScene(
         frame=Frame(image, camera, depth, -T_table_camera[2, :3]),
         mask=mask,
-        detection=noisy_mask(mask, rng),
+        detection=MaskErrors().apply(mask, rng),
         mesh=mesh,
         T_camera_object=invert(T_table_camera) @ T_table_object,
         truth=truth,

@@ -30,6 +30,7 @@ import cv2
 import numpy as np
 import pytest
 import trimesh
+from view_helpers import random_weights
 
 from lift3d_ros.bench.publish import main as publish
 from lift3d_ros.bench.results import CannotWriteError
@@ -510,9 +511,7 @@ def test_official_cameras_are_asked_for_at_their_own_distances(shared_data, tmp_
 
 
 def test_untrained_weights_go_the_whole_way(data, tmp_path):
-    from lift3d_ros.diffusion.small import write_random
-
-    write_random(tmp_path / 'small')
+    random_weights(tmp_path / 'small')
     settings = ViewsSettings(('coarse', 'small'), str(tmp_path / 'small'), ('rgb',), scenes=1)
     worker = ViewsWorker(settings, tmp_path)
     entry = find_objects(data, 'eval')[0]

@@ -404,16 +404,6 @@ def test_the_small_model_takes_other_channels_sizes_and_a_rendering_beside_the_c
     assert not sample[2:, 64:96].any()
 
 
-def test_the_unconditional_branch_can_lose_the_rendering_too():
-    model, unet = make_small(unconditional_extra=False)
-    model.synthesize(
-        make_image(channels=4), RING[:2], QUICK, extra_channels=torch.randn(2, 3, 8, 8)
-    )
-    sample = unet.calls[0][0][0]
-    assert sample[:2, 96:].any()
-    assert not sample[2:, 64:].any()
-
-
 def test_each_view_keeps_its_own_rendering_when_the_batch_splits():
     model, _ = make_small()
     tight, unet = make_small(max_batch=3)

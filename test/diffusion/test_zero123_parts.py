@@ -25,7 +25,6 @@ from zero123_helpers import one_thread  # noqa: F401
 from zero123_helpers import WIDTH
 
 from lift3d_ros.diffusion.batching import Batches
-from lift3d_ros.diffusion.batching import is_out_of_memory
 from lift3d_ros.diffusion.clip import as_image_encoder
 from lift3d_ros.diffusion.clip import clip_pixels
 from lift3d_ros.diffusion.codec import as_codec
@@ -35,6 +34,7 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import stable_zero123_pose
 from lift3d_ros.geometry import zero123_pose
 from lift3d_ros.geometry import zeronvs_pose
+from lift3d_ros.runtime import memory
 from lift3d_ros.weights.components import PoseProjection
 
 # CLIP
@@ -234,7 +234,7 @@ def test_what_was_done_before_the_memory_ended_is_not_done_again():
 def test_the_allocator_itself_is_understood():
     with pytest.raises((MemoryError, RuntimeError)) as error:
         torch.empty(2**60, dtype=torch.uint8)
-    assert is_out_of_memory(error.value)
+    assert memory.is_exhausted(error.value)
 
 
 def test_one_row_that_does_not_fit_is_an_error_to_act_on():

@@ -22,8 +22,8 @@ from safetensors.torch import load_file
 from safetensors.torch import save_file
 import torch
 from torch import nn
+from view_helpers import random_weights
 
-from lift3d_ros.diffusion.small import write_random
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.networks.small.coarse import CoarseNet
@@ -88,6 +88,6 @@ def test_eight_bits_without_their_scale_are_refused(tmp_path):
 
 
 def test_the_coarse_network_is_in_eight_bits_among_the_small_weights(tmp_path):
-    write_random(tmp_path)
+    random_weights(tmp_path)
     count = sum(value.numel() for value in CoarseNet().parameters())
     assert (tmp_path / 'coarse' / MODEL).stat().st_size < 1.05 * count

@@ -125,8 +125,6 @@ def test_every_tensor_of_a_checkpoint_is_used_and_none_is_missing(tmp_path):
         tensors = loaded.get_submodule(name).state_dict()
         assert {key: tuple(t.shape) for key, t in tensors.items()} == shapes
         assert all(torch.equal(tensors[key], content[name][key]) for key in shapes)
-    assert loaded.variance_network_lod0.inverse() == torch.exp(
-        10.0 * content['variance_network_lod0']['variance'])
     assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
 
 

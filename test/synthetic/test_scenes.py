@@ -42,7 +42,6 @@ from lift3d_ros.synthetic.objects import load_mesh
 from lift3d_ros.synthetic.objects import ObjectEntry
 from lift3d_ros.synthetic.sensor import DepthSensor
 from lift3d_ros.synthetic.sensor import MaskErrors
-from lift3d_ros.synthetic.sensor import noisy_mask
 from lift3d_ros.synthetic.tabletop import make_scene
 from lift3d_ros.synthetic.tabletop import TableSettings
 
@@ -268,16 +267,16 @@ def test_noisy_masks_are_one_piece_never_empty_and_made_by_the_seed():
     thin[50:53, 20:80] = True
     for mask in (thin, disc()):
         for seed in range(20):
-            noisy = noisy_mask(mask, np.random.default_rng(seed))
+            noisy = MaskErrors().apply(mask, np.random.default_rng(seed))
             assert noisy.dtype == bool
             assert noisy.any()
             assert cv2.connectedComponents(noisy.astype(np.uint8))[0] == 2
-            again = noisy_mask(mask, np.random.default_rng(seed))
+            again = MaskErrors().apply(mask, np.random.default_rng(seed))
             np.testing.assert_array_equal(noisy, again)
 
 
 def test_the_noisy_mask_of_nothing_is_nothing():
-    assert not noisy_mask(np.zeros((40, 40), bool), np.random.default_rng(0)).any()
+    assert not MaskErrors().apply(np.zeros((40, 40), bool), np.random.default_rng(0)).any()
 
 
 # Objects

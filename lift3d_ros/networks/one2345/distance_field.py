@@ -34,10 +34,10 @@ from torch.nn import functional
 FREQUENCIES = 6
 
 
-def encode_places(points: Tensor, frequencies: int = FREQUENCIES) -> Tensor:
-    """Return (n, 3 + 6 frequencies): x, then sin and cos of 2^k x, k rising."""
+def encode_places(points: Tensor) -> Tensor:
+    """Return (n, 39): x, then sin and cos of 2^k x, k rising."""
     parts = [points]
-    for k in range(frequencies):
+    for k in range(FREQUENCIES):
         parts += [torch.sin(2.0**k * points), torch.cos(2.0**k * points)]
     return torch.cat(parts, dim=-1)
 

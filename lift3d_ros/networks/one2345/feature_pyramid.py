@@ -50,7 +50,7 @@ class ActivatedNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, channels: int, eps: float = 1e-5, slope: float = 0.01) -> None:
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
         """Start with the scale 1 and the shift 0."""
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
@@ -58,7 +58,6 @@ class ActivatedNorm(nn.Module):
         self.register_buffer('running_mean', torch.zeros(channels))
         self.register_buffer('running_var', torch.ones(channels))
         self.eps = eps
-        self.slope = slope
         self.statistics = NORM_STATISTICS[0]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,7 +72,7 @@ class ActivatedNorm(nn.Module):
             training=scene,
             eps=self.eps,
         )
-        return functional.leaky_relu(x, self.slope, inplace=True)
+        return functional.leaky_relu(x, 0.01, inplace=True)
 
 
 class ConvNorm(nn.Module):

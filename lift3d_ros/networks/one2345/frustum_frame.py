@@ -48,8 +48,6 @@ class FrustumFrame:
       1 of the volume's coordinates, both in the units of the world.
     - ``projections``: float32 (n, 3, 4), volume coordinates to pixels times depth.
     - ``camera_centers``: (n, 3), in volume coordinates.
-    - ``near_far``: (n, 2), the range of depths in which a camera sees the volume's unit ball, as
-      rendering uses it in training, in volume units.
     """
 
     T_world_reference: Array
@@ -57,7 +55,6 @@ class FrustumFrame:
     scale: float
     projections: NDArray[np.float32]
     camera_centers: Array
-    near_far: Array
 
     def to_world(self, points: ArrayLike) -> Array:
         """Map volume coordinates (..., 3) into the world."""
@@ -76,7 +73,6 @@ def frustum_frame(
     size: tuple[int, int],
     near: float,
     far: float,
-    margin: float = MARGIN,
 ) -> FrustumFrame:
     """
     Return the frame of pictures of one lens.
@@ -97,7 +93,7 @@ def frustum_frame(
     in_reference = [to_reference @ pose for pose in np.asarray(poses, np.float64)]
     seen = np.concatenate([corners] + [transform(pose, corners) for pose in in_reference])
     low, high = seen.min(axis=0), seen.max(axis=0)
-    center, scale = (low + high) / 2.0, float((high - low).max() / 2.0 * margin)
+    center, scale = (low + high) / 2.0, float((high - low).max() / 2.0 * MARGIN)
     projections, centers = [], []
     for pose in in_reference:
         extrinsic = invert(pose)
@@ -105,13 +101,10 @@ def frustum_frame(
         offset = (extrinsic[:3, :3] @ center + extrinsic[:3, 3]) / scale
         projections.append(K @ np.column_stack([extrinsic[:3, :3], offset]))
         centers.append((pose[:3, 3] - center) / scale)
-    camera_centers = np.stack(centers)
-    distance = np.linalg.norm(camera_centers, axis=1)
     return FrustumFrame(
         T_world_reference=T_world_reference,
         center=center,
         scale=scale,
         projections=np.stack(projections).astype(np.float32),
-        camera_centers=camera_centers,
-        near_far=np.stack([0.95 * (distance - 1.0), 1.05 * (distance + 1.0)], axis=1),
+        camera_centers=np.stack(centers),
     )

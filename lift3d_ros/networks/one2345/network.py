@@ -106,10 +106,6 @@ class Deviation(nn.Module):
         super().__init__()
         self.variance = nn.Parameter(torch.tensor(0.2))
 
-    def inverse(self) -> Tensor:
-        """Return the inverse standard deviation, exp(10 v); volume rendering alone uses it."""
-        return torch.exp(10.0 * self.variance)
-
 
 class One2345Network(nn.Module):
     """The four networks of the published checkpoint together."""
