@@ -26,7 +26,7 @@ import pytest
 import trimesh
 
 from lift3d_ros import lifter as lifter_module
-from lift3d_ros.bench import five_time
+from lift3d_ros.bench.timing import five_objects as five_time
 from lift3d_ros.cli import main
 from lift3d_ros.cli.demo import DEMO_SCENE
 from lift3d_ros.errors import ErrorCode

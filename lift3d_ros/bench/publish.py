@@ -35,9 +35,9 @@ import sys
 
 import cv2
 
-from lift3d_ros.bench.report import captions
-from lift3d_ros.bench.report import shown_rows
-from lift3d_ros.bench.sheet import compose
+from lift3d_ros.bench.reporting.report import captions
+from lift3d_ros.bench.reporting.report import shown_rows
+from lift3d_ros.bench.reporting.sheet import compose
 
 _BLOCK = re.compile(r'<!-- bench: (\S+) -->\n.*?<!-- end -->', re.DOTALL)
 

@@ -35,8 +35,8 @@ from lift3d_ros.bench.mean_shape import MeanShape
 from lift3d_ros.bench.processes import run_tasks
 from lift3d_ros.bench.processes import Runner
 from lift3d_ros.bench.real import find_real
-from lift3d_ros.bench.report import text_tables
-from lift3d_ros.bench.report import write_reports
+from lift3d_ros.bench.reporting.report import text_tables
+from lift3d_ros.bench.reporting.report import write_reports
 from lift3d_ros.bench.results import CannotWriteError
 from lift3d_ros.bench.results import Results
 from lift3d_ros.bench.results import Row

@@ -31,11 +31,11 @@ from lift3d_ros.bench.alignment import align
 from lift3d_ros.bench.color_error import color_errors
 from lift3d_ros.bench.color_error import lit_colors
 from lift3d_ros.bench.color_error import seen_from
-from lift3d_ros.bench.grasps import GraspTrial
-from lift3d_ros.bench.grasps import Jaw
-from lift3d_ros.bench.grasps import plan
-from lift3d_ros.bench.physics import HELD
-from lift3d_ros.bench.physics import PhysicsTrial
+from lift3d_ros.bench.grasps.physics import HELD
+from lift3d_ros.bench.grasps.physics import PhysicsTrial
+from lift3d_ros.bench.grasps.planning import GraspTrial
+from lift3d_ros.bench.grasps.planning import Jaw
+from lift3d_ros.bench.grasps.planning import plan
 from lift3d_ros.bench.prediction import Prediction
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError

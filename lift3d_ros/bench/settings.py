@@ -24,8 +24,8 @@ from typing import Any
 
 from lift3d_ros.bench.ablation import VARIANTS
 from lift3d_ros.bench.baselines import BASELINES
-from lift3d_ros.bench.contenders import check_names
-from lift3d_ros.bench.physics import check_packages
+from lift3d_ros.bench.grasps.physics import check_packages
+from lift3d_ros.bench.predictors import check_names
 from lift3d_ros.bench.tracks import MASKS
 from lift3d_ros.bench.tracks import TRACKS
 from lift3d_ros.errors import ErrorCode

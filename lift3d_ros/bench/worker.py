@@ -30,11 +30,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lift3d_ros.bench.ablation import Variant
-from lift3d_ros.bench.contenders import make_contender
-from lift3d_ros.bench.contenders import MethodContender
 from lift3d_ros.bench.prediction import Contender
 from lift3d_ros.bench.prediction import Prediction
+from lift3d_ros.bench.predictors import make_contender
+from lift3d_ros.bench.predictors import MethodContender
 from lift3d_ros.bench.real import read_real
+from lift3d_ros.bench.reporting.sheet import write_strip
 from lift3d_ros.bench.results import CannotWriteError
 from lift3d_ros.bench.results import Row
 from lift3d_ros.bench.scenes import draw_occluders
@@ -48,7 +49,6 @@ from lift3d_ros.bench.settings import REAL
 from lift3d_ros.bench.settings import SCAN
 from lift3d_ros.bench.settings import Settings
 from lift3d_ros.bench.settings import Task
-from lift3d_ros.bench.sheet import write_strip
 from lift3d_ros.bench.tracks import choose_mask
 from lift3d_ros.bench.tracks import TRACKS
 from lift3d_ros.errors import ErrorCode

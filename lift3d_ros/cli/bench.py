@@ -205,12 +205,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run_views(options: argparse.Namespace) -> int:
-    from lift3d_ros.bench.views_run import run_views
-    from lift3d_ros.bench.views_settings import BASELINES
-    from lift3d_ros.bench.views_settings import COARSE
-    from lift3d_ros.bench.views_settings import VIEW_TRACKS
-    from lift3d_ros.bench.views_settings import ViewsSettings
-    from lift3d_ros.bench.views_settings import weights_name
+    from lift3d_ros.bench.views.run import run_views
+    from lift3d_ros.bench.views.settings import BASELINES
+    from lift3d_ros.bench.views.settings import COARSE
+    from lift3d_ros.bench.views.settings import VIEW_TRACKS
+    from lift3d_ros.bench.views.settings import ViewsSettings
+    from lift3d_ros.bench.views.settings import weights_name
 
     shapes_only = options.occluded or options.grasp or options.physics or options.cameras > 1
     if options.mask != 'exact' or shapes_only:
@@ -246,7 +246,7 @@ def _run_views(options: argparse.Namespace) -> int:
 
 
 def _run_views_time(options: argparse.Namespace) -> int:
-    from lift3d_ros.bench.views_time import run_views_time
+    from lift3d_ros.bench.timing.eight_views import run_views_time
 
     run_views_time(
         options.out,
@@ -260,7 +260,7 @@ def _run_views_time(options: argparse.Namespace) -> int:
 
 
 def _run_five_time(options: argparse.Namespace) -> int:
-    from lift3d_ros.bench.five_time import run_five_time
+    from lift3d_ros.bench.timing.five_objects import run_five_time
     from lift3d_ros.lifter import DEFAULT_METHOD
     from lift3d_ros.lifter import LEARNED
 

@@ -31,9 +31,9 @@ from lift3d_ros.bench.ablation import REFERENCE
 from lift3d_ros.bench.ablation import TRUE_VIEWS
 from lift3d_ros.bench.ablation import Variant
 from lift3d_ros.bench.ablation import VARIANTS
-from lift3d_ros.bench.report import text_tables
+from lift3d_ros.bench.reporting.report import text_tables
+from lift3d_ros.bench.reporting.summary import paired_difference
 from lift3d_ros.bench.score import Truth
-from lift3d_ros.bench.summary import paired_difference
 from lift3d_ros.bench.tracks import TRACKS
 from lift3d_ros.cli import main
 from lift3d_ros.errors import ErrorCode

@@ -28,11 +28,11 @@ from lift3d_ros.bench.baselines import ConvexHull
 from lift3d_ros.bench.baselines import MirroredCloud
 from lift3d_ros.bench.baselines import observed_points
 from lift3d_ros.bench.baselines import PartialCloud
-from lift3d_ros.bench.contenders import check_names
-from lift3d_ros.bench.contenders import make_contender
 from lift3d_ros.bench.mean_shape import ASSUMED_DISTANCE
 from lift3d_ros.bench.mean_shape import average
 from lift3d_ros.bench.mean_shape import MeanShape
+from lift3d_ros.bench.predictors import check_names
+from lift3d_ros.bench.predictors import make_contender
 from lift3d_ros.bench.scenes import draw_occluders
 from lift3d_ros.bench.scenes import make_bench_scene
 from lift3d_ros.bench.score import score

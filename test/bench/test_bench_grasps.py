@@ -24,10 +24,10 @@ import numpy as np
 import pytest
 import trimesh
 
-from lift3d_ros.bench.grasps import Grasp
-from lift3d_ros.bench.grasps import GraspTrial
-from lift3d_ros.bench.grasps import Jaw
-from lift3d_ros.bench.grasps import plan
+from lift3d_ros.bench.grasps.planning import Grasp
+from lift3d_ros.bench.grasps.planning import GraspTrial
+from lift3d_ros.bench.grasps.planning import Jaw
+from lift3d_ros.bench.grasps.planning import plan
 
 JAW = Jaw()
 

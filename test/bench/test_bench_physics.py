@@ -26,21 +26,21 @@ import numpy as np
 import pytest
 import trimesh
 
-from lift3d_ros.bench import parts_time
-from lift3d_ros.bench import physics as physics_module
-from lift3d_ros.bench.grasps import Grasp
-from lift3d_ros.bench.grasps import Jaw
-from lift3d_ros.bench.grasps import plan
-from lift3d_ros.bench.physics import BLOCKED
-from lift3d_ros.bench.physics import DROPPED
-from lift3d_ros.bench.physics import HELD
-from lift3d_ros.bench.physics import MISSED
-from lift3d_ros.bench.physics import Physics
-from lift3d_ros.bench.physics import PhysicsTrial
-from lift3d_ros.bench.physics import SHAKEN
+from lift3d_ros.bench.grasps import physics as physics_module
+from lift3d_ros.bench.grasps.physics import BLOCKED
+from lift3d_ros.bench.grasps.physics import DROPPED
+from lift3d_ros.bench.grasps.physics import HELD
+from lift3d_ros.bench.grasps.physics import MISSED
+from lift3d_ros.bench.grasps.physics import Physics
+from lift3d_ros.bench.grasps.physics import PhysicsTrial
+from lift3d_ros.bench.grasps.physics import SHAKEN
+from lift3d_ros.bench.grasps.planning import Grasp
+from lift3d_ros.bench.grasps.planning import Jaw
+from lift3d_ros.bench.grasps.planning import plan
 from lift3d_ros.bench.score import score_grasps
 from lift3d_ros.bench.score import Truth
 from lift3d_ros.bench.settings import Settings
+from lift3d_ros.bench.timing import convex_parts as parts_time
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 

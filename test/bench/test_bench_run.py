@@ -43,7 +43,13 @@ from lift3d_ros.bench.prediction import Prediction
 from lift3d_ros.bench.processes import run_tasks
 from lift3d_ros.bench.real import find_real
 from lift3d_ros.bench.real import read_real
-from lift3d_ros.bench.report import text_tables
+from lift3d_ros.bench.reporting.report import text_tables
+from lift3d_ros.bench.reporting.sheet import COLUMNS
+from lift3d_ros.bench.reporting.sheet import strip
+from lift3d_ros.bench.reporting.sheet import TILE
+from lift3d_ros.bench.reporting.summary import mean_over_objects
+from lift3d_ros.bench.reporting.summary import summarise
+from lift3d_ros.bench.reporting.summary import tables
 from lift3d_ros.bench.results import CannotWriteError
 from lift3d_ros.bench.results import Results
 from lift3d_ros.bench.run import run_bench
@@ -51,12 +57,6 @@ from lift3d_ros.bench.score import FAILED
 from lift3d_ros.bench.settings import plan_tasks
 from lift3d_ros.bench.settings import SCAN
 from lift3d_ros.bench.settings import Settings
-from lift3d_ros.bench.sheet import COLUMNS
-from lift3d_ros.bench.sheet import strip
-from lift3d_ros.bench.sheet import TILE
-from lift3d_ros.bench.summary import mean_over_objects
-from lift3d_ros.bench.summary import summarise
-from lift3d_ros.bench.summary import tables
 from lift3d_ros.bench.worker import failure
 from lift3d_ros.bench.worker import Worker
 from lift3d_ros.cli import main

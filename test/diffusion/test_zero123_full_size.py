@@ -18,7 +18,7 @@ import pytest
 import torch
 from zero123_helpers import one_thread  # noqa: F401
 
-from lift3d_ros.bench import full_size
+from lift3d_ros.bench.timing import full_size_views as full_size
 
 
 def millions(network):

@@ -24,7 +24,7 @@ from zero123_helpers import IMAGE
 from zero123_helpers import make_components
 from zero123_helpers import one_thread  # noqa: F401
 
-from lift3d_ros.bench.full_size_surface import measure_surface
+from lift3d_ros.bench.timing.full_size_surface import measure_surface
 from lift3d_ros.diffusion.sampling import SamplerSettings
 from lift3d_ros.diffusion.view_plan import first_stage
 from lift3d_ros.diffusion.view_plan import lens

@@ -31,8 +31,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lift3d_ros.bench.grasps import Grasp
-from lift3d_ros.bench.grasps import Jaw
+from lift3d_ros.bench.grasps.planning import Grasp
+from lift3d_ros.bench.grasps.planning import Jaw
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array

@@ -24,12 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lift3d_ros.bench.tracks import Track
-from lift3d_ros.bench.views_plan import elevations
-from lift3d_ros.bench.views_plan import poses
-from lift3d_ros.bench.views_plan import RADIUS
-from lift3d_ros.bench.views_plan import SIZE
-from lift3d_ros.bench.views_plan import Target
-from lift3d_ros.bench.views_plan import targets
+from lift3d_ros.bench.views.protocol import elevations
+from lift3d_ros.bench.views.protocol import poses
+from lift3d_ros.bench.views.protocol import RADIUS
+from lift3d_ros.bench.views.protocol import SIZE
+from lift3d_ros.bench.views.protocol import Target
+from lift3d_ros.bench.views.protocol import targets
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry.canonical import canonical_frame
 from lift3d_ros.geometry.canonical import CanonicalFrame

@@ -18,7 +18,7 @@ What the surface network of One-2-3-45 costs at its published size, with random 
 
 For example::
 
-    python -m lift3d_ros.bench.full_size --part surface
+    python -m lift3d_ros.bench.timing.full_size_views --part surface
 
 Multiply-adds are those of convolutions and matrix products, and for the cost volume four for each
 sample and two for the sums. Seconds are on the clock; busy ones are those of the processor, which

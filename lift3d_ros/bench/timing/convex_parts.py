@@ -17,7 +17,7 @@ Seconds that convex parts of scans take, and how well the parts stand for them.
 
 For example, with one thread, where an idle core takes as many seconds as the processor worked::
 
-    OMP_NUM_THREADS=1 python -m lift3d_ros.bench.parts_time DIR --objects 6
+    OMP_NUM_THREADS=1 python -m lift3d_ros.bench.timing.convex_parts DIR --objects 6
 
 DIR holds objects, as ``lift3d bench --data``; each is brought to as many faces as a lifted mesh
 has at most.

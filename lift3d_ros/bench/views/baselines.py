@@ -31,10 +31,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lift3d_ros.bench.tracks import TRACKS
-from lift3d_ros.bench.views_plan import all_targets
-from lift3d_ros.bench.views_plan import poses
-from lift3d_ros.bench.views_plan import SIZE
-from lift3d_ros.bench.views_plan import Target
+from lift3d_ros.bench.views.protocol import all_targets
+from lift3d_ros.bench.views.protocol import poses
+from lift3d_ros.bench.views.protocol import SIZE
+from lift3d_ros.bench.views.protocol import Target
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array

@@ -17,8 +17,8 @@ What the published size of Zero-1-to-3 and One-2-3-45 costs on this machine, wit
 
 For example::
 
-    python -m lift3d_ros.bench.full_size --dtype bfloat16 --views 4 --steps 2
-    python -m lift3d_ros.bench.full_size --part surface
+    python -m lift3d_ros.bench.timing.full_size_views --dtype bfloat16 --views 4 --steps 2
+    python -m lift3d_ros.bench.timing.full_size_views --part surface
 
 The networks have the published widths and are made in the precision asked for, without any
 checkpoint: time and memory do not depend on what the weights are. One view-step is one row of the
@@ -39,8 +39,8 @@ from typing import Any
 
 import torch
 
-from lift3d_ros.bench.full_size_surface import measure_surface
-from lift3d_ros.bench.full_size_surface import peak_memory
+from lift3d_ros.bench.timing.full_size_surface import measure_surface
+from lift3d_ros.bench.timing.full_size_surface import peak_memory
 from lift3d_ros.diffusion.zero123 import Zero123
 from lift3d_ros.geometry import zero123_pose
 from lift3d_ros.methods.published_surface import SCHEDULES

@@ -27,21 +27,21 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from lift3d_ros.bench.reporting.views_report import views_text
+from lift3d_ros.bench.reporting.views_report import write_views_reports
 from lift3d_ros.bench.results import CannotWriteError
 from lift3d_ros.bench.results import Results
 from lift3d_ros.bench.run import choose_objects
 from lift3d_ros.bench.run import execute
 from lift3d_ros.bench.run import remaining
-from lift3d_ros.bench.views_baselines import mean_views
-from lift3d_ros.bench.views_official import find_official
-from lift3d_ros.bench.views_report import views_text
-from lift3d_ros.bench.views_report import write_views_reports
-from lift3d_ros.bench.views_settings import BASELINES
-from lift3d_ros.bench.views_settings import COARSE
-from lift3d_ros.bench.views_settings import MEAN
-from lift3d_ros.bench.views_settings import plan_views
-from lift3d_ros.bench.views_settings import ViewsSettings
-from lift3d_ros.bench.views_worker import ViewsWorker
+from lift3d_ros.bench.views.baselines import mean_views
+from lift3d_ros.bench.views.published_protocol import find_official
+from lift3d_ros.bench.views.settings import BASELINES
+from lift3d_ros.bench.views.settings import COARSE
+from lift3d_ros.bench.views.settings import MEAN
+from lift3d_ros.bench.views.settings import plan_views
+from lift3d_ros.bench.views.settings import ViewsSettings
+from lift3d_ros.bench.views.worker import ViewsWorker
 from lift3d_ros.synthetic.objects import ObjectEntry
 
 

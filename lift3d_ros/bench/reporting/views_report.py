@@ -25,20 +25,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lift3d_ros.bench.machine import describe_machine
-from lift3d_ros.bench.report_text import failures
-from lift3d_ros.bench.report_text import markdown
-from lift3d_ros.bench.report_text import write_report
+from lift3d_ros.bench.reporting.machine import describe_machine
+from lift3d_ros.bench.reporting.markdown import failures
+from lift3d_ros.bench.reporting.markdown import markdown
+from lift3d_ros.bench.reporting.markdown import write_report
+from lift3d_ros.bench.reporting.views_summary import as_json
+from lift3d_ros.bench.reporting.views_summary import elevation_summary
+from lift3d_ros.bench.reporting.views_summary import elevation_table
+from lift3d_ros.bench.reporting.views_summary import summarise_views
+from lift3d_ros.bench.reporting.views_summary import view_tables
 from lift3d_ros.bench.results import Row
-from lift3d_ros.bench.views_plan import SIZE
-from lift3d_ros.bench.views_settings import BASELINES
-from lift3d_ros.bench.views_summary import as_json
-from lift3d_ros.bench.views_summary import elevation_summary
-from lift3d_ros.bench.views_summary import elevation_table
-from lift3d_ros.bench.views_summary import summarise_views
-from lift3d_ros.bench.views_summary import view_tables
-from lift3d_ros.bench.views_worker import ring_path
-from lift3d_ros.bench.views_worker import TRUTH
+from lift3d_ros.bench.views.protocol import SIZE
+from lift3d_ros.bench.views.settings import BASELINES
+from lift3d_ros.bench.views.worker import ring_path
+from lift3d_ros.bench.views.worker import TRUTH
 from lift3d_ros.meshing.render import sheet
 from lift3d_ros.runtime.files import write_whole
 

@@ -25,12 +25,12 @@ from typing import Any
 import numpy as np
 
 from lift3d_ros.bench.results import Row
-from lift3d_ros.bench.views_plan import in_range
-from lift3d_ros.bench.views_plan import RANGES
-from lift3d_ros.bench.views_plan import UNSEEN
-from lift3d_ros.bench.views_score import FIGURES
-from lift3d_ros.bench.views_settings import OFFICIAL
-from lift3d_ros.bench.views_settings import VIEW_TRACKS
+from lift3d_ros.bench.views.protocol import in_range
+from lift3d_ros.bench.views.protocol import RANGES
+from lift3d_ros.bench.views.protocol import UNSEEN
+from lift3d_ros.bench.views.score import FIGURES
+from lift3d_ros.bench.views.settings import OFFICIAL
+from lift3d_ros.bench.views.settings import VIEW_TRACKS
 
 #: How a figure is headed and printed.
 HEADINGS = {'psnr': ('PSNR dB', 2), 'ssim': ('SSIM', 3), 'iou': ('mask IoU', 3)}

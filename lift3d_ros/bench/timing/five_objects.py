@@ -17,7 +17,7 @@ Seconds and memory of five objects of one frame beside one, in a process that do
 
 For example::
 
-    python -m lift3d_ros.bench.five_time SCENE
+    python -m lift3d_ros.bench.timing.five_objects SCENE
 
 SCENE is a scene folder, whose object is lifted once by ``Lifter.lift`` and five times over by one
 ``Lifter.lift_all``, by turns, so that both bear the same load of the machine.
@@ -34,9 +34,9 @@ import sys
 import time
 from typing import Any
 
-from lift3d_ros.bench.alone import print_figures
-from lift3d_ros.bench.alone import run_alone
-from lift3d_ros.bench.alone import scene_parser
+from lift3d_ros.bench.timing.harness import print_figures
+from lift3d_ros.bench.timing.harness import run_alone
+from lift3d_ros.bench.timing.harness import scene_parser
 from lift3d_ros.errors import LiftError
 from lift3d_ros.io.scene import read_scene
 from lift3d_ros.lifter import DEFAULT_METHOD

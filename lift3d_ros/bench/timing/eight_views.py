@@ -18,7 +18,7 @@ Seconds, memory and throughput of eight views, in a process that does nothing el
 
 For example::
 
-    python -m lift3d_ros.bench.views_time SCENE --weights small
+    python -m lift3d_ros.bench.timing.eight_views SCENE --weights small
 
 SCENE is a scene folder. One view-step is one row of the denoiser; a guided step of a view is two.
 What the machine can do is the rate of a plain matrix product in the denoiser's precision, measured
@@ -41,9 +41,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lift3d_ros.bench.alone import print_figures
-from lift3d_ros.bench.alone import run_alone
-from lift3d_ros.bench.alone import scene_parser
+from lift3d_ros.bench.timing.harness import print_figures
+from lift3d_ros.bench.timing.harness import run_alone
+from lift3d_ros.bench.timing.harness import scene_parser
 from lift3d_ros.io.scene import read_scene
 from lift3d_ros.runtime import memory
 
@@ -78,7 +78,7 @@ def run_views_time(
     its own, whose memory is that of the synthesis alone. Raises ``LiftError`` where there are no
     objects or the process fails.
     """
-    from lift3d_ros.bench.views_settings import weights_name
+    from lift3d_ros.bench.views.settings import weights_name
 
     return run_alone(
         out,

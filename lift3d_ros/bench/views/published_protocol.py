@@ -32,9 +32,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lift3d_ros.bench.views_inquiry import Inquiry
-from lift3d_ros.bench.views_plan import SIZE
-from lift3d_ros.bench.views_plan import Target
+from lift3d_ros.bench.views.protocol import SIZE
+from lift3d_ros.bench.views.protocol import Target
+from lift3d_ros.bench.views.task import Inquiry
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array

@@ -32,6 +32,9 @@ from lift3d_ros.errors import LiftError
 Figures = dict[str, Any]
 AsRows = Callable[[Figures], list[list[str]]]
 
+#: The module that measures what a report is named after.
+_MODULES = {'five_time': 'five_objects', 'views_time': 'eight_views'}
+
 
 def run_alone(
     out: Path,
@@ -53,8 +56,8 @@ def run_alone(
     alone; ``arguments`` follow the scene on its command line, ``column`` heads the figures. Raises
     ``LiftError`` where there are no objects, the process fails or ``out`` cannot be written.
     """
-    from lift3d_ros.bench.machine import describe_machine
-    from lift3d_ros.bench.report_text import markdown
+    from lift3d_ros.bench.reporting.machine import describe_machine
+    from lift3d_ros.bench.reporting.markdown import markdown
     from lift3d_ros.bench.results import CannotWriteError
     from lift3d_ros.bench.run import choose_objects
     from lift3d_ros.bench.scenes import make_scenes
@@ -66,7 +69,8 @@ def run_alone(
     try:
         write_bench_scene(folder, scene.scene)
         done = subprocess.run(
-            [sys.executable, '-m', f'lift3d_ros.bench.{name}', str(folder), *arguments, '--json'],
+            [sys.executable, '-m', f'lift3d_ros.bench.timing.{_MODULES[name]}', str(folder),
+             *arguments, '--json'],
             capture_output=True, text=True, check=False)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ['it said nothing'])[-1]
