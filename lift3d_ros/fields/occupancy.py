@@ -21,7 +21,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
@@ -90,6 +89,8 @@ class SolidField:
         return corner + at.min(axis=0) * self.voxel, corner + (at.max(axis=0) + 1) * self.voxel
 
     def _at(self, field: NDArray[np.float32], points: Floats, mode: str) -> NDArray[np.float32]:
+        from scipy import ndimage
+
         index = (np.asarray(points) - self.centre) / self.voxel + 0.5 * (field.shape[0] - 1)
         return np.asarray(
             ndimage.map_coordinates(field, index.T, order=1, mode=mode, cval=0.0), np.float32

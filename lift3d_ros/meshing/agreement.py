@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from lift3d_ros.fields.occupancy import SolidField
 from lift3d_ros.geometry import Array
@@ -50,6 +49,8 @@ def silhouette_agreement(
     believed voxels (probability over one half) that fall inside the mask, times the share of the
     mask that they cover; the mean over the views is returned.
     """
+    from scipy import ndimage
+
     n = solid.probability.shape[0]
     index = np.argwhere(solid.probability > 0.5)
     points = solid.centre + ((index + 0.5) / n - 0.5) * solid.side

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
@@ -132,6 +131,8 @@ def carve(
     With it come the position of its first sample in ``box.T_camera_up`` and the voxel's edge in
     metres. The longest side of the solid spans about ``resolution`` voxels.
     """
+    from scipy import ndimage
+
     low, high = _fit(observation, hypotheses, box, others)
     # What the hypotheses vote on varies slowly: a grid of half the resolution will do.
     coarse = float((high - low).max()) / (0.5 * resolution)

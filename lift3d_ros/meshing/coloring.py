@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from lift3d_ros.fields.symmetry import Hypothesis
 from lift3d_ros.geometry import Floats
@@ -67,6 +66,8 @@ def paint(
     guess was made from are undersides and hollows: they have the colour of their neighbours, in
     the shade.
     """
+    from scipy.spatial import cKDTree
+
     # Near the outline the colour is mixed with the background's, and masks are some pixels off.
     reach = 2 + int(0.03 * np.sqrt(np.count_nonzero(observation.mask)))
     # The outline counts occluders as inside; their colour is not the object's.

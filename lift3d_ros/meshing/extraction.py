@@ -18,9 +18,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
@@ -51,6 +48,7 @@ def extract_surface(
 
     Raises ``LiftError(NO_SURFACE)`` where nothing is positive, or no closed mesh can be made.
     """
+    from scipy import ndimage
     from skimage.measure import marching_cubes
 
     solid = np.pad(field, 1, constant_values=-voxel)
@@ -99,6 +97,8 @@ def count_pieces(faces: NDArray[np.int32]) -> int:
 
 def _kept(labels: NDArray[np.int32], at: Array | None) -> list[int]:
     """Return the labels of the largest piece and of those with readings, at indices (n, 3)."""
+    from scipy import ndimage
+
     kept = [1 + int(np.argmax(np.bincount(labels.ravel())[1:]))]
     if at is None or not len(at):
         return kept
@@ -142,6 +142,9 @@ def _largest_pieces(faces: NDArray[np.int32], count: int) -> NDArray[np.int32]:
 
 def _pieces(faces: NDArray[np.int32]) -> NDArray[np.int32]:
     """Return the number (m,) of the piece of a closed mesh, joined over edges, of each face."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     edges = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
     # Every edge has two faces: equal ones are neighbours when sorted.
     owners = np.lexsort(edges.T).reshape(-1, 2) // 3

@@ -30,8 +30,6 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
@@ -138,6 +136,8 @@ def find_surface(
     voxels. Raises ``LiftError(NO_SURFACE)`` where nothing is solid, or what is found is a fragment
     of what was measured.
     """
+    from scipy import ndimage
+
     T = canonical.T_camera_object
     corners = solid.bounds(_LEAST)
     assert corners is not None, 'the networks see a solid'
@@ -267,6 +267,8 @@ def _sill(
 
 def _held(points: Array, vertices: Vertices, faces: Faces, voxel: float) -> float:
     """Return which share of the readings (n, 3) lies at the surface."""
+    from scipy.spatial import cKDTree
+
     chosen = points[:: max(1, len(points) // 2000)]
     # Vertices alone are far apart where the faces are few.
     mesh = Mesh(vertices, faces, np.zeros((len(vertices), 3), np.uint8))

@@ -20,7 +20,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from lift3d_ros.geometry import Array
 
@@ -38,6 +37,8 @@ def sample_refined(
     deep each lies inside, (n,). It is asked on a grid of twice the voxel, and on the fine one
     where the surface may run; in between the coarse values are interpolated.
     """
+    from scipy import ndimage
+
     step = _FACTOR * voxel
     count = np.ceil((high - low) / step).astype(int) + 1
     axes = [np.arange(n) for n in count]

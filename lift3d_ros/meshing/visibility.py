@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import Floats
@@ -38,6 +37,8 @@ def in_front(
     unit of the points, beside what a surface that is seen at a slant falls by over two squares.
     Points behind the camera are not in front; those far beyond its picture share a square.
     """
+    from scipy import ndimage
+
     u, v, z = camera.project(points)
     # Beside the camera a point's place in the plane of the picture is as far off as one likes.
     bound = _BEYOND * max(camera.width, camera.height)

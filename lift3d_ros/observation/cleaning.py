@@ -21,8 +21,6 @@ from dataclasses import replace
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
@@ -313,6 +311,9 @@ def _object_segments(
     those that lie within the size of the object around the largest one are kept, those behind it
     tell that the mask reaches too far.
     """
+    from scipy import ndimage
+    from scipy.spatial import cKDTree
+
     valid = depth > 0.0
     labels, count = depth_pieces(depth)
     if count == 0:
@@ -350,6 +351,8 @@ def _smooth(depth: NDArray[np.float32], measured: NDArray[np.bool_]) -> NDArray[
 
 def _fill(depth: NDArray[np.float32], measured: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Continue the measured depth to every pixel from the nearest reading."""
+    from scipy import ndimage
+
     rows, columns = ndimage.distance_transform_edt(
         ~measured, return_distances=False, return_indices=True
     )

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from lift3d_ros.geometry import Camera
 from lift3d_ros.segmentation.depth_pieces import DEPTH_STEP
@@ -44,6 +43,8 @@ def reaching_in(
     further into the mask than twice the ``tolerance`` of its outline, in pixels, is a part of the
     object that another thing touches. ``outline`` is as for ``at_edges``.
     """
+    from scipy import ndimage
+
     mask = outline > 0.0
     inside = np.bincount(labels[measured], minlength=int(labels.max()) + 1).astype(np.float64)
     within = np.bincount(labels[mask], minlength=len(inside))
@@ -70,6 +71,8 @@ def at_edges(
     compared with the nearest one further inside; without a near one, it is kept. The ``outline``
     is the distance to that of the mask in pixels, positive inside.
     """
+    from scipy import ndimage
+
     inside = measured & (outline > tolerance + 0.5)
     if not inside.any():
         return np.zeros(measured.shape, bool)

@@ -28,7 +28,6 @@ from dataclasses import dataclass
 from dataclasses import replace
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import invert
@@ -84,6 +83,8 @@ def mended_pose(
     pseudo-Huber loss, with the given pose as a prior of ``POSE_STDDEV``. ``size`` is that of the
     object.
     """
+    from scipy.spatial.transform import Rotation
+
     patches = [_patch(one.seen) for one in known]
     mine = _patch(fresh.seen)
     centre = _centre(known[0].seen)

@@ -18,7 +18,7 @@ How probably a shape is good enough, from its confidence at the vertices.
 The map is a logistic curve (Platt, Probabilistic Outputs for Support Vector Machines, 1999)
 through what proved right on 100 scenes of scans of the train split, a fifth of them behind another
 object and a third with a detector's masks: whether the F-score at 2 % of the diagonal passed
-``BAR``, over the mean confidence.
+``F_SCORE_THRESHOLD``, over the mean confidence.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 
 #: F-score at 2 % of the diagonal that a shape must reach to be called good.
-BAR = 0.75
+F_SCORE_THRESHOLD = 0.75
 
 #: Mean confidence with which every second shape passes, and the slope there times four, by method.
 _CURVES = {'geometric': (0.664, 27.8), 'one2345': (0.662, 16.7)}
@@ -34,7 +34,7 @@ _CURVES = {'geometric': (0.664, 27.8), 'one2345': (0.662, 16.7)}
 
 def pass_probability(method: str, confidence: float, metric: bool) -> float | None:
     """
-    Return how probably the F-score at 2 % of a shape passes ``BAR``, 0 to 1.
+    Return how probably the F-score at 2 % of a shape passes ``F_SCORE_THRESHOLD``, 0 to 1.
 
     ``confidence`` is the mean over its surface; 0 where its scale is not ``metric``, since no
     place on it is then known. None for a method that it was not measured for.

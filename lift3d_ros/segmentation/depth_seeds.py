@@ -21,7 +21,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from lift3d_ros.segmentation.box_window import BoxWindow
 from lift3d_ros.segmentation.depth_pieces import depth_pieces
@@ -52,6 +51,8 @@ class DepthSeeds:
 
 def seeds_by_depth(window: BoxWindow) -> DepthSeeds | None:
     """Return the seeds from the depth of a window, or None if nothing in it rises."""
+    from scipy import ndimage
+
     depth, inside = window.depth, window.inside
     assert depth is not None
     plane = _background(window)
