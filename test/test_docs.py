@@ -73,7 +73,7 @@ def test_relative_links_resolve(page):
         target = page.parent / path if path else page
         assert target.exists(), f'{page.name} links to {path}, which does not exist'
         if anchor:
-            assert anchor in anchors(target), f'{page.name} links to {path}#{anchor}, a missing heading'
+            assert anchor in anchors(target), f'{page.name} links to {path}#{anchor}'
 
 
 def test_pages_that_files_name_exist():
