@@ -74,7 +74,9 @@ from lift3d_ros.node.lifting.standing import Standing
 from lift3d_ros.node.messages.results import object_message
 from lift3d_ros.node.messages.results import seconds
 from lift3d_ros.node.messages.results import Timing
-from lift3d_ros.node.parameters import specifications as parameters
+from lift3d_ros.node.parameters import declaration
+from lift3d_ros.node.parameters.settings import Settings
+from lift3d_ros.node.parameters.settings import SPECS
 from lift3d_ros.node.publishing import array_message
 from lift3d_ros.node.publishing import ResultPublisher
 from lift3d_ros.node.services.answering import answering
@@ -117,10 +119,10 @@ class LiftNode(LifecycleNode):
         ``kwargs`` are those of ``rclpy.node.Node``.
         """
         super().__init__('lift3d', **kwargs)
-        self._complaints = parameters.declare(self)
+        self._complaints = declaration.declare(self)
         for complaint in self._complaints:
             self.get_logger().warning(complaint)
-        self._settings = parameters.read(self)
+        self._settings = declaration.read(self)
         self._statistics = diagnostics.Statistics()
         self._worker = Worker(self._settings.queue_size, self._on_job_done)
         self._ids = IdKeeper()
@@ -183,7 +185,7 @@ class LiftNode(LifecycleNode):
         return self._state_machine.current_state[1]
 
     @property
-    def settings(self) -> parameters.Settings:
+    def settings(self) -> Settings:
         """The parameters as they are now."""
         return self._settings
 
@@ -344,16 +346,16 @@ class LiftNode(LifecycleNode):
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> Any:
         """Set parameters, all or none of them, after values of related types are converted."""
         try:
-            changes = [parameters.normalized(parameter) for parameter in parameter_list]
+            changes = [declaration.normalize(parameter) for parameter in parameter_list]
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return super().set_parameters_atomically(changes)
 
     def _check_parameters(self, changes: list[Parameter]) -> Any:
-        answer = parameters.check(changes, self.state == 'active')
+        answer = declaration.check(changes, self.state == 'active')
         if answer.successful:
             # The only callback of this kind here: what it accepts will be set.
-            values = {p.name: p.value for p in changes if p.name in parameters.SPECS}
+            values = {p.name: p.value for p in changes if p.name in SPECS}
             settings = replace(self._settings, **values)
             try:
                 _make_lifter(settings, settings.method)
@@ -527,7 +529,7 @@ class LiftNode(LifecycleNode):
         self,
         observation: Observation,
         query: Query,
-        settings: parameters.Settings,
+        settings: Settings,
         job: Job,
         lifters: Lifters,
     ) -> Outcome:
@@ -553,7 +555,7 @@ class LiftNode(LifecycleNode):
         self,
         observation: Observation,
         query: Query,
-        settings: parameters.Settings,
+        settings: Settings,
         report: Report | None,
         job: Job,
         lifters: Lifters,
@@ -692,7 +694,7 @@ class _Feedback:
         )
 
 
-def _make_lifter(settings: parameters.Settings, method: str) -> Lifter:
+def _make_lifter(settings: Settings, method: str) -> Lifter:
     lifters = Lifters(settings.device, settings.weights)
     return lifters.make(method, settings.max_faces, settings.samples)
 

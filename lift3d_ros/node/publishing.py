@@ -39,7 +39,7 @@ from lift3d_ros.node.messages import results
 from lift3d_ros.node.messages.markers import MarkerMaker
 from lift3d_ros.node.messages.planning_scene import collision_object_type
 from lift3d_ros.node.messages.planning_scene import PlanningScene
-from lift3d_ros.node.parameters.specifications import Settings
+from lift3d_ros.node.parameters.settings import Settings
 
 #: Messages on collision_object that wait for a slow reader: each object of a frame is one.
 _OBSTACLE_QUEUE_DEPTH = 200

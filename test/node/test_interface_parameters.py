@@ -41,7 +41,7 @@ from rclpy.parameter import parameter_value_to_python
 import ros_helpers as ros
 
 from lift3d_ros.node.node import LiftNode
-from lift3d_ros.node.parameters.specifications import SPECS
+from lift3d_ros.node.parameters.settings import SPECS
 
 pytestmark = pytest.mark.ros
 
@@ -161,10 +161,10 @@ def test_no_value_of_any_parameter_has_another_effect_than_a_value_or_a_sentence
 @pytest.mark.parametrize('name', SPECS)
 def test_every_parameter_says_what_is_wrong_with_a_value(name):
     spec = SPECS[name]
-    assert spec.complaint(name, spec.default) == ''
+    assert spec.validation_error(spec.default) == ''
     wrong = [None, 3, -1e9, 'no such word', True, b'a', [1], [b'a'], [True], [1.5], ['none such']]
     for value in wrong:
-        sentence = spec.complaint(name, value)
+        sentence = spec.validation_error(value)
         related = type(value) is type(spec.default) or (
             isinstance(spec.default, float) and value == 3
         )
@@ -258,3 +258,15 @@ def test_parameters_that_go_together_are_set_all_or_none(graph):
     finally:
         node.destroy_node()
         context.try_shutdown()
+
+
+def test_the_reference_has_a_row_for_every_parameter():
+    done = subprocess.run(
+        [sys.executable, '-m', 'lift3d_ros.node.parameters', '--markdown'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [line.split(' | ')[0] for line in done.stdout.splitlines()[2:]]
+    assert rows == [f'| `{name}`' for name in SPECS]
+    assert len({line.count(' | ') for line in done.stdout.splitlines()}) == 1

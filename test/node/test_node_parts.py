@@ -45,8 +45,8 @@ from lift3d_ros.node.lifting.selection import Detection
 from lift3d_ros.node.lifting.selection import IdKeeper
 from lift3d_ros.node.lifting.shelf import output_path
 from lift3d_ros.node.lifting.shelf import Shelf
-from lift3d_ros.node.parameters.specifications import Settings
-from lift3d_ros.node.parameters.specifications import SPECS
+from lift3d_ros.node.parameters.settings import Settings
+from lift3d_ros.node.parameters.settings import SPECS
 from lift3d_ros.node.services.answering import answering
 from lift3d_ros.node.worker import Job
 from lift3d_ros.node.worker import Lifters

@@ -41,9 +41,9 @@ from lift3d_ros.node.lifting.pipeline import Query
 from lift3d_ros.node.lifting.selection import IdKeeper
 from lift3d_ros.node.lifting.standing import Standing
 from lift3d_ros.node.messages.results import pose_matrix
-from lift3d_ros.node.parameters.specifications import plane_height
-from lift3d_ros.node.parameters.specifications import Settings
-from lift3d_ros.node.parameters.specifications import SPECS
+from lift3d_ros.node.parameters.scale import parse_plane_height
+from lift3d_ros.node.parameters.settings import Settings
+from lift3d_ros.node.parameters.settings import SPECS
 from lift3d_ros.srv import LiftObject
 
 pytestmark = pytest.mark.ros
@@ -150,7 +150,7 @@ def test_a_plane_needs_the_frame_that_it_is_in(graph):
     ('', None), ('z = 0', 0.0), (' z=-0.25 ', -0.25), ('z = 7.5e-1', 0.75),
 ])
 def test_the_plane_is_named_by_its_height(text, height):
-    assert plane_height(text) == height
+    assert parse_plane_height(text) == height
 
 
 # The plane in target_frame; tf2 is not needed to know what it tells.

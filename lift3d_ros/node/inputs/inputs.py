@@ -51,7 +51,7 @@ from lift3d_ros.node.lifting.pipeline import Extra
 from lift3d_ros.node.lifting.pipeline import Observation
 from lift3d_ros.node.messages.conversions import nanoseconds
 from lift3d_ros.node.messages.results import pose_matrix
-from lift3d_ros.node.parameters.specifications import Settings
+from lift3d_ros.node.parameters.settings import Settings
 from lift3d_ros.observation.reference_view import MAX_SOURCE_VIEWS
 
 #: Topic and field with the CameraInfo of depth that is not registered to the image.

@@ -47,8 +47,8 @@ from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node.inputs.gravity import ImuGravity
 from lift3d_ros.node.inputs.transforms import Transforms
 from lift3d_ros.node.lifting import selection
-from lift3d_ros.node.lifting.scale import complaint
 from lift3d_ros.node.lifting.scale import hints_for
+from lift3d_ros.node.lifting.scale import missing_size_note
 from lift3d_ros.node.lifting.selection import Detection
 from lift3d_ros.node.lifting.selection import IdKeeper
 from lift3d_ros.node.lifting.selection import Instance
@@ -62,7 +62,7 @@ from lift3d_ros.node.messages.camera_info import undistort_mask
 from lift3d_ros.node.messages.results import in_frame
 from lift3d_ros.node.messages.results import Lifted
 from lift3d_ros.node.messages.results import Timing
-from lift3d_ros.node.parameters.specifications import Settings
+from lift3d_ros.node.parameters.settings import Settings
 from lift3d_ros.observation.hints import UNKNOWN
 
 #: Called with the stage, the fraction of the whole job, the object's id, its index, their number.
@@ -260,7 +260,7 @@ def lift_observation(
             continue
         own = [*instance.notes, *(note for note in shape.notes if note not in frame.notes)]
         if shape.scale_source == UNKNOWN:
-            own.append(complaint(settings, instance.class_id))
+            own.append(missing_size_note(settings, instance.class_id))
         own = [*doubts[index], *filter(None, own)]
         outcome.warnings += [f'{name}: {note}' for note in own]
         place, covariance = in_frame(shape, T_frame_camera)

@@ -13,11 +13,11 @@
 # limitations under the License.
 
 """
-Values of parameters as they arrive, in the type that the parameter has.
+Conversion of parameter values to the type of the parameter.
 
-An empty list has no type of its own: it arrives as no value from a file and from the command line,
-and as an array of some type from ``ros2 param set``. A whole number in the place of a float is one
-of YAML's, and so is ``off`` without quotes, which YAML reads as false.
+An empty list has no type: parameter files and the command line deliver it as no value,
+``ros2 param set`` as an array of an arbitrary type. YAML reads ``1`` as an integer where a float
+is declared, and ``off`` without quotes as false.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from collections.abc import Sequence
 import math
 from typing import Any
 
-#: What each type of a parameter is called in messages.
-_NAMES = {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'a text'}
+#: Name of each parameter type in error messages.
+_NAMES = {bool: 'a boolean', int: 'an integer', float: 'a number', str: 'a string'}
 
-#: Words without quotes that YAML reads as a boolean.
+#: Words that YAML reads as a boolean unless they are quoted.
 _SWITCHES = {False: ('off', 'no'), True: ('on', 'yes')}
 
-#: Characters of a refused value that a message shows.
-_MAX_SHOWN = 60
+#: Length at which an error message truncates an invalid value.
+_MAX_QUOTED_CHARS = 60
 
 
-def typed(name: str, default: Any, value: Any, choices: Sequence[str] = ()) -> Any:
+def convert(name: str, default: Any, value: Any, choices: Sequence[str] = ()) -> Any:
     """
-    Return the value of a parameter in the type of its default.
+    Return a parameter value in the type of the default.
 
-    ``value`` is of any type that ROS has for parameters; None stands for an empty list.
-    ``choices`` are those of a text. Raises ``ValueError`` with one sentence for a value of another
-    type and a number that is not finite.
+    ``value`` has any parameter type of ROS; None stands for an empty list. ``choices`` are the
+    permitted strings of a string parameter. Raises ``ValueError`` with one sentence for a value of
+    an unrelated type and for numbers that are not finite.
     """
     if isinstance(default, list):
-        return _texts(name, value)
+        return _strings(name, value)
     if value is None:
         raise ValueError(f'"{name}" is an empty list; it must be {_NAMES[type(default)]}.')
     if isinstance(default, str) and isinstance(value, bool):
@@ -56,9 +56,9 @@ def typed(name: str, default: Any, value: Any, choices: Sequence[str] = ()) -> A
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not type(default):
-        hint = ' (in quotes where it looks like a number)' if isinstance(default, str) else ''
+        hint = ' (quote strings that look like numbers)' if isinstance(default, str) else ''
         raise ValueError(
-            f'"{name}" is {shown(value)}, {_kind(value)}; its type must be '
+            f'"{name}" is {quoted(value)}, {_kind(value)}; its type must be '
             f'{_NAMES[type(default)]}{hint}.'
         )
     if isinstance(value, float) and not math.isfinite(value):
@@ -66,26 +66,26 @@ def typed(name: str, default: Any, value: Any, choices: Sequence[str] = ()) -> A
     return value
 
 
-def shown(value: Any) -> str:
-    """Return a value as messages show it, on one line and not too long."""
+def quoted(value: Any) -> str:
+    """Return a value for an error message: on one line, strings in quotes, truncated."""
     if isinstance(value, array.array):
         value = value.tolist()
     text = ' '.join((f'"{value}"' if isinstance(value, str) else str(value)).split())
-    return text if len(text) <= _MAX_SHOWN else f'{text[:_MAX_SHOWN]} ...'
+    return text if len(text) <= _MAX_QUOTED_CHARS else f'{text[:_MAX_QUOTED_CHARS]} ...'
 
 
-def _texts(name: str, value: Any) -> list[str]:
+def _strings(name: str, value: Any) -> list[str]:
     if value is None:
         return []
     if not isinstance(value, (list, tuple, array.array)):
         raise ValueError(
-            f'"{name}" is {shown(value)}, {_kind(value)}; its type must be a list of texts, such '
-            'as ["a", "b"], or [] for none.'
+            f'"{name}" is {quoted(value)}, {_kind(value)}; its type must be a list of strings, '
+            'such as ["a", "b"], or [] for none.'
         )
     if not all(isinstance(entry, str) for entry in value):
         raise ValueError(
-            f'"{name}" is {shown(value)}, {_kind(value)}; its type must be a list of texts, each '
-            'in quotes.'
+            f'"{name}" is {quoted(value)}, {_kind(value)}; its type must be a list of strings, '
+            'each in quotes.'
         )
     return list(value)
 
@@ -93,6 +93,6 @@ def _texts(name: str, value: Any) -> list[str]:
 def _kind(value: Any) -> str:
     if isinstance(value, (list, tuple, array.array)):
         kinds = {type(entry) for entry in value}
-        names = {bool: 'truth values', int: 'whole numbers', float: 'numbers', bytes: 'bytes'}
-        return f'a list of {names.get(kinds.pop(), "texts")}' if kinds else 'an empty list'
+        names = {bool: 'booleans', int: 'integers', float: 'numbers', bytes: 'bytes'}
+        return f'a list of {names.get(kinds.pop(), "strings")}' if kinds else 'an empty list'
     return _NAMES.get(type(value), type(value).__name__)

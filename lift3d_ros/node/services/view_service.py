@@ -50,8 +50,8 @@ from lift3d_ros.node.lifting.pipeline import read_frame
 from lift3d_ros.node.lifting.pipeline import select
 from lift3d_ros.node.messages.results import duration_message
 from lift3d_ros.node.messages.results import pose_message
-from lift3d_ros.node.parameters.specifications import NO_ELEVATION
-from lift3d_ros.node.parameters.specifications import Settings
+from lift3d_ros.node.parameters.settings import NO_ELEVATION
+from lift3d_ros.node.parameters.settings import Settings
 from lift3d_ros.node.services.answering import answering
 from lift3d_ros.node.services.introspection import REQUESTS
 from lift3d_ros.node.worker import Job
