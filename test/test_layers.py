@@ -34,7 +34,7 @@ LAYERS = (
     ('geometry',),
     ('cameras',),
     ('segmentation',),
-    ('meshing.decimation', 'meshing.render'),
+    ('meshing.isosurface', 'meshing.render'),
     ('observation',),
     ('fields',),
     ('meshing',),

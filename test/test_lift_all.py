@@ -36,7 +36,7 @@ from lift3d_ros.io.scene import read_scene
 from lift3d_ros.io.scene import write_scene
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.lifter import MAX_AT_ONCE
-from lift3d_ros.meshing.decimation import decimate
+from lift3d_ros.meshing.isosurface import decimate
 from lift3d_ros.methods.geometric import Geometric
 from lift3d_ros.runtime import threads
 from lift3d_ros.runtime.threads import run_in_threads

@@ -32,7 +32,7 @@ from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
-from lift3d_ros.observation.object_observation import Observation
+from lift3d_ros.observation.object_observation import ObjectObservation
 
 #: Turns of a solid of revolution that are looked at.
 REVOLUTION = 8
@@ -50,7 +50,7 @@ class Hypothesis:
     - ``motions``: (k, 4, 4) rigid motions of the optical frame that map the object onto itself,
       less the identity; a mirror's have determinant -1. Empty for ``none``.
     - ``thickness``: the solid ends at this multiple of the local thickness behind the measured
-      surface (``Observation.thickness``); inf for no such bound.
+      surface (``ObjectObservation.thickness``); inf for no such bound.
     - ``weight``: its share of the votes, 0 to 1.
     """
 
@@ -59,8 +59,8 @@ class Hypothesis:
     thickness: float
     weight: float
 
-    def solid(
-        self, observation: Observation, points: Floats
+    def occupancy_bound(
+        self, observation: ObjectObservation, points: Floats
     ) -> NDArray[np.float32]:
         """Return how deep points (n, 3) lie in the solid by the virtual views, (n,) metres."""
         value = virtual_views(observation, self.motions, points)
@@ -141,17 +141,17 @@ def two_mirrors(angle: float, x: float, y: float) -> Array:
 
 
 def virtual_views(
-    observation: Observation, motions: Array, points: Floats
+    observation: ObjectObservation, motions: Array, points: Floats
 ) -> NDArray[np.float32]:
     """Return the least of what the views under ``motions`` say of points (n, 3), (n,) metres."""
     value = np.full(len(points), np.inf, np.float32)
     for motion in motions:
-        np.minimum(value, observation.solid(transform(motion, points)), out=value)
+        np.minimum(value, observation.occupancy_bound(transform(motion, points)), out=value)
     return value
 
 
 def thickness_left(
-    observation: Observation, points: Floats, factor: float
+    observation: ObjectObservation, points: Floats, factor: float
 ) -> NDArray[np.float32]:
     """Return how far points (n, 3) are from the back of a solid of local thickness, metres."""
     behind, thickness = observation.thickness_at(points)
@@ -191,7 +191,7 @@ def candidates(points: Array, size: float) -> list[tuple[str, Array, float]]:
 
 
 def weigh(
-    observation: Observation,
+    observation: ObjectObservation,
     T_camera_up: Array,
     area: float,
     cells: Array,
@@ -231,7 +231,7 @@ def weigh(
 
 
 def describe(
-    observation: Observation,
+    observation: ObjectObservation,
     trials: list[tuple[str, Array, float]],
     points: Array,
     cells: Array,
@@ -255,7 +255,9 @@ def describe(
             v = s = 0.0
             stays: NDArray[np.bool_] = np.ones(len(cells), bool)
             if len(motions):
-                views = np.stack([observation.solid(transform(m, points)) for m in motions])
+                views = np.stack(
+                    [observation.occupancy_bound(transform(m, points)) for m in motions]
+                )
                 free = -views.min(axis=0) - tolerance
                 v = float(np.clip(free / (0.1 * size), 0.0, 1.0).mean())
                 s = float((np.abs(views) < tolerance).mean())

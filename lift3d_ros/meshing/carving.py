@@ -29,10 +29,10 @@ from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import frame_from_up
 from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
-from lift3d_ros.observation.object_observation import Observation
-from lift3d_ros.observation.sighting import Sighting
-from lift3d_ros.observation.sightings import all_points
-from lift3d_ros.observation.sightings import cut
+from lift3d_ros.observation.object_observation import ObjectObservation
+from lift3d_ros.observation.registered_view import constrain_to_sources
+from lift3d_ros.observation.registered_view import measured_points
+from lift3d_ros.observation.registered_view import RegisteredView
 from lift3d_ros.observation.support import Support
 from lift3d_ros.progress import Progress
 
@@ -75,7 +75,7 @@ class SearchBox:
         return float(np.prod(self.step))
 
 
-def search_box(observation: Observation, support: Support) -> SearchBox:
+def search_box(observation: ObjectObservation, support: Support) -> SearchBox:
     """
     Return the box in which the object is looked for.
 
@@ -104,7 +104,7 @@ def search_box(observation: Observation, support: Support) -> SearchBox:
     axes = [a + s * (np.arange(COARSE) + 0.5) for a, s in zip(low, step, strict=True)]
     lattice = np.stack(np.meshgrid(*axes, indexing='ij'), axis=-1).reshape(-1, 3)
     cells = transform(T_camera_up, lattice)
-    cells = cells[(observation.solid(cells) > 0.0) & (support.height(cells) > 0.0)]
+    cells = cells[(observation.occupancy_bound(cells) > 0.0) & (support.height(cells) > 0.0)]
     if len(cells) < 8:
         raise LiftError(
             ErrorCode.NO_SURFACE,
@@ -117,13 +117,13 @@ def search_box(observation: Observation, support: Support) -> SearchBox:
 
 
 def carve(
-    observation: Observation,
+    observation: ObjectObservation,
     support: Support,
     hypotheses: list[Hypothesis],
     box: SearchBox,
     resolution: int,
     progress: Progress,
-    others: Sequence[Sighting] = (),
+    others: Sequence[RegisteredView] = (),
 ) -> tuple[NDArray[np.float32], Array, float]:
     """
     Return the field of the solid, (nx, ny, nz) metres and positive inside.
@@ -138,7 +138,7 @@ def carve(
     coarse = float((high - low).max()) / (0.5 * resolution)
     points, shape = _grid(box.T_camera_up, low, high, coarse)
     balance = np.full(len(points), -1.0, np.float32)
-    near = observation.solid(points) > -2.0 * coarse
+    near = observation.occupancy_bound(points) > -2.0 * coarse
     balance[near] = vote(observation, hypotheses, points[near], 1.5 * coarse, progress)
     votes = balance.reshape(shape) + np.float32(1.0 - 2.0 * MAJORITY)
     if observation.depth is None and others:
@@ -150,15 +150,16 @@ def carve(
     index = np.stack(np.meshgrid(*(0.5 * np.arange(n) for n in shape), indexing='ij'))
     voted = ndimage.map_coordinates(votes, index.reshape(3, -1), order=1, mode='nearest')
     skin = SKIN * float((high - low).max())
-    guess = cut(others, points, np.float32(1.5 * coarse) * voted.astype(np.float32), skin)
-    value = constrain(observation, support, points, guess, skin)
+    guess = np.float32(1.5 * coarse) * voted.astype(np.float32)
+    guess = constrain_to_sources(others, points, guess, skin)
+    value = constrain_to_reference(observation, support, points, guess, skin)
     field = np.clip(value, -3.0 * voxel, 3.0 * voxel).reshape(shape)
     # Less than a voxel of blur takes the steps out of the intersections' edges.
     return ndimage.gaussian_filter(field, 0.7, mode='nearest'), low, voxel
 
 
-def constrain(
-    observation: Observation,
+def constrain_to_reference(
+    observation: ObjectObservation,
     support: Support,
     points: Array,
     guess: NDArray[np.float32],
@@ -182,11 +183,11 @@ def constrain(
         if thinnest is not None:
             kept = np.minimum(kept, np.maximum(height, thinnest - behind))
         np.maximum(solid, np.where(clear, kept, solid), out=solid)
-    return np.minimum(observation.solid(points), solid)
+    return np.minimum(observation.occupancy_bound(points), solid)
 
 
 def vote(
-    observation: Observation,
+    observation: ObjectObservation,
     hypotheses: list[Hypothesis],
     points: Array,
     band: float,
@@ -200,22 +201,22 @@ def vote(
     total = np.zeros(len(points), np.float32)
     for hypothesis in hypotheses:
         progress.check()
-        value = hypothesis.solid(observation, points)
+        value = hypothesis.occupancy_bound(observation, points)
         total += np.float32(hypothesis.weight) * np.clip(value / band, -1.0, 1.0)
     return total
 
 
 def _fit(
-    observation: Observation,
+    observation: ObjectObservation,
     hypotheses: list[Hypothesis],
     box: SearchBox,
-    others: Sequence[Sighting],
+    others: Sequence[RegisteredView],
 ) -> tuple[Array, Array]:
     """Return the corners in ``box.T_camera_up`` of the box that the solid needs."""
     stays = vote(observation, hypotheses, box.cells, 1e-6, Progress()) > -0.4
     if observation.depth is None and others:
         stays[:] = True
-    measured = all_points(observation, others)
+    measured = measured_points(observation, others)
     kept = np.concatenate([box.cells[stays], measured])
     if not len(kept):
         raise LiftError(ErrorCode.NO_SURFACE, 'No part of the object agrees with its symmetry.')

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.meshing.extraction import extract_surface
+from lift3d_ros.meshing.isosurface import extract_surface
 
 #: The signed distance (n,), negative inside, at points (n, 3) in [-1, 1].
 Distance = Callable[[Tensor], Tensor]

@@ -36,16 +36,16 @@ from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.meshing.carving import carve
 from lift3d_ros.meshing.carving import search_box
 from lift3d_ros.meshing.carving import SearchBox
-from lift3d_ros.meshing.coloring import agreement
-from lift3d_ros.meshing.coloring import paint
-from lift3d_ros.meshing.extraction import extract_surface
-from lift3d_ros.meshing.painting import paint_further
+from lift3d_ros.meshing.isosurface import extract_surface
+from lift3d_ros.meshing.vertex_colors import color_from_reference
+from lift3d_ros.meshing.vertex_colors import color_from_sources
+from lift3d_ros.meshing.vertex_confidence import vote_confidence
 from lift3d_ros.observation.cleaning import observe
-from lift3d_ros.observation.cleaning import reconcile
-from lift3d_ros.observation.object_observation import Observation
+from lift3d_ros.observation.mask_refinement import refine_mask
+from lift3d_ros.observation.object_observation import ObjectObservation
 from lift3d_ros.observation.plane_mask import plane_notes
-from lift3d_ros.observation.sightings import gather
-from lift3d_ros.observation.sightings import Sighting
+from lift3d_ros.observation.registered_view import RegisteredView
+from lift3d_ros.observation.registration import register_views
 from lift3d_ros.observation.support import find_support
 from lift3d_ros.observation.support import Support
 from lift3d_ros.placement.object_frame import object_frame
@@ -94,8 +94,8 @@ class Geometric:
         with progress.stage('support', 0.2):
             support = find_support(seen, view.frame.gravity, rng)
             doubts = plane_notes(seen, support)
-            seen = reconcile(seen, support, wide=False)
-            seen, others = gather(view, seen, support, further)
+            seen = refine_mask(seen, support, wide=False)
+            seen, others = register_views(view, seen, support, further)
         with progress.stage('symmetry', 0.5):
             box = search_box(seen, support)
             hypotheses = self._hypotheses(seen, box, rng)
@@ -108,15 +108,15 @@ class Geometric:
             in_camera = transform(box.T_camera_up, vertices).astype(np.float32)
         with progress.stage('colour', 1.0):
             diagonal = float(np.linalg.norm(np.ptp(vertices, axis=0)))
-            colors, observed = paint(seen, hypotheses, in_camera, 1.5 * voxel)
-            colors, observed, certainty = paint_further(
-                Sighting(seen, view, np.eye(4)),
+            colors, observed = color_from_reference(seen, hypotheses, in_camera, 1.5 * voxel)
+            colors, observed, certainty = color_from_sources(
+                RegisteredView(seen, view, np.eye(4)),
                 others,
                 Mesh(in_camera, faces, colors),
                 observed,
                 1.5 * voxel,
             )
-            confidence = certainty * agreement(
+            confidence = certainty * vote_confidence(
                 seen, support, hypotheses, in_camera, observed, 0.02 * diagonal
             )
             if seen.depth is None:
@@ -129,7 +129,7 @@ class Geometric:
         return _place(seen, support, box, mesh, confidence, observed, voxel, doubts)
 
     def _hypotheses(
-        self, seen: Observation, box: SearchBox, rng: np.random.Generator
+        self, seen: ObjectObservation, box: SearchBox, rng: np.random.Generator
     ) -> list[Hypothesis]:
         """Return what the far side may be like, with weights."""
         if seen.depth is not None:
@@ -150,7 +150,7 @@ class Geometric:
 
 
 def _place(
-    seen: Observation,
+    seen: ObjectObservation,
     support: Support,
     box: SearchBox,
     mesh: Mesh,

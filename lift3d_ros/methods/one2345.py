@@ -47,21 +47,21 @@ from lift3d_ros.geometry.frame import ObjectView
 from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.geometry.shape import Shape
-from lift3d_ros.meshing.agreement import silhouette_agreement
-from lift3d_ros.meshing.agreement import trust
-from lift3d_ros.meshing.coloring import OBSERVED
-from lift3d_ros.meshing.coloring import paint
-from lift3d_ros.meshing.one2345_mesh import find_surface
-from lift3d_ros.meshing.painting import paint_further
-from lift3d_ros.meshing.view_colors import view_colors
+from lift3d_ros.meshing.mesh_extraction import extract_mesh
+from lift3d_ros.meshing.vertex_colors import color_from_reference
+from lift3d_ros.meshing.vertex_colors import color_from_sources
+from lift3d_ros.meshing.vertex_colors import color_from_synthesized
+from lift3d_ros.meshing.vertex_confidence import agreement_factor
+from lift3d_ros.meshing.vertex_confidence import OBSERVED_CONFIDENCE
+from lift3d_ros.meshing.vertex_confidence import silhouette_agreement
 from lift3d_ros.observation.cleaning import observe
-from lift3d_ros.observation.cleaning import reconcile
 from lift3d_ros.observation.cleaning import with_occluder_depth
 from lift3d_ros.observation.levelling import Levelling
+from lift3d_ros.observation.mask_refinement import refine_mask
 from lift3d_ros.observation.plane_mask import plane_notes
-from lift3d_ros.observation.sightings import as_further
-from lift3d_ros.observation.sightings import gather
-from lift3d_ros.observation.sightings import Sighting
+from lift3d_ros.observation.registered_view import as_source_views
+from lift3d_ros.observation.registered_view import RegisteredView
+from lift3d_ros.observation.registration import register_views
 from lift3d_ros.observation.support import find_support
 from lift3d_ros.observation.support import Support
 from lift3d_ros.placement.object_frame import BoxUncertainty
@@ -168,7 +168,7 @@ class One2345:
         They take the place of the synthesised ones; None is ``lift``. Where the solid that the
         networks believe and the views contradict each other, because a view shows something else
         or its pose is wrong, the confidence in what no camera measured falls: it is multiplied by
-        ``trust(silhouette_agreement(...))``, which is 1 for the agreement that is usual.
+        ``agreement_factor(silhouette_agreement(...))``, 1 for the usual agreement.
 
         Raises ``LiftError`` as ``lift``, and ``BAD_REQUEST`` for views of another form.
         """
@@ -178,8 +178,8 @@ class One2345:
             seen = observe(view)
             support = find_support(seen, view.frame.gravity, rng)
             doubts = plane_notes(seen, support)
-            seen = reconcile(seen, support)
-            seen, others = gather(view, seen, support, further)
+            seen = refine_mask(seen, support)
+            seen, others = register_views(view, seen, support, further)
         with progress.stage('elevation', 0.1):
             view, elevation = self._upright(view, support)
             canonical = canonical_frame(view, elevation.degrees)
@@ -200,11 +200,11 @@ class One2345:
         # several sets tell by how much that may differ.
         drawn = given is None and self.samples == 1
         solid = self._model.field(
-            observed, as_further(others), None if drawn and canonical.metric else pictures, poses,
-            progress,
+            observed, as_source_views(others),
+            None if drawn and canonical.metric else pictures, poses, progress,
         )
         with progress.stage('mesh', 0.85):
-            found = find_surface(
+            found = extract_mesh(
                 solid, seen, support, canonical, others, self.resolution, self.max_faces
             )
             vertices, faces, voxel = found.vertices, found.faces, found.voxel
@@ -214,20 +214,22 @@ class One2345:
             if pictures is not None:
                 normals = Mesh(at.astype(np.float32), faces, guess).vertex_normals()
                 tolerance = 3.0 * voxel / canonical.scale
-                guess, shown = view_colors(at, normals, pictures, poses, guess, tolerance)
+                guess, shown = color_from_synthesized(
+                    at, normals, pictures, poses, guess, tolerance
+                )
             # The networks learned from views in the light of the scene, but not from the exposure
             # and the white balance of a camera.
-            colors, measured = paint(
+            colors, measured = color_from_reference(
                 seen, [], vertices, 1.5 * voxel, guess, match_exposure=True, shown=shown
             )
             mesh = Mesh(vertices, faces, colors)
-            colors, measured, certainty = paint_further(
-                Sighting(seen, view, np.eye(4)), others, mesh, measured, 1.5 * voxel
+            colors, measured, certainty = color_from_sources(
+                RegisteredView(seen, view, np.eye(4)), others, mesh, measured, 1.5 * voxel
             )
             mesh = Mesh(vertices, faces, colors)
             confidence = certainty * _confidence(solid, mesh, canonical, measured)
             if pictures is not None:
-                factor = trust(silhouette_agreement(solid, pictures, poses))
+                factor = agreement_factor(silhouette_agreement(solid, pictures, poses))
                 confidence = np.where(measured, confidence, np.float32(factor) * confidence)
             if seen.depth is None:
                 # Without its size the place of nothing is known; what is left is how sure the
@@ -289,7 +291,7 @@ def _confidence(
     # The grid is coarser than 1 %: what falls over a voxel to each side is shared out.
     wide = max(reach, solid.voxel)
     guessed = np.interp(fall(wide) * (reach / wide), _BELIEVED, _PROVED)
-    return np.where(observed, np.float32(OBSERVED), guessed).astype(np.float32)
+    return np.where(observed, np.float32(OBSERVED_CONFIDENCE), guessed).astype(np.float32)
 
 
 def _place(

@@ -40,20 +40,20 @@ from lift3d_ros.geometry.frame import ObjectView
 from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.geometry.shape import Shape
-from lift3d_ros.meshing.coloring import OBSERVED
-from lift3d_ros.meshing.coloring import paint
-from lift3d_ros.meshing.one2345_mesh import find_surface
-from lift3d_ros.meshing.painting import paint_further
-from lift3d_ros.meshing.rendering import Surface
-from lift3d_ros.meshing.rendering import window
+from lift3d_ros.meshing.mesh_extraction import extract_mesh
+from lift3d_ros.meshing.rasterizer import Surface
+from lift3d_ros.meshing.rasterizer import window
+from lift3d_ros.meshing.vertex_colors import color_from_reference
+from lift3d_ros.meshing.vertex_colors import color_from_sources
+from lift3d_ros.meshing.vertex_confidence import OBSERVED_CONFIDENCE
 from lift3d_ros.methods.one2345 import _place
 from lift3d_ros.methods.one2345 import One2345
 from lift3d_ros.methods.one2345 import ViewSource
 from lift3d_ros.observation.cleaning import observe
-from lift3d_ros.observation.cleaning import reconcile
+from lift3d_ros.observation.mask_refinement import refine_mask
 from lift3d_ros.observation.plane_mask import plane_notes
-from lift3d_ros.observation.sightings import gather
-from lift3d_ros.observation.sightings import Sighting
+from lift3d_ros.observation.registered_view import RegisteredView
+from lift3d_ros.observation.registration import register_views
 from lift3d_ros.observation.support import find_support
 from lift3d_ros.placement.alignment import align_to_depth
 from lift3d_ros.placement.object_frame import uncertainty_of_guess
@@ -203,8 +203,8 @@ class One2345Full(One2345):
             seen = observe(view)
             support = find_support(seen, view.frame.gravity, rng)
             doubts = plane_notes(seen, support)
-            seen = reconcile(seen, support)
-            seen, others = gather(view, seen, support, further)
+            seen = refine_mask(seen, support)
+            seen, others = register_views(view, seen, support, further)
         if support.source != 'assumed':
             view = replace(view, frame=replace(view.frame, gravity=-support.up))
         made = model.reconstruct(view, rng, progress.part(0.02, 0.9))
@@ -216,23 +216,27 @@ class One2345Full(One2345):
                 canonical = _on_depth(made, view)
         solid = PublishedSolid(made)
         with progress.stage('mesh', 0.97):
-            found = find_surface(
+            found = extract_mesh(
                 solid, seen, support, canonical, others, self.resolution, self.max_faces
             )
             vertices, faces, voxel = found.vertices, found.faces, found.voxel
         with progress.stage('colour', 1.0):
             at = transform(canonical.canonical_from_camera, vertices)
-            colors, measured = paint(seen, [], vertices, 1.5 * voxel, solid.color_at(at))
+            colors, measured = color_from_reference(
+                seen, [], vertices, 1.5 * voxel, solid.color_at(at)
+            )
             mesh = Mesh(vertices, faces, colors)
-            colors, measured, certainty = paint_further(
-                Sighting(seen, view, np.eye(4)), others, mesh, measured, 1.5 * voxel
+            colors, measured, certainty = color_from_sources(
+                RegisteredView(seen, view, np.eye(4)), others, mesh, measured, 1.5 * voxel
             )
             inside = solid.probability_at(at)
             # On the published surface it is one half, and the product one.
             guessed = MOST_CONFIDENCE * made.agreement * 4.0 * inside * (1.0 - inside)
             if view.truncated:
                 guessed = 0.6 * guessed
-            confidence = np.where(measured, OBSERVED * certainty, guessed).astype(np.float32)
+            confidence = np.where(
+                measured, OBSERVED_CONFIDENCE * certainty, guessed
+            ).astype(np.float32)
         mesh = Mesh(vertices, faces, colors)
         uncertainty = uncertainty_of_guess(mesh, canonical.T_camera_object, measured, voxel)
         return _place(

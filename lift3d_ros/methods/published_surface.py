@@ -77,7 +77,7 @@ from lift3d_ros.meshing.level_set import level_set
 from lift3d_ros.meshing.level_set import raw_level_set
 from lift3d_ros.meshing.level_set import sample_grid
 from lift3d_ros.meshing.level_set import sample_near_surface
-from lift3d_ros.meshing.silhouettes import median_mask_iou
+from lift3d_ros.meshing.rasterizer import median_mask_iou
 from lift3d_ros.networks.one2345.frustum_frame import frustum_frame
 from lift3d_ros.networks.one2345.frustum_frame import FrustumFrame
 from lift3d_ros.networks.one2345.network import One2345Network

@@ -26,14 +26,9 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry.frame import ObjectView
-from lift3d_ros.observation.mask_fringe import at_edges
-from lift3d_ros.observation.mask_fringe import is_flat
-from lift3d_ros.observation.mask_fringe import reaching_in
 from lift3d_ros.observation.object_observation import mask_tolerance
-from lift3d_ros.observation.object_observation import Observation
+from lift3d_ros.observation.object_observation import ObjectObservation
 from lift3d_ros.observation.occluders import find_occluders
-from lift3d_ros.observation.occluders import find_silent
-from lift3d_ros.observation.support import Support
 from lift3d_ros.segmentation.depth_pieces import depth_pieces
 from lift3d_ros.segmentation.depth_pieces import DEPTH_STEP
 
@@ -47,9 +42,6 @@ WINDOW_SIDE = 400
 #: support plane is looked for there.
 WINDOW_MARGIN = 0.5
 
-#: How far the outline of a detector's mask may be off, as a share of the root of its area.
-MASK_ERROR = 0.08
-
 #: A reading tells the depth so far around it: pixels at least, and as a share of the root of the
 #: mask's area.
 _HOLE = (4.0, 0.05)
@@ -58,18 +50,11 @@ _HOLE = (4.0, 0.05)
 #: taken to be so much of its distance away.
 _NEARER = 0.8
 
-#: What continues the object's surface beyond the mask is added up to so many tolerances of its
-#: outline. More is depth that is not registered to the image, or another thing that touches.
-_ADDED_TOLERANCES = 1.5
-
-#: What hides an object is at least so many times as high as what rises from the support plane.
-_TALL = 2.0
-
 #: Readings of the object that a surface can be told from.
 MIN_READINGS = 30
 
 
-def observe(view: ObjectView) -> Observation:
+def observe(view: ObjectView) -> ObjectObservation:
     """
     Return the cleaned observation of a view.
 
@@ -82,7 +67,7 @@ def observe(view: ObjectView) -> Observation:
     tolerance = mask_tolerance(view.frame.camera, cut[0].step)
     if view.frame.depth is None:
         nothing = np.zeros(mask.shape, bool)
-        return Observation(
+        return ObjectObservation(
             camera=camera,
             image=image,
             mask=mask,
@@ -90,7 +75,7 @@ def observe(view: ObjectView) -> Observation:
             depth=None,
             measured=nothing,
             surroundings=np.zeros(mask.shape, np.float32),
-            outline=_outline(mask),
+            outline=outline_distance(mask),
             thickness=np.zeros(mask.shape, np.float32),
             tolerance=tolerance,
         )
@@ -106,75 +91,10 @@ def observe(view: ObjectView) -> Observation:
             f'{MIN_READINGS} are needed. Is the depth registered to the image, and the object '
             'neither transparent nor mirror-like?',
         )
-    return _assemble(camera, image, mask & ~past, steady, measured, tolerance)
+    return assemble(camera, image, mask & ~past, steady, measured, tolerance)
 
 
-def reconcile(
-    observation: Observation, support: Support, wide: bool = True
-) -> Observation:
-    """
-    Mend the outline of the mask, within a narrow band, by the depth around it.
-
-    Masks of detectors are some pixels off, or miss a part. What rises from the support plane and
-    continues the object's surface without a step is added, what lies in the plane is taken away.
-    Without depth the observation is returned as it is, and without a plane only readings at the
-    outline that are on no surface of the object are dropped.
-
-    All that hides a part of the object counts as an occluder; where not ``wide``, only what lies
-    within the hull of the mask, for those who could not guess what is beyond it.
-    """
-    if observation.depth is None:
-        return observation
-    mask, measured = observation.mask, observation.measured
-    readings = np.where(measured, observation.depth, observation.surroundings)
-    if support.offset is None:
-        steady = measured & ~at_edges(
-            _outline(mask), measured, readings, observation.camera, observation.tolerance
-        )
-        return _assemble(
-            observation.camera,
-            observation.image,
-            mask,
-            readings,
-            steady if np.count_nonzero(steady) >= MIN_READINGS else measured,
-            observation.tolerance,
-        )
-    v, u = np.nonzero(readings)
-    height = np.full(mask.shape, np.inf)
-    height[v, u] = support.height(observation.camera.unproject(u, v, readings[v, u]))
-    tolerance = max(4.0 * support.stddev, 0.005)
-    reach = MASK_ERROR * float(np.sqrt(np.count_nonzero(mask)))
-    labels, _ = depth_pieces(np.where(height > tolerance, readings, np.float32(0.0)))
-    outline = _outline(mask)
-    alien = mask & reaching_in(labels, mask & measured, outline, observation.tolerance)
-    own = np.isin(labels, np.unique(labels[measured & mask & ~alien])) & (labels > 0)
-    added = ~mask & own & (outline > -_ADDED_TOLERANCES * observation.tolerance)
-    flat = mask & (height < tolerance) & (outline < reach)
-    if is_flat(mask, outline, height, tolerance, reach):
-        # An object as flat as the noise: the mask knows better than the depth.
-        flat[:] = False
-    mended = (mask | added) & ~flat & ~alien
-    own_readings = (measured | added) & mended
-    edges = at_edges(
-        _outline(mended), own_readings, readings, observation.camera, observation.tolerance
-    )
-    if np.count_nonzero(own_readings & ~edges) >= MIN_READINGS:
-        own_readings &= ~edges
-        mended &= ~(edges & added)
-    tall = height > _TALL * tolerance
-    return _assemble(
-        observation.camera,
-        observation.image,
-        mended,
-        readings,
-        own_readings,
-        observation.tolerance,
-        (height > tolerance, tall & np.isfinite(height)) if wide else None,
-        find_silent(observation, mended, readings, support, tolerance) if wide else None,
-    )
-
-
-def with_occluder_depth(view: ObjectView, seen: Observation) -> ObjectView:
+def with_occluder_depth(view: ObjectView, seen: ObjectObservation) -> ObjectView:
     """
     Return a view whose depth tells what hides the object, where that gives no readings.
 
@@ -193,7 +113,7 @@ def with_occluder_depth(view: ObjectView, seen: Observation) -> ObjectView:
     return replace(view, frame=replace(view.frame, depth=depth))
 
 
-def with_holes_open(observation: Observation) -> Observation:
+def with_holes_open(observation: ObjectObservation) -> ObjectObservation:
     """
     Return an observation that says nothing of how deep its object is far from any reading.
 
@@ -218,7 +138,7 @@ def _margin(view: ObjectView) -> int:
     return int(np.ceil(WINDOW_MARGIN * view.longer_side())) + 4
 
 
-def _assemble(
+def assemble(
     camera: Camera,
     image: NDArray[np.uint8],
     mask: NDArray[np.bool_],
@@ -227,7 +147,7 @@ def _assemble(
     tolerance: float,
     raised: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
     silent: NDArray[np.bool_] | None = None,
-) -> Observation:
+) -> ObjectObservation:
     """
     Return the observation of readings (height, width) in metres, 0 = none, by a mask.
 
@@ -246,7 +166,7 @@ def _assemble(
     occluder = find_occluders(mask, filled, surroundings, raised)
     if silent is not None:
         occluder |= silent
-    return Observation(
+    return ObjectObservation(
         camera=camera,
         image=image,
         mask=mask,
@@ -259,7 +179,7 @@ def _assemble(
         ),
         measured=measured,
         surroundings=surroundings,
-        outline=_outline(mask | occluder),
+        outline=outline_distance(mask | occluder),
         thickness=_thickness(mask, filled, camera),
         tolerance=tolerance,
     )
@@ -359,7 +279,7 @@ def _fill(depth: NDArray[np.float32], measured: NDArray[np.bool_]) -> NDArray[np
     return np.ascontiguousarray(depth[rows, columns])
 
 
-def _outline(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+def outline_distance(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Return the distance to the outline in pixels, positive inside the mask."""
     inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)

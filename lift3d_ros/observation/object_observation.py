@@ -31,7 +31,7 @@ MASK_TOLERANCE, MASK_TOLERANCE_WIDTH = 3.0, 640
 
 
 @dataclass(frozen=True, eq=False)
-class Observation:
+class ObjectObservation:
     """
     One view of an object in a window of bounded size, cleaned.
 
@@ -86,7 +86,7 @@ class Observation:
         v, u = np.nonzero(self.surroundings)
         return self.camera.unproject(u, v, self.surroundings[v, u])
 
-    def solid(self, points: Floats) -> NDArray[np.float32]:
+    def occupancy_bound(self, points: Floats) -> NDArray[np.float32]:
         """
         Return how deep points lie in what the view allows to be solid, (n,) metres.
 

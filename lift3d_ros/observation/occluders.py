@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lift3d_ros.observation.object_observation import Observation
+from lift3d_ros.observation.object_observation import ObjectObservation
 from lift3d_ros.observation.support import Support
 from lift3d_ros.segmentation.depth_pieces import DEPTH_STEP
 
@@ -87,7 +87,7 @@ def find_occluders(
 
 
 def find_silent(
-    observation: Observation,
+    observation: ObjectObservation,
     mask: NDArray[np.bool_],
     readings: NDArray[np.float32],
     support: Support,

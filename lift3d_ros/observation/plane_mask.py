@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
-from lift3d_ros.observation.object_observation import Observation
+from lift3d_ros.observation.object_observation import ObjectObservation
 from lift3d_ros.observation.support import fit_plane
 from lift3d_ros.observation.support import Support
 from lift3d_ros.segmentation.depth_pieces import find_image_plane
@@ -61,7 +61,7 @@ _FITTED = 4000
 _MIN_HOLE = 0.05
 
 
-def plane_notes(seen: Observation, support: Support) -> tuple[str, ...]:
+def plane_notes(seen: ObjectObservation, support: Support) -> tuple[str, ...]:
     """
     Return notes on a mask whose depth is mostly that of the support plane.
 
@@ -104,7 +104,7 @@ def plane_notes(seen: Observation, support: Support) -> tuple[str, ...]:
     )
 
 
-def _differs(seen: Observation, support: Support, heights: NDArray[np.float64]) -> bool:
+def _differs(seen: ObjectObservation, support: Support, heights: NDArray[np.float64]) -> bool:
     """Return whether a mask differs from its surroundings in height or colour."""
     ring = _ring(seen.mask) & (seen.surroundings > 0.0)
     if np.count_nonzero(ring) < _MIN_AROUND:
@@ -116,7 +116,7 @@ def _differs(seen: Observation, support: Support, heights: NDArray[np.float64]) 
     return rise > max(_NO_HEIGHT_M, _NO_HEIGHT * distance) or stands_out(seen.image, seen.mask)
 
 
-def _looks_inverted(seen: Observation) -> bool:
+def _looks_inverted(seen: ObjectObservation) -> bool:
     """Return whether the surroundings of a flat mask, or its holes, lie in front of its plane."""
     assert seen.depth is not None
     own = np.where(seen.measured, seen.depth, np.float32(0.0))
@@ -149,7 +149,7 @@ def _surrounds(mask: NDArray[np.bool_]) -> bool:
     return area > _MIN_HOLE * np.count_nonzero(mask)
 
 
-def _contradicts_gravity(seen: Observation, up: Array) -> bool:
+def _contradicts_gravity(seen: ObjectObservation, up: Array) -> bool:
     """Return whether the object is on a plane that faces down, given the ``up`` of the frame."""
     rng = np.random.default_rng(0)
     points, around = seen.points(), seen.surrounding_points()

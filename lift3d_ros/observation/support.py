@@ -23,7 +23,7 @@ import numpy as np
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry import unit
-from lift3d_ros.observation.object_observation import Observation
+from lift3d_ros.observation.object_observation import ObjectObservation
 from lift3d_ros.observation.object_observation import sample
 
 #: Camera elevation that is assumed where nothing tells the vertical: robots look down at tables.
@@ -71,7 +71,7 @@ def assumed_up(elevation: float = ASSUMED_ELEVATION) -> Array:
 
 
 def find_support(
-    observation: Observation, gravity: Array | None, rng: np.random.Generator
+    observation: ObjectObservation, gravity: Array | None, rng: np.random.Generator
 ) -> Support:
     """
     Find the support plane around the object.
@@ -157,7 +157,7 @@ def fit_plane(
 
 
 def _hides_its_foot(
-    observation: Observation, points: Array, normal: Array, offset: float
+    observation: ObjectObservation, points: Array, normal: Array, offset: float
 ) -> bool:
     """
     Return whether what is seen of the object can hide its contact with a plane further below.

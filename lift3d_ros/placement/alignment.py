@@ -32,10 +32,10 @@ from numpy.typing import NDArray
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
-from lift3d_ros.meshing.rendering import Drawn
-from lift3d_ros.meshing.rendering import Surface
-from lift3d_ros.meshing.rendering import Window
-from lift3d_ros.meshing.silhouettes import mask_iou
+from lift3d_ros.meshing.rasterizer import mask_iou
+from lift3d_ros.meshing.rasterizer import Raster
+from lift3d_ros.meshing.rasterizer import Surface
+from lift3d_ros.meshing.rasterizer import Window
 from lift3d_ros.placement.sources import Scale
 
 #: Readings, and pixels of a silhouette, that a surface can be aligned by.
@@ -110,7 +110,7 @@ class Alignment:
 
 def agreement(surface: Surface, seen: Window) -> Agreement:
     """Return how well a surface, in the optical frame, agrees with a view."""
-    return _agreement(surface, surface.draw(seen.camera), seen)
+    return _agreement(surface, surface.rasterize(seen.camera), seen)
 
 
 def depth_ratio(surface: Surface, seen: Window) -> Scale:
@@ -121,7 +121,7 @@ def depth_ratio(surface: Surface, seen: Window) -> Scale:
     deviation), with as many readings as ``_WORTH`` says. Raises ``LiftError(NO_DEPTH_IN_MASK)``
     where too few readings fall on the surface.
     """
-    drawn = surface.draw(seen.camera)
+    drawn = surface.rasterize(seen.camera)
     both = _both(drawn, seen)
     if seen.depth is None or np.count_nonzero(both) < _MIN_READINGS:
         raise LiftError(
@@ -152,7 +152,7 @@ def align_to_depth(surface: Surface, seen: Window, up: Array | None = None) -> A
 
 def check_depth(surface: Surface, seen: Window) -> None:
     """Raise ``LiftError(NO_DEPTH_IN_MASK)`` where depth in the mask is not that of the surface."""
-    off = _distances(surface.draw(seen.camera), seen)
+    off = _distances(surface.rasterize(seen.camera), seen)
     if len(off) and (off > _FOREIGN * surface.size).mean() > _FOREIGN_SHARE:
         raise LiftError(
             ErrorCode.NO_DEPTH_IN_MASK,
@@ -173,7 +173,7 @@ def refine(
     for. ``up``, (3,), is the vertical in the optical frame, which the motion keeps where it is
     known. The motion is the identity where none makes the agreement better.
     """
-    drawn = surface.draw(seen.camera)
+    drawn = surface.rasterize(seen.camera)
     before = best = _agreement(surface, drawn, seen)
     T = best_T = np.eye(4)
     outline = _outline(seen.mask)
@@ -184,7 +184,7 @@ def refine(
         growth = np.clip(0.5 * np.log(area), -np.log(_ENLARGED), np.log(_ENLARGED))
         larger = _similarity(np.array([*6 * [0.0], growth]), surface.centre)
         grown = surface.moved(larger)
-        now_drawn = grown.draw(seen.camera)
+        now_drawn = grown.rasterize(seen.camera)
         now = _agreement(grown, now_drawn, seen)
         if now.cost < best.cost:
             best, best_T, T, moved, drawn = now, larger, larger, grown, now_drawn
@@ -203,7 +203,7 @@ def refine(
         done += step
         T = _rounded(_similarity(step, moved.centre) @ T)
         moved = surface.moved(T)
-        drawn = moved.draw(seen.camera)
+        drawn = moved.rasterize(seen.camera)
         now = _agreement(moved, drawn, seen)
         gain = best.cost - now.cost
         if gain > 0.0:
@@ -215,20 +215,20 @@ def refine(
     return Alignment(best_T, before, best)
 
 
-def _agreement(surface: Surface, drawn: Drawn, seen: Window) -> Agreement:
+def _agreement(surface: Surface, drawn: Raster, seen: Window) -> Agreement:
     off = _distances(drawn, seen)
     residual = float(np.median(off)) / surface.size if len(off) >= _MIN_READINGS else None
     return Agreement(mask_iou(drawn.mask, seen.mask), residual)
 
 
-def _both(drawn: Drawn, seen: Window) -> NDArray[np.bool_]:
+def _both(drawn: Raster, seen: Window) -> NDArray[np.bool_]:
     """Return where there is a reading and a surface, bool (height, width)."""
     if seen.depth is None:
         return np.zeros(seen.mask.shape, bool)
     return drawn.mask & (seen.depth > 0.0)
 
 
-def _distances(drawn: Drawn, seen: Window) -> Array:
+def _distances(drawn: Raster, seen: Window) -> Array:
     """Return how far the readings on the surface are from it along z, (n,) metres."""
     both = _both(drawn, seen)
     if seen.depth is None or not both.any():
@@ -237,7 +237,7 @@ def _distances(drawn: Drawn, seen: Window) -> Array:
 
 
 def _equations(
-    surface: Surface, drawn: Drawn, seen: Window, outline: Array, size: float
+    surface: Surface, drawn: Raster, seen: Window, outline: Array, size: float
 ) -> tuple[Array, Array, Array]:
     """
     Return Jacobian (n, 7), distances still to go (n,) metres and weights (n,) of a step.

@@ -37,9 +37,9 @@ from lift3d_ros.geometry.frame import ObjectView
 from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.geometry.shape import Shape
-from lift3d_ros.meshing.rendering import Surface
-from lift3d_ros.meshing.rendering import Window
-from lift3d_ros.meshing.rendering import window
+from lift3d_ros.meshing.rasterizer import Surface
+from lift3d_ros.meshing.rasterizer import Window
+from lift3d_ros.meshing.rasterizer import window
 from lift3d_ros.observation.hints import ScaleHints
 from lift3d_ros.observation.hints import SOURCES
 from lift3d_ros.observation.hints import UNKNOWN
@@ -48,16 +48,16 @@ from lift3d_ros.placement.alignment import align_to_depth
 from lift3d_ros.placement.alignment import check_depth
 from lift3d_ros.placement.alignment import depth_ratio
 from lift3d_ros.placement.alignment import refine
-from lift3d_ros.placement.doubts import check_foot_in_image
-from lift3d_ros.placement.doubts import check_not_truncated
-from lift3d_ros.placement.doubts import spill_note
-from lift3d_ros.placement.doubts import truncation_note
 from lift3d_ros.placement.plane_finding import check_tilt
 from lift3d_ros.placement.plane_finding import find_plane
 from lift3d_ros.placement.sources import from_known_size
 from lift3d_ros.placement.sources import from_plane
 from lift3d_ros.placement.sources import from_views
 from lift3d_ros.placement.sources import Scale
+from lift3d_ros.placement.view_checks import check_foot_in_image
+from lift3d_ros.placement.view_checks import check_not_truncated
+from lift3d_ros.placement.view_checks import spill_note
+from lift3d_ros.placement.view_checks import truncation_note
 
 #: A known size that is off from the measured one by more than this factor is doubted aloud, and so
 #: is an object whose foot is this far off a given plane, over its size.
@@ -265,7 +265,7 @@ def _check_whole(surface: Surface, seen: Window) -> None:
 def _covered(surface: Surface, seen: Window) -> float:
     """Return the share of the mask that a shape covers."""
     # Not the intersection over union: what an occluder hides may stand out of the mask.
-    covered = np.count_nonzero(surface.draw(seen.camera).mask & seen.mask)
+    covered = np.count_nonzero(surface.rasterize(seen.camera).mask & seen.mask)
     return covered / max(np.count_nonzero(seen.mask), 1)
 
 

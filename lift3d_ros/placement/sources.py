@@ -34,9 +34,9 @@ from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import longest_side
 from lift3d_ros.geometry.frame import SourceView
-from lift3d_ros.meshing.rendering import Surface
-from lift3d_ros.meshing.rendering import window
-from lift3d_ros.meshing.silhouettes import mask_iou
+from lift3d_ros.meshing.rasterizer import mask_iou
+from lift3d_ros.meshing.rasterizer import Surface
+from lift3d_ros.meshing.rasterizer import window
 from lift3d_ros.observation.hints import Plane
 from lift3d_ros.observation.hints import SIZE_RANGE
 
@@ -178,7 +178,8 @@ def from_views(surface: Surface, further: Sequence[SourceView]) -> Scale:
     def agreement(s: float) -> list[float]:
         scaled = surface.scaled(s)
         return [
-            mask_iou(scaled.moved(T).draw(seen.camera).mask, seen.mask) for seen, T, _, _ in rays
+            mask_iou(scaled.moved(T).rasterize(seen.camera).mask, seen.mask)
+            for seen, T, _, _ in rays
         ]
 
     tried = factor * _SEARCH ** np.linspace(-1.0, 1.0, _SEARCH_STEPS)

@@ -31,7 +31,7 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry.shape import Mesh
-from lift3d_ros.meshing.decimation import decimate
+from lift3d_ros.meshing.isosurface import decimate
 
 #: Corners of a hull, and of each of several parts, at most: what a hull leaves out of a bottle is
 #: below a hundredth of its size.

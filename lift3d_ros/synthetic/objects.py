@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry.shape import Mesh
-from lift3d_ros.meshing.decimation import decimate
+from lift3d_ros.meshing.isosurface import decimate
 
 #: What a folder of objects may hold beside a manifest.
 MESH_SUFFIXES = ('.glb', '.obj', '.ply', '.stl')

@@ -25,11 +25,11 @@ from lift3d_ros.geometry import orbit_pose
 from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.geometry.shape import Mesh
-from lift3d_ros.meshing.coloring import paint
+from lift3d_ros.meshing.rasterizer import visible_points
 from lift3d_ros.meshing.render import Light
 from lift3d_ros.meshing.render import Raycaster
-from lift3d_ros.meshing.view_colors import view_colors
-from lift3d_ros.meshing.visibility import in_front
+from lift3d_ros.meshing.vertex_colors import color_from_reference
+from lift3d_ros.meshing.vertex_colors import color_from_synthesized
 from lift3d_ros.methods.small_reconstructor import view_plan
 from lift3d_ros.observation.cleaning import observe
 from lift3d_ros.synthetic.true_views import true_view
@@ -55,7 +55,7 @@ def shown(mesh, poses):
 def colors_of(mesh, pictures, poses):
     guess = np.tile(np.array(GREY, np.uint8), (len(mesh.vertices), 1))
     vertices = mesh.vertices.astype(np.float64)
-    return view_colors(vertices, mesh.vertex_normals(), pictures, poses, guess, 0.03)[0]
+    return color_from_synthesized(vertices, mesh.vertex_normals(), pictures, poses, guess, 0.03)[0]
 
 
 def test_views_all_around_tell_the_colours(ball):
@@ -78,7 +78,7 @@ def test_what_no_view_shows_keeps_its_colour(ball):
 def test_it_is_told_which_vertices_the_views_show(ball):
     poses = orbit_pose(0.0, 0.0, 1.7)[None]
     guess = np.tile(np.array(GREY, np.uint8), (len(ball.vertices), 1))
-    _, told = view_colors(
+    _, told = color_from_synthesized(
         ball.vertices.astype(np.float64), ball.vertex_normals(), shown(ball, poses), poses, guess,
         0.03,
     )
@@ -116,14 +116,14 @@ def test_sets_of_views_count_alike(ball):
 def test_a_point_behind_another_is_not_in_front():
     camera = Camera.from_fov(64, 64, 50.0)
     points = np.array([[0.0, 0.0, 1.0], [0.0, 0.0, 1.2], [0.4, 0.0, 1.2]])
-    assert in_front(camera, points, 2.0, 0.05).tolist() == [True, False, True]
-    assert in_front(camera, points, 2.0, 0.25).all()
+    assert visible_points(camera, points, 2.0, 0.05).tolist() == [True, False, True]
+    assert visible_points(camera, points, 2.0, 0.25).all()
 
 
 def test_points_beside_and_behind_the_camera_cost_no_more_than_others():
     camera = Camera.from_fov(64, 64, 60.0)
     points = np.array([[0.0, 0.0, 1.0], [0.5, 0.5, 1e-12], [0.1, 0.0, 0.0], [0.0, 0.0, -1.0]])
-    assert in_front(camera, points, 2.0, 0.05).tolist() == [True, True, False, False]
+    assert visible_points(camera, points, 2.0, 0.05).tolist() == [True, True, False, False]
 
 
 def test_what_is_guessed_has_the_exposure_of_the_image(ball):
@@ -134,18 +134,22 @@ def test_what_is_guessed_has_the_exposure_of_the_image(ball):
     image = np.where(mask[..., None], (100, 60, 30), 255).astype(np.uint8)
     seen = observe(crop_object(Frame(image, camera), mask))
     guess = np.tile(np.array((200, 60, 40), np.uint8), (len(ahead), 1))
-    colors, _ = paint(seen, [], ahead, 0.02, guess, match_exposure=True)
+    colors, _ = color_from_reference(seen, [], ahead, 0.02, guess, match_exposure=True)
     away = ahead[:, 2] > 1.6
     # Half as bright in red, as bright in green, and three quarters of it in blue.
     np.testing.assert_allclose(colors[away].astype(int), [[100, 60, 30]] * away.sum(), atol=3)
     # What the guess knows nothing of has the colour of what is around it, in the shade.
     behind = ahead[:, 2] > 1.6
-    colors, _ = paint(seen, [], ahead, 0.02, guess, match_exposure=True, shown=~behind)
+    colors, _ = color_from_reference(
+        seen, [], ahead, 0.02, guess, match_exposure=True, shown=~behind
+    )
     deep = ahead[:, 2] > 1.75
     np.testing.assert_allclose(colors[deep].astype(int), [[70, 42, 21]] * deep.sum(), atol=4)
     nothing = np.zeros(len(ahead), bool)
     # A picture that shows nothing of the surface tells nothing.
-    colors, _ = paint(seen, [], ahead + 9.0, 0.02, guess, match_exposure=True, shown=nothing)
+    colors, _ = color_from_reference(
+        seen, [], ahead + 9.0, 0.02, guess, match_exposure=True, shown=nothing
+    )
     assert (colors == guess).all()
-    colors, _ = paint(seen, [], ahead + 9.0, 0.02, guess, match_exposure=True)
+    colors, _ = color_from_reference(seen, [], ahead + 9.0, 0.02, guess, match_exposure=True)
     assert (colors == guess).all()

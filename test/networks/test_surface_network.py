@@ -44,8 +44,8 @@ from lift3d_ros.meshing.level_set import level_set
 from lift3d_ros.meshing.level_set import raw_level_set
 from lift3d_ros.meshing.level_set import sample_grid
 from lift3d_ros.meshing.level_set import sample_near_surface
+from lift3d_ros.meshing.rasterizer import median_mask_iou
 from lift3d_ros.meshing.render import Raycaster
-from lift3d_ros.meshing.silhouettes import median_mask_iou
 from lift3d_ros.methods.published_surface import CANONICAL_PER_PUBLISHED
 from lift3d_ros.methods.published_surface import PublishedOne2345
 from lift3d_ros.methods.published_surface import Schedule

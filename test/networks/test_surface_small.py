@@ -35,10 +35,10 @@ from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import orbit_pose
 from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.shape import Mesh
-from lift3d_ros.meshing.carving import constrain
-from lift3d_ros.meshing.extraction import extract_surface
-from lift3d_ros.meshing.refining import sample_refined
-from lift3d_ros.meshing.visibility import in_front
+from lift3d_ros.meshing.carving import constrain_to_reference
+from lift3d_ros.meshing.isosurface import extract_surface
+from lift3d_ros.meshing.isosurface import sample_refined
+from lift3d_ros.meshing.rasterizer import visible_points
 from lift3d_ros.networks.small.coarse_inputs import EXTENT
 from lift3d_ros.networks.small.grids import to_pixels
 from lift3d_ros.networks.small.surface_network import Box
@@ -395,8 +395,8 @@ class TestCarving:
     def test_the_guess_never_exceeds_what_the_view_allows(self, seen, around, guess):
         observation, support = seen
         values = np.full(len(around), guess, np.float32)
-        found = constrain(observation, support, around, values, self.SKIN)
-        own = observation.solid(around)
+        found = constrain_to_reference(observation, support, around, values, self.SKIN)
+        own = observation.occupancy_bound(around)
         assert (found <= own + 1e-6).all()
         assert (found[own < 0.0] < 0.0).all()
 
@@ -407,16 +407,17 @@ class TestCarving:
         nothing = np.full(len(points), -1.0, np.float32)
         just = points + 0.3 * self.SKIN * rays
         deep = points + 1.5 * self.SKIN * rays
-        inner = observation.solid(just) > 1e-4
+        inner = observation.occupancy_bound(just) > 1e-4
         assert inner.mean() > 0.8
-        found = constrain(observation, support, just, nothing, self.SKIN)
+        found = constrain_to_reference(observation, support, just, nothing, self.SKIN)
         assert (found[inner] > 0.0).all()
-        assert (constrain(observation, support, deep, nothing, self.SKIN) < 0.0).mean() > 0.95
+        found = constrain_to_reference(observation, support, deep, nothing, self.SKIN)
+        assert (found < 0.0).mean() > 0.95
 
     def test_nothing_but_the_measured_surface_lies_below_the_support(self, seen, around):
         observation, support = seen
         full = np.full(len(around), 10.0, np.float32)
-        found = constrain(observation, support, around, full, self.SKIN)
+        found = constrain_to_reference(observation, support, around, full, self.SKIN)
         behind, _ = observation.thickness_at(around)
         below = (support.height(around) < -1e-3) & (behind > self.SKIN)
         assert below.any()
@@ -426,8 +427,10 @@ class TestCarving:
         observation, support = seen
         blind = replace(observation, depth=None)
         full = np.full(len(around), 10.0, np.float32)
-        found = constrain(blind, replace(support, offset=None), around, full, self.SKIN)
-        np.testing.assert_allclose(found, np.minimum(blind.solid(around), 10.0))
+        found = constrain_to_reference(
+            blind, replace(support, offset=None), around, full, self.SKIN
+        )
+        np.testing.assert_allclose(found, np.minimum(blind.occupancy_bound(around), 10.0))
 
 
 def sheet_of(z, half, spacing=0.01):
@@ -440,13 +443,13 @@ def test_of_two_parallel_sheets_only_the_front_one_is_in_front():
     size = 240
     camera = Camera(size, size, 300.0, 300.0, 119.5, 119.5)
     front, back = sheet_of(1.0, 0.2), sheet_of(1.3, 0.25)
-    found = in_front(camera, np.concatenate([front, back]), 4.5, 0.01)
+    found = visible_points(camera, np.concatenate([front, back]), 4.5, 0.01)
     assert found[: len(front)].all()
     assert not found[len(front):].any()
     # What stands out beside the front sheet is seen.
     wide = sheet_of(1.3, 0.5)
     shown = np.abs(wide[:, :2]).max(axis=1) > 0.2 * 1.3 + 0.06
-    found = in_front(camera, np.concatenate([front, wide]), 4.5, 0.01)[len(front):]
+    found = visible_points(camera, np.concatenate([front, wide]), 4.5, 0.01)[len(front):]
     assert found[shown].all()
     covered = np.abs(wide[:, :2]).max(axis=1) < 0.2 * 1.3
     assert not found[covered].any()

@@ -40,10 +40,10 @@ from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.observation.cleaning import observe
 from lift3d_ros.observation.reference_view import MAX_SOURCE_VIEWS
-from lift3d_ros.observation.registration import contradiction
-from lift3d_ros.observation.registration import mended_pose
-from lift3d_ros.observation.sighting import Sighting
-from lift3d_ros.observation.sightings import CONTRADICTION
+from lift3d_ros.observation.registered_view import RegisteredView
+from lift3d_ros.observation.registration import inconsistency
+from lift3d_ros.observation.registration import MAX_INCONSISTENCY
+from lift3d_ros.observation.registration import refine_pose
 from lift3d_ros.observation.support import find_support
 from lift3d_ros.synthetic.procedural import procedural_object
 from lift3d_ros.synthetic.tabletop import make_scene
@@ -196,11 +196,11 @@ def test_a_pose_is_mended_by_what_the_views_share():
 
     for seed in range(3):
         given = beside(first, scene_of('shoe', SIDE), pose_error(seed, 1.0, 0.005))
-        sighting = Sighting(observe(given.view), given.view, given.T_ref_src)
-        mended, _ = mended_pose(sighting, [Sighting(seen, view, np.eye(4))], support, 0.2)
-        assert miss(mended) < 0.6 * miss(given.T_ref_src)
-    sighting = Sighting(observe(true.view), true.view, true.T_ref_src)
-    kept, strain = mended_pose(sighting, [Sighting(seen, view, np.eye(4))], support, 0.2)
+        sighting = RegisteredView(observe(given.view), given.view, given.T_ref_src)
+        refined, _ = refine_pose(sighting, [RegisteredView(seen, view, np.eye(4))], support, 0.2)
+        assert miss(refined) < 0.6 * miss(given.T_ref_src)
+    sighting = RegisteredView(observe(true.view), true.view, true.T_ref_src)
+    kept, strain = refine_pose(sighting, [RegisteredView(seen, view, np.eye(4))], support, 0.2)
     assert miss(kept) < 0.004, 'a pose that is right stays'
     assert strain < 1.0
 
@@ -234,8 +234,8 @@ def test_a_view_through_a_grid_is_not_refused_for_what_is_seen_behind_it(alone):
     assert 0.1 < stripes[side.mask].mean() < 0.2
     depth = np.where(stripes, side.frame.depth + np.float32(0.12), side.frame.depth)
     seen = beside(first, replace(side, frame=replace(side.frame, depth=depth)))
-    apart = contradiction(sighting_of(first), sighting_of(side, seen))
-    assert apart > CONTRADICTION * 0.2, 'one in ten disagrees'
+    apart = inconsistency(sighting_of(first), sighting_of(side, seen))
+    assert apart > MAX_INCONSISTENCY * 0.2, 'one in ten disagrees'
     assert error_of(lift(first, seen), first) < 0.9 * error_of(alone, first)
 
 
@@ -251,11 +251,11 @@ def test_where_a_view_has_no_readings_it_contradicts_no_other():
     assert errors[1] < 0.9 * error_of(lift(first), first)
 
 
-def sighting_of(scene: TableScene, further: SourceView | None = None) -> Sighting:
+def sighting_of(scene: TableScene, further: SourceView | None = None) -> RegisteredView:
     """Return a scene as one camera saw it, the first or a further one."""
     view = crop_object(scene.frame, scene.mask) if further is None else further.view
     T = np.eye(4) if further is None else further.T_ref_src
-    return Sighting(observe(view), view, T)
+    return RegisteredView(observe(view), view, T)
 
 
 def test_an_image_that_cuts_the_object_off_does_not_carve_beyond_its_border(alone):

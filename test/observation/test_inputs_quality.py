@@ -28,15 +28,15 @@ from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.lifter import Lifter
-from lift3d_ros.meshing.rendering import Surface
+from lift3d_ros.meshing.rasterizer import Surface
 from lift3d_ros.observation.cleaning import observe
-from lift3d_ros.observation.cleaning import reconcile
 from lift3d_ros.observation.hints import Plane
 from lift3d_ros.observation.hints import ScaleHints
+from lift3d_ros.observation.mask_refinement import refine_mask
 from lift3d_ros.observation.plane_mask import plane_notes
 from lift3d_ros.observation.support import find_support
-from lift3d_ros.placement.doubts import cut_borders
-from lift3d_ros.placement.doubts import spill_note
+from lift3d_ros.placement.view_checks import cut_borders
+from lift3d_ros.placement.view_checks import spill_note
 from lift3d_ros.synthetic.tabletop import make_scene
 from lift3d_ros.synthetic.tabletop import TableScene
 from lift3d_ros.synthetic.tabletop import TableSettings
@@ -81,7 +81,7 @@ def test_mixed_readings_in_the_fringe_of_a_mask_are_no_surface(occluder):
     frame = replace(scene.frame, depth=with_ramps(scene))
     seen = observe(crop_object(frame, wider(scene.mask)))
     support = find_support(seen, frame.gravity, np.random.default_rng(0))
-    points = reconcile(seen, support).points()
+    points = refine_mask(seen, support).points()
     assert len(points) > 0.6 * np.count_nonzero(scene.mask)
     off = off_can(points[::7], scene)
     # An edge of the can blurs into its top by some millimetres.

@@ -29,8 +29,8 @@ from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.meshing.render import Raycaster
 from lift3d_ros.observation.cleaning import observe
-from lift3d_ros.observation.cleaning import reconcile
 from lift3d_ros.observation.cleaning import with_occluder_depth
+from lift3d_ros.observation.mask_refinement import refine_mask
 from lift3d_ros.observation.support import find_support
 from lift3d_ros.synthetic.tabletop import make_scene
 from lift3d_ros.synthetic.tabletop import TableSettings
@@ -71,7 +71,7 @@ def observed(frame, mask):
     """Return the observation as the methods make it, and where its window lies in the frame."""
     view = crop_object(frame, mask)
     seen = observe(view)
-    seen = reconcile(seen, find_support(seen, frame.gravity, np.random.default_rng(0)))
+    seen = refine_mask(seen, find_support(seen, frame.gravity, np.random.default_rng(0)))
     left = round(frame.camera.cx - seen.camera.cx)
     top = round(frame.camera.cy - seen.camera.cy)
     height, width = seen.mask.shape

@@ -31,8 +31,8 @@ from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.geometry.shape import Mesh
-from lift3d_ros.meshing.extraction import count_pieces
-from lift3d_ros.meshing.extraction import extract_surface
+from lift3d_ros.meshing.isosurface import count_pieces
+from lift3d_ros.meshing.isosurface import extract_surface
 from lift3d_ros.observation.cleaning import observe
 from lift3d_ros.observation.support import find_support
 
@@ -214,6 +214,6 @@ def test_what_lies_before_the_measured_surface_is_free_and_behind_it_may_be_soli
     seen = observe(crop_object(frame, mask))
     surface = seen.points()[::50]
     inner = surface[np.abs(surface[:, 0]) < 0.03]
-    assert (seen.solid(0.95 * inner) < 0.0).all()
-    assert (seen.solid(1.03 * inner) > 0.0).all()
-    assert (seen.solid(inner + [0.5, 0.0, 0.0]) < 0.0).all()
+    assert (seen.occupancy_bound(0.95 * inner) < 0.0).all()
+    assert (seen.occupancy_bound(1.03 * inner) > 0.0).all()
+    assert (seen.occupancy_bound(inner + [0.5, 0.0, 0.0]) < 0.0).all()

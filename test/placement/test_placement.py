@@ -46,8 +46,8 @@ from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.io.scene import read_plane
 from lift3d_ros.io.scene import write_scene
 from lift3d_ros.lifter import Lifter
-from lift3d_ros.meshing.rendering import Surface
-from lift3d_ros.meshing.rendering import window
+from lift3d_ros.meshing.rasterizer import Surface
+from lift3d_ros.meshing.rasterizer import window
 from lift3d_ros.methods.one2345_published import One2345Full
 from lift3d_ros.methods.published_surface import PublishedOne2345
 from lift3d_ros.methods.published_surface import PublishedSurface
@@ -97,7 +97,7 @@ def view_of(
 ) -> ObjectView:
     """Return what a camera sees of a surface of the first optical frame on the table."""
     T = np.eye(4) if T_ref_src is None else T_ref_src
-    drawn = surface.moved(invert(T)).draw(CAMERA)
+    drawn = surface.moved(invert(T)).rasterize(CAMERA)
     readings = None
     if depth:
         T_table = T_TABLE_CAMERA @ T
@@ -354,7 +354,7 @@ def test_a_shape_without_depth_that_is_a_fragment_of_its_mask_is_refused(block):
     # Blocks on both sides, in one mask with the one that was found.
     mask = np.zeros((CAMERA.height, CAMERA.width), bool)
     for aside in (-0.17, 0.0, 0.17):
-        mask |= block.moved(rigid(np.eye(3), [aside, 0.0, 0.0])).draw(CAMERA).mask
+        mask |= block.moved(rigid(np.eye(3), [aside, 0.0, 0.0])).rasterize(CAMERA).mask
     image = np.full((*mask.shape, 3), 120, np.uint8)
     view = crop_object(Frame(image, CAMERA, gravity=-UP), mask)
     with refused('covers [1-4][0-9] % of the mask: a fragment', ErrorCode.NO_SURFACE):
@@ -364,7 +364,7 @@ def test_a_shape_without_depth_that_is_a_fragment_of_its_mask_is_refused(block):
 
 def test_a_shape_that_leaves_a_part_of_its_mask_bare_is_doubted(block):
     beside = block.moved(rigid(np.eye(3), [0.14, 0.0, 0.0]))
-    both = [one.draw(CAMERA) for one in (block, beside)]
+    both = [one.rasterize(CAMERA) for one in (block, beside)]
     mask = both[0].mask | both[1].mask
     depth = np.where(both[0].mask, both[0].depth, both[1].depth).astype(np.float32)
     image = np.full((*mask.shape, 3), 120, np.uint8)

@@ -39,7 +39,7 @@ from lift3d_ros.bench.metrics import Solid
 from lift3d_ros.bench.run import choose_objects
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry.shape import Mesh
-from lift3d_ros.meshing.decimation import decimate
+from lift3d_ros.meshing.isosurface import decimate
 from lift3d_ros.robot.convex import convex_parts
 from lift3d_ros.robot.convex import load_coacd
 from lift3d_ros.robot.convex import MAX_PARTS

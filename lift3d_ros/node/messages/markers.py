@@ -28,7 +28,7 @@ from visualization_msgs.msg import Marker
 from visualization_msgs.msg import MarkerArray
 
 from lift3d_ros.geometry.shape import Mesh
-from lift3d_ros.meshing.decimation import decimate
+from lift3d_ros.meshing.isosurface import decimate
 from lift3d_ros.node.messages.cdr import Packed
 from lift3d_ros.node.messages.results import colors_message
 from lift3d_ros.node.messages.results import Lifted

@@ -13,12 +13,11 @@
 # limitations under the License.
 
 """
-What the networks believe and the cameras measured, to a closed mesh.
+Extract a closed mesh from a predicted field and the measurements.
 
-The field is cut by what was measured (``meshing.carving``, ``observation.sightings``), sampled and
-made into a mesh. Where parts of it hang loose it is looked for what joins them; what nothing joins
-are several things in one mask, and all that were measured are kept, or without depth all that the
-mask shows.
+Measured depth overrides the prediction (``meshing.carving``, ``observation.registered_view``). If
+the surface has several pieces, a lower level may join them; pieces that none joins are several
+objects in one mask, and all that were measured are kept, or without depth all in the mask.
 """
 
 from __future__ import annotations
@@ -40,15 +39,15 @@ from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry.canonical import CanonicalFrame
 from lift3d_ros.geometry.shape import Mesh
-from lift3d_ros.meshing.carving import constrain
-from lift3d_ros.meshing.extraction import count_pieces
-from lift3d_ros.meshing.extraction import extract_surface
-from lift3d_ros.meshing.refining import sample_refined
-from lift3d_ros.observation.object_observation import Observation
+from lift3d_ros.meshing.carving import constrain_to_reference
+from lift3d_ros.meshing.isosurface import count_pieces
+from lift3d_ros.meshing.isosurface import extract_surface
+from lift3d_ros.meshing.isosurface import sample_refined
+from lift3d_ros.observation.object_observation import ObjectObservation
 from lift3d_ros.observation.object_observation import sample
-from lift3d_ros.observation.sightings import all_points
-from lift3d_ros.observation.sightings import cut
-from lift3d_ros.observation.sightings import Sighting
+from lift3d_ros.observation.registered_view import constrain_to_sources
+from lift3d_ros.observation.registered_view import measured_points
+from lift3d_ros.observation.registered_view import RegisteredView
 from lift3d_ros.observation.support import Support
 
 Vertices = NDArray[np.float32]
@@ -94,7 +93,7 @@ _LEAST_LEVEL = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class FoundSurface:
+class ExtractedMesh:
     """
     A closed mesh of what the networks believe and the cameras measured.
 
@@ -119,15 +118,15 @@ class FoundSurface:
         )
 
 
-def find_surface(
+def extract_mesh(
     solid: Solid,
-    seen: Observation,
+    seen: ObjectObservation,
     support: Support,
     canonical: CanonicalFrame,
-    others: Sequence[Sighting],
+    others: Sequence[RegisteredView],
     resolution: int,
     max_faces: int,
-) -> FoundSurface:
+) -> ExtractedMesh:
     """
     Return the surface of a solid that is cut by what ``seen`` and ``others`` measured.
 
@@ -142,7 +141,7 @@ def find_surface(
     corners = solid.bounds(_LEAST)
     assert corners is not None, 'the networks see a solid'
     low, high = (canonical.scale * corner for corner in corners)
-    points = all_points(seen, others)
+    points = measured_points(seen, others)
     measured = transform(invert(T), points) if len(points) else np.zeros((0, 3))
     if len(points):
         low = np.minimum(low, measured.min(axis=0))
@@ -173,8 +172,8 @@ def find_surface(
         # Near one half a probability falls from 0.8 to 0.2 over about a voxel and a half.
         level = np.float32(least) if rays is None else rays.levels(camera)
         guess = np.float32(band) * np.clip(2.0 * (believed - level), -1.0, 1.0)
-        guess = cut(others, camera, guess, skin)
-        return constrain(
+        guess = constrain_to_sources(others, camera, guess, skin)
+        return constrain_to_reference(
             seen, support, camera, guess, skin, _THINNEST_ON_PLANE * voxel
         )
 
@@ -201,7 +200,7 @@ def find_surface(
             'The surface found is a fragment of what the camera measured; is the depth '
             'registered to the image, and all of the mask one object?',
         )
-    return FoundSurface(
+    return ExtractedMesh(
         transform(T, vertices).astype(np.float32), faces, coarsest, count_pieces(faces)
     )
 
@@ -240,7 +239,7 @@ def _whole(
 
 def _sill(
     solid: Solid,
-    seen: Observation,
+    seen: ObjectObservation,
     support: Support,
     canonical: CanonicalFrame,
     measured: Array,
@@ -294,7 +293,7 @@ class _MaskRays:
     first: Array
 
     @classmethod
-    def of(cls, solid: Solid, seen: Observation, canonical: CanonicalFrame) -> _MaskRays:
+    def of(cls, solid: Solid, seen: ObjectObservation, canonical: CanonicalFrame) -> _MaskRays:
         """
         Return what ``seen`` tells of a solid.
 

@@ -26,8 +26,8 @@ from lift3d_ros.geometry import Array
 from lift3d_ros.geometry.frame import BORDER_PIXELS
 from lift3d_ros.geometry.frame import bounding_box
 from lift3d_ros.geometry.frame import ObjectView
-from lift3d_ros.meshing.rendering import SIDE
-from lift3d_ros.meshing.rendering import Surface
+from lift3d_ros.meshing.rasterizer import Surface
+from lift3d_ros.meshing.rasterizer import WINDOW_SIDE
 from lift3d_ros.observation.object_observation import mask_tolerance
 
 #: Borders of an image, and the directions (u, v) out of it.
@@ -114,9 +114,9 @@ def spill_note(surface: Surface, view: ObjectView) -> str | None:
     image do not count.
     """
     margin = int(np.ceil(0.5 * view.longer_side())) + 2
-    cut, camera = view.window(SIDE, margin)
+    cut, camera = view.window(WINDOW_SIDE, margin)
     mask = np.ascontiguousarray(view.mask[cut])
-    drawn = surface.draw(camera)
+    drawn = surface.rasterize(camera)
     beyond = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     stride = cut[0].step
     # The two rasters are off by up to a pixel.

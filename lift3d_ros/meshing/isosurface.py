@@ -12,9 +12,12 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""From a sampled signed field to a closed mesh."""
+"""Isosurfaces: sample a field, extract its zero level as a closed mesh, decimate the mesh."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+import threading
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +27,47 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry.shape import Mesh
-from lift3d_ros.meshing.decimation import decimate
 
-#: A piece of its own is measured if at least this share of the readings lie at it, each within so
-#: many voxels.
-_OWN_SHARE, _AT_PIECE = 0.02, 3.0
+#: A piece is measured if at least this share of the readings is within so many voxels of it.
+MIN_PIECE_SHARE, PIECE_DISTANCE_VOXELS = 0.02, 3.0
+
+#: Voxels along the edge of a cell of the coarse grid of ``sample_refined``.
+COARSE_VOXELS = 2
+
+#: fast-simplification keeps the mesh that it works on in global variables between its calls.
+_DECIMATION_LOCK = threading.Lock()
+
+
+def sample_refined(
+    evaluate: Callable[[Array], NDArray[np.float32]], low: Array, high: Array, voxel: float
+) -> NDArray[np.float32]:
+    """
+    Return a field at ``low + voxel * index``, (nx, ny, nz), clipped to three voxels.
+
+    ``evaluate`` takes points (n, 3) between the corners ``low`` and ``high`` (3,) and returns
+    their depth inside the object, (n,). It is evaluated on a grid of twice the voxel, and on the
+    fine grid where the surface may be; elsewhere the coarse values are interpolated.
+    """
+    from scipy import ndimage
+
+    step = COARSE_VOXELS * voxel
+    count = np.ceil((high - low) / step).astype(int) + 1
+    axes = [np.arange(n) for n in count]
+    lattice = np.stack(np.meshgrid(*axes, indexing='ij'), axis=-1)
+    coarse = evaluate(low + step * lattice.reshape(-1, 3)).reshape(tuple(count))
+    inside = coarse > 0.0
+    near = ndimage.maximum_filter(inside, 3) != ndimage.minimum_filter(inside, 3)
+    # A thin wall between two coarse samples shows in their distance alone.
+    near |= np.abs(coarse) < step
+    shape = tuple(COARSE_VOXELS * (n - 1) + 1 for n in count)
+    fine_axes = [np.arange(n) / COARSE_VOXELS for n in shape]
+    index = np.stack(np.meshgrid(*fine_axes, indexing='ij')).reshape(3, -1)
+    field = ndimage.map_coordinates(
+        np.clip(coarse, -3.0 * voxel, 3.0 * voxel), index, order=1, mode='nearest'
+    )
+    refined = near[tuple(np.rint(index).astype(int))]
+    field[refined] = evaluate(low + step * index[:, refined].T)
+    return np.clip(field, -3.0 * voxel, 3.0 * voxel).reshape(shape).astype(np.float32)
 
 
 def extract_surface(
@@ -41,10 +80,9 @@ def extract_surface(
     """
     Return vertices (n, 3) and faces (m, 3) of the zero level of a field, closed.
 
-    ``field`` is (nx, ny, nz), positive inside, sampled at ``origin + voxel * index`` metres. Only
-    the largest connected piece is kept, and those at which a camera ``measured`` points (n, 3);
-    cavities without a way out are filled, and the surface is closed where the solid reaches the
-    border. At most ``max_faces`` faces.
+    ``field`` is (nx, ny, nz), positive inside, sampled at ``origin + voxel * index`` metres.
+    Keeps the largest connected piece and those near ``measured`` points (n, 3), fills enclosed
+    cavities, and closes the surface at the border of the grid. At most ``max_faces`` faces.
 
     Raises ``LiftError(NO_SURFACE)`` where nothing is positive, or no closed mesh can be made.
     """
@@ -65,7 +103,7 @@ def extract_surface(
         solid = np.where(inside & ~chosen, np.float32(-1e-3 * voxel), solid)
         inside = chosen
     cavity = ndimage.binary_fill_holes(inside) & ~inside
-    # A corner exactly on the level makes triangles without area.
+    # A sample exactly on the level makes triangles without area.
     solid = np.where(cavity | (np.abs(solid) < 1e-4 * voxel), np.float32(1e-3 * voxel), solid)
     solid = np.where(inside | cavity, np.abs(solid), -np.abs(solid))
     while True:
@@ -80,7 +118,7 @@ def extract_surface(
             raise LiftError(
                 ErrorCode.NO_SURFACE, f'No closed surface can be made of {max_faces} faces.'
             )
-        # Simplification could not keep the mesh closed: a coarser grid has fewer faces.
+        # Decimation did not keep the mesh closed; a coarser grid has fewer faces.
         steps = [np.arange(0.0, n + 0.4, 1.4) for n in solid.shape]
         solid = ndimage.map_coordinates(
             solid, np.meshgrid(*steps, indexing='ij'), order=1, cval=-voxel
@@ -91,12 +129,12 @@ def extract_surface(
 
 
 def count_pieces(faces: NDArray[np.int32]) -> int:
-    """Return how many parts a closed mesh of faces (m, 3) has that do not touch."""
+    """Return the number of connected pieces of a closed mesh of faces (m, 3)."""
     return int(_pieces(faces).max()) + 1
 
 
 def _kept(labels: NDArray[np.int32], at: Array | None) -> list[int]:
-    """Return the labels of the largest piece and of those with readings, at indices (n, 3)."""
+    """Return the labels of the largest piece and of those near readings at indices (n, 3)."""
     from scipy import ndimage
 
     kept = [1 + int(np.argmax(np.bincount(labels.ravel())[1:]))]
@@ -104,10 +142,10 @@ def _kept(labels: NDArray[np.int32], at: Array | None) -> list[int]:
         return kept
     distance, nearest = ndimage.distance_transform_edt(labels == 0, return_indices=True)
     i, j, k = np.rint(at).astype(int).clip(0, np.array(labels.shape) - 1).T
-    near = distance[i, j, k] < _AT_PIECE
-    found = labels[tuple(nearest[:, i, j, k])][near]
-    share = np.bincount(found, minlength=labels.max() + 1) / len(at)
-    return kept + [label for label in np.flatnonzero(share >= _OWN_SHARE) if label != kept[0]]
+    near = distance[i, j, k] < PIECE_DISTANCE_VOXELS
+    piece = labels[tuple(nearest[:, i, j, k])][near]
+    share = np.bincount(piece, minlength=labels.max() + 1) / len(at)
+    return kept + [label for label in np.flatnonzero(share >= MIN_PIECE_SHARE) if label != kept[0]]
 
 
 def _simplify(
@@ -116,37 +154,58 @@ def _simplify(
     """
     Return the largest ``pieces`` of a mesh, with at most ``max_faces`` faces.
 
-    None where it would not stay closed.
+    None if it would not stay closed.
     """
-    blank = np.zeros((len(vertices), 3), np.uint8)
     if len(faces) > max_faces:
         vertices, faces = decimate(vertices, faces, max_faces, aggressiveness=4.0)
-        blank = np.zeros((len(vertices), 3), np.uint8)
         if len(faces) > max_faces:
             return None
+    blank = np.zeros((len(vertices), 3), np.uint8)
     mesh = Mesh(vertices.astype(np.float32), faces.astype(np.int32), blank)
     if not mesh.is_watertight():
         return None
-    # Where it was thin, simplification may have parted it.
+    # Decimation may divide the mesh where it is thin.
     used, renumbered = np.unique(_largest_pieces(mesh.faces, pieces), return_inverse=True)
     mesh = Mesh(mesh.vertices[used], renumbered.reshape(-1, 3).astype(np.int32), blank[used])
     return (mesh.vertices, mesh.faces) if mesh.volume() > 0.0 else None
 
 
 def _largest_pieces(faces: NDArray[np.int32], count: int) -> NDArray[np.int32]:
-    """Return the faces of so many of the largest pieces of a closed mesh."""
+    """Return the faces of the ``count`` largest pieces of a closed mesh."""
     piece = _pieces(faces)
     largest = np.argsort(-np.bincount(piece), kind='stable')[:count]
     return faces[np.isin(piece, largest)]
 
 
 def _pieces(faces: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the number (m,) of the piece of a closed mesh, joined over edges, of each face."""
+    """Return the number of the connected piece of each face of a closed mesh, (m,)."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
     edges = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
-    # Every edge has two faces: equal ones are neighbours when sorted.
+    # Every edge has two faces, which are neighbours after sorting.
     owners = np.lexsort(edges.T).reshape(-1, 2) // 3
     links = coo_matrix((np.ones(len(owners)), owners.T), shape=(len(faces), len(faces)))
     return connected_components(links, directed=False)[1]
+
+
+def decimate(
+    vertices: Floats,
+    faces: NDArray[np.integer],
+    target: int,
+    aggressiveness: float = 7.0,
+) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """
+    Return vertices (n, 3) and faces (m, 3) of a mesh with about ``target`` faces.
+
+    Quadric error metrics (Garland and Heckbert, 1997) by the package fast-simplification, which
+    may stop short of its target. A lower ``aggressiveness`` takes longer and keeps more of the
+    shape. Safe to call from several threads.
+    """
+    import fast_simplification
+
+    with _DECIMATION_LOCK:
+        fewer, triangles = fast_simplification.simplify(
+            vertices, faces, target_count=target, agg=aggressiveness
+        )
+    return np.asarray(fewer, np.float64), np.asarray(triangles, np.int32)
