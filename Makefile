@@ -7,6 +7,8 @@ SHELL := /bin/bash
 
 # Extra words for the command or for pytest: make demo ARGS='--scene DIR', make test ARGS='-k view'
 ARGS ?=
+# How many processes share the tests; 0 runs them in one, as --pdb needs.
+JOBS ?= 2
 PYTHON ?= python3
 export PYTHON
 
@@ -25,7 +27,10 @@ node: setup  ## start the lifecycle node, as `lift3d node` (ARGS='--help' for it
 	@$(ENV) lift3d node $(ARGS)
 
 test: lint  ## lint, then every test that can run here; the others are named at the end
-	@$(ENV) python -m pytest $(ARGS)
+	@# A sourced ROS 2 keeps its own pytest, beside which there may be no xdist.
+	@$(ENV) if python -c 'import xdist' 2>/dev/null; then \
+	  python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS); \
+	else python -m pytest $(ARGS); fi
 
 lint: setup  ## ruff, mypy, shellcheck
 	@$(ENV) python -m ruff check

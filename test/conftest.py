@@ -33,6 +33,14 @@ if TYPE_CHECKING:
 
     from lift3d_ros.node.client import LiftClient
 
+#: The number of this process among those that share the tests (pytest-xdist), or None.
+WORKER = os.environ.get('PYTEST_XDIST_WORKER', '').removeprefix('gw') or None
+if WORKER is not None:
+    # Before numpy and torch are imported, and for the child processes: processes of several
+    # threads each, which wait for one another by spinning, are many times slower together.
+    os.environ['OMP_NUM_THREADS'] = '1'
+    os.environ['OMP_WAIT_POLICY'] = 'PASSIVE'
+
 # How long an example takes is the machine's matter.
 hypothesis.settings.register_profile('patient', deadline=None)
 hypothesis.settings.load_profile('patient')
@@ -42,7 +50,15 @@ ROOT = Path(__file__).resolve().parent.parent
 #: Packages of a ROS 2 installation that PyPI does not carry.
 NOT_ON_PYPI = ('launch_ros', 'tf2_ros', 'cv_bridge', 'vision_msgs', 'moveit_msgs')
 #: A skip for one of these reasons is listed at the end of the run, since it hides a real check.
-WORTH_NAMING = re.compile(r'\b(' + '|'.join((*NOT_ON_PYPI, 'rclpy', 'shared data')) + r')\b')
+WORTH_NAMING = re.compile(
+    r'\b(' + '|'.join((*NOT_ON_PYPI, 'rclpy', 'lift3d_ros.msg', 'shared data')) + r')\b')
+#: The files that take longest (30 s of CPU time and more).
+SLOW_FILES = frozenset((
+    'test_cli.py', 'test_cli_views.py', 'test_bench_run.py', 'test_bench_views.py',
+    'test_coarse.py', 'test_characterisation.py', 'test_node_lifecycle.py',
+    'test_node_refine.py', 'test_node_requests.py', 'test_node_start.py', 'test_node_views.py',
+    'test_surface_network.py', 'test_training_views.py', 'test_weights_damage.py',
+))
 
 
 def why_no_ros() -> str | None:
@@ -55,7 +71,10 @@ def why_no_ros() -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what is marked `ros` where there is no ROS."""
+    """Skip what is marked `ros` where there is no ROS; in a parallel run, put slow files first."""
+    if WORKER is not None:
+        # One file is one piece of work: a long one that starts last runs alone.
+        items.sort(key=lambda item: item.path.name not in SLOW_FILES)
     reason = why_no_ros()
     if reason is not None:
         for item in items:
@@ -145,7 +164,9 @@ def ros_domain() -> Iterator[int]:
             from domain_coordinator import domain_id
             domain = stack.enter_context(domain_id())
         except ImportError:
-            domain = random.SystemRandom().randint(1, 100)
+            # One draw for all processes that share the tests, and from there a number for each.
+            draw = random.Random(os.environ.get('PYTEST_XDIST_TESTRUNUID'))
+            domain = (draw.randrange(100) + int(WORKER or 0)) % 100 + 1
         patch.setenv('ROS_DOMAIN_ID', str(domain))
         patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
         if os.environ.get('ROS_DISTRO') == 'humble':
