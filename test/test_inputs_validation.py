@@ -63,7 +63,7 @@ def test_a_long_thin_mask_has_a_code(thick, depth):
 
 
 def test_a_neck_is_looked_for_in_a_long_thin_mask():
-    selection = pytest.importorskip('lift3d_ros.node.lifting.selection')
+    selection = pytest.importorskip('lift3d_ros.segmentation.instances')
     camera = Camera.from_fov(1920, 40, 69.0)
     mask = box(camera, 60, 10, 1800, 5)
     instance = selection.instances_of_binary(mask.astype(np.uint8), True)[0]

@@ -57,7 +57,7 @@ from lift3d_ros.action import Lift
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node.executors.background import BackgroundNode
-from lift3d_ros.node.messages.results import duration_message
+from lift3d_ros.node.messages.geometry import duration_message
 
 
 class LiftClient:

@@ -46,12 +46,12 @@ from lift3d_ros.io.scene import read_scene
 from lift3d_ros.msg import LiftedObject
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node import middleware
-from lift3d_ros.node.camera import FrameCamera
 from lift3d_ros.node.client import LiftClient
 from lift3d_ros.node.executors.background import BackgroundNode
+from lift3d_ros.node.frame_camera import FrameCamera
+from lift3d_ros.node.messages.geometry import pose_matrix
+from lift3d_ros.node.messages.geometry import seconds
 from lift3d_ros.node.messages.results import mesh_from_message
-from lift3d_ros.node.messages.results import pose_matrix
-from lift3d_ros.node.messages.results import seconds
 from lift3d_ros.robot.export import T_Y_UP
 
 #: The packaged scene.

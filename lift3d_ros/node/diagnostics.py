@@ -33,7 +33,7 @@ from lift3d_ros.node.worker import Worker
 from lift3d_ros.runtime import memory
 
 
-class SaidOnce:
+class LogOnce:
     """Tells which sentences are new; of those that were said it keeps the last ones."""
 
     def __init__(self, kept: int = 200) -> None:

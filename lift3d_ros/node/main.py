@@ -45,9 +45,9 @@ from rclpy.utilities import remove_ros_args
 
 from lift3d_ros.node import middleware
 from lift3d_ros.node.node import LiftNode
-from lift3d_ros.node.services.answering import answer_unread
-from lift3d_ros.node.services.answering import LastingExecutor
-from lift3d_ros.node.services.answering import PACE
+from lift3d_ros.node.services.service_errors import answer_unread
+from lift3d_ros.node.services.service_errors import PACE
+from lift3d_ros.node.services.service_errors import ResilientExecutor
 from lift3d_ros.runtime import memory
 
 RCLError = rclpy_implementation.RCLError
@@ -142,7 +142,7 @@ def _run(overrides: list[Parameter], signals: list[int]) -> int:
     ) as error:
         print(f'lift3d: a parameter was refused: {error}', file=sys.stderr)
         return 2
-    executor = LastingExecutor(node.threads)
+    executor = ResilientExecutor(node.threads)
     executor.add_node(node)
     if not node.get_parameter('autostart').value:
         node.get_logger().info('unconfigured; waiting for configure (or autostart:=true)')

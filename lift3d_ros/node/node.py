@@ -51,38 +51,38 @@ from lift3d_ros.lifter import Lifter
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node import diagnostics
 from lift3d_ros.node import middleware
-from lift3d_ros.node.camera import ball_frame
+from lift3d_ros.node.frame_camera import ball_frame
 from lift3d_ros.node.inputs import transforms
 from lift3d_ros.node.inputs.age import check_age
 from lift3d_ros.node.inputs.age import image_age
+from lift3d_ros.node.inputs.detections import detection_type
 from lift3d_ros.node.inputs.gravity import ImuGravity
-from lift3d_ros.node.inputs.inputs import detection_type
-from lift3d_ros.node.inputs.inputs import extra_of
 from lift3d_ros.node.inputs.inputs import Inputs
-from lift3d_ros.node.inputs.inputs import own_frame
 from lift3d_ros.node.inputs.trace import Trace
 from lift3d_ros.node.inputs.watch import Throttle
-from lift3d_ros.node.lifting.pipeline import lift_observation
-from lift3d_ros.node.lifting.pipeline import Observation
-from lift3d_ros.node.lifting.pipeline import Outcome
-from lift3d_ros.node.lifting.pipeline import Query
-from lift3d_ros.node.lifting.pipeline import Report
+from lift3d_ros.node.lifting.object_history import ObjectHistory
+from lift3d_ros.node.lifting.object_ids import ObjectIds
+from lift3d_ros.node.lifting.pipeline import lift_objects
+from lift3d_ros.node.lifting.query import Outcome
+from lift3d_ros.node.lifting.query import Query
+from lift3d_ros.node.lifting.query import Report
+from lift3d_ros.node.lifting.query import request_options
+from lift3d_ros.node.lifting.result_store import ResultStore
 from lift3d_ros.node.lifting.scale import check_settings
-from lift3d_ros.node.lifting.selection import IdKeeper
-from lift3d_ros.node.lifting.shelf import Shelf
-from lift3d_ros.node.lifting.standing import Standing
+from lift3d_ros.node.messages.geometry import seconds
 from lift3d_ros.node.messages.results import object_message
-from lift3d_ros.node.messages.results import seconds
 from lift3d_ros.node.messages.results import Timing
+from lift3d_ros.node.messages.synced import request_messages
+from lift3d_ros.node.messages.synced import SyncedMessages
+from lift3d_ros.node.outputs.publishing import array_message
+from lift3d_ros.node.outputs.publishing import ResultPublisher
 from lift3d_ros.node.parameters import declaration
 from lift3d_ros.node.parameters.settings import Settings
 from lift3d_ros.node.parameters.settings import SPECS
-from lift3d_ros.node.publishing import array_message
-from lift3d_ros.node.publishing import ResultPublisher
-from lift3d_ros.node.services.answering import answering
-from lift3d_ros.node.services.answering import PACE
 from lift3d_ros.node.services.introspection import Introspection
 from lift3d_ros.node.services.introspection import REQUESTS
+from lift3d_ros.node.services.service_errors import PACE
+from lift3d_ros.node.services.service_errors import service_errors
 from lift3d_ros.node.services.view_service import Synthesized
 from lift3d_ros.node.services.view_service import ViewService
 from lift3d_ros.node.worker import as_lift_error
@@ -125,11 +125,11 @@ class LiftNode(LifecycleNode):
         self._settings = declaration.read(self)
         self._statistics = diagnostics.Statistics()
         self._worker = Worker(self._settings.queue_size, self._on_job_done)
-        self._ids = IdKeeper()
-        self._shelf = Shelf()
-        self._standing = Standing()
+        self._ids = ObjectIds()
+        self._shelf = ResultStore()
+        self._standing = ObjectHistory()
         self._results: ResultPublisher | None = None
-        self._said = diagnostics.SaidOnce()
+        self._said = diagnostics.LogOnce()
         self._throttle = Throttle()
         self._trace = Trace(self.get_logger())
         self._inputs: Inputs | None = None
@@ -321,7 +321,7 @@ class LiftNode(LifecycleNode):
     def _clean_up(self) -> None:
         self._shelf.clear()
         self._standing.clear()
-        self._ids = IdKeeper()
+        self._ids = ObjectIds()
         for publisher in self._publishers_made:
             self.destroy_lifecycle_publisher(publisher)
         self._publishers_made = []
@@ -368,7 +368,7 @@ class LiftNode(LifecycleNode):
 
     # --- topics ---------------------------------------------------------------------------------
 
-    def _on_frame(self, observation: Observation) -> None:
+    def _on_frame(self, observation: SyncedMessages) -> None:
         settings = self._settings
         if settings.mode != 'continuous':
             return
@@ -393,7 +393,7 @@ class LiftNode(LifecycleNode):
 
     # --- requests -------------------------------------------------------------------------------
 
-    @answering
+    @service_errors
     def _on_lift_object(
         self, request: LiftObject.Request, response: LiftObject.Response
     ) -> LiftObject.Response:
@@ -450,10 +450,10 @@ class LiftNode(LifecycleNode):
         # An unknown method shall not wait in the queue to hear so.
         method = request.method or settings.method
         _make_lifter(settings, method)
-        extra = extra_of(request)
+        extra = request_options(request)
         query = Query(request.selector, method, request.seed or settings.seed, extra)
 
-        def work(observation: Observation, job: Job, lifters: Lifters) -> Outcome:
+        def work(observation: SyncedMessages, job: Job, lifters: Lifters) -> Outcome:
             outcome = self._lift(observation, query, settings, report, job, lifters)
             if not outcome.nothing_known:
                 self._publish(outcome, query)
@@ -464,7 +464,7 @@ class LiftNode(LifecycleNode):
     def _request(
         self,
         request: Any,
-        work: Callable[[Observation, Job, Lifters], Any],
+        work: Callable[[SyncedMessages, Job, Lifters], Any],
         cancelled: Callable[[], bool] | None = None,
     ) -> Any:
         """
@@ -474,7 +474,7 @@ class LiftNode(LifecycleNode):
         ``LiftError``.
         """
         limit = seconds(request.timeout) or self._settings.timeout
-        observation = own_frame(request)
+        observation = request_messages(request)
         if observation is not None:
             # How old the frames of a request are is the matter of who sends them.
             start = partial(work, observation)
@@ -492,7 +492,7 @@ class LiftNode(LifecycleNode):
             raise
         return self._worker.wait(job)
 
-    def _newest(self, request: Any) -> Observation:
+    def _newest(self, request: Any) -> SyncedMessages:
         """Return the newest frame of the subscriptions; raises ``LiftError``."""
         inputs = self._inputs
         if inputs is None:
@@ -501,7 +501,7 @@ class LiftNode(LifecycleNode):
             )
         return inputs.newest(request)
 
-    @answering
+    @service_errors
     def _on_save_object(
         self, request: SaveObject.Request, response: SaveObject.Response
     ) -> SaveObject.Response:
@@ -513,8 +513,8 @@ class LiftNode(LifecycleNode):
 
     def _fresh(
         self,
-        work: Callable[[Observation, Job, Lifters], Any],
-        observation: Observation,
+        work: Callable[[SyncedMessages, Job, Lifters], Any],
+        observation: SyncedMessages,
         job: Job,
         lifters: Lifters,
     ) -> Any:
@@ -522,12 +522,12 @@ class LiftNode(LifecycleNode):
         check_age(self._age(observation), self._settings.max_age)
         return work(observation, job, lifters)
 
-    def _age(self, observation: Observation) -> float | None:
+    def _age(self, observation: SyncedMessages) -> float | None:
         return image_age(observation.header.stamp, self.get_clock().now().to_msg())
 
     def _lift_of_stream(
         self,
-        observation: Observation,
+        observation: SyncedMessages,
         query: Query,
         settings: Settings,
         job: Job,
@@ -553,7 +553,7 @@ class LiftNode(LifecycleNode):
 
     def _lift(
         self,
-        observation: Observation,
+        observation: SyncedMessages,
         query: Query,
         settings: Settings,
         report: Report | None,
@@ -561,7 +561,7 @@ class LiftNode(LifecycleNode):
         lifters: Lifters,
     ) -> Outcome:
         """Lift the objects of an observation."""
-        outcome = lift_observation(
+        outcome = lift_objects(
             observation,
             query,
             settings,

@@ -29,7 +29,7 @@ from lift3d_ros.io import masks
 from lift3d_ros.io.scene_files import mask_of
 from lift3d_ros.io.scene_files import read_depth
 from lift3d_ros.lifter import Lifter
-from lift3d_ros.node.lifting.selection import instances_of_labels
+from lift3d_ros.segmentation.instances import instances_of_labels
 from lift3d_ros.segmentation.segment import segment_box
 from lift3d_ros.segmentation.segment import segment_point
 

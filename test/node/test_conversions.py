@@ -46,20 +46,20 @@ from lift3d_ros.geometry import unit
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.msg import LiftedObject
 from lift3d_ros.msg import LiftedObjectArray
-from lift3d_ros.node.camera import frame_messages
-from lift3d_ros.node.camera import image_message
-from lift3d_ros.node.camera import info_message
+from lift3d_ros.node.frame_camera import frame_messages
 from lift3d_ros.node.messages import camera_info
 from lift3d_ros.node.messages import cdr
 from lift3d_ros.node.messages import conversions
 from lift3d_ros.node.messages.cdr import Packed
+from lift3d_ros.node.messages.geometry import duration_message
+from lift3d_ros.node.messages.geometry import pose_matrix
+from lift3d_ros.node.messages.geometry import pose_message
+from lift3d_ros.node.messages.geometry import seconds
+from lift3d_ros.node.messages.images import image_message
+from lift3d_ros.node.messages.images import info_message
 from lift3d_ros.node.messages.results import colors_message
-from lift3d_ros.node.messages.results import duration_message
 from lift3d_ros.node.messages.results import float_array
 from lift3d_ros.node.messages.results import mesh_from_message
-from lift3d_ros.node.messages.results import pose_matrix
-from lift3d_ros.node.messages.results import pose_message
-from lift3d_ros.node.messages.results import seconds
 
 pytestmark = pytest.mark.ros
 

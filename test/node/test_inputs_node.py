@@ -39,7 +39,7 @@ import trimesh
 
 from lift3d_ros.msg import LiftedObjectArray
 from lift3d_ros.msg import ObjectSelector
-from lift3d_ros.node.camera import image_message
+from lift3d_ros.node.messages.images import image_message
 from lift3d_ros.srv import LiftObject
 from lift3d_ros.srv import SaveObject
 

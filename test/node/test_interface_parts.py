@@ -36,13 +36,13 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.node.inputs.age import check_age
 from lift3d_ros.node.inputs.age import image_age
-from lift3d_ros.node.lifting.shelf import Shelf
-from lift3d_ros.node.lifting.standing import Snapshot
-from lift3d_ros.node.lifting.standing import Standing
-from lift3d_ros.node.messages.results import duration_message
-from lift3d_ros.node.messages.results import seconds
+from lift3d_ros.node.lifting.object_history import ObjectHistory
+from lift3d_ros.node.lifting.object_history import Snapshot
+from lift3d_ros.node.lifting.result_store import ResultStore
+from lift3d_ros.node.messages.geometry import duration_message
+from lift3d_ros.node.messages.geometry import seconds
 from lift3d_ros.node.node import LiftNode
-from lift3d_ros.node.services.answering import Pace
+from lift3d_ros.node.services.service_errors import Pace
 from lift3d_ros.node.worker import as_lift_error
 from lift3d_ros.node.worker import Job
 from lift3d_ros.node.worker import Lifters
@@ -93,7 +93,7 @@ def snapshot(width: int = 320) -> Snapshot:
 
 
 def test_kept_frames_are_bounded_by_bytes_and_the_oldest_go_first():
-    standing, shape = Standing(), Any
+    standing, shape = ObjectHistory(), Any
     one = snapshot()
     size = one.reduced().nbytes
     for name in 'abcde':
@@ -123,7 +123,7 @@ def lifted(name: str, count: int) -> Any:
 
 
 def test_kept_shapes_are_bounded_by_bytes_and_the_newest_stays():
-    shelf = Shelf(max_bytes=70_000)
+    shelf = ResultStore(max_bytes=70_000)
     for name in 'abcd':
         shelf.keep(lifted(name, 1000))
     assert list(shelf.ids()) == ['c', 'd']
@@ -169,7 +169,7 @@ def test_an_internal_error_leaves_its_traceback_in_the_log(capfd, monkeypatch):
     try:
         node.trigger_configure()
         node.trigger_activate()
-        monkeypatch.setattr('lift3d_ros.node.node.lift_observation', fail)
+        monkeypatch.setattr('lift3d_ros.node.node.lift_objects', fail)
         answer = node._on_lift_object(
             LiftObject.Request(**ros.messages(*ros.BALL)), LiftObject.Response()
         )

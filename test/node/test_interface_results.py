@@ -47,8 +47,8 @@ from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node.client import LiftClient
 from lift3d_ros.node.executors.background import wait_for
 from lift3d_ros.node.messages.conversions import nanoseconds
+from lift3d_ros.node.messages.geometry import seconds
 from lift3d_ros.node.messages.results import POINT
-from lift3d_ros.node.messages.results import seconds
 from lift3d_ros.node.services.introspection import REQUESTS
 from lift3d_ros.observation.hints import SOURCES
 from lift3d_ros.observation.hints import UNKNOWN

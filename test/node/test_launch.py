@@ -56,7 +56,7 @@ from launch import LaunchDescription
 from launch import LaunchService
 from lift3d_ros.geometry import look_at
 from lift3d_ros.msg import ObjectSelector
-from lift3d_ros.node.messages.results import pose_message
+from lift3d_ros.node.messages.geometry import pose_message
 from lift3d_ros.node.parameters.settings import SPECS
 from lift3d_ros.srv import LiftObject
 

@@ -32,8 +32,8 @@ from sensor_msgs.msg import Image
 
 from lift3d_ros.geometry import Camera
 from lift3d_ros.msg import ObjectSelector
-from lift3d_ros.node.camera import image_message
-from lift3d_ros.node.camera import info_message
+from lift3d_ros.node.messages.images import image_message
+from lift3d_ros.node.messages.images import info_message
 from lift3d_ros.srv import LiftObject
 
 pytestmark = pytest.mark.ros

@@ -34,9 +34,9 @@ from sensor_msgs.msg import CameraInfo
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import look_at
 from lift3d_ros.geometry import rigid
-from lift3d_ros.node.camera import FRAME_ID
-from lift3d_ros.node.camera import image_message
-from lift3d_ros.node.camera import info_message
+from lift3d_ros.node.messages.images import FRAME_ID
+from lift3d_ros.node.messages.images import image_message
+from lift3d_ros.node.messages.images import info_message
 from lift3d_ros.srv import LiftObject
 
 pytestmark = pytest.mark.ros

@@ -37,20 +37,20 @@ from std_msgs.msg import Header
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.lifter import DEFAULT_METHOD
-from lift3d_ros.node.diagnostics import SaidOnce
+from lift3d_ros.node.diagnostics import LogOnce
 from lift3d_ros.node.executors.background import BackgroundNode
 from lift3d_ros.node.inputs.synchronizer import Synchronizer
-from lift3d_ros.node.lifting import selection
-from lift3d_ros.node.lifting.selection import Detection
-from lift3d_ros.node.lifting.selection import IdKeeper
-from lift3d_ros.node.lifting.shelf import output_path
-from lift3d_ros.node.lifting.shelf import Shelf
+from lift3d_ros.node.lifting.object_ids import ObjectIds
+from lift3d_ros.node.lifting.result_store import output_path
+from lift3d_ros.node.lifting.result_store import ResultStore
 from lift3d_ros.node.parameters.settings import Settings
 from lift3d_ros.node.parameters.settings import SPECS
-from lift3d_ros.node.services.answering import answering
+from lift3d_ros.node.services.service_errors import service_errors
 from lift3d_ros.node.worker import Job
 from lift3d_ros.node.worker import Lifters
 from lift3d_ros.node.worker import Worker
+from lift3d_ros.segmentation import instances as selection
+from lift3d_ros.segmentation.instances import Detection
 from lift3d_ros.srv import SaveObject
 
 pytestmark = pytest.mark.ros
@@ -140,7 +140,7 @@ def test_a_box_finds_what_stands_before_a_tilted_support():
 
 
 def test_ids_follow_a_moving_object_and_are_not_given_twice():
-    keeper = IdKeeper()
+    keeper = ObjectIds()
     first = selection.instances_of_binary(squares((10, 10, 40, 40), (60, 60, 80, 80)))
     moved = selection.instances_of_binary(squares((15, 12, 45, 42), (10, 70, 40, 95)))
     a, b = keeper.assign(first, True)
@@ -166,7 +166,7 @@ def synchronizer(**values) -> Synchronizer:
 ])
 def test_a_service_answers_whatever_goes_wrong(raised, code, message):
     class Service:
-        @answering
+        @service_errors
         def on_request(self, request, response):
             response.success = True
             raise raised
@@ -377,7 +377,7 @@ def test_stopping_ends_what_runs_and_what_waits():
 
 
 def test_warnings_are_said_once_and_not_kept_for_ever():
-    said = SaidOnce(kept=2)
+    said = LogOnce(kept=2)
     assert [said.is_new(word) for word in ('a', 'a', 'b', 'a')] == [True, False, True, False]
     assert said.is_new('c')
     assert said.is_new('a')
@@ -431,7 +431,7 @@ def test_nothing_is_written_outside_of_the_output_dir(tmp_path):
 
 
 def test_a_name_that_no_disk_takes_is_refused(tmp_path):
-    shelf = Shelf()
+    shelf = ResultStore()
     shelf.keep(SimpleNamespace(id='a', shape=None))
     with pytest.raises(LiftError, match='BAD_REQUEST: .*(File name too long|cannot be written)'):
         shelf.save(SaveObject.Request(path=f'{"a" * 300}.ply'), str(tmp_path))

@@ -34,13 +34,13 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import look_at
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.msg import ObjectSelector
-from lift3d_ros.node.lifting.pipeline import lift_observation
-from lift3d_ros.node.lifting.pipeline import Observation
-from lift3d_ros.node.lifting.pipeline import Outcome
-from lift3d_ros.node.lifting.pipeline import Query
-from lift3d_ros.node.lifting.selection import IdKeeper
-from lift3d_ros.node.lifting.standing import Standing
-from lift3d_ros.node.messages.results import pose_matrix
+from lift3d_ros.node.lifting.object_history import ObjectHistory
+from lift3d_ros.node.lifting.object_ids import ObjectIds
+from lift3d_ros.node.lifting.pipeline import lift_objects
+from lift3d_ros.node.lifting.query import Outcome
+from lift3d_ros.node.lifting.query import Query
+from lift3d_ros.node.messages.geometry import pose_matrix
+from lift3d_ros.node.messages.synced import SyncedMessages
 from lift3d_ros.node.parameters.scale import parse_plane_height
 from lift3d_ros.node.parameters.settings import Settings
 from lift3d_ros.node.parameters.settings import SPECS
@@ -177,15 +177,15 @@ def lifted_over(plane: str, height: float = 0.0) -> Outcome:
         **values, 'method': 'geometric', 'target_frame': 'base', 'support_plane': plane,
     })
     made = ros.messages(*BALL)
-    observation = Observation(made['image'], made['camera_info'], None, made['mask'])
+    observation = SyncedMessages(made['image'], made['camera_info'], None, made['mask'])
     lifter = Lifter('geometric')
-    return lift_observation(
+    return lift_objects(
         observation,
         Query(ObjectSelector(mode=ObjectSelector.LARGEST), 'geometric', 0),
         settings,
         lambda method: lifter,
-        IdKeeper(),
-        Standing(),
+        ObjectIds(),
+        ObjectHistory(),
         Tree(height),
         report=lambda *told: None,
         cancelled=lambda: False,

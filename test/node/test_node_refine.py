@@ -39,9 +39,9 @@ from lift3d_ros.geometry import rigid
 from lift3d_ros.msg import LiftedObject
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node.client import LiftClient
+from lift3d_ros.node.messages.geometry import pose_matrix
+from lift3d_ros.node.messages.geometry import pose_message
 from lift3d_ros.node.messages.results import mesh_from_message
-from lift3d_ros.node.messages.results import pose_matrix
-from lift3d_ros.node.messages.results import pose_message
 from lift3d_ros.srv import LiftObject
 from lift3d_ros.synthetic.procedural import procedural_object
 from lift3d_ros.synthetic.tabletop import make_scene

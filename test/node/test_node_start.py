@@ -42,12 +42,12 @@ import ros_helpers as ros
 from ros_helpers import BALL
 from ros_helpers import MANY
 
-from lift3d_ros.node.camera import ball_frame
-from lift3d_ros.node.camera import FrameCamera
+from lift3d_ros.node.frame_camera import ball_frame
+from lift3d_ros.node.frame_camera import FrameCamera
 from lift3d_ros.node.main import shut_down
 from lift3d_ros.node.main import spin
 from lift3d_ros.node.node import LiftNode
-from lift3d_ros.node.services.answering import answer_unread
+from lift3d_ros.node.services.service_errors import answer_unread
 from lift3d_ros.srv import LiftObject
 from lift3d_ros.srv import SaveObject
 

@@ -36,11 +36,11 @@ import view_helpers
 
 from lift3d_ros.geometry import ZERO123_FOV
 from lift3d_ros.msg import ObjectSelector
-from lift3d_ros.node.camera import image_message
 from lift3d_ros.node.executors.background import wait_for
-from lift3d_ros.node.messages.results import duration_message
-from lift3d_ros.node.messages.results import pose_matrix
-from lift3d_ros.node.messages.results import seconds
+from lift3d_ros.node.messages.geometry import duration_message
+from lift3d_ros.node.messages.geometry import pose_matrix
+from lift3d_ros.node.messages.geometry import seconds
+from lift3d_ros.node.messages.images import image_message
 from lift3d_ros.srv import LiftObject
 from lift3d_ros.srv import SynthesizeViews
 

@@ -15,7 +15,7 @@
 """
 The topics that the node listens to, and the frames that come of them.
 
-A thread of its own takes them, see ``lift3d_ros.node.executors.listening``.
+A thread of its own takes them, see ``lift3d_ros.node.executors.listener``.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from sensor_msgs.msg import Imu
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.geometry import is_rigid
 from lift3d_ros.msg import ObjectSelector
-from lift3d_ros.node.executors.listening import Listener
+from lift3d_ros.node.executors.listener import Listener
 from lift3d_ros.node.inputs import transforms
+from lift3d_ros.node.inputs.detections import detection_type
 from lift3d_ros.node.inputs.gravity import ImuGravity
 from lift3d_ros.node.inputs.synchronizer import Match
 from lift3d_ros.node.inputs.synchronizer import Synchronizer
@@ -47,15 +47,11 @@ from lift3d_ros.node.inputs.topics import OVERRIDABLE
 from lift3d_ros.node.inputs.topics import Topic
 from lift3d_ros.node.inputs.trace import Trace
 from lift3d_ros.node.inputs.watch import Watch
-from lift3d_ros.node.lifting.pipeline import Extra
-from lift3d_ros.node.lifting.pipeline import Observation
 from lift3d_ros.node.messages.conversions import nanoseconds
-from lift3d_ros.node.messages.results import pose_matrix
+from lift3d_ros.node.messages.synced import DEPTH_CAMERA_INFO
+from lift3d_ros.node.messages.synced import request_mask
+from lift3d_ros.node.messages.synced import SyncedMessages
 from lift3d_ros.node.parameters.settings import Settings
-from lift3d_ros.observation.reference_view import MAX_SOURCE_VIEWS
-
-#: Topic and field with the CameraInfo of depth that is not registered to the image.
-DEPTH_CAMERA_INFO = 'depth_camera_info'
 
 #: Seconds between two looks at which publishers there are, at whether messages match by now that
 #: only had to wait, and at what is wrong.
@@ -74,7 +70,7 @@ class Inputs:
         self,
         node: Node,
         settings: Settings,
-        on_frame: Callable[[Observation], None],
+        on_frame: Callable[[SyncedMessages], None],
         is_continuous: Callable[[], bool],
     ) -> None:
         """
@@ -171,7 +167,7 @@ class Inputs:
         """Return what is wrong with messages that are received all the same, as sentences."""
         return [*self.synchronizer.remarks().values(), *self.watch.losses().values()]
 
-    def newest(self, request: Any) -> Observation:
+    def newest(self, request: Any) -> SyncedMessages:
         """
         Return the newest frame that a request without an image of its own can mean.
 
@@ -179,7 +175,7 @@ class Inputs:
         ``NO_CAMERA``, ``BAD_IMAGE``.
         """
         synchronizer = self.synchronizer
-        mask = own_mask(request)
+        mask = request_mask(request)
         without_mask = mask is not None or (
             request.selector.mode == ObjectSelector.BOX and not synchronizer.received('mask')
             if synchronizer.reference == 'mask' else False
@@ -256,8 +252,8 @@ class Inputs:
             self.trace.step('matched', observation.header)
             self._on_frame(observation)
 
-    def _observation(self, match: Match) -> Observation:
-        return Observation(
+    def _observation(self, match: Match) -> SyncedMessages:
+        return SyncedMessages(
             match.get('image'),
             match.get('camera_info'),
             match.get('depth'),
@@ -265,98 +261,6 @@ class Inputs:
             match.get('detections'),
             self._depth_camera_info,
         )
-
-
-def own_mask(request: Any) -> Image | None:
-    """Return the mask that a request carries, None where it has no data."""
-    return request.mask if len(request.mask.data) else None
-
-
-def own_frame(request: Any) -> Observation | None:
-    """Return the frame that a request carries, None where its image has no data."""
-    if not len(request.image.data):
-        return None
-    depth = request.depth
-    return Observation(
-        request.image,
-        _filled(request.camera_info),
-        depth if len(depth.data) else None,
-        own_mask(request),
-        # Requests for views have no such field.
-        depth_camera_info=_filled(getattr(request, DEPTH_CAMERA_INFO, None)),
-    )
-
-
-def extra_of(request: Any) -> Extra:
-    """
-    Return what a request says of its object beside its frame.
-
-    Raises ``LiftError``: ``BAD_REQUEST`` for lists that do not go together, too many images and
-    poses that are no rotation.
-    """
-    images, masks = request.further_images, request.further_masks
-    infos, depths = request.further_camera_infos, request.further_depths
-    depth_infos = request.further_depth_camera_infos
-    count = len(images)
-    if len(depth_infos) not in (0, count):
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
-            f'There are {count} further images and {len(depth_infos)} further_depth_camera_infos; '
-            'give one per image, or none.',
-        )
-    if len(masks) != count or len(infos) != count or len(depths) not in (0, count):
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
-            f'There are {count} further images, {len(infos)} camera infos, {len(masks)} masks and '
-            f'{len(depths)} depths; give one of each for each image, or no depths.',
-        )
-    if count > MAX_SOURCE_VIEWS:
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
-            f'{count} further images were given; {MAX_SOURCE_VIEWS} can be taken at once.',
-        )
-    if len(request.camera_poses) not in (0, 1 + count):
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
-            f'There are {len(request.camera_poses)} camera poses; give one for the image and one '
-            f'for each of the {count} further ones, or none.',
-        )
-    further = []
-    for index, image in enumerate(images):
-        depth = depths[index] if depths else None
-        further.append(
-            Observation(
-                image,
-                _filled(infos[index]),
-                depth if depth is not None and len(depth.data) else None,
-                masks[index],
-                depth_camera_info=_filled(depth_infos[index]) if depth_infos else None,
-            )
-        )
-    poses = tuple(pose_matrix(pose) for pose in request.camera_poses)
-    if not all(is_rigid(T) for T in poses):
-        raise LiftError(
-            ErrorCode.BAD_REQUEST, 'A camera pose has an entry that is not a finite number.'
-        )
-    return Extra(tuple(further), poses, request.refine)
-
-
-def _filled(info: CameraInfo | None) -> CameraInfo | None:
-    """Return a camera_info that says something, None for an empty one."""
-    return info if info is not None and (info.width or any(info.k)) else None
-
-
-def detection_type() -> Any:
-    """Return vision_msgs/Detection2DArray; raises ``LiftError(BAD_REQUEST)`` without it."""
-    try:
-        from vision_msgs.msg import Detection2DArray
-    except ImportError as error:
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
-            'mask_source "detections" needs vision_msgs, which is not installed; install '
-            'ros-$ROS_DISTRO-vision-msgs, or use a mask.',
-        ) from error
-    return Detection2DArray
 
 
 def _image_topic(name: str, transport: str) -> tuple[Any, str]:

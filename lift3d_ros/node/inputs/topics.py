@@ -52,7 +52,7 @@ try:
 except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
-from lift3d_ros.node.executors.listening import Listener
+from lift3d_ros.node.executors.listener import Listener
 from lift3d_ros.node.messages.conversions import nanoseconds
 
 #: By parameters qos_overrides.<topic>.subscription.*; the reliability has its own parameter.

@@ -36,7 +36,7 @@ from lift3d_ros.io import pictures
 from lift3d_ros.io.masks import MaskPixels
 from lift3d_ros.io.pictures import MAX_PIXELS
 from lift3d_ros.io.rvl import decode_rvl
-from lift3d_ros.node.lifting.selection import Instance
+from lift3d_ros.segmentation.instances import Instance
 
 #: Encodings of a generic picture that say which colours its channels are.
 _ALIASES = {'8UC1': 'mono8', '16UC1': 'mono16'}

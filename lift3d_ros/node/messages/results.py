@@ -21,11 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 import math
 
-from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point
-from geometry_msgs.msg import Pose
-from geometry_msgs.msg import Quaternion
-from geometry_msgs.msg import Vector3
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import PointCloud2
@@ -45,9 +41,12 @@ from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.msg import Latency
 from lift3d_ros.msg import LiftedObject
 from lift3d_ros.msg import LiftFailure
-from lift3d_ros.node.lifting.selection import Instance
 from lift3d_ros.node.messages.cdr import Packed
+from lift3d_ros.node.messages.geometry import duration_message
+from lift3d_ros.node.messages.geometry import pose_message
+from lift3d_ros.node.messages.geometry import vector_message
 from lift3d_ros.observation.hints import UNKNOWN
+from lift3d_ros.segmentation.instances import Instance
 
 #: One point of the clouds: the layout of PCL's PointXYZRGBNormal, 48 bytes with positions and
 #: normals on 16, and in the padding at its end what PCL does not read. ``rgb`` is 0x00rrggbb read
@@ -237,67 +236,3 @@ def float_array(values: NDArray[np.float32]) -> array.array[float]:
     return array.array('f', np.ascontiguousarray(values, np.float32).tobytes())
 
 
-def pose_message(T: Array) -> Pose:
-    """Return a rigid transform as position and quaternion."""
-    x, y, z = T[:3, 3].tolist()
-    qx, qy, qz, qw = quaternion(T[:3, :3]).tolist()
-    return Pose(
-        position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw)
-    )
-
-
-def pose_matrix(pose: Pose) -> Array:
-    """Return the rigid transform of a pose message."""
-    T = np.eye(4)
-    T[:3, :3] = rotation(pose.orientation)
-    T[:3, 3] = pose.position.x, pose.position.y, pose.position.z
-    return T
-
-
-def quaternion(R: Array) -> Array:
-    """
-    Return x, y, z, w of a 3 x 3 rotation; w is not negative.
-
-    The outer product of the quaternion with itself, times 4, is read off the matrix, and its row
-    with the largest diagonal is normalised, which is well conditioned for every rotation.
-    """
-    K = np.empty((4, 4))
-    trace = np.trace(R)
-    K[:3, :3] = R + R.T + (1.0 - trace) * np.eye(3)
-    K[3, :3] = K[:3, 3] = R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]
-    K[3, 3] = 1.0 + trace
-    q = K[np.argmax(np.diag(K))]
-    q = q / np.linalg.norm(q)
-    return -q if q[3] < 0.0 else q
-
-
-def rotation(message: Quaternion) -> Array:
-    """Return the 3 x 3 rotation of a quaternion message; one of zeros is the identity."""
-    q = np.array([message.x, message.y, message.z, message.w])
-    length = np.linalg.norm(q)
-    if length < 1e-9:
-        return np.eye(3)
-    x, y, z, w = q / length
-    return np.array([
-        [1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - z * w), 2.0 * (x * z + y * w)],
-        [2.0 * (x * y + z * w), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z - x * w)],
-        [2.0 * (x * z - y * w), 2.0 * (y * z + x * w), 1.0 - 2.0 * (x * x + y * y)],
-    ])
-
-
-def vector_message(values: Array) -> Vector3:
-    """Return three numbers as a vector message."""
-    x, y, z = values.tolist()
-    return Vector3(x=x, y=y, z=z)
-
-
-def duration_message(seconds: float) -> Duration:
-    """Return seconds as a duration message, which holds 68 years."""
-    bound = 2.0**31 - 1.0
-    whole, part = divmod(round(min(max(seconds, -bound), bound) * 1e9), 1_000_000_000)
-    return Duration(sec=whole, nanosec=part)
-
-
-def seconds(message: Duration) -> float:
-    """Return a duration message in seconds."""
-    return float(message.sec + 1e-9 * message.nanosec)

@@ -37,23 +37,23 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry.canonical import PosedViews
 from lift3d_ros.msg import ObjectSelector
-from lift3d_ros.node.camera import image_message
-from lift3d_ros.node.camera import info_message
 from lift3d_ros.node.diagnostics import Statistics
 from lift3d_ros.node.inputs.gravity import ImuGravity
 from lift3d_ros.node.inputs.transforms import Transforms
-from lift3d_ros.node.lifting.pipeline import check_instance
-from lift3d_ros.node.lifting.pipeline import find_instances
-from lift3d_ros.node.lifting.pipeline import Observation
-from lift3d_ros.node.lifting.pipeline import Outcome
-from lift3d_ros.node.lifting.pipeline import read_frame
-from lift3d_ros.node.lifting.pipeline import select
-from lift3d_ros.node.messages.results import duration_message
-from lift3d_ros.node.messages.results import pose_message
+from lift3d_ros.node.lifting.frames import read_frame
+from lift3d_ros.node.lifting.instances import check_instance
+from lift3d_ros.node.lifting.instances import find_instances
+from lift3d_ros.node.lifting.instances import select
+from lift3d_ros.node.lifting.query import Outcome
+from lift3d_ros.node.messages.geometry import duration_message
+from lift3d_ros.node.messages.geometry import pose_message
+from lift3d_ros.node.messages.images import image_message
+from lift3d_ros.node.messages.images import info_message
+from lift3d_ros.node.messages.synced import SyncedMessages
 from lift3d_ros.node.parameters.settings import NO_ELEVATION
 from lift3d_ros.node.parameters.settings import Settings
-from lift3d_ros.node.services.answering import answering
 from lift3d_ros.node.services.introspection import REQUESTS
+from lift3d_ros.node.services.service_errors import service_errors
 from lift3d_ros.node.worker import Job
 from lift3d_ros.node.worker import Lifters
 from lift3d_ros.node.worker import Worker
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from lift3d_ros.synthesis import ViewSynthesizer
 
 #: Queues the work on the frame of a request and waits: see ``LiftNode``.
-Ask = Callable[[Any, Callable[[Observation, Job, Lifters], Any]], Any]
+Ask = Callable[[Any, Callable[[SyncedMessages, Job, Lifters], Any]], Any]
 
 
 class Owner(Protocol):
@@ -152,7 +152,7 @@ class ViewService:
         message.header = made.header
         self._publisher.publish(message)
 
-    @answering
+    @service_errors
     def _on_request(
         self, request: SynthesizeViews.Request, response: SynthesizeViews.Response
     ) -> SynthesizeViews.Response:
@@ -175,7 +175,7 @@ class ViewService:
         azimuths = request.azimuths if len(request.azimuths) else ring(settings.views_count)
         elevations = faces.paired(request.elevations, len(azimuths))
 
-        def work(observation: Observation, job: Job, lifters: Lifters) -> Synthesized:
+        def work(observation: SyncedMessages, job: Job, lifters: Lifters) -> Synthesized:
             warnings: list[str] = []
             frame = read_frame(observation, settings, self._node.tree, self._node.imu)
             found = find_instances(observation, frame, request.selector, settings, warnings)

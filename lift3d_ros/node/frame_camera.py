@@ -16,20 +16,16 @@
 
 from __future__ import annotations
 
-import array
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
-from sensor_msgs.msg import CameraInfo
-from sensor_msgs.msg import Image
-from std_msgs.msg import Header
 
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry.frame import Frame
-
-FRAME_ID = 'camera_color_optical_frame'
+from lift3d_ros.node.messages.images import image_message
+from lift3d_ros.node.messages.images import info_message
 
 
 class FrameCamera:
@@ -75,33 +71,6 @@ def frame_messages(frame: Frame, mask: NDArray[Any]) -> dict[str, Any]:
         raw = np.clip(np.rint(millimetres), 0, 65535).astype(np.uint16)
         messages['depth'] = image_message(raw, '16UC1')
     return messages
-
-
-def image_message(pixels: NDArray[Any], encoding: str) -> Image:
-    """Return an image message of pixels in the byte order of this machine."""
-    pixels = np.ascontiguousarray(pixels)
-    return Image(
-        header=Header(frame_id=FRAME_ID),
-        height=pixels.shape[0],
-        width=pixels.shape[1],
-        encoding=encoding,
-        step=pixels.strides[0],
-        data=array.array('B', pixels.tobytes()),
-    )
-
-
-def info_message(camera: Camera) -> CameraInfo:
-    """Return the camera_info of a camera without distortion."""
-    return CameraInfo(
-        header=Header(frame_id=FRAME_ID),
-        height=camera.height,
-        width=camera.width,
-        distortion_model='plumb_bob',
-        d=[0.0] * 5,
-        k=camera.K.reshape(9),
-        r=np.eye(3).reshape(9),
-        p=np.hstack([camera.K, np.zeros((3, 1))]).reshape(12),
-    )
 
 
 def ball_frame(width: int, height: int) -> tuple[Frame, NDArray[np.bool_]]:

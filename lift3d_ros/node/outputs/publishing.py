@@ -32,13 +32,13 @@ from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from lift3d_ros.msg import LiftedObjectArray
-from lift3d_ros.node.lifting.pipeline import Outcome
+from lift3d_ros.node.lifting.query import Outcome
 from lift3d_ros.node.messages import cdr
-from lift3d_ros.node.messages import detections
 from lift3d_ros.node.messages import results
-from lift3d_ros.node.messages.markers import MarkerMaker
-from lift3d_ros.node.messages.planning_scene import collision_object_type
-from lift3d_ros.node.messages.planning_scene import PlanningScene
+from lift3d_ros.node.outputs import detections
+from lift3d_ros.node.outputs.markers import MarkerMaker
+from lift3d_ros.node.outputs.planning_scene import collision_object_type
+from lift3d_ros.node.outputs.planning_scene import PlanningScene
 from lift3d_ros.node.parameters.settings import Settings
 
 #: Messages on collision_object that wait for a slow reader: each object of a frame is one.

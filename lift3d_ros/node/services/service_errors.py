@@ -83,7 +83,7 @@ class Pace:
 PACE = Pace()
 
 
-def answering(callback: Callback) -> Callback:
+def service_errors(callback: Callback) -> Callback:
     """
     Turn what a service's callback raises into a response.
 
@@ -110,7 +110,7 @@ def answering(callback: Callback) -> Callback:
     return answer
 
 
-class LastingExecutor(MultiThreadedExecutor):
+class ResilientExecutor(MultiThreadedExecutor):
     """
     An executor that reads the next message of a topic or service when one cannot be read.
 

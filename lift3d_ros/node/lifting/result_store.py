@@ -34,7 +34,7 @@ _KEPT = 32
 _MAX_BYTES = 256_000_000
 
 
-class Shelf:
+class ResultStore:
     """Keeps the shapes of the last objects by their ids. Safe to use from several threads."""
 
     def __init__(self, max_bytes: int = _MAX_BYTES) -> None:

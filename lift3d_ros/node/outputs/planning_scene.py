@@ -26,10 +26,10 @@ from std_msgs.msg import Header
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.node.messages.markers import reduced
+from lift3d_ros.node.messages.geometry import pose_message
 from lift3d_ros.node.messages.results import Lifted
 from lift3d_ros.node.messages.results import mesh_message
-from lift3d_ros.node.messages.results import pose_message
+from lift3d_ros.node.outputs.markers import reduced
 
 #: Triangles of an obstacle, at most: what MoveIt checks thousands of motions against.
 _MAX_FACES = 2_000

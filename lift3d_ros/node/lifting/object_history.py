@@ -35,7 +35,7 @@ from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.shape import Shape
-from lift3d_ros.node.lifting.selection import Instance
+from lift3d_ros.segmentation.instances import Instance
 
 #: Objects whose frames are kept.
 _KEPT = 32
@@ -116,7 +116,7 @@ class Snapshot:
         return SourceView(crop_object(self.frame, self.mask), T_ref_src, self.name)
 
 
-class Standing:
+class ObjectHistory:
     """The last lifted objects with the frames that they were lifted from, the newest first."""
 
     def __init__(self) -> None:

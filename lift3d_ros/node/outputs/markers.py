@@ -30,9 +30,9 @@ from visualization_msgs.msg import MarkerArray
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.meshing.isosurface import decimate
 from lift3d_ros.node.messages.cdr import Packed
+from lift3d_ros.node.messages.geometry import pose_message
 from lift3d_ros.node.messages.results import colors_message
 from lift3d_ros.node.messages.results import Lifted
-from lift3d_ros.node.messages.results import pose_message
 
 #: The twelve edges of a box, as pairs of corners; corner k has the bits of k as x, y, z.
 _EDGES = np.array([
