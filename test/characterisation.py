@@ -64,9 +64,9 @@ from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.io.scene import read_scene
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.meshing.render import Raycaster
+from lift3d_ros.synthetic.appearance import table_top
 from lift3d_ros.synthetic.procedural import procedural_object
 from lift3d_ros.synthetic.tabletop import make_scene
-from lift3d_ros.synthetic.tabletop import table_top
 from lift3d_ros.synthetic.tabletop import TableScene
 from lift3d_ros.synthetic.tabletop import TableSettings
 

@@ -12,13 +12,17 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The pose vectors that a model takes, checked."""
+"""Conditions of the denoiser: pose vectors, image embeddings, latents."""
 
 from __future__ import annotations
+
+from typing import Any
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 import torch
+from torch.nn import functional
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
@@ -71,3 +75,110 @@ def check_poses(poses: ArrayLike, pose_dim: int, family: str) -> torch.Tensor:
                     ErrorCode.BAD_REQUEST, f'Pose {np.flatnonzero(wrong)[0]} {message}'
                 )
     return torch.from_numpy(vectors.astype(np.float32))
+
+
+#: Mean and standard deviation of the pixels that CLIP was trained on, RGB in [0, 1].
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class ImageEncoder(Protocol):
+    """What turns images (n, c, h, w) in [-1, 1] into embeddings (n, embedding_dim)."""
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the embeddings."""
+
+
+def clip_pixels(images: torch.Tensor, size: int = 224) -> torch.Tensor:
+    """
+    Return the pixel values that CLIP takes, float32 (n, 3, size, size).
+
+    ``images`` is (n, 3, h, w) in [-1, 1]. Bicubic, corners aligned, without antialiasing and
+    without a crop, then [0, 1], then normalised (Zero-1-to-3, FrozenCLIPImageEmbedder). The
+    preprocessing of transformers crops and antialiases; its embedding is another one.
+
+    Raises ``LiftError(BAD_REQUEST)`` for images of another shape.
+    """
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'CLIP takes images of the shape (n, 3, height, width), not {tuple(images.shape)}.',
+        )
+    resized = functional.interpolate(
+        images.float(), (size, size), mode='bicubic', align_corners=True, antialias=False
+    )
+    mean, std = (resized.new_tensor(v).view(1, 3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
+    return ((resized + 1.0) / 2.0 - mean) / std
+
+
+class ClipEncoder:
+    """A ``CLIPVisionModelWithProjection`` as an ``ImageEncoder``: projected, not normalised."""
+
+    def __init__(self, model: Any) -> None:
+        """Keep the model; its configuration says how large its images are."""
+        self.model = model
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """Return embeddings (n, projection_dim) of images (n, 3, h, w) in [-1, 1]."""
+        pixels = clip_pixels(images, self.model.config.image_size)
+        return self.model(pixel_values=pixels.to(self.model.dtype)).image_embeds
+
+
+def as_image_encoder(model: Any) -> ImageEncoder:
+    """Return what has ``embed`` as it is, and a CLIP vision model behind its adapter."""
+    return model if hasattr(model, 'embed') else ClipEncoder(model)
+
+
+class LatentCodec(Protocol):
+    """
+    What turns images into latents and back; any number of channels, any reduction in size.
+
+    Images are (n, c, height, width) in [-1, 1]. Latents of the condition and of the target have
+    the same height and width, for they enter the denoiser side by side.
+    """
+
+    def encode_condition(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the latents (n, c_condition, h, w) that tell the denoiser what the input is."""
+
+    def encode_target(
+        self, images: torch.Tensor, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
+        """Return the latents (n, c_target, h, w) that the denoiser learns to make."""
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Return the images of target latents."""
+
+
+class AutoencoderKLCodec:
+    """
+    A diffusers ``AutoencoderKL``, used as Zero-1-to-3 uses it.
+
+    The condition is the mode of the posterior *without* the scaling factor, the target is
+    multiplied by it (Zero-1-to-3, ``ldm/models/diffusion/ddpm.py``).
+    """
+
+    def __init__(self, vae: Any) -> None:
+        """Keep the autoencoder; its configuration holds the scaling factor."""
+        self.vae = vae
+
+    def encode_condition(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the mode of the posterior, unscaled."""
+        return self.vae.encode(images.to(self.vae.dtype)).latent_dist.mode()
+
+    def encode_target(
+        self, images: torch.Tensor, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
+        """Return a scaled sample of the posterior, or its scaled mode without a generator."""
+        posterior = self.vae.encode(images.to(self.vae.dtype)).latent_dist
+        latents = posterior.mode() if generator is None else posterior.sample(generator)
+        return latents * self.vae.config.scaling_factor
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Return the images of scaled latents; they may leave [-1, 1] a little."""
+        unscaled = latents / self.vae.config.scaling_factor
+        return self.vae.decode(unscaled.to(self.vae.dtype)).sample
+
+
+def as_codec(vae: Any) -> LatentCodec:
+    """Return what has ``encode_condition`` as it is, and an autoencoder behind its adapter."""
+    return vae if hasattr(vae, 'encode_condition') else AutoencoderKLCodec(vae)

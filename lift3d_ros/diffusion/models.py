@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The two kinds of weights behind one face: small ones over a coarse volume, published ones."""
+"""The two view models behind one interface: the small weights and the published ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lift3d_ros.diffusion.render_conditioning import guide
+from lift3d_ros.diffusion.render_conditioning import render_conditioning
 from lift3d_ros.diffusion.render_conditioning import VIEW_PIXELS
 from lift3d_ros.diffusion.sampling import FAITHFUL
 from lift3d_ros.diffusion.sampling import FAST
@@ -47,33 +47,33 @@ from lift3d_ros.geometry import zeronvs_pose
 from lift3d_ros.geometry.canonical import CanonicalFrame
 from lift3d_ros.geometry.frame import ObjectView
 from lift3d_ros.geometry.frame import VIEW_FILL
-from lift3d_ros.networks.small.coarse_inputs import observation
-from lift3d_ros.networks.small.monocular import guessed_length
-from lift3d_ros.networks.small.monocular import with_guessed_depth
+from lift3d_ros.networks.small.coarse_inputs import coarse_inputs
+from lift3d_ros.networks.small.monocular import predicted_length
+from lift3d_ros.networks.small.monocular import with_predicted_depth
 from lift3d_ros.networks.small.volume import CoarseVolume
 from lift3d_ros.progress import Progress
 from lift3d_ros.weights.components import Zero123Components
 
-#: The small weights need no guidance. One step gives the mean of what a view may be, which is
-#: nearest to the truth; more steps draw one of them, farther from it (``weights/README.md``).
+#: The small weights need no guidance. One step gives the mean of the distribution of views, which
+#: has the least error; more steps draw a sample of it, which has more (``weights/README.md``).
 SMALL_FAST = SamplerSettings('dpm++', steps=1, spacing='uniform', guidance_scale=1.0)
 SMALL_FAITHFUL = SamplerSettings('ddim', steps=50, eta=1.0, guidance_scale=1.0)
 
-#: Views whose guiding pictures are rendered at once, to bound the memory.
-_RENDERED_AT_ONCE = 8
+#: Views whose conditioning is rendered at once, to bound the memory.
+_RENDER_BATCH = 8
 
-#: A pixel of a published model's picture is background where all channels are above this
-#: (One-2-3-45 takes 245 for the elevation, and snaps what is above 253 to white).
-_WHITE = 245
+#: Channel value above which a pixel of a published model's picture is background, if all three
+#: are (One-2-3-45 has 245 for the elevation, and sets values above 253 to white).
+_BACKGROUND_LEVEL = 245
 
 
 class SmallModel:
     """The small weights on one device."""
 
     has_volume = True
-    #: The distance of the views that it was trained on, canonical units.
+    #: Camera distance of the training views, canonical units.
     radius = 1.7
-    #: It needs the elevation before it can make a view.
+    #: No view is possible before the elevation is known.
     nearby: NearbyViews | None = None
 
     def __init__(
@@ -94,7 +94,7 @@ class SmallModel:
 
     @property
     def learned_elevation(self) -> LearnedElevation | None:
-        """Elevation and its standard deviation from the picture alone."""
+        """Estimator of the elevation and its standard deviation from the picture alone."""
         if self._elevation is None:
             return None
         return self._elevation.estimate_view
@@ -104,29 +104,29 @@ class SmallModel:
         self, view: ObjectView, canonical: CanonicalFrame, elevation_known: bool
     ) -> tuple[CoarseVolume, dict[str, Tensor], float | None]:
         """
-        Return the coarse volume of a view, and what the network was told of it.
+        Return the coarse volume of a view, the inputs of the network, the object's length.
 
-        Third comes the length of the object's longest side, canonical units: the geometric mean
-        of what the network of depth tells and the volume's; None where a depth was measured.
+        The length is that of the longest side, canonical units: the geometric mean of the
+        prediction of the monocular network and the length of the volume; None with measured depth.
         """
-        told = tensors(observation(view, canonical, elevation_known), self._device)
-        volume = self.coarse_volume(told)
+        inputs = tensors(coarse_inputs(view, canonical, elevation_known), self._device)
+        volume = self.coarse_volume(inputs)
         with torch.autocast(self._device, self._dtype, self._dtype != torch.float32):
-            length = guessed_length(told, self._monocular)
+            length = predicted_length(inputs, self._monocular)
         if length is None:
-            return volume, told, None
-        seen, solid = float(length[0]), volume.longest_sides()[0]
-        return volume, told, math.sqrt(seen * solid) if solid else seen
+            return volume, inputs, None
+        predicted, measured = float(length[0]), volume.longest_sides()[0]
+        return volume, inputs, math.sqrt(predicted * measured) if measured else predicted
 
     @torch.no_grad()
-    def coarse_volume(self, told: dict[str, Tensor]) -> CoarseVolume:
+    def coarse_volume(self, inputs: dict[str, Tensor]) -> CoarseVolume:
         """
-        Return the volumes, in single precision, of what ``CoarseNet`` takes.
+        Return the volumes, in single precision, for the inputs of ``CoarseNet``.
 
-        Where no depth was measured, it is guessed.
+        Missing depth is replaced by the prediction of the monocular network.
         """
         with torch.autocast(self._device, self._dtype, self._dtype != torch.float32):
-            volume = self._coarse(**with_guessed_depth(told, self._monocular))
+            volume = self._coarse(**with_predicted_depth(inputs, self._monocular))
         return CoarseVolume(
             volume.density.float(), volume.color.float(), volume.features.float(),
             volume.sharpness,
@@ -146,17 +146,17 @@ class SmallModel:
         """
         Return the views at ``poses`` (n, 4, 4), uint8 RGBA (n, 128, 128, 4) on white.
 
-        With ``coarse`` they are the volume's own rendering.
+        With ``coarse`` they are the rendering of the volume.
         """
         with run.stage('volume', 0.3):
-            volume, told, _ = self.volume(view, canonical, elevation_known)
-        return _to_uint8(self.pictures(volume, told, poses, seed, coarse, run))
+            volume, inputs, _ = self.volume(view, canonical, elevation_known)
+        return _to_uint8(self.pictures(volume, inputs, poses, seed, coarse, run))
 
     @torch.no_grad()
     def pictures(
         self,
         volume: CoarseVolume,
-        told: dict[str, Tensor],
+        inputs: dict[str, Tensor],
         poses: Array,
         seed: int,
         coarse: bool,
@@ -166,24 +166,24 @@ class SmallModel:
         """
         Return the views at ``poses`` (n, 4, 4), RGBA (n, 4, 128, 128) in [0, 1] on white.
 
-        ``volume`` and ``told`` are what ``volume`` returned; ``fractions`` of the whole run are
-        done before and after.
+        ``volume`` and ``inputs`` are those of ``volume``; ``fractions`` is the progress of the run
+        before and after.
         """
         half = fractions[0] + 0.3 * (fractions[1] - fractions[0])
         with run.stage('render', half):
-            # Sets of views at the same poses differ in their noise alone.
+            # Several samples of a view share one rendering.
             flat, each = np.unique(poses.reshape(-1, 16), axis=0, return_inverse=True)
-            different = flat.reshape(-1, 4, 4)
+            unique_poses = flat.reshape(-1, 4, 4)
             channels, rendered = [], []
-            for start in range(0, len(different), _RENDERED_AT_ONCE):
+            for start in range(0, len(unique_poses), _RENDER_BATCH):
                 run.check()
-                group = torch.from_numpy(different[None, start:start + _RENDERED_AT_ONCE])
-                extra, seen = guide(
-                    volume, told['picture'], told['focal'], told['centre'], told['pose'],
+                group = torch.from_numpy(unique_poses[None, start:start + _RENDER_BATCH])
+                extra, rendering = render_conditioning(
+                    volume, inputs['picture'], inputs['focal'], inputs['centre'], inputs['pose'],
                     group.float().to(self._device),
                 )
                 channels.append(extra[0])
-                rendered.append(torch.cat([seen.color, seen.alpha], dim=2)[0])
+                rendered.append(torch.cat([rendering.color, rendering.alpha], dim=2)[0])
         side = VIEW_PIXELS // 2
         fine = functional.interpolate(
             torch.cat(rendered).reshape(-1, 4, side, side), scale_factor=2, mode='bilinear',
@@ -193,16 +193,16 @@ class SmallModel:
             return fine
         with run.stage('denoise', fractions[1]):
             azimuths, elevations = _angles(poses)
-            _, own = _angles(told['pose'].double().cpu().numpy())
+            _, own = _angles(inputs['pose'].double().cpu().numpy())
             vectors = zero123_pose(azimuths, elevations, 0.0, float(own[0]))
             made = self._zero.synthesize(
-                2.0 * told['picture'][0] - 1.0, vectors, self._sampler, seed=seed,
+                2.0 * inputs['picture'][0] - 1.0, vectors, self._sampler, seed=seed,
                 extra_channels=torch.cat(channels)[each.reshape(-1)], progress=run,
                 fractions=(half, fractions[1]),
             )
         made = 0.5 * (made.float() + 1.0)
-        if self._sampler.steps == 1 and not bool(told['flags'][0, 0]):
-            # Both are estimates of the mean, and without a depth neither is the better one.
+        if self._sampler.steps == 1 and not bool(inputs['flags'][0, 0]):
+            # Two estimates of one mean, of equal error without depth.
             made = 0.5 * (made + fine.to(made.device))
         return made
 
@@ -212,7 +212,7 @@ class PublishedModel:
 
     has_volume = False
     learned_elevation: LearnedElevation | None = None
-    #: Where the canonical length fills as much of the lens as in the input's picture.
+    #: Camera distance at which the canonical length fills the view as in the input's picture.
     radius = 1.0 / (2.0 * float(np.tan(np.radians(ZERO123_FOV / 2.0))) * VIEW_FILL)
 
     def __init__(
@@ -223,14 +223,14 @@ class PublishedModel:
         sampler: SamplerSettings | str | None,
         steps: int | None = None,
     ) -> None:
-        """Take over the networks."""
+        """Take over the components."""
         self._zero = Zero123(components, device=device, dtype=dtype)
         self._sampler = _settings(sampler, steps, FAST, FAITHFUL)
         self._size = int(components.unet.config.sample_size) * 8
 
     @property
     def nearby(self) -> NearbyViews | None:
-        """The four views of the elevation search, where the model takes relative poses."""
+        """Synthesis of the four views of the elevation search, for models of relative poses."""
         return self._nearby if self._zero.family == 'zero123' else None
 
     def views(
@@ -251,7 +251,7 @@ class PublishedModel:
         if self._zero.family == 'stable_zero123':
             vectors = stable_zero123_pose(azimuths, elevations, own)
         elif self._zero.family == 'zeronvs':
-            # The nearest fifth of what the input sees is about half a length before the middle.
+            # The 20th percentile of the input's depth is about half a length before its centre.
             vectors = zeronvs_pose(
                 poses, orbit_pose(0.0, own, self.radius), self.radius - 0.5, ZERO123_FOV
             )
@@ -263,7 +263,7 @@ class PublishedModel:
                 fractions=(0.1, 1.0),
             )
         rgb = _to_uint8(0.5 * (made + 1.0))
-        alpha = np.where((rgb > _WHITE).all(axis=-1), 0, 255).astype(np.uint8)
+        alpha = np.where((rgb > _BACKGROUND_LEVEL).all(axis=-1), 0, 255).astype(np.uint8)
         return np.concatenate([rgb, alpha[..., None]], axis=-1)
 
     def _nearby(self, view: ObjectView) -> NDArray[np.uint8]:
@@ -274,24 +274,24 @@ class PublishedModel:
 
 
 def fast_dtype(device: str) -> torch.dtype:
-    """Return the type in which the networks run fastest: bfloat16 where the chip has it."""
+    """Return bfloat16 where the processor has instructions for it, else float32."""
     if device == 'cuda':
         return torch.bfloat16
     supports: Any = torch.cpu
-    has = supports._is_avx512_bf16_supported() or supports._is_amx_tile_supported()
-    return torch.bfloat16 if has else torch.float32
+    native = supports._is_avx512_bf16_supported() or supports._is_amx_tile_supported()
+    return torch.bfloat16 if native else torch.float32
 
 
 def _settings(
-    asked: SamplerSettings | str | None,
+    requested: SamplerSettings | str | None,
     steps: int | None,
     fast: SamplerSettings,
     faithful: SamplerSettings,
 ) -> SamplerSettings:
-    """Return the settings that are asked for by themselves or by name."""
-    if isinstance(asked, str) or asked is None:
-        asked = faithful if asked == 'faithful' else fast
-    return asked if steps is None else replace(asked, steps=steps)
+    """Return the requested settings, given as such or by name."""
+    if isinstance(requested, str) or requested is None:
+        requested = faithful if requested == 'faithful' else fast
+    return requested if steps is None else replace(requested, steps=steps)
 
 
 def _pixels(view: ObjectView) -> Tensor:

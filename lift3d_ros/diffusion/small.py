@@ -13,12 +13,12 @@
 # limitations under the License.
 
 """
-The small weights: a coarse network and a light model of the Zero-1-to-3 family that goes by it.
+The small weights: a coarse network, and a light Zero-1-to-3 model conditioned on its rendering.
 
-On disk they are a folder: ``coarse/`` (this package's own network), ``unet/``, ``image_encoder/``,
-``cc_projection/`` and ``scheduler/`` (diffusers' and transformers' formats), in half precision,
-the first in eight bits; beside them ``elevation/`` and ``monocular/``, which can be missing.
-The codec has no weights: a latent is a patch of 4 x 4 RGBA pixels.
+On disk they are a folder: ``coarse/`` (a network of this package) in eight bits, ``unet/``,
+``image_encoder/``, ``cc_projection/`` and ``scheduler/`` (formats of diffusers and transformers)
+in half precision; ``elevation/`` and ``monocular/`` are optional. The codec has no weights: a
+latent is a patch of 4 x 4 RGBA pixels.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from typing import Any
 
 from diffusers import DDIMScheduler
 from diffusers import UNet2DConditionModel
-import numpy as np
 import torch
 from torch import nn
 from torch import Tensor
@@ -39,21 +38,19 @@ from torch.nn import functional
 from transformers import CLIPVisionConfig
 from transformers import CLIPVisionModelWithProjection
 
-from lift3d_ros.diffusion.clip import ClipEncoder
-from lift3d_ros.diffusion.render_conditioning import guide_channels
-from lift3d_ros.diffusion.render_conditioning import guiding_picture
+from lift3d_ros.diffusion.conditioning import ClipEncoder
+from lift3d_ros.diffusion.render_conditioning import conditioning_channels
 from lift3d_ros.diffusion.render_conditioning import LATENT_PIXELS
 from lift3d_ros.diffusion.render_conditioning import PATCH
+from lift3d_ros.diffusion.render_conditioning import rendered_image
 from lift3d_ros.elevation.regressor import ElevationNet
 from lift3d_ros.elevation.regressor import read_elevation
 from lift3d_ros.networks.small.coarse import CoarseConfig
 from lift3d_ros.networks.small.coarse import CoarseNet
-from lift3d_ros.networks.small.coarse_inputs import Observation
+from lift3d_ros.networks.small.coarse_inputs import CoarseInputs
 from lift3d_ros.networks.small.files import corrupt
-from lift3d_ros.networks.small.files import made_as_stored
 from lift3d_ros.networks.small.files import missing
-from lift3d_ros.networks.small.files import read_config
-from lift3d_ros.networks.small.files import read_state
+from lift3d_ros.networks.small.files import read_network
 from lift3d_ros.networks.small.files import write_network
 from lift3d_ros.networks.small.monocular import MonocularNet
 from lift3d_ros.networks.small.monocular import read_monocular
@@ -61,6 +58,7 @@ from lift3d_ros.weights.components import PoseProjection
 from lift3d_ros.weights.components import Zero123Components
 from lift3d_ros.weights.documents import read_settings
 
+#: Width of the image embedding.
 _EMBEDDING = 128
 
 #: Channels of a latent: RGBA of each pixel of a patch.
@@ -72,8 +70,8 @@ class SmallNetworks:
     """
     The networks of the small view weights.
 
-    ``elevation`` and ``monocular`` are None where the folder has no such parts: the elevation is
-    not told by the picture then, and the coarse network has to do without a guess at the depth.
+    ``elevation`` and ``monocular`` are None where the folder lacks them: there is no estimate of
+    the elevation then, and no predicted depth for the coarse network.
     """
 
     coarse: CoarseNet
@@ -84,7 +82,7 @@ class SmallNetworks:
 
 class PixelCodec:
     """
-    Patches of RGBA pixels as latents; exact both ways.
+    Patches of RGBA pixels as latents, without loss.
 
     Images are (n, 4, h, w) in [-1, 1], latents (n, 64, h / 4, w / 4).
     """
@@ -94,7 +92,7 @@ class PixelCodec:
         return functional.pixel_unshuffle(images, PATCH)
 
     def encode_target(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return the latents of a picture that is to be made."""
+        """Return the latents of a target picture."""
         del generator
         return functional.pixel_unshuffle(images, PATCH)
 
@@ -103,8 +101,8 @@ class PixelCodec:
         return functional.pixel_shuffle(latents, PATCH)
 
 
-class ColorEncoder(nn.Module):
-    """A CLIP vision model over RGBA pictures, whose alpha it does not look at."""
+class RgbImageEncoder(nn.Module):
+    """A CLIP vision model over the RGB channels of RGBA pictures."""
 
     def __init__(self, model: CLIPVisionModelWithProjection) -> None:
         """Keep the model."""
@@ -116,17 +114,17 @@ class ColorEncoder(nn.Module):
         return ClipEncoder(self.model).embed(images[:, :3])
 
 
-class GuidedUNet(nn.Module):
+class ResidualUNet(nn.Module):
     """
-    A diffusers UNet that learns by how much the view differs from what guides it.
+    A diffusers UNet that predicts the residual to the rendered volume.
 
-    What it predicts is the clean latent: that of the guiding picture plus the UNet's own output.
+    The prediction is the clean latent: that of the rendering plus the output of the UNet.
     """
 
     def __init__(self, unet: UNet2DConditionModel) -> None:
         """Keep the UNet."""
         super().__init__()
-        # diffusers' classes have no types that mypy could follow.
+        # The classes of diffusers are untyped.
         self.unet: Any = unet
 
     @property
@@ -138,16 +136,16 @@ class GuidedUNet(nn.Module):
         self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor
     ) -> SimpleNamespace:
         """Return ``sample``, the latents (n, 64, 32, 32); arguments as diffusers' UNet has."""
-        found = self.unet(sample, timestep, encoder_hidden_states=encoder_hidden_states).sample
-        guiding = guiding_picture(sample[:, 2 * _LATENT:])
-        return SimpleNamespace(sample=found + functional.pixel_unshuffle(guiding, PATCH))
+        residual = self.unet(sample, timestep, encoder_hidden_states=encoder_hidden_states).sample
+        rendered = rendered_image(sample[:, 2 * _LATENT:])
+        return SimpleNamespace(sample=residual + functional.pixel_unshuffle(rendered, PATCH))
 
 
 def make_components(features: int) -> Zero123Components:
-    """Return the denoiser's parts, not yet trained, for so many features of the volume."""
+    """Return the untrained denoiser for a volume of ``features`` channels."""
     unet: Any = UNet2DConditionModel(
         sample_size=LATENT_PIXELS,
-        in_channels=2 * _LATENT + guide_channels(features),
+        in_channels=2 * _LATENT + conditioning_channels(features),
         out_channels=_LATENT,
         block_out_channels=(64, 96, 128),
         layers_per_block=1,
@@ -157,7 +155,7 @@ def make_components(features: int) -> Zero123Components:
         up_block_types=('CrossAttnUpBlock2D', 'UpBlock2D', 'UpBlock2D'),
         norm_num_groups=16,
     )
-    # It begins with the guiding picture as it is.
+    # The untrained prediction is the rendering.
     nn.init.zeros_(unet.conv_out.weight)
     nn.init.zeros_(unet.conv_out.bias)
     encoder = CLIPVisionModelWithProjection(
@@ -169,32 +167,25 @@ def make_components(features: int) -> Zero123Components:
     scheduler = DDIMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule='scaled_linear', clip_sample=False,
         set_alpha_to_one=False, steps_offset=1, prediction_type='sample',
-        # Without it the first step would still show the mean colours of what is to be made, and
-        # the network learn to read them there (Lin et al., 2024).
+        # Otherwise the noisiest latents still show the mean colours of the target, and the network
+        # learns to read them there (Lin et al., 2024).
         rescale_betas_zero_snr=True,
     )
     return Zero123Components(
-        unet=GuidedUNet(unet),
+        unet=ResidualUNet(unet),
         vae=PixelCodec(),
-        image_encoder=ColorEncoder(encoder),
+        image_encoder=RgbImageEncoder(encoder),
         cc_projection=PoseProjection(_EMBEDDING, 4),
         scheduler=scheduler,
         family='small',
     )
 
 
-def tensors(observation: Observation, device: torch.device | str) -> dict[str, Tensor]:
-    """Return the arguments of ``CoarseNet`` for one view, each with a batch of one."""
-    picture = np.ascontiguousarray(observation.picture.transpose(2, 0, 1))
-    found = {
-        'picture': torch.from_numpy(picture).float() / 255.0,
-        'depth': torch.from_numpy(observation.depth),
-        'focal': torch.from_numpy(observation.focal),
-        'centre': torch.from_numpy(observation.centre),
-        'pose': torch.from_numpy(observation.pose),
-        'flags': torch.from_numpy(observation.flags),
-    }
-    return {name: value[None].to(device) for name, value in found.items()}
+def tensors(inputs: CoarseInputs, device: torch.device | str) -> dict[str, Tensor]:
+    """Return the arguments of ``CoarseNet`` for one view, as a batch of one."""
+    arrays = {name: torch.from_numpy(value)[None] for name, value in vars(inputs).items()}
+    arrays['picture'] = arrays['picture'].permute(0, 3, 1, 2).contiguous().float() / 255.0
+    return {name: value.to(device) for name, value in arrays.items()}
 
 
 def write_small(
@@ -206,7 +197,7 @@ def write_small(
     """
     Write the small weights into a folder.
 
-    Where they are in half precision the coarse network, which is half of them, is in eight bits.
+    In half precision the coarse network, half of all parameters, is stored in eight bits.
     """
     write_network(
         folder / 'coarse', coarse, asdict(coarse.config),
@@ -222,7 +213,7 @@ def write_small(
     ):
         config = {**network.config} if name == 'unet' else network.config.to_diff_dict()
         if '_use_default_values' in config:
-            # diffusers lists them in the order of a set, which is another in each process.
+            # diffusers lists them in the order of a set, which differs between processes.
             config['_use_default_values'] = sorted(config['_use_default_values'])
         write_network(folder / name, network, config, dtype)
     components.scheduler.save_pretrained(folder / 'scheduler')
@@ -232,20 +223,16 @@ def read_small(folder: Path, device: torch.device | str = 'cpu') -> SmallNetwork
     """
     Return the networks of a folder in float32.
 
-    Raises ``LiftError``: ``WEIGHTS_MISSING`` where a part is not there, ``WEIGHTS_CORRUPT`` where
-    it does not fit.
+    Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
     """
-    settings = {name: read_config(folder / name)
-                for name in ('coarse', 'cc_projection', 'unet', 'image_encoder')}
-    coarse = made_as_stored(
-        folder / 'coarse', lambda: CoarseNet(CoarseConfig(**settings['coarse'])))
-    projection = made_as_stored(
-        folder / 'cc_projection', lambda: PoseProjection(**settings['cc_projection']))
-    unet: Any = made_as_stored(
-        folder / 'unet', lambda: UNet2DConditionModel.from_config(settings['unet']))
-    vision = made_as_stored(
-        folder / 'image_encoder', lambda: CLIPVisionModelWithProjection(
-            CLIPVisionConfig.from_dict(settings['image_encoder'])))
+    coarse = read_network(
+        folder / 'coarse', lambda config: CoarseNet(CoarseConfig(**config)), device)
+    projection = read_network(
+        folder / 'cc_projection', lambda config: PoseProjection(**config), device)
+    unet: Any = read_network(folder / 'unet', UNet2DConditionModel.from_config, device)
+    vision = read_network(
+        folder / 'image_encoder',
+        lambda config: CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config)), device)
     try:
         scheduler = DDIMScheduler.from_config(
             read_settings(folder / 'scheduler' / 'scheduler_config.json'))
@@ -254,17 +241,12 @@ def read_small(folder: Path, device: torch.device | str = 'cpu') -> SmallNetwork
     except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError,
             ValueError) as error:
         raise corrupt(folder, error) from error
-    for name, network in (
-        ('coarse', coarse), ('cc_projection', projection), ('unet', unet),
-        ('image_encoder', vision),
-    ):
-        read_state(folder / name, network)
-        network.eval().requires_grad_(False).to(device)
     elevation, monocular = folder / 'elevation', folder / 'monocular'
     return SmallNetworks(
         coarse,
         Zero123Components(
-            GuidedUNet(unet), PixelCodec(), ColorEncoder(vision), projection, scheduler, 'small'
+            ResidualUNet(unet), PixelCodec(), RgbImageEncoder(vision), projection, scheduler,
+            'small',
         ),
         read_elevation(elevation, device) if elevation.is_dir() else None,
         read_monocular(monocular, device) if monocular.is_dir() else None,

@@ -37,9 +37,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 import torch
 
-from lift3d_ros.diffusion.batching import Batches
-from lift3d_ros.diffusion.clip import as_image_encoder
-from lift3d_ros.diffusion.codec import as_codec
+from lift3d_ros.diffusion.conditioning import as_codec
+from lift3d_ros.diffusion.conditioning import as_image_encoder
 from lift3d_ros.diffusion.conditioning import check_poses
 from lift3d_ros.diffusion.sampling import FAST
 from lift3d_ros.diffusion.sampling import Sampler
@@ -48,6 +47,7 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import POSE_DIMS
 from lift3d_ros.progress import Progress
+from lift3d_ros.runtime import memory
 from lift3d_ros.weights.components import Zero123Components
 
 
@@ -304,6 +304,57 @@ class Zero123:
             )
         progress.check('views', end)
         return views
+
+
+class Batches:
+    """Runs a function over rows, at most ``size`` at once, and halves that when memory ends."""
+
+    def __init__(self, size: int) -> None:
+        """Begin with batches of ``size`` rows; what was halved stays halved."""
+        self.size = size
+
+    def map(
+        self,
+        function: Callable[..., torch.Tensor],
+        *rows: torch.Tensor,
+        check: Callable[[], None] | None = None,
+    ) -> torch.Tensor:
+        """
+        Return ``function(*rows)``, computed in batches along the first dimension.
+
+        A batch that does not fit is computed again in halves, and what is done stays, so that the
+        result does not depend on the memory (but for the rounding of another batch size).
+        ``check`` is called before each batch and may raise.
+
+        Raises ``LiftError(OUT_OF_MEMORY)`` where a single row does not fit.
+        """
+        done: list[torch.Tensor] = []
+        start = 0
+        while start < len(rows[0]):
+            if check is not None:
+                check()
+            stop = start + self.size
+            result = None
+            try:
+                result = function(*(tensor[start:stop] for tensor in rows))
+            except (MemoryError, RuntimeError) as error:
+                if not memory.is_exhausted(error):
+                    raise
+                if self.size == 1:
+                    raise LiftError(
+                        ErrorCode.OUT_OF_MEMORY,
+                        'The memory does not suffice for a single view; free memory, use a '
+                        'smaller model, or half precision.',
+                    ) from error
+            if result is None:
+                # Here the failed call's tensors are gone; inside the handler they still live.
+                self.size = max(1, min(self.size, len(rows[0]) - start) // 2)
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                continue
+            done.append(result)
+            start = stop
+        return torch.cat(done)
 
 
 def _generators(seed: int | Sequence[int], n: int) -> list[torch.Generator]:

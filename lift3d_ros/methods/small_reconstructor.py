@@ -38,7 +38,7 @@ from lift3d_ros.geometry import orbit_pose
 from lift3d_ros.geometry.canonical import CanonicalFrame
 from lift3d_ros.geometry.frame import ObjectView
 from lift3d_ros.geometry.frame import SourceView
-from lift3d_ros.networks.small.coarse_inputs import observation
+from lift3d_ros.networks.small.coarse_inputs import coarse_inputs
 from lift3d_ros.networks.small.surface_network import Box
 from lift3d_ros.networks.small.surface_network import object_box
 from lift3d_ros.networks.small.surface_network import posed_sources
@@ -221,7 +221,7 @@ def _seen(
     """Return what cameras saw: the input first, then the further frames."""
     views = [told]
     for other in further:
-        arrays = observation(other.view, canonical, bool(told['flags'][0, 1]))
+        arrays = coarse_inputs(other.view, canonical, bool(told['flags'][0, 1]))
         one = tensors(arrays, device)
         # It was trained on further frames without depth, and is worse with one: what they
         # measured cuts its solid afterwards.

@@ -13,11 +13,11 @@
 # limitations under the License.
 
 """
-The packaged demo scene: a bottle on a table, as an RGB-D camera sees it.
+The packaged demo scene, an RGB-D frame of a bottle on a table.
 
     python -m lift3d_ros.synthetic.demo_scene [--out FOLDER]
 
-makes it again, by default in its place in the source tree.
+writes it, by default to its place in the source tree.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from lift3d_ros.synthetic.tabletop import make_scene
 from lift3d_ros.synthetic.tabletop import TableScene
 from lift3d_ros.synthetic.tabletop import TableSettings
 
-#: Where the package keeps it.
+#: Its folder in the package.
 DEMO_SCENE = Path(__file__).parent.parent / 'data' / 'demo_scene'
 
 _BOTTLE_SEED = 1
@@ -40,7 +40,7 @@ _SCENE_SEED = 3
 
 
 def make_demo_scene() -> TableScene:
-    """Return the demo scene, as the colour stream of a RealSense D435 at 640 x 480 shows it."""
+    """Return the demo scene with the colour camera of a RealSense D435 at 640 x 480."""
     settings = TableSettings(
         azimuth=(-75.0, -75.0),
         elevation=(32.0, 32.0),
@@ -52,7 +52,7 @@ def make_demo_scene() -> TableScene:
 
 def main() -> None:
     """Write the demo scene."""
-    parser = argparse.ArgumentParser(description='Make the packaged demo scene again.')
+    parser = argparse.ArgumentParser(description='Write the packaged demo scene.')
     parser.add_argument('--out', type=Path, default=DEMO_SCENE, help='folder to write to')
     folder = parser.parse_args().out
     scene = make_demo_scene()

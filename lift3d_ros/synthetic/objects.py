@@ -13,9 +13,9 @@
 # limitations under the License.
 
 """
-Sets of objects: folders of metric scans or meshes, with or without a manifest.
+Data sets of objects: folders of metric scans or meshes, with or without a manifest.
 
-Training and the benchmark read the same folders; what belongs to which split, the manifest says.
+Training and the benchmark read the same folders; the manifest defines the splits.
 """
 
 from __future__ import annotations
@@ -33,18 +33,17 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.meshing.isosurface import decimate
 
-#: What a folder of objects may hold beside a manifest.
+#: Mesh formats of a folder without a manifest.
 MESH_SUFFIXES = ('.glb', '.obj', '.ply', '.stl')
 
-#: Larger meshes are simplified to this when they are read: a scan of millions of faces adds
-#: nothing at the resolution of a camera.
+#: Faces to which larger meshes are simplified; more are below the resolution of a camera.
 MAX_FACES = 200_000
 
-#: Longest side of an object in metres beyond which its unit is surely another one.
-_SIZES = (0.005, 3.0)
+#: Range of the longest side of an object, metres; outside of it the unit is not metres.
+_LENGTH_RANGE_M = (0.005, 3.0)
 
-#: A texture is sampled at the vertices, so that a mesh is divided until it has this many faces.
-_TEXTURED_FACES = 20_000
+#: Faces to which a textured mesh is subdivided before its texture is sampled at the vertices.
+_MIN_TEXTURED_FACES = 20_000
 
 _LAYOUT = (
     'It must hold either manifest.json, a list of {"file", "name", "split", "category", "family"} '
@@ -57,11 +56,11 @@ _LAYOUT = (
 @dataclass(frozen=True)
 class ObjectEntry:
     """
-    An object of a set, not yet read.
+    An object of a data set, read by ``load``.
 
     - ``path``: its file; ``split``: ``train``, ``eval`` or ``all`` for a folder without splits.
-    - ``family``: objects of one family are variants of each other; ``colored``: its colours are
-      those of the real object.
+    - ``family``: objects of one family are variants of each other; ``colored``: whether its
+      colours are those of the real object.
     """
 
     name: str
@@ -80,8 +79,8 @@ def find_objects(data: Path, split: str | None = None) -> list[ObjectEntry]:
     """
     Return the objects of a folder, in the order of their names.
 
-    A folder with ``manifest.json``, or one beside it, is read by that; any other is searched for
-    meshes. ``split`` chooses a part. Raises ``LiftError(BAD_REQUEST)`` for a folder that is
+    ``manifest.json`` in the folder or its parent lists them; without one the folder is searched
+    for meshes. ``split`` selects a split. Raises ``LiftError(BAD_REQUEST)`` for a folder that is
     missing or empty, a manifest that cannot be read, and an unknown split.
     """
     if not data.is_dir():
@@ -114,9 +113,9 @@ def find_objects(data: Path, split: str | None = None) -> list[ObjectEntry]:
 
 def load_mesh(path: Path) -> Mesh:
     """
-    Return a mesh of the manifest's ``.npz`` format, or of any format that trimesh reads.
+    Return a mesh in the ``.npz`` format of the manifest, or any format that trimesh reads.
 
-    Textures become vertex colours; without colour the mesh is grey. It need not be closed.
+    Textures become vertex colours; without colour the mesh is grey. It may be open.
     Raises ``LiftError(BAD_REQUEST)`` for a file that cannot be read, has no faces, coordinates
     that are not finite or faces without their vertices, or is not in metres.
     """
@@ -128,7 +127,7 @@ def load_mesh(path: Path) -> Mesh:
     except LiftError:
         raise
     except Exception as error:
-        # Readers of foreign formats raise whatever they like; the run goes on with the rest.
+        # The readers of other formats raise errors of any type.
         raise LiftError(
             ErrorCode.BAD_REQUEST,
             f'{path} cannot be read as a mesh ({type(error).__name__}: {error}).',
@@ -140,11 +139,11 @@ def load_mesh(path: Path) -> Mesh:
     if mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.vertices):
         raise LiftError(ErrorCode.BAD_REQUEST, f'{path} has faces without their vertices.')
     longest = float(np.ptp(mesh.vertices, axis=0).max())
-    if not _SIZES[0] <= longest <= _SIZES[1]:
+    if not _LENGTH_RANGE_M[0] <= longest <= _LENGTH_RANGE_M[1]:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
             f'{path} is {longest:g} long; objects are measured in metres, '
-            f'{_SIZES[0]:g} to {_SIZES[1]:g}.',
+            f'{_LENGTH_RANGE_M[0]:g} to {_LENGTH_RANGE_M[1]:g}.',
         )
     return _simplify(mesh) if len(mesh.faces) > MAX_FACES else mesh
 
@@ -219,7 +218,7 @@ def _with_vertex_colors(part: Any) -> Mesh:
             np.ascontiguousarray(colors[:, :3], np.uint8),
         )
     attributes: dict[str, NDArray[Any]] = {'uv': np.asarray(uv)}
-    while len(faces) < _TEXTURED_FACES:
+    while len(faces) < _MIN_TEXTURED_FACES:
         vertices, faces, attributes = trimesh.remesh.subdivide(
             vertices, faces, vertex_attributes=attributes
         )
@@ -232,7 +231,7 @@ def _with_vertex_colors(part: Any) -> Mesh:
 
 
 def _weld(mesh: Mesh) -> Mesh:
-    """Return the mesh with vertices of one place made one; seams of a texture part them."""
+    """Return the mesh with coincident vertices merged, which texture seams separate."""
     _, first, back = np.unique(mesh.vertices, axis=0, return_index=True, return_inverse=True)
     faces = back.reshape(-1)[mesh.faces]
     proper = (faces != np.roll(faces, 1, axis=1)).all(axis=1)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The errors of real sensors, put onto perfect renderings: stereo depth and detectors' masks."""
+"""Sensor model: the errors of stereo depth and of detected masks."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class DepthSensor:
     """
     Errors of an active stereo camera of the RealSense class.
 
-    The deviation of stereo depth grows with the square of the distance (disparity has a constant
-    one; Keselman et al., Intel RealSense Stereoscopic Depth Cameras, 2017).
+    The standard deviation of depth grows with the square of the distance, that of disparity is
+    constant (Keselman et al., Intel RealSense Stereoscopic Depth Cameras, 2017).
 
-    - ``stddev``: metres at 0.7 m; ``smoothness``: pixels over which its error is correlated.
+    - ``stddev``: metres at 0.7 m; ``smoothness``: correlation length of the noise, pixels.
     - ``minimum``, ``maximum``: range in metres.
-    - ``dropped_edges``, ``flying_pixels``: share of the pixels at a depth edge without a reading,
-      and with one between both sides.
+    - ``dropped_edges``, ``flying_pixels``: shares of the pixels at depth edges without a reading,
+      and with a reading between both sides.
     - ``dark``: brightness 0..255 below which holes appear; ``grazing``: the same for the cosine
-      between the ray and the normal; ``dropout``: share of such surface that is lost.
+      between the ray and the normal; ``dropout``: share of such pixels without a reading.
     """
 
     stddev: float = 0.001
@@ -57,20 +57,22 @@ class DepthSensor:
         self, picture: Rendering, camera: Camera, rng: np.random.Generator
     ) -> NDArray[np.float32]:
         """
-        Return the depth that the sensor gives, float32 metres in whole millimetres, 0 = none.
+        Return the measured depth, float32 metres in whole millimetres, 0 = none.
 
-        ``picture`` holds the true depth, the normals and the colours of the same camera.
+        ``picture`` is the rendering of the same camera.
         """
+        from scipy.special import ndtri
+
         true = picture.depth
         shape = true.shape
         depth = true.astype(np.float64)
 
-        # Part of the error lies on a patch, because matching compares windows, part on a pixel.
+        # Matching compares windows, so that a part of the noise is correlated.
         patch, pixel = _smooth_noise(shape, self.smoothness, rng), rng.standard_normal(shape)
         noise = 0.8 * patch + 0.6 * pixel
 
         nearest, farthest = _local_range(true)
-        # A slope spreads a pixel's neighbourhood too; a step is much more than a slope does.
+        # The threshold excludes slopes.
         edge = (true > 0.0) & (farthest - nearest > 0.01 + 0.02 * true)
         lottery = rng.random(shape)
         mixed = edge & (lottery > 1.0 - self.flying_pixels)
@@ -82,9 +84,9 @@ class DepthSensor:
         brightness = picture.image.mean(axis=2)
         facing = -np.einsum('ijk,ijk->ij', picture.normals, unit(camera.rays()))
         weak = (brightness < self.dark) | (facing < self.grazing)
-        # Holes are patches, not single pixels: what a smooth field hides.
-        hidden = _smooth_noise(shape, 3.0, rng) > _normal_quantile(1.0 - self.dropout)
-        depth[weak & hidden] = 0.0
+        # Holes are patches, not single pixels.
+        dropped = _smooth_noise(shape, 3.0, rng) > ndtri(1.0 - self.dropout)
+        depth[weak & dropped] = 0.0
 
         depth[(true <= 0.0) | (depth < self.minimum) | (depth > self.maximum)] = 0.0
         millimetres = np.rint(depth * 1000.0)
@@ -94,11 +96,11 @@ class DepthSensor:
 @dataclass(frozen=True)
 class MaskErrors:
     """
-    Errors that detectors make at the border of a mask.
+    Errors of detectors at the border of a mask.
 
-    - ``minimum``, ``maximum``: pixels by which the whole border shrinks or grows.
-    - ``raggedness``: deviation in pixels of the border from that.
-    - ``missing``: how often a part is cut off; ``missing_share``: the largest share of the area.
+    - ``minimum``, ``maximum``: pixels by which the mask shrinks or grows.
+    - ``raggedness``: standard deviation of the border, pixels.
+    - ``missing``: probability of a missing part; ``missing_share``: its largest share of the area.
     """
 
     minimum: float = 2.0
@@ -109,9 +111,9 @@ class MaskErrors:
 
     def apply(self, mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
         """
-        Return the mask, bool (height, width), with the errors of one detection.
+        Return the mask, bool (height, width), with the errors of a detection.
 
-        It is never empty where ``mask`` is not: one too thin to shrink grows instead.
+        A mask too thin to shrink grows instead, so that no mask becomes empty.
         """
         shift = rng.uniform(self.minimum, self.maximum) * rng.choice([-1.0, 1.0])
         wobble = self.raggedness * _smooth_noise(mask.shape, 2.5, rng)
@@ -126,7 +128,7 @@ class MaskErrors:
         if np.count_nonzero(noisy) < 0.4 * np.count_nonzero(mask):
             noisy = level + abs(shift) > 0.0
         if cut:
-            # The part beyond a curved line is lost, as where a detector meets a change of colour.
+            # The part beyond a curved line is missing, as at a change of colour.
             v, u = np.nonzero(noisy)
             along = u * np.cos(direction) + v * np.sin(direction) + 2.0 * wobble[v, u]
             lost = along > np.quantile(along, 1.0 - share)
@@ -137,19 +139,18 @@ class MaskErrors:
 def _smooth_noise(
     shape: tuple[int, ...], sigma: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Return a field of deviation 1 that is correlated over ``sigma`` pixels."""
+    """Return noise of unit standard deviation, correlated over ``sigma`` pixels."""
     field = cv2.GaussianBlur(
         rng.standard_normal(shape), (0, 0), sigma, borderType=cv2.BORDER_REFLECT
     )
-    # A Gaussian filter divides the variance of white noise by 4 pi sigma squared; less exactly so
-    # for a narrow one, hence measured.
+    # The analytic variance, 1 / (4 pi sigma^2), is inexact for narrow filters.
     return field / max(float(field.std()), 1e-12)
 
 
 def _local_range(
     depth: NDArray[np.float32],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the least and the greatest reading in each 3 x 3 neighbourhood."""
+    """Return the minimum and the maximum reading of each 3 x 3 neighbourhood."""
     kernel = np.ones((3, 3), np.uint8)
     far = np.float32(depth.max(initial=0.0))
     nearest = cv2.erode(np.where(depth > 0.0, depth, far), kernel)
@@ -169,9 +170,3 @@ def _largest_part(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         return mask
     largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
     return np.asarray(labels == largest)
-
-
-def _normal_quantile(share: float) -> float:
-    from scipy.special import ndtri
-
-    return float(ndtri(share))

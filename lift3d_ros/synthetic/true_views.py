@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The true picture of a view, for training and for the benchmark."""
+"""Ground-truth views, rendered for training and the benchmark."""
 
 from __future__ import annotations
 
@@ -36,12 +36,11 @@ def object_from_canonical(
     canonical: CanonicalFrame, T_camera_object: Array, middle: Array
 ) -> Array:
     """
-    Return the similarity (4, 4) from canonical coordinates to the true mesh's own frame.
+    Return the similarity (4, 4) from canonical coordinates to the object frame of the true mesh.
 
-    ``T_camera_object`` places the mesh's frame in the optical frame of the input; ``middle`` (3,)
-    is the middle of the mesh in its own frame. Without a depth one view does not tell how far
-    away, and so how large, the object is: the canonical frame is then laid so that its origin is
-    as deep as that middle.
+    ``T_camera_object`` is the pose of the object frame in the optical frame of the input;
+    ``middle`` (3,) is the centre of the mesh in the object frame. Without depth the scale is
+    unknown: the canonical origin is then placed at the depth of ``middle``.
     """
     S = canonical.camera_from_canonical
     if not canonical.metric:
@@ -54,10 +53,10 @@ def true_view(
     caster: Raycaster, T_object_canonical: Array, pose: Array, size: int, light: Light
 ) -> NDArray[np.uint8]:
     """
-    Return what a camera at ``pose`` (canonical coordinates) sees, uint8 RGBA (size, size, 4).
+    Return the view of a camera at ``pose`` (canonical coordinates), uint8 RGBA (size, size, 4).
 
-    ``caster`` holds the true mesh in its own frame. The lens is Zero-1-to-3's, the light is taken
-    without shadows, the background is white.
+    ``caster`` has the true mesh in the object frame. The lens is that of Zero-1-to-3, the light
+    casts no shadows, the background is white.
     """
     scale = float(np.cbrt(np.linalg.det(T_object_canonical[:3, :3])))
     T = T_object_canonical @ pose

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the coarse network learns: the solid and its pictures from other sides."""
+"""The training task of the coarse network: occupancy and rendered views."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from torch.nn import functional
 
 from lift3d_ros.geometry import ZERO123_FOV
 from lift3d_ros.networks.small.monocular import MonocularNet
-from lift3d_ros.networks.small.monocular import with_guessed_depth
+from lift3d_ros.networks.small.monocular import with_predicted_depth
 from lift3d_ros.networks.small.volume import camera_rays
 from lift3d_ros.networks.small.volume import CoarseVolume
 from lift3d_ros.networks.small.volume import render
 
-#: Every fourth pixel of a target picture, from an offset that is drawn at each step.
+#: Pixels between the rays of a target view; the offset of this grid is random.
 _STRIDE = 4
 
 
@@ -46,7 +46,7 @@ class CoarseTask:
         seed: int = 0,
         monocular: MonocularNet | None = None,
     ) -> None:
-        """Keep the samples of the evaluation, and what guesses a depth where there is none."""
+        """Keep the evaluation samples, and the network that predicts missing depth."""
         self._samples = list(samples)
         self._monocular = monocular
         self._random = torch.Generator().manual_seed(seed)
@@ -58,7 +58,7 @@ class CoarseTask:
         device = inputs['picture'].device
         with torch.autocast(device.type, torch.bfloat16):
             volume = model(**inputs)
-        solid = batch['solid'].to(device).float()
+        occupancy = batch['solid'].to(device).float()
         logit = volume.density[:, 0].float()
         size = batch['targets'].shape[2]
         shift = torch.randint(_STRIDE, (2,), generator=self._random)
@@ -73,27 +73,27 @@ class CoarseTask:
         jitter = torch.rand(
             (*poses.shape[:2], len(pixels)), generator=self._random
         ).to(device)
-        seen = render(volume, poses, rays, 48, jitter)
-        opacity = seen.alpha.clamp(1e-4, 1.0 - 1e-4)
+        rendering = render(volume, poses, rays, 48, jitter)
+        opacity = rendering.alpha.clamp(1e-4, 1.0 - 1e-4)
         return {
-            'occupancy': 4.0 * functional.binary_cross_entropy_with_logits(logit, solid),
-            'overlap': 1.0 - dice(logit.sigmoid(), solid).mean(),
-            'reach': 0.5 * reach_loss(logit, solid),
+            'occupancy': 4.0 * functional.binary_cross_entropy_with_logits(logit, occupancy),
+            'overlap': 1.0 - dice(logit.sigmoid(), occupancy).mean(),
+            'reach': 0.5 * extent_loss(logit, occupancy),
             'alpha': functional.binary_cross_entropy(opacity, truth[:, :, 3:]),
-            'color': 8.0 * functional.mse_loss(seen.color, truth[:, :, :3]),
+            'color': 8.0 * functional.mse_loss(rendering.color, truth[:, :, :3]),
         }
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """
         Return the means over the samples, with and without depth.
 
-        ``iou`` of the solids; ``mask`` IoU and ``psnr`` (dB, on white) of pictures more than 45
-        degrees of azimuth away.
+        ``iou`` of the occupancy; ``mask`` IoU and ``psnr`` (dB, on white) of views more than 45
+        degrees of azimuth from the input.
         """
-        found: dict[str, list[float]] = {}
+        scores: dict[str, list[float]] = {}
         for start in range(0, len(self._samples), 8):
             group = self._samples[start:start + 8]
-            batch = stacked(group, model)
+            batch = stack_samples(group, model)
             inputs = self._inputs(batch)
             with torch.autocast(inputs['picture'].device.type, torch.bfloat16):
                 volume = model(**inputs)
@@ -101,20 +101,22 @@ class CoarseTask:
             mask, psnr = view_scores(volume, batch)
             for index in range(len(group)):
                 kind = 'depth' if group[index]['flags'][0] else 'rgb'
-                found.setdefault(f'iou_{kind}', []).append(float(iou[index]))
-                found.setdefault(f'mask_{kind}', []).extend(mask[index])
-                found.setdefault(f'psnr_{kind}', []).extend(psnr[index])
-        scores = {name: float(np.mean(values)) for name, values in found.items()}
-        parts = [value for name, value in scores.items() if name.startswith(('iou', 'mask'))]
-        return {'score': float(np.mean(parts)), **scores}
+                scores.setdefault(f'iou_{kind}', []).append(float(iou[index]))
+                scores.setdefault(f'mask_{kind}', []).extend(mask[index])
+                scores.setdefault(f'psnr_{kind}', []).extend(psnr[index])
+        means = {name: float(np.mean(values)) for name, values in scores.items()}
+        parts = [value for name, value in means.items() if name.startswith(('iou', 'mask'))]
+        return {'score': float(np.mean(parts)), **means}
 
     @torch.no_grad()
     def _inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        return with_guessed_depth(model_inputs(batch), self._monocular)
+        return with_predicted_depth(model_inputs(batch), self._monocular)
 
 
-def stacked(samples: Sequence[dict[str, NDArray[Any]]], model: nn.Module) -> dict[str, Tensor]:
-    """Return the arrays of samples as a batch on the device of the model."""
+def stack_samples(
+    samples: Sequence[dict[str, NDArray[Any]]], model: nn.Module
+) -> dict[str, Tensor]:
+    """Return samples as a batch on the device of the model."""
     device = next(model.parameters()).device
     return {
         name: torch.from_numpy(np.stack([sample[name] for sample in samples])).to(device)
@@ -139,18 +141,18 @@ def view_scores(
     truth = batch['targets'].float().reshape(*batch['targets'].shape[:2], size, 2, size, 2, 4)
     truth = truth.mean(dim=(3, 5)) / 255.0
     rays = camera_rays(size, ZERO123_FOV, truth.device)
-    seen = render(volume, batch['target_poses'], rays, 64)
-    color = seen.color.transpose(2, 3).reshape(*truth.shape[:4], 3).clamp(0.0, 1.0)
-    alpha = seen.alpha[:, :, 0].reshape(truth.shape[:4])
-    masks, noise = [], []
+    rendering = render(volume, batch['target_poses'], rays, 64)
+    color = rendering.color.transpose(2, 3).reshape(*truth.shape[:4], 3).clamp(0.0, 1.0)
+    alpha = rendering.alpha[:, :, 0].reshape(truth.shape[:4])
+    masks, psnr = [], []
     for index in range(len(truth)):
         place = batch['target_poses'][index, :, :3, 3]
         far = torch.atan2(place[:, 1], place[:, 0]).abs() > np.pi / 4.0
         iou = overlap(alpha[index, far] > 0.5, truth[index, far, ..., 3] > 0.5)
         error = (color[index, far] - truth[index, far, ..., :3]).square().mean(dim=(1, 2, 3))
         masks.append(iou.tolist())
-        noise.append((-10.0 * error.clamp_min(1e-6).log10()).tolist())
-    return masks, noise
+        psnr.append((-10.0 * error.clamp_min(1e-6).log10()).tolist())
+    return masks, psnr
 
 
 def overlap(a: Tensor, b: Tensor) -> Tensor:
@@ -165,19 +167,18 @@ def dice(probability: Tensor, truth: Tensor) -> Tensor:
     return (2.0 * (p * t).sum(1) + 1.0) / (p.sum(1) + t.sum(1) + 1.0)
 
 
-def reach_loss(logit: Tensor, truth: Tensor) -> Tensor:
+def extent_loss(logit: Tensor, truth: Tensor) -> Tensor:
     """
-    Return the cross entropy of how far along each axis volumes (b, n, n, n) reach, a scalar.
+    Return the cross entropy of the extent of volumes (b, n, n, n) along each axis, a scalar.
 
-    A slice across an axis is as probably reached as its most probable place of two voxels a side.
-    The top of a thing that may be tall or not is few voxels, which other losses hardly see, but it
-    decides on the size: of a solid that is likely to be anywhere, nothing may be likely at any
-    one place.
+    The probability that a slice is occupied is the maximum over its blocks of 2 x 2 x 2 voxels.
+    The end of an elongated object is few voxels, to which other losses are insensitive, but it
+    decides the size: with an uncertain position no single voxel is probable.
     """
-    told = functional.avg_pool3d(logit[:, None], 2)[:, 0]
+    coarse = functional.avg_pool3d(logit[:, None], 2)[:, 0]
     true = (functional.avg_pool3d(truth[:, None], 2)[:, 0] > 0.5).float()
     across = ((2, 3), (1, 3), (1, 2))
     return torch.stack([
-        functional.binary_cross_entropy_with_logits(told.amax(dim=axes), true.amax(dim=axes))
+        functional.binary_cross_entropy_with_logits(coarse.amax(dim=axes), true.amax(dim=axes))
         for axes in across
     ]).mean()

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the denoiser of the small weights learns: the true view, from noise and what guides it."""
+"""The training task of the small denoiser: the true view from noise and conditioning."""
 
 from __future__ import annotations
 
@@ -26,30 +26,26 @@ from torch import nn
 from torch import Tensor
 from torch.nn import functional
 
-from lift3d_ros.diffusion.render_conditioning import guide
+from lift3d_ros.diffusion.render_conditioning import render_conditioning
 from lift3d_ros.diffusion.sampling import SamplerSettings
 from lift3d_ros.diffusion.zero123 import Zero123
 from lift3d_ros.networks.small.coarse import CoarseNet
 from lift3d_ros.networks.small.monocular import MonocularNet
-from lift3d_ros.networks.small.monocular import with_guessed_depth
+from lift3d_ros.networks.small.monocular import with_predicted_depth
 from lift3d_ros.networks.small.volume import CoarseVolume
 from lift3d_ros.training.coarse import model_inputs
 from lift3d_ros.training.coarse import overlap
-from lift3d_ros.training.coarse import stacked
+from lift3d_ros.training.coarse import stack_samples
 from lift3d_ros.weights.components import Zero123Components
 
-#: Shares of samples (Zero-1-to-3, ``ldm/models/diffusion/ddpm.py``): of one uniform number, below
-#: the first the embedding is dropped, between the others the picture's latent.
+#: Dropout of the conditions by a uniform number (Zero-1-to-3, ``ldm/models/diffusion/ddpm.py``):
+#: below the first the embedding is dropped, between the others the latent of the picture.
 _DROP_EMBEDDING = 0.10
 _DROP_LATENT = (0.05, 0.15)
 
 
 class DenoiserModel(nn.Module):
-    """
-    The denoiser behind a coarse network that is no longer trained, but for its features.
-
-    ``forward`` takes the arrays of samples and returns what ``DenoiserTask`` compares.
-    """
+    """The denoiser and the coarse network, of which only the feature layer is trained."""
 
     def __init__(
         self,
@@ -57,7 +53,7 @@ class DenoiserModel(nn.Module):
         components: Zero123Components,
         monocular: MonocularNet | None = None,
     ) -> None:
-        """Freeze the coarse network; hold the trained parts as modules."""
+        """Freeze the coarse network; register the trained parts as modules."""
         super().__init__()
         self.monocular = monocular
         self.coarse = coarse.requires_grad_(False)
@@ -70,9 +66,9 @@ class DenoiserModel(nn.Module):
     def volume(self, inputs: dict[str, Tensor]) -> CoarseVolume:
         """Return the coarse volumes of ``model_inputs``."""
         with torch.no_grad():
-            told = with_guessed_depth(inputs, self.monocular)
-        found: CoarseVolume = self.coarse(**told)
-        return found
+            inputs = with_predicted_depth(inputs, self.monocular)
+        volume: CoarseVolume = self.coarse(**inputs)
+        return volume
 
     def forward(
         self, batch: dict[str, Tensor], noise: Tensor, times: Tensor, chance: Tensor
@@ -86,7 +82,7 @@ class DenoiserModel(nn.Module):
         inputs = model_inputs(batch)
         b, v = batch['target_poses'].shape[:2]
         volume = self.volume(inputs)
-        extra, _ = guide(
+        extra, _ = render_conditioning(
             volume, inputs['picture'], inputs['focal'], inputs['centre'], inputs['pose'],
             batch['target_poses'],
         )
@@ -95,16 +91,16 @@ class DenoiserModel(nn.Module):
         embedding = self.encoder.embed(picture)
         embedding = embedding * (chance >= _DROP_EMBEDDING)[:, None]
         kept = (chance < _DROP_LATENT[0]) | (chance >= _DROP_LATENT[1])
-        beside = codec.encode_condition(picture) * kept[:, None, None, None]
+        latent = codec.encode_condition(picture) * kept[:, None, None, None]
         poses = pose_vectors(inputs['pose'], batch['target_poses']).reshape(b * v, 4)
         tokens = self.projection(embedding.repeat_interleave(v, dim=0), poses)[:, None]
         truth = codec.encode_target(target_pictures(batch).flatten(0, 1))
         signal = self.components.scheduler.alphas_cumprod.to(truth.device)[times]
         signal = signal[:, None, None, None]
         noisy = signal.sqrt() * truth + (1.0 - signal).sqrt() * noise
-        told = torch.cat([noisy, beside.repeat_interleave(v, dim=0), extra.flatten(0, 1)], dim=1)
-        found = self.unet(told, times, encoder_hidden_states=tokens).sample
-        return found.float(), truth
+        sample = torch.cat([noisy, latent.repeat_interleave(v, dim=0), extra.flatten(0, 1)], dim=1)
+        prediction = self.unet(sample, times, encoder_hidden_states=tokens).sample
+        return prediction.float(), truth
 
 
 class DenoiserTask:
@@ -113,7 +109,7 @@ class DenoiserTask:
     def __init__(
         self, samples: Sequence[dict[str, NDArray[Any]]], views: int = 2, seed: int = 0
     ) -> None:
-        """Keep the samples of the evaluation; ``views`` of each sample are learned at a step."""
+        """Keep the evaluation samples; a step trains on ``views`` views of each sample."""
         self._samples = list(samples)
         self._views = views
         self._random = torch.Generator().manual_seed(seed)
@@ -127,8 +123,7 @@ class DenoiserTask:
             'target_poses': batch['target_poses'][:, chosen],
         }
         n = batch['targets'].shape[0] * len(chosen)
-        # One step from nothing but noise is the default of the small weights: half of what is
-        # learned.
+        # Inference is one step from pure noise by default: half of the training.
         times = torch.randint(1000, (n,), generator=self._random)
         first = torch.rand(n, generator=self._random) < 0.5
         times = torch.where(first, 999, times)
@@ -136,28 +131,28 @@ class DenoiserTask:
         chance = torch.rand(len(batch['targets']), generator=self._random)
         device = batch['targets'].device
         with torch.autocast(device.type, torch.bfloat16):
-            found, truth = model(
+            prediction, truth = model(
                 batch, noise.to(device), times.to(device), chance.to(device)
             )
-        return {'picture': functional.mse_loss(found, truth)}
+        return {'picture': functional.mse_loss(prediction, truth)}
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """
         Return mean PSNR (dB, on white) and mask IoU of the views beyond 45 degrees of azimuth.
 
-        ``coarse_...`` are those of the volume's own rendering.
+        ``coarse_...`` are those of the rendering of the volume.
         """
         assert isinstance(model, DenoiserModel)
         device = next(model.parameters()).device
         zero = Zero123(model.components, device=device)
         settings = SamplerSettings('dpm++', steps=1, spacing='uniform', guidance_scale=1.0)
-        found: dict[str, list[float]] = {}
+        lists: dict[str, list[float]] = {}
         for sample in self._samples:
-            batch = stacked([sample], model)
+            batch = stack_samples([sample], model)
             inputs = model_inputs(batch)
             with torch.autocast(device.type, torch.bfloat16):
                 volume = model.volume(inputs)
-                extra, seen = guide(
+                extra, rendering = render_conditioning(
                     volume, inputs['picture'], inputs['focal'], inputs['centre'], inputs['pose'],
                     batch['target_poses'],
                 )
@@ -167,8 +162,9 @@ class DenoiserTask:
                     extra_channels=extra[0].float(),
                 )
             truth = target_pictures(batch)[0].cpu()
-            side = int(seen.alpha.shape[-1] ** 0.5)
-            raw = torch.cat([seen.color, seen.alpha], dim=2)[0].cpu().reshape(-1, 4, side, side)
+            side = int(rendering.alpha.shape[-1] ** 0.5)
+            raw = torch.cat([rendering.color, rendering.alpha], dim=2)[0].cpu()
+            raw = raw.reshape(-1, 4, side, side)
             raw = 2.0 * functional.interpolate(raw, scale_factor=2, mode='bilinear') - 1.0
             kind = 'depth' if sample['flags'][0] else 'rgb'
             place = batch['target_poses'][0, :, :3, 3].cpu()
@@ -176,14 +172,14 @@ class DenoiserTask:
             for name, pictures in (('', views), ('coarse_', raw)):
                 mask = overlap(pictures[far, 3] > 0.0, truth[far, 3] > 0.0)
                 error = (0.5 * (pictures[far, :3] - truth[far, :3])).square().mean(dim=(1, 2, 3))
-                found.setdefault(f'{name}mask_{kind}', []).extend(mask.tolist())
-                found.setdefault(f'{name}psnr_{kind}', []).extend(
+                lists.setdefault(f'{name}mask_{kind}', []).extend(mask.tolist())
+                lists.setdefault(f'{name}psnr_{kind}', []).extend(
                     (-10.0 * error.clamp_min(1e-6).log10()).tolist()
                 )
-        # The run's pictures are made in single precision; the parts are learned further.
+        # ``Zero123`` freezes its components.
         for part in (model.unet, model.encoder, model.projection):
             part.requires_grad_(True)
-        scores = {name: float(np.mean(values)) for name, values in found.items()}
+        scores = {name: float(np.mean(values)) for name, values in lists.items()}
         own = [value for name, value in scores.items() if name.startswith('psnr')]
         masks = [value for name, value in scores.items() if name.startswith('mask')]
         return {'score': float(np.mean(own) + 10.0 * np.mean(masks)), **scores}
@@ -198,8 +194,8 @@ def pose_vectors(pose: Tensor, poses: Tensor) -> Tensor:
     """
     Return the pose vectors (b, v, 4) of views at ``poses`` (b, v, 4, 4) for an input at ``pose``.
 
-    As ``geometry.zero123_pose``, with no difference in radius: the small weights' lens and
-    distance are fixed, whatever those of the input are.
+    As ``geometry.zero123_pose``, with no difference in radius: lens and distance of the small
+    weights are fixed.
     """
     own, other = pose[:, None, :3, 3], poses[..., :3, 3]
     elevation, target = (

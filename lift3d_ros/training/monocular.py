@@ -29,15 +29,15 @@ from torch.nn import functional
 
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import ZERO123_FOV
-from lift3d_ros.networks.small.coarse_inputs import EXTENT
 from lift3d_ros.networks.small.coarse_inputs import PICTURE_SIZE
-from lift3d_ros.networks.small.grids import sample_grid
-from lift3d_ros.networks.small.monocular import middle_depth
+from lift3d_ros.networks.small.monocular import origin_depth
 from lift3d_ros.networks.small.monocular import STRIDE
-from lift3d_ros.training.mirroring import mirrored
-from lift3d_ros.training.pool import in_turn
+from lift3d_ros.networks.small.volume import cube_crossing
+from lift3d_ros.networks.small.volume import sample_grid
+from lift3d_ros.training.augmentation import mirrored
+from lift3d_ros.training.augmentation import recoloured
 from lift3d_ros.training.pool import Pool
-from lift3d_ros.training.recolouring import recoloured
+from lift3d_ros.training.pool import shuffled_indices
 
 #: Places that are looked at along a ray through the cube: some half a voxel apart.
 _STEPS = 96
@@ -62,10 +62,7 @@ def visible_depth(solid: Tensor, pose: Tensor, focal: Tensor, centre: Tensor) ->
     slopes = (torch.stack([u, v], dim=-1).reshape(-1, 2) - centre) / focal
     rays = torch.cat([slopes, torch.ones_like(slopes[:, :1])], dim=1) @ pose[:3, :3].T
     eye = pose[:3, 3]
-    slow = torch.where(rays.abs() < 1e-6, torch.full_like(rays, 1e-6), rays)
-    a, b = (-0.5 * EXTENT - eye) / slow, (0.5 * EXTENT - eye) / slow
-    near = torch.minimum(a, b).amax(dim=1).clamp_min(0.0)
-    far = torch.maximum(torch.maximum(a, b).amin(dim=1), near)
+    near, far = cube_crossing(eye, rays)
     steps = (torch.arange(_STEPS) + 0.5) / _STEPS
     t = near[:, None] + (far - near)[:, None] * steps
     places = (eye + rays[:, None] * t[..., None]).reshape(1, -1, 3)
@@ -87,7 +84,7 @@ class MonocularData:
     """
 
     def __init__(self, views: Sequence[dict[str, NDArray[Any]]]) -> None:
-        """Keep ``views`` as ``known_depths`` makes them; raises ``ValueError`` without any."""
+        """Keep ``views`` as ``depth_views`` makes them; raises ``ValueError`` without any."""
         if not views:
             raise ValueError('there are no pictures to learn from')
         self.views = views
@@ -102,18 +99,18 @@ class MonocularData:
         return cls([
             shown
             for index in range(min(pool.refresh(), count or len(pool)))
-            for shown in known_depths(pool.read(index))
+            for shown in depth_views(pool.read(index))
         ])
 
     def batches(
         self, size: int, rng: np.random.Generator
     ) -> Iterator[dict[str, NDArray[Any]]]:
         """
-        Yield batches without end: the arrays of ``known_depths``, mirrored and recoloured.
+        Yield batches without end: the arrays of ``depth_views``, mirrored and recoloured.
 
         Each picture is drawn once before any is drawn again.
         """
-        for chosen in in_turn(len(self.views), size, rng):
+        for chosen in shuffled_indices(len(self.views), size, rng):
             views = [
                 mirrored(self.views[index]) if rng.random() < 0.5 else self.views[index]
                 for index in chosen
@@ -122,7 +119,7 @@ class MonocularData:
             yield {**batch, 'picture': recoloured(batch['picture'], rng)}
 
 
-def known_depths(sample: dict[str, NDArray[Any]]) -> list[dict[str, NDArray[Any]]]:
+def depth_views(sample: dict[str, NDArray[Any]]) -> list[dict[str, NDArray[Any]]]:
     """
     Return the pictures of a sample (``Sample``) with the depth of what they show.
 
@@ -161,7 +158,7 @@ class MonocularTask:
 
     def __init__(self, samples: Sequence[dict[str, NDArray[Any]]]) -> None:
         """Keep the input pictures of the evaluation."""
-        found = [view for sample in samples for view in known_depths(sample)[:1]]
+        found = [view for sample in samples for view in depth_views(sample)[:1]]
         self._arrays = {name: np.stack([one[name] for one in found]) for name in found[0]}
 
     def losses(self, model: nn.Module, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
@@ -226,7 +223,7 @@ def _errors(
     camera = [batch[name].float() for name in ('focal', 'centre', 'pose')]
     with torch.autocast(picture.device.type, torch.bfloat16):
         found, sides = model(picture, *camera, batch['flags'].float())
-    truth = batch['seen'] - middle_depth(*camera)[:, None, None]
+    truth = batch['seen'] - origin_depth(*camera)[:, None, None]
     alpha = functional.avg_pool2d(picture[:, 3:], STRIDE)[:, 0]
     known = ((alpha > 0.8) & (batch['seen'] > 0.0) & (truth.abs() < _FARTHEST)).float()
     error = (found.float() - truth) * known

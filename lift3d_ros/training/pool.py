@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.synthetic.objects import ObjectEntry
-from lift3d_ros.training.mirroring import mirrored
+from lift3d_ros.training.augmentation import mirrored
 from lift3d_ros.training.samples import make_sample
 from lift3d_ros.training.samples import Sample
 from lift3d_ros.training.samples import SampleSettings
@@ -128,7 +128,7 @@ class Pool:
         return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
 
 
-def in_turn(
+def shuffled_indices(
     count: int, size: int, rng: np.random.Generator
 ) -> Iterator[NDArray[np.int64]]:
     """Yield draws of ``size`` out of ``count`` without end, each once before any comes again."""

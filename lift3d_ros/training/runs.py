@@ -81,7 +81,7 @@ def read_settings(path: Path, defaults: Settings) -> Settings:
     return filled
 
 
-def refuse_second_run(out: Path, networks: Sequence[str], resume: bool) -> None:
+def check_no_checkpoints(out: Path, networks: Sequence[str], resume: bool) -> None:
     """Raise ``LiftError(BAD_REQUEST)`` if ``out`` has checkpoints that are not to go on."""
     if not resume and any((out / name / 'last.pt').exists() for name in networks):
         raise LiftError(
@@ -91,7 +91,7 @@ def refuse_second_run(out: Path, networks: Sequence[str], resume: bool) -> None:
 
 
 @contextmanager
-def samples_of(
+def sample_pool(
     data: Path, out: Path, settings: RunSettings, report: Callable[[str], None]
 ) -> Iterator[tuple[Pool, list[dict[str, Any]]]]:
     """

@@ -42,7 +42,7 @@ from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import ObjectView
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.meshing.render import Raycaster
-from lift3d_ros.networks.small.coarse_inputs import observation
+from lift3d_ros.networks.small.coarse_inputs import coarse_inputs
 from lift3d_ros.networks.small.coarse_inputs import voxel_centres
 from lift3d_ros.synthetic.objects import ObjectEntry
 from lift3d_ros.synthetic.procedural import procedural_object
@@ -51,7 +51,7 @@ from lift3d_ros.synthetic.tabletop import TableScene
 from lift3d_ros.synthetic.tabletop import TableSettings
 from lift3d_ros.synthetic.true_views import object_from_canonical
 from lift3d_ros.synthetic.true_views import true_view
-from lift3d_ros.training.variation import varied
+from lift3d_ros.training.augmentation import varied
 
 #: Side of the target pictures, pixels, and of the grid of the solid, voxels.
 TARGET_SIZE = 128
@@ -205,21 +205,21 @@ def _observed(
         pose = orbit_pose(azimuth, height, RADIUS)
         pictures.append(true_view(caster, T_object_canonical, pose, TARGET_SIZE, scene.light))
         poses.append(pose)
-    seen = observation(view, canonical, gravity)
+    inputs = coarse_inputs(view, canonical, gravity)
     return Sample(
-        picture=seen.picture,
-        depth=seen.depth.astype(np.float16),
-        focal=seen.focal,
-        centre=seen.centre,
-        pose=seen.pose,
-        flags=seen.flags,
+        picture=inputs.picture,
+        depth=inputs.depth.astype(np.float16),
+        focal=inputs.focal,
+        centre=inputs.centre,
+        pose=inputs.pose,
+        flags=inputs.flags,
         solid=solid.reshape(SOLID_SIZE, SOLID_SIZE, SOLID_SIZE),
         targets=np.stack(pictures),
         target_poses=np.stack(poses).astype(np.float32),
         elevation=np.array(elevation, np.float32),
         sides=np.array([
             sides * invert(pose)[2, 3] / transform(invert(pose), middle)[2]
-            for pose in np.stack([seen.pose, *poses])
+            for pose in np.stack([inputs.pose, *poses])
         ], np.float32),
     )
 

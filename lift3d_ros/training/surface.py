@@ -39,8 +39,6 @@ from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import orbit_pose
 from lift3d_ros.geometry import ZERO123_FOV
 from lift3d_ros.networks.small.coarse_inputs import EXTENT
-from lift3d_ros.networks.small.grids import sample_grid
-from lift3d_ros.networks.small.grids import voxel_grid
 from lift3d_ros.networks.small.surface_network import object_box
 from lift3d_ros.networks.small.surface_network import posed_sources
 from lift3d_ros.networks.small.surface_network import Sources
@@ -48,12 +46,14 @@ from lift3d_ros.networks.small.surface_network import SurfaceField
 from lift3d_ros.networks.small.volume import camera_rays
 from lift3d_ros.networks.small.volume import CoarseVolume
 from lift3d_ros.networks.small.volume import render
+from lift3d_ros.networks.small.volume import sample_grid
+from lift3d_ros.networks.small.volume import voxel_grid
 from lift3d_ros.progress import Progress
 from lift3d_ros.training.coarse import dice
+from lift3d_ros.training.coarse import extent_loss
 from lift3d_ros.training.coarse import model_inputs
 from lift3d_ros.training.coarse import overlap
-from lift3d_ros.training.coarse import reach_loss
-from lift3d_ros.training.coarse import stacked
+from lift3d_ros.training.coarse import stack_samples
 
 #: Shares of steps: with synthesised views; with true ones in their place, from which the network
 #: learns to follow views that show more than the coarse volume told; with true ones as further
@@ -103,7 +103,7 @@ class SurfaceTask:
         )
         pixels = torch.stack([columns, rows], dim=-1).reshape(-1, 2).to(logit.device)
         rays = camera_rays(size, ZERO123_FOV, logit.device, pixels)
-        solid, inside = field.rendered_as(volume.sharpness, batch['target_poses'][:, :2])
+        solid, inside = field.as_volume(volume.sharpness, batch['target_poses'][:, :2])
         seen = render(solid, inside, rays, 48)
         true = batch['targets'][:, :2][:, :, pixels[:, 1], pixels[:, 0]].float() / 255.0
         true = true.permute(0, 1, 3, 2)
@@ -111,7 +111,7 @@ class SurfaceTask:
         return {
             'occupancy': 4.0 * functional.binary_cross_entropy_with_logits(logit, truth),
             'overlap': 1.0 - dice(logit.sigmoid(), truth).mean(),
-            'reach': 0.5 * reach_loss(logit, truth),
+            'reach': 0.5 * extent_loss(logit, truth),
             'alpha': 0.5 * functional.binary_cross_entropy(opacity, true[:, :, 3:]),
             'color': 8.0 * functional.mse_loss(seen.color, true[:, :, :3]),
         }
@@ -126,7 +126,7 @@ class SurfaceTask:
         found: dict[str, list[float]] = {}
         for start in range(0, len(self._samples), 8):
             group = self._samples[start:start + 8]
-            batch = stacked(group, model)
+            batch = stack_samples(group, model)
             b, count = batch['targets'].shape[:2]
             inputs = model_inputs(batch)
             volume = self._model.coarse_volume(inputs)
@@ -172,16 +172,10 @@ class SurfaceTask:
     ) -> Sources:
         pictures = []
         for index in range(len(poses)):
-            one = slice(index, index + 1)
-            part = CoarseVolume(
-                volume.density[one], volume.color[one], volume.features[one], volume.sharpness
-            )
-            pictures.append(
-                self._model.pictures(
-                    part, {name: value[one] for name, value in inputs.items()}, poses[index],
-                    seed, False, Progress(),
-                )
-            )
+            one = {name: value[index:index + 1] for name, value in inputs.items()}
+            pictures.append(self._model.pictures(
+                volume.select(index), one, poses[index], seed, False, Progress()
+            ))
         return posed_sources(
             # The denoiser gives its pictures to the CPU.
             torch.stack(pictures).clamp(0.0, 1.0).to(volume.density.device),
@@ -207,7 +201,7 @@ def _fields(
     box = object_box(volume.density)
     with torch.autocast(device.type, torch.bfloat16):
         field = model(volume, box, _seen(inputs, batch, further), made, inputs['flags'])
-    places = box.places(voxel_grid(field.logit.shape[-1], device))
+    places = box.to_canonical(voxel_grid(field.logit.shape[-1], device))
     solid = batch['solid'].to(device).float()[:, None]
     truth = sample_grid(solid, places).reshape(field.logit[:, 0].shape)
     return field, truth * _within(places).reshape(truth.shape)

@@ -31,9 +31,9 @@ from lift3d_ros.networks.small.surface_network import SurfaceNet
 from lift3d_ros.networks.small.surface_network import write_surface
 from lift3d_ros.training.loop import LoopSettings
 from lift3d_ros.training.loop import train
-from lift3d_ros.training.runs import refuse_second_run
+from lift3d_ros.training.runs import check_no_checkpoints
 from lift3d_ros.training.runs import RunSettings
-from lift3d_ros.training.runs import samples_of
+from lift3d_ros.training.runs import sample_pool
 from lift3d_ros.training.runs import shortened
 from lift3d_ros.training.runs import write_manifest
 from lift3d_ros.training.surface import SurfaceTask
@@ -72,14 +72,14 @@ def train_surface(
     ``LiftError``: ``BAD_REQUEST`` without ``resume`` for an output folder that holds checkpoints,
     and for a folder of data without scans; ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
     """
-    refuse_second_run(out, (_NAME,), resume)
+    check_no_checkpoints(out, (_NAME,), resume)
     model = SmallModel(views, 'cuda' if torch.cuda.is_available() else 'cpu', None)
     torch.manual_seed(settings.seed)
     network = SurfaceNet()
     if start is not None:
         network = read_surface(start / _NAME).train().requires_grad_(True)
     share = 1.0 if minutes is None else minutes / settings.surface.minutes
-    with samples_of(data, out, settings, report) as (pool, judged):
+    with sample_pool(data, out, settings, report) as (pool, judged):
         rng = np.random.default_rng(settings.seed)
         report('the surface network')
         train(

@@ -53,9 +53,9 @@ from lift3d_ros.training.loop import train
 from lift3d_ros.training.monocular import MonocularData
 from lift3d_ros.training.monocular import MonocularTask
 from lift3d_ros.training.pool import Pool
-from lift3d_ros.training.runs import refuse_second_run
+from lift3d_ros.training.runs import check_no_checkpoints
 from lift3d_ros.training.runs import RunSettings
-from lift3d_ros.training.runs import samples_of
+from lift3d_ros.training.runs import sample_pool
 from lift3d_ros.training.runs import shortened
 from lift3d_ros.training.runs import write_manifest
 
@@ -97,7 +97,7 @@ def train_views(
     ``BAD_REQUEST`` without ``resume`` for an output folder that holds checkpoints, and for a
     folder of data without scans; ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT`` for ``start``.
     """
-    refuse_second_run(out, _PARTS, resume)
+    check_no_checkpoints(out, _PARTS, resume)
     total = sum(getattr(settings, name).minutes for name in _PARTS)
     share = 1.0 if minutes is None else minutes / total
     torch.manual_seed(settings.seed)
@@ -105,7 +105,7 @@ def train_views(
     coarse, components = networks.coarse, networks.components
     monocular, network = networks.monocular, networks.elevation
     assert monocular is not None and network is not None, 'all parts are to be trained'
-    with samples_of(data, out, settings, report) as (pool, judged):
+    with sample_pool(data, out, settings, report) as (pool, judged):
         rng = np.random.default_rng(settings.seed)
         report('the depth of a picture')
         train(

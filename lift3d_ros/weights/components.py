@@ -60,7 +60,7 @@ class Zero123Components:
 
     - ``unet``: diffusers ``UNet2DConditionModel``; its input channels are the noisy latent, the
       conditioning latent and, for ``small``, further conditioning channels.
-    - ``vae``: diffusers ``AutoencoderKL``, or a latent codec (``lift3d_ros.diffusion.codec``).
+    - ``vae``: diffusers ``AutoencoderKL``, or a latent codec (``diffusion.conditioning``).
     - ``image_encoder``: transformers ``CLIPVisionModelWithProjection``, or a module that takes
       pixel values (n, 3, s, s) and returns an object with ``image_embeds`` (n, embedding_dim).
     - ``cc_projection``: image embedding and pose to the token of cross-attention.

@@ -24,11 +24,11 @@ from zero123_helpers import make_image
 from zero123_helpers import one_thread  # noqa: F401
 from zero123_helpers import WIDTH
 
-from lift3d_ros.diffusion.batching import Batches
-from lift3d_ros.diffusion.clip import as_image_encoder
-from lift3d_ros.diffusion.clip import clip_pixels
-from lift3d_ros.diffusion.codec import as_codec
+from lift3d_ros.diffusion.conditioning import as_codec
+from lift3d_ros.diffusion.conditioning import as_image_encoder
 from lift3d_ros.diffusion.conditioning import check_poses
+from lift3d_ros.diffusion.conditioning import clip_pixels
+from lift3d_ros.diffusion.zero123 import Batches
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import stable_zero123_pose

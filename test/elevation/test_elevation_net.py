@@ -45,9 +45,9 @@ from lift3d_ros.elevation.regressor import ElevationNet  # noqa: E402
 from lift3d_ros.elevation.regressor import read_elevation  # noqa: E402
 from lift3d_ros.elevation.regressor import write_elevation  # noqa: E402
 from lift3d_ros.synthetic.true_views import true_view  # noqa: E402
+from lift3d_ros.training.elevation import elevation_views  # noqa: E402
 from lift3d_ros.training.elevation import ElevationData  # noqa: E402
 from lift3d_ros.training.elevation import ElevationTask  # noqa: E402
-from lift3d_ros.training.elevation import known_elevations  # noqa: E402
 
 SMALL = ElevationConfig(size=32, widths=(8, 16), blocks=1)
 
@@ -228,7 +228,7 @@ def sample_seen_from(elevations, level):
 
 
 def test_target_pictures_become_inputs_where_the_frame_is_level():
-    found = known_elevations(sample_seen_from((5.0, 50.0), level=True))
+    found = elevation_views(sample_seen_from((5.0, 50.0), level=True))
     assert [degrees for _, degrees in found][0] == 33.0
     # The middle of the box that is cropped is not quite the point that the camera looks at.
     np.testing.assert_allclose([degrees for _, degrees in found[1:]], (5.0, 50.0), atol=8.0)
@@ -238,7 +238,7 @@ def test_target_pictures_become_inputs_where_the_frame_is_level():
         longer = max(np.ptp(np.flatnonzero(inside.any(0))), np.ptp(np.flatnonzero(inside.any(1))))
         assert abs(longer + 1 - 0.75 * 128) <= 2
         assert (picture[~inside & (picture[..., 3] == 0)][:, :3] == 255).all()
-    tilted = known_elevations(sample_seen_from((5.0, 50.0), level=False))
+    tilted = elevation_views(sample_seen_from((5.0, 50.0), level=False))
     assert [degrees for _, degrees in tilted] == [33.0]
 
 
@@ -248,8 +248,8 @@ def test_a_target_off_the_axis_has_the_elevation_of_its_own_ray():
     moved[..., 3] = 0
     rows = 20
     moved[:, :-rows] = sample['targets'][:, rows:]
-    plain = known_elevations(sample)[1][1]
-    higher = known_elevations({**sample, 'targets': moved})[1][1]
+    plain = elevation_views(sample)[1][1]
+    higher = elevation_views({**sample, 'targets': moved})[1][1]
     # A ray through a higher pixel dips less below the horizon.
     focal = 64.0 / np.tan(np.radians(ZERO123_FOV / 2.0))
     assert 0.7 < (plain - higher) / np.degrees(np.arctan(rows / focal)) < 1.05

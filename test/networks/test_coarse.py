@@ -22,8 +22,8 @@ import numpy as np
 import pytest
 import torch
 
-from lift3d_ros.diffusion.render_conditioning import guide
-from lift3d_ros.diffusion.render_conditioning import guide_channels
+from lift3d_ros.diffusion.render_conditioning import conditioning_channels
+from lift3d_ros.diffusion.render_conditioning import render_conditioning
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import orbit_pose
@@ -33,22 +33,22 @@ from lift3d_ros.geometry.canonical import canonical_frame
 from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.networks.small.coarse import CoarseConfig
 from lift3d_ros.networks.small.coarse import CoarseNet
+from lift3d_ros.networks.small.coarse_inputs import coarse_inputs
 from lift3d_ros.networks.small.coarse_inputs import EXTENT
-from lift3d_ros.networks.small.coarse_inputs import observation
 from lift3d_ros.networks.small.coarse_inputs import voxel_centres
-from lift3d_ros.networks.small.grids import channels_to_space
-from lift3d_ros.networks.small.grids import space_to_channels
-from lift3d_ros.networks.small.grids import voxel_grid
+from lift3d_ros.networks.small.layers import channels_to_space
+from lift3d_ros.networks.small.layers import space_to_channels
 from lift3d_ros.networks.small.volume import camera_rays
 from lift3d_ros.networks.small.volume import CoarseVolume
 from lift3d_ros.networks.small.volume import render
+from lift3d_ros.networks.small.volume import voxel_grid
 from lift3d_ros.synthetic.procedural import procedural_object
 from lift3d_ros.synthetic.tabletop import make_scene
 from lift3d_ros.synthetic.tabletop import TableSettings
 from lift3d_ros.training.coarse import CoarseTask
 from lift3d_ros.training.coarse import dice
+from lift3d_ros.training.coarse import extent_loss
 from lift3d_ros.training.coarse import overlap
-from lift3d_ros.training.coarse import reach_loss
 from lift3d_ros.training.denoiser import pose_vectors
 from lift3d_ros.training.pool import Pool
 from lift3d_ros.training.samples import make_sample
@@ -220,7 +220,7 @@ def test_a_camera_beside_the_volume_sees_nothing():
     assert seen.alpha.max() == 0.0 and seen.color.min() == 1.0
 
 
-# --- the guide ---
+# --- the rendered conditioning ---
 
 
 def test_the_guide_brings_the_colours_of_the_input_to_where_they_are_seen():
@@ -235,8 +235,8 @@ def test_the_guide_brings_the_colours_of_the_input_to_where_they_are_seen():
     around = torch.from_numpy(
         np.stack([orbit_pose(a, 20.0, 1.7) for a in (0.0, 20.0, 180.0)])
     ).float()[None]
-    channels, _ = guide(ball(), picture, focal, centre, pose, around)
-    assert channels.shape == (1, 3, guide_channels(5), 32, 32)
+    channels, _ = render_conditioning(ball(), picture, focal, centre, pose, around)
+    assert channels.shape == (1, 3, conditioning_channels(5), 32, 32)
     warped = torch.nn.functional.pixel_shuffle(channels[0, :, :64], 4)
     same, turned, behind = warped
     # From the input's own camera the picture comes back on the ball.
@@ -369,9 +369,9 @@ def test_the_coarse_network_learns_one_sample(tmp_path, sample):
 def test_depth_and_mask_reach_the_network(scene):
     view = crop_object(scene.frame, scene.mask)
     canonical = canonical_frame(view, 0.0)
-    seen = observation(view, canonical, True)
+    seen = coarse_inputs(view, canonical, True)
     blind = crop_object(replace(scene.frame, depth=None), scene.mask)
-    unseen = observation(blind, canonical_frame(blind, 0.0), True)
+    unseen = coarse_inputs(blind, canonical_frame(blind, 0.0), True)
     assert seen.flags.tolist() == [1.0, 1.0] and unseen.flags.tolist() == [0.0, 1.0]
     assert unseen.depth.max() == 0.0
     on_object = seen.depth[seen.picture[..., 3] > 250]
@@ -392,9 +392,9 @@ def test_what_does_not_reach_far_enough_costs_more_than_what_is_hollow():
     solid = torch.zeros(1, 16, 16, 16)
     solid[:, 4:12, 4:12, 2:14] = 1.0
     right = 8.0 * (2.0 * solid - 1.0)
-    assert float(reach_loss(right, solid)) < 1e-3
+    assert float(extent_loss(right, solid)) < 1e-3
     low, hollow = right.clone(), right.clone()
     low[..., 12:14] = -8.0
     hollow[:, 6:10, 6:10, 4:12] = -8.0
-    assert float(reach_loss(low, solid)) > 0.3
-    assert float(reach_loss(hollow, solid)) < 1e-3
+    assert float(extent_loss(low, solid)) > 0.3
+    assert float(extent_loss(hollow, solid)) < 1e-3

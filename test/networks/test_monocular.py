@@ -22,26 +22,27 @@ import torch
 
 from lift3d_ros.diffusion.small import read_small
 from lift3d_ros.diffusion.small import tensors
+from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry import upright_sides
 from lift3d_ros.geometry.canonical import canonical_frame
 from lift3d_ros.geometry.frame import crop_object
+from lift3d_ros.networks.small.coarse_inputs import coarse_inputs
 from lift3d_ros.networks.small.coarse_inputs import EXTENT
-from lift3d_ros.networks.small.coarse_inputs import observation
 from lift3d_ros.networks.small.coarse_inputs import voxel_centres
-from lift3d_ros.networks.small.monocular import guessed_length
-from lift3d_ros.networks.small.monocular import middle_depth
 from lift3d_ros.networks.small.monocular import MonocularNet
+from lift3d_ros.networks.small.monocular import origin_depth
+from lift3d_ros.networks.small.monocular import predicted_length
 from lift3d_ros.networks.small.monocular import read_monocular
-from lift3d_ros.networks.small.monocular import with_guessed_depth
+from lift3d_ros.networks.small.monocular import with_predicted_depth
 from lift3d_ros.networks.small.monocular import write_monocular
 from lift3d_ros.synthetic.procedural import procedural_object
 from lift3d_ros.synthetic.tabletop import make_scene
 from lift3d_ros.synthetic.tabletop import TableSettings
-from lift3d_ros.training.mirroring import mirrored as mirrored_sample
-from lift3d_ros.training.monocular import known_depths
+from lift3d_ros.training.augmentation import mirrored as mirror_sample
+from lift3d_ros.training.monocular import depth_views
 from lift3d_ros.training.monocular import MonocularTask
 from lift3d_ros.training.monocular import visible_depth
 from lift3d_ros.training.samples import make_sample
@@ -77,17 +78,17 @@ def told(depth: bool) -> dict[str, torch.Tensor]:
     view = crop_object(frame, scene.mask)
     elevation = view.elevation()
     assert elevation is not None
-    return tensors(observation(view, canonical_frame(view, elevation), True), 'cpu')
+    return tensors(coarse_inputs(view, canonical_frame(view, elevation), True), 'cpu')
 
 
 def test_a_measured_depth_stands_and_a_missing_one_is_guessed_on_the_object():
     network = MonocularNet().eval().requires_grad_(False)
     measured = told(depth=True)
-    assert with_guessed_depth(measured, network) is measured
-    assert guessed_length(measured, network) is None
+    assert with_predicted_depth(measured, network) is measured
+    assert predicted_length(measured, network) is None
     missing = told(depth=False)
-    assert with_guessed_depth(missing, None) is missing
-    guessed = with_guessed_depth(missing, network)
+    assert with_predicted_depth(missing, None) is missing
+    guessed = with_predicted_depth(missing, network)
     shown = missing['picture'][:, 3] > 0.5
     assert torch.equal(guessed['depth'] > 0.0, shown)
     assert not missing['depth'].any()
@@ -100,9 +101,9 @@ def test_an_untrained_network_puts_everything_about_the_middle():
     torch.nn.init.zeros_(network.out.weight)
     torch.nn.init.zeros_(network.out.bias)
     missing = told(depth=False)
-    depth = with_guessed_depth(missing, network)['depth']
+    depth = with_predicted_depth(missing, network)['depth']
     origin = missing['pose'][0, :3, :3].T @ -missing['pose'][0, :3, 3]
-    assert middle_depth(missing['focal'], missing['centre'], missing['pose'])[0] == pytest.approx(
+    assert origin_depth(missing['focal'], missing['centre'], missing['pose'])[0] == pytest.approx(
         float(origin[2]), rel=1e-4
     )
     assert depth[depth > 0.0].numpy() == pytest.approx(float(origin[2]), rel=1e-4)
@@ -113,12 +114,12 @@ def test_a_picture_and_its_mirror_image_have_the_same_depths_and_length():
     missing = told(depth=False)
     sample = {name: value[0].numpy() for name, value in missing.items()}
     sample['picture'] = sample['picture'].transpose(1, 2, 0)
-    turned = mirrored_sample(sample)
+    turned = mirror_sample(sample)
     turned['picture'] = turned['picture'].transpose(2, 0, 1)
     other = {name: torch.from_numpy(value)[None].float() for name, value in turned.items()}
-    depth, mirror = (with_guessed_depth(each, network)['depth'] for each in (missing, other))
+    depth, mirror = (with_predicted_depth(each, network)['depth'] for each in (missing, other))
     assert torch.allclose(depth, mirror.flip(-1), atol=1e-5)
-    lengths = [guessed_length(each, network) for each in (missing, other)]
+    lengths = [predicted_length(each, network) for each in (missing, other)]
     assert all(one is not None and one.shape == (1,) for one in lengths)
     assert lengths[0].item() == pytest.approx(lengths[1].item(), rel=1e-5)
     # It is the mirror's doing: one picture alone tells an untrained network something else.
@@ -147,7 +148,7 @@ def test_the_packaged_network_sees_more_than_a_flat_picture():
 def test_the_pictures_of_a_sample_have_their_depths():
     sample = make_sample(7, (), SampleSettings(targets=2))
     arrays = {name: getattr(sample, name) for name in sample.__dataclass_fields__}
-    views = known_depths(arrays)
+    views = depth_views(arrays)
     assert len(views) == 3
     for view in views:
         shown = view['picture'][::2, ::2, 3] > 127
@@ -176,5 +177,6 @@ def test_a_network_is_read_as_it_was_written(tmp_path):
     for name, value in network.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])
     (tmp_path / 'config.json').write_text('{"widths": [8], "depth": 3}')
-    with pytest.raises(LiftError, match='bring the files again'):
+    with pytest.raises(LiftError) as error:
         read_monocular(tmp_path)
+    assert error.value.code is ErrorCode.WEIGHTS_CORRUPT

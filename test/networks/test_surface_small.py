@@ -40,7 +40,6 @@ from lift3d_ros.meshing.isosurface import extract_surface
 from lift3d_ros.meshing.isosurface import sample_refined
 from lift3d_ros.meshing.rasterizer import visible_points
 from lift3d_ros.networks.small.coarse_inputs import EXTENT
-from lift3d_ros.networks.small.grids import to_pixels
 from lift3d_ros.networks.small.surface_network import Box
 from lift3d_ros.networks.small.surface_network import object_box
 from lift3d_ros.networks.small.surface_network import posed_sources
@@ -50,6 +49,7 @@ from lift3d_ros.networks.small.surface_network import SurfaceConfig
 from lift3d_ros.networks.small.surface_network import SurfaceNet
 from lift3d_ros.networks.small.surface_network import write_surface
 from lift3d_ros.networks.small.volume import CoarseVolume
+from lift3d_ros.networks.small.volume import project_to_grid
 from lift3d_ros.observation.cleaning import observe
 from lift3d_ros.observation.support import find_support
 from lift3d_ros.synthetic.tabletop import make_scene
@@ -110,7 +110,7 @@ class TestBox:
         box = object_box(logit)
         voxel = EXTENT / 64
         corners = (torch.tensor([[20.0, 30, 10], [44, 50, 40]]) - 32.0) * voxel
-        inside = box.inside(corners[None])[0].abs()
+        inside = box.from_canonical(corners[None])[0].abs()
         assert (inside < 0.5 * EXTENT).all()
         # Its side is that of the longest extent and a margin.
         assert 30 * voxel < float(box.side) < 1.3 * 30 * voxel
@@ -129,8 +129,8 @@ class TestBox:
     def test_inside_undoes_places(self):
         box = Box(torch.tensor([[0.1, -0.2, 0.3], [0.0, 0.4, 0.0]]), torch.tensor([0.7, 1.2]))
         unit = (torch.rand(50, 3) - 0.5) * EXTENT
-        places = box.places(unit)
-        torch.testing.assert_close(box.inside(places), unit.expand(2, -1, 3))
+        places = box.to_canonical(unit)
+        torch.testing.assert_close(box.from_canonical(places), unit.expand(2, -1, 3))
         assert (places[0] - box.centre[0]).abs().max() <= 0.35 + 1e-6
 
 
@@ -161,7 +161,7 @@ class TestNetwork:
         found = network._cost_volume(views, places)
         features, valid = [], []
         for index in range(5):
-            grid, _ = to_pixels(
+            grid, _ = project_to_grid(
                 places, views.focal[:, index], views.centre[:, index], views.poses[:, index], 32
             )
             picture = network.encoder(2.0 * views.pictures[:, index] - 1.0)

@@ -27,13 +27,13 @@ from scipy.sparse.csgraph import connected_components
 from lift3d_ros.cli.demo import DEMO_SCENE as PACKAGED_SCENE
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.io.scene import read_scene
-from lift3d_ros.synthetic import procedural
-from lift3d_ros.synthetic import solids
 from lift3d_ros.synthetic.demo_scene import DEMO_SCENE
 from lift3d_ros.synthetic.demo_scene import make_demo_scene
+from lift3d_ros.synthetic.procedural import distances
 from lift3d_ros.synthetic.procedural import FAMILIES
 from lift3d_ros.synthetic.procedural import family_of
 from lift3d_ros.synthetic.procedural import procedural_object
+from lift3d_ros.synthetic.procedural import surfaces
 
 
 def pieces(mesh):
@@ -97,8 +97,10 @@ def test_an_unknown_family_is_refused_with_the_known_ones():
 
 
 def test_a_family_that_makes_no_closed_mesh_is_an_error_not_a_bad_mesh(monkeypatch):
+    can = FAMILIES['can']
+
     def leaky(rng):
-        mesh = procedural.can(rng)
+        mesh = can(rng)
         return Mesh(mesh.vertices, mesh.faces[1:], mesh.colors)
 
     monkeypatch.setitem(FAMILIES, 'can', leaky)
@@ -135,14 +137,14 @@ def test_objects_are_made_in_a_tenth_of_a_second():
 
 
 def test_a_lathed_cylinder_has_the_volume_of_one():
-    mesh = solids.lathe([(0.0, 0.0), (0.05, 0.0), (0.05, 0.2), (0.0, 0.2)])
+    mesh = surfaces.lathe([(0.0, 0.0), (0.05, 0.0), (0.05, 0.2), (0.0, 0.2)])
     assert mesh.is_watertight()
     assert mesh.volume() == pytest.approx(np.pi * 0.05**2 * 0.2, rel=0.01)
 
 
 def test_a_rounded_box_has_the_size_and_volume_of_one():
     size, r = np.array([0.1, 0.06, 0.2]), 0.01
-    mesh = solids.rounded_box(size, r)
+    mesh = surfaces.rounded_box(size, r)
     np.testing.assert_allclose(np.ptp(mesh.vertices, axis=0), size, atol=1e-6)
     a, b, c = size - 2.0 * r
     faces = 2.0 * r * (a * b + b * c + c * a)
@@ -153,29 +155,30 @@ def test_a_rounded_box_has_the_size_and_volume_of_one():
 
 def test_a_level_set_lies_where_the_distance_is_zero():
     center = np.array([0.01, 0.02, 0.03])
-    mesh = solids.level_set(solids.ball(center, 0.05), center - 0.06, center + 0.06, 0.003)
+    mesh = surfaces.level_set(distances.ball(center, 0.05), center - 0.06, center + 0.06, 0.003)
     assert mesh.is_watertight()
     radius = np.linalg.norm(mesh.vertices - center, axis=1)
     np.testing.assert_allclose(radius, 0.05, atol=2e-4)
 
 
 def test_a_level_set_that_leaves_its_box_is_closed_at_the_border():
-    mesh = solids.level_set(solids.ball((0.0, 0.0, 0.0), 0.05), (0.0, -0.06, -0.06), (0.06,) * 3,
-                            0.003)
+    mesh = surfaces.level_set(
+        distances.ball((0.0, 0.0, 0.0), 0.05), (0.0, -0.06, -0.06), (0.06,) * 3, 0.003
+    )
     assert mesh.is_watertight()
 
 
 @pytest.mark.parametrize(
     ('distance', 'point', 'expected'),
     [
-        (solids.ball((0, 0, 1), 0.5), (0, 0, 3), 1.5),
-        (solids.ellipsoid((0, 0, 0), (1, 2, 3)), (0, 2, 0), 0.0),
-        (solids.box((0, 0, 0), (1, 1, 1), 0.1), (3, 0, 0), 2.0),
-        (solids.box((0, 0, 0), (1, 1, 1), 0.1), (0, 0.5, 0), -0.5),
-        (solids.capsule((0, 0, 0), (0, 0, 2), 0.5, 0.25), (1, 0, 2), 0.75),
-        (solids.cylinder((0, 0, 0), (0, 0, 1), 1.0, 2.0, 0.1), (3, 0, 0), 2.0),
-        (solids.cylinder((0, 0, 0), (0, 0, 1), 1.0, 2.0, 0.1), (0, 0, 5), 3.0),
-        (solids.torus((0, 0, 0), 1.0, 0.25), (1, 0, 1), 0.75),
+        (distances.ball((0, 0, 1), 0.5), (0, 0, 3), 1.5),
+        (distances.ellipsoid((0, 0, 0), (1, 2, 3)), (0, 2, 0), 0.0),
+        (distances.box((0, 0, 0), (1, 1, 1), 0.1), (3, 0, 0), 2.0),
+        (distances.box((0, 0, 0), (1, 1, 1), 0.1), (0, 0.5, 0), -0.5),
+        (distances.capsule((0, 0, 0), (0, 0, 2), 0.5, 0.25), (1, 0, 2), 0.75),
+        (distances.cylinder((0, 0, 0), (0, 0, 1), 1.0, 2.0, 0.1), (3, 0, 0), 2.0),
+        (distances.cylinder((0, 0, 0), (0, 0, 1), 1.0, 2.0, 0.1), (0, 0, 5), 3.0),
+        (distances.torus((0, 0, 0), 1.0, 0.25), (1, 0, 1), 0.75),
     ],
 )
 def test_signed_distances_are_those_of_the_solids(distance, point, expected):
@@ -185,7 +188,7 @@ def test_signed_distances_are_those_of_the_solids(distance, point, expected):
 
 def test_a_tabulated_polygon_is_negative_inside():
     square = [(0.0, 0.0), (0.05, 0.0), (0.05, 0.05), (0.0, 0.05)]
-    distance = solids.tabulated(square, (-0.02, 0.08), (-0.02, 0.08))
+    distance = distances.tabulated(square, (-0.02, 0.08), (-0.02, 0.08))
     x, y = np.array([[0.025, 0.025], [0.06, 0.025], [0.045, 0.025]], np.float32).T
     np.testing.assert_allclose(distance(x, y), [-0.025, 0.01, -0.005], atol=5e-4)
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from lift3d_ros.training.mirroring import mirrored
+from lift3d_ros.training.augmentation import mirrored
 from lift3d_ros.training.monocular import visible_depth
 from lift3d_ros.training.pool import Pool
 from lift3d_ros.training.samples import make_sample

@@ -20,7 +20,7 @@ import trimesh
 
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.synthetic.procedural import procedural_object
-from lift3d_ros.training.variation import varied
+from lift3d_ros.training.augmentation import varied
 
 
 def _varied(seed: int) -> Mesh:

@@ -13,10 +13,9 @@
 # limitations under the License.
 
 """
-Other looks at the same picture: mirrored, rolled, through another lens.
+Test-time augmentation of the input view: mirrored, rolled, through a longer or shorter lens.
 
-What a network sees in a picture differs a little from look to look, where what there is to see
-does not: the mean over looks is nearer to the truth.
+The errors of a network differ from view to view of the same object; their mean is smaller.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ from torch.nn import functional
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class AugmentedView:
     """
-    Pictures and their cameras, as ``CoarseNet`` has them.
+    Pictures and their cameras, as in the inputs of ``CoarseNet``.
 
     - ``picture``: (b, c, h, h); ``focal``, ``centre``: (b, 2) pixels; ``pose``: (b, 4, 4).
     """
@@ -44,43 +43,44 @@ class Look:
     centre: Tensor
     pose: Tensor
 
-    def mirrored(self) -> Look:
-        """Return the picture of the mirror image of the object, and the camera that sees it."""
-        size = self.picture.shape[-1]
-        beyond = torch.stack([size - 1.0 - self.centre[:, 0], self.centre[:, 1]], dim=1)
-        # Right and left change sides along x of the optical frame and y of the canonical one.
-        turned = self.pose.clone()
-        turned[:, :, 0] = -turned[:, :, 0]
-        turned[:, 1] = -turned[:, 1]
-        return replace(self, picture=self.picture.flip(-1), centre=beyond, pose=turned)
+    def mirrored(self) -> AugmentedView:
+        """Return the view of the mirrored object by the mirrored camera."""
+        centre = self.centre.clone()
+        centre[:, 0] = self.picture.shape[-1] - 1.0 - centre[:, 0]
+        # Mirroring negates x of the optical frame and y of the canonical frame.
+        pose = self.pose.clone()
+        pose[:, :, 0] = -pose[:, :, 0]
+        pose[:, 1] = -pose[:, 1]
+        return replace(self, picture=self.picture.flip(-1), centre=centre, pose=pose)
 
-    def turned(self, angle: Tensor, zoom: Tensor) -> Look:
+    def rolled(self, angle: Tensor, zoom: Tensor) -> AugmentedView:
         """
-        Return what the camera sees when it is rolled by ``angle`` and its lens is longer.
+        Return the view of the camera rolled by ``angle``, its focal length scaled by ``zoom``.
 
         ``angle`` (b,), radians about the optical axis, counter-clockwise in the picture;
-        ``zoom`` (b,), a factor of the focal length. The middle of the picture and depths along the
-        optical axis stay; what comes in at the border is like the border.
+        ``zoom`` (b,). The middle of the picture and depths along the optical axis stay; pixels
+        from outside the picture repeat its border.
         """
         middle = 0.5 * (self.picture.shape[-1] - 1.0)
         c, s = angle.cos(), angle.sin()
-        turn = torch.stack([torch.stack([c, -s], dim=1), torch.stack([s, c], dim=1)], dim=1)
-        # A pixel of the turned picture is looked up at this place of the straight one.
-        back = torch.cat([turn / zoom[:, None, None], torch.zeros_like(turn[:, :, :1])], dim=2)
+        roll = torch.stack([torch.stack([c, -s], dim=1), torch.stack([s, c], dim=1)], dim=1)
+        # affine_grid maps a pixel of the output to its place in the input.
+        back = torch.cat([roll / zoom[:, None, None], torch.zeros_like(roll[:, :, :1])], dim=2)
         grid = functional.affine_grid(back, list(self.picture.shape), align_corners=False)
         picture = functional.grid_sample(
             self.picture, grid, padding_mode='border', align_corners=False
         )
-        offset = torch.einsum('bji,bj->bi', turn, self.centre - middle)
+        offset = torch.einsum('bji,bj->bi', roll, self.centre - middle)
         pose = self.pose.clone()
-        pose[:, :3, :2] = torch.einsum('bij,bjk->bik', self.pose[:, :3, :2], turn)
-        return Look(
+        pose[:, :3, :2] = torch.einsum('bij,bjk->bik', self.pose[:, :3, :2], roll)
+        return AugmentedView(
             picture, zoom[:, None] * self.focal, middle + zoom[:, None] * offset, pose
         )
 
 
-def joined(looks: Sequence[Look]) -> Look:
-    """Return the pictures of several looks as one batch, one look after the other."""
-    return Look(
-        *(torch.cat([getattr(look, part.name) for look in looks]) for part in fields(Look))
-    )
+def concatenate_views(views: Sequence[AugmentedView]) -> AugmentedView:
+    """Return several views as one batch, in order."""
+    return AugmentedView(*(
+        torch.cat([getattr(view, field.name) for view in views])
+        for field in fields(AugmentedView)
+    ))

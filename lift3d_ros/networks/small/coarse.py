@@ -13,13 +13,13 @@
 # limitations under the License.
 
 """
-The light 3-D network: one view (with depth where there is one) to a coarse coloured volume.
+The coarse network: one view, with or without depth, to a coarse coloured volume.
 
-The picture's features are carried along their rays into a grid of space, together with what mask
-and depth say of each place; a 3-D U-Net with attention between the places of its coarsest level
-completes them. The volume is rendered into any view (``networks.small.volume``), which conditions
-the denoiser of the small weights: the idea of GeNVS (Chan et al., 2023) and SyncDreamer
-(Liu et al., 2023), with a volume from one view in place of one that all views share.
+The features of the picture are unprojected along their rays into a voxel grid, together with the
+evidence of mask and depth; a 3-D U-Net with attention at its coarsest level completes them. The
+volume is rendered from the target views (``networks.small.volume``) to condition the denoiser of
+the small weights, as in GeNVS (Chan et al., 2023) and SyncDreamer (Liu et al., 2023), here from
+one view.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from torch import nn
 from torch import Tensor
 from torch.nn import functional
 
-from lift3d_ros.networks.small.attention import AttentionLayer
-from lift3d_ros.networks.small.grids import channels_to_space
-from lift3d_ros.networks.small.grids import space_to_channels
-from lift3d_ros.networks.small.grids import to_pixels
-from lift3d_ros.networks.small.grids import voxel_grid
-from lift3d_ros.networks.small.unet_levels import ascend
-from lift3d_ros.networks.small.unet_levels import descend
-from lift3d_ros.networks.small.unet_levels import make_levels
-from lift3d_ros.networks.small.unet_levels import put_channels_last
-from lift3d_ros.networks.small.unet_levels import ResidualBlock
+from lift3d_ros.networks.small.layers import ascend
+from lift3d_ros.networks.small.layers import AttentionLayer
+from lift3d_ros.networks.small.layers import channels_to_space
+from lift3d_ros.networks.small.layers import descend
+from lift3d_ros.networks.small.layers import make_levels
+from lift3d_ros.networks.small.layers import ResidualBlock
+from lift3d_ros.networks.small.layers import space_to_channels
+from lift3d_ros.networks.small.layers import use_channels_last
 from lift3d_ros.networks.small.volume import CoarseVolume
+from lift3d_ros.networks.small.volume import project_to_grid
+from lift3d_ros.networks.small.volume import voxel_grid
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class CoarseConfig:
     """
     Sizes of the network.
 
-    - ``grid``: voxels along a side of the U-Net; the volume that it makes has twice as many.
+    - ``grid``: voxels along a side of the U-Net; the volume has twice as many.
     - ``pixels``: channels of the picture's features; ``widths``: channels at each level of the
-      U-Net; ``layers``, ``heads``: of the attention between the places of the coarsest level.
+      U-Net; ``layers``, ``heads``: of the attention at the coarsest level.
     - ``features``: channels of the volume beyond density and colour.
     """
 
@@ -65,7 +65,7 @@ class CoarseConfig:
 
 
 class CoarseNet(nn.Module):
-    """See the module; about eight million parameters."""
+    """The coarse network, about eight million parameters."""
 
     def __init__(self, config: CoarseConfig | None = None) -> None:
         """Make the layers."""
@@ -73,8 +73,8 @@ class CoarseNet(nn.Module):
         self.config = config = config or CoarseConfig()
         widths = config.widths
         self.picture = PictureEncoder(config.pixels, widths[-1])
-        # Features, colour and alpha along the ray; eight times alpha, distance to the surface at
-        # two scales and whether there is a reading; place, depth, flags.
+        # Features, colour and alpha along the ray; the four channels of evidence for each of the
+        # eight voxels of a block; position, relative depth, flags.
         self.stem = nn.Conv3d(config.pixels + 4 + 8 * 4 + 6, widths[0], 3, padding=1)
         self.down, self.up = make_levels(widths)
         places = (config.grid >> (len(widths) - 1)) ** 3
@@ -87,11 +87,11 @@ class CoarseNet(nn.Module):
         self.density = nn.Conv3d(widths[0], 8, 3, padding=1)
         self.color = nn.Conv3d(widths[0], 24, 3, padding=1)
         self.feature = nn.Conv3d(widths[0], config.features, 1)
-        # Most of space is empty.
+        # Most voxels are empty.
         nn.init.constant_(cast(Tensor, self.density.bias), -3.0)
-        # How hard the border between inside and outside is rendered.
+        # ``CoarseVolume.sharpness``.
         self.sharpness = nn.Parameter(torch.tensor([4.0, 1.5]))
-        put_channels_last(self)
+        use_channels_last(self)
 
     def forward(
         self,
@@ -112,14 +112,14 @@ class CoarseNet(nn.Module):
         config = self.config
         radius = pose[:, :3, 3].norm(dim=1)
         pixels, tokens = self.picture(picture, depth, radius)
-        places = voxel_grid(2 * config.grid, picture.device)
-        fine, prior = _along_rays(places, picture, depth, focal, centre, pose)
+        points = voxel_grid(2 * config.grid, picture.device)
+        evidence, prior = _ray_evidence(points, picture, depth, focal, centre, pose)
         size = config.grid
         x = torch.cat(
             [
                 _project_features(voxel_grid(size, picture.device), pixels, picture, focal,
                                   centre, pose, radius, flags),
-                space_to_channels(fine),
+                space_to_channels(evidence),
             ],
             dim=1,
         )
@@ -130,7 +130,7 @@ class CoarseNet(nn.Module):
         x = functional.silu(ascend(self.up, x, skips))
         return CoarseVolume(
             density=channels_to_space(self.density(x)),
-            # Learned is how a place differs in colour from the pixel before or behind it.
+            # The network learns the residual to the colour of the pixel on the same ray.
             color=channels_to_space(self.color(x)) + prior,
             features=self.feature(x),
             sharpness=self.sharpness,
@@ -178,27 +178,27 @@ class PictureEncoder(nn.Module):
         return self.out(functional.silu(merged)), levels[-1].flatten(2).transpose(1, 2)
 
 
-def _along_rays(
-    places: Tensor, picture: Tensor, depth: Tensor, focal: Tensor, centre: Tensor, pose: Tensor
+def _ray_evidence(
+    points: Tensor, picture: Tensor, depth: Tensor, focal: Tensor, centre: Tensor, pose: Tensor
 ) -> tuple[Tensor, Tensor]:
     """
-    Return what mask and depth say of places (s, s, s, 3), shape (b, 4, s, s, s), and their colour.
+    Return mask and depth evidence (b, 4, s, s, s) at points (s, s, s, 3), and their colour.
 
-    Alpha, the distance behind the surface that is seen at two scales, and whether there is a
-    reading at all. The colour is that of the pixel on whose ray a place lies, (b, 3, s, s, s)
+    The evidence is alpha, the distance behind the measured surface clipped at two scales, and
+    whether there is a reading. The colour is that of the pixel on the same ray, (b, 3, s, s, s)
     logits of RGB, 0 off the object.
     """
-    b, size = picture.shape[0], places.shape[0]
-    grid, z = to_pixels(places.reshape(-1, 3), focal, centre, pose, picture.shape[-1])
-    seen = functional.grid_sample(picture, grid[:, None], align_corners=False)[:, :, 0]
-    color, alpha = seen[:, :3], seen[:, 3]
+    b, size = picture.shape[0], points.shape[0]
+    grid, z = project_to_grid(points.reshape(-1, 3), focal, centre, pose, picture.shape[-1])
+    rgba = functional.grid_sample(picture, grid[:, None], align_corners=False)[:, :, 0]
+    color, alpha = rgba[:, :3], rgba[:, 3]
     color = torch.where(alpha[:, None] > 0.5, torch.logit(color, eps=0.02), 0.0)
     reading = functional.grid_sample(
         depth[:, None], grid[:, None], mode='nearest', align_corners=False
     )[:, 0, 0]
     valid = reading > 0.0
     behind = torch.where(valid, z - reading, 0.0)
-    told = torch.stack(
+    evidence = torch.stack(
         [
             alpha,
             (behind / 0.05).clamp(-1.0, 1.0),
@@ -208,11 +208,11 @@ def _along_rays(
         dim=1,
     )
     shape = (size, size, size)
-    return told.reshape(b, 4, *shape), color.reshape(b, 3, *shape)
+    return evidence.reshape(b, 4, *shape), color.reshape(b, 3, *shape)
 
 
 def _project_features(
-    places: Tensor,
+    points: Tensor,
     pixels: Tensor,
     picture: Tensor,
     focal: Tensor,
@@ -221,15 +221,15 @@ def _project_features(
     radius: Tensor,
     flags: Tensor,
 ) -> Tensor:
-    """Return the picture's features along their rays, with place, depth and flags."""
-    b, size = picture.shape[0], places.shape[0]
-    flat = places.reshape(-1, 3)
-    grid, z = to_pixels(flat, focal, centre, pose, picture.shape[-1])
-    seen = [
+    """Return the picture's features along their rays, with position, depth and flags."""
+    b, size = picture.shape[0], points.shape[0]
+    flat = points.reshape(-1, 3)
+    grid, z = project_to_grid(flat, focal, centre, pose, picture.shape[-1])
+    sampled = [
         functional.grid_sample(image.float(), grid[:, None], align_corners=False)[:, :, 0]
         for image in (pixels, picture)
     ]
-    place = flat.T.expand(b, 3, -1)
-    rest = (z - radius[:, None])[:, None]
-    told = flags[:, :, None].expand(b, 2, flat.shape[0])
-    return torch.cat([*seen, place, rest, told], dim=1).reshape(b, -1, size, size, size)
+    position = flat.T.expand(b, 3, -1)
+    depth = (z - radius[:, None])[:, None]
+    flags = flags[:, :, None].expand(b, 2, flat.shape[0])
+    return torch.cat([*sampled, position, depth, flags], dim=1).reshape(b, -1, size, size, size)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the coarse network is told of a view: arrays of a fixed size in canonical units."""
+"""The inputs of the coarse network: arrays of fixed size in canonical units."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from lift3d_ros.geometry.canonical import CanonicalFrame
 from lift3d_ros.geometry.frame import ObjectView
 from lift3d_ros.geometry.frame import VIEW_SIZE
 
-#: Side of the picture that the network sees, pixels.
+#: Side of the pictures that the networks take, pixels.
 PICTURE_SIZE = 128
 
-#: Side of the cube of space that the network fills, canonical units; it holds nineteen of twenty
+#: Side of the cube of space that the networks cover, canonical units; it contains 95 % of the
 #: objects of the train split.
 EXTENT = 1.7
 
 
 @dataclass(frozen=True, eq=False)
-class Observation:
+class CoarseInputs:
     """
     A view in canonical units.
 
     - ``picture``: uint8 RGBA (128, 128, 4), the object on white.
-    - ``depth``: float32 (128, 128) along z, 0 where there is no reading; of all that is seen, so
-      that the table and what stands before the object are told from free space.
+    - ``depth``: float32 (128, 128) along z, 0 where there is no reading; of the whole scene, so
+      that support and occluders are distinguishable from free space.
     - ``focal``, ``centre``: float32 (2,), of the camera of both, pixels.
     - ``pose``: float32 (4, 4), its optical frame in canonical coordinates.
     - ``flags``: float32 (2,): whether depth, whether gravity is known.
@@ -56,13 +56,15 @@ class Observation:
     flags: NDArray[np.float32]
 
 
-def observation(view: ObjectView, canonical: CanonicalFrame, gravity_known: bool) -> Observation:
-    """Return what the network is told of the view."""
+def coarse_inputs(
+    view: ObjectView, canonical: CanonicalFrame, gravity_known: bool
+) -> CoarseInputs:
+    """Return the inputs of the network for a view."""
     shrink = PICTURE_SIZE / VIEW_SIZE
     camera = view.camera.crop(-0.5, -0.5, PICTURE_SIZE, PICTURE_SIZE, shrink, shrink)
     depth = np.zeros((PICTURE_SIZE, PICTURE_SIZE), np.float32)
     if canonical.metric and view.frame.depth is not None:
-        # The nearest reading, never a mean: between two surfaces there is nothing.
+        # Interpolation would put readings between two surfaces.
         own = view.frame.camera
         rays = camera.rays()
         map_x = (own.fx * rays[..., 0] + own.cx).astype(np.float32)
@@ -71,8 +73,8 @@ def observation(view: ObjectView, canonical: CanonicalFrame, gravity_known: bool
         depth = cv2.remap(
             readings, map_x, map_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT
         ) / np.float32(canonical.scale)
-    return Observation(
-        picture=picture_of(view),
+    return CoarseInputs(
+        picture=rgba_picture(view),
         depth=depth.astype(np.float32),
         focal=np.array([camera.fx, camera.fy], np.float32),
         centre=np.array([camera.cx, camera.cy], np.float32),
@@ -81,8 +83,8 @@ def observation(view: ObjectView, canonical: CanonicalFrame, gravity_known: bool
     )
 
 
-def picture_of(view: ObjectView) -> NDArray[np.uint8]:
-    """Return the picture of a view as the networks see it, uint8 RGBA (128, 128, 4)."""
+def rgba_picture(view: ObjectView) -> NDArray[np.uint8]:
+    """Return the picture of a view in the size of the networks, uint8 RGBA (128, 128, 4)."""
     rgba = np.dstack([view.image, view.alpha])
     size = (PICTURE_SIZE, PICTURE_SIZE)
     return np.asarray(cv2.resize(rgba, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -16,8 +16,8 @@
 """
 A network as a folder: ``config.json`` and ``model.safetensors``, in half precision or eight bits.
 
-In eight bits each row of a matrix (each filter of a convolution) is whole numbers from -127 to 127
-times a scale of its own, under ``NAME.scale``; vectors stay in half precision.
+In eight bits each row of a matrix (each filter of a convolution) is int8 from -127 to 127 with a
+scale for the row, the tensor ``NAME.scale``; vectors stay in half precision.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def write_network(
     folder: Path, network: nn.Module, config: dict[str, Any], dtype: torch.dtype = torch.float16
 ) -> None:
     """
-    Write a network into a folder, which is made where it is missing.
+    Write a network into a folder, which is created if missing.
 
     ``dtype`` is that of its numbers in the file; ``torch.int8`` for eight bits.
     """
@@ -72,6 +72,23 @@ def write_network(
     (folder / CONFIG).write_text(json.dumps(config, indent=1, default=list) + '\n')
 
 
+def read_network(
+    folder: Path,
+    make: Callable[[dict[str, Any]], _Module],
+    device: torch.device | str = 'cpu',
+) -> _Module:
+    """
+    Return the network of a folder, ready for inference, in float32.
+
+    ``make`` constructs it from its configuration. Raises ``LiftError``: ``WEIGHTS_MISSING``,
+    ``WEIGHTS_CORRUPT``.
+    """
+    settings = read_config(folder)
+    network = build_checked(folder, lambda: make(settings))
+    read_state(folder, network)
+    return network.eval().requires_grad_(False).to(device)
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """
     Return the configuration of a network, lists as tuples.
@@ -87,30 +104,30 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise corrupt(folder, error) from error
 
 
-def made_as_stored(folder: Path, make: Callable[[], _Module]) -> _Module:
+def build_checked(folder: Path, make: Callable[[], _Module]) -> _Module:
     """
-    Return the network that ``make`` makes, after comparing its shapes with those of the file.
+    Return the network that ``make`` constructs, after comparing its shapes with those of the file.
 
-    The shapes come from a network without numbers, so that settings of another or a damaged
-    network take no memory. Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
+    The shapes come from a network on the device ``meta``, so that damaged settings cannot
+    allocate memory. Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
     """
     try:
         stored = read_header(folder / MODEL)
         with torch.device('meta'):
             empty = make()
         needed = {name: tuple(value.shape) for name, value in empty.state_dict().items()}
-        there = {name: shape for name, (_, shape) in stored.items()
+        present = {name: shape for name, (_, shape) in stored.items()
                  if name.removesuffix(_SCALE) not in stored or not name.endswith(_SCALE)}
-        for name in dict.fromkeys((*needed, *there)):
-            if needed.get(name) != there.get(name):
-                raise ValueError(f'{name[:200]} has the shape {there.get(name)}, but the settings '
-                                 f'require {needed.get(name)}')
+        for name in dict.fromkeys((*needed, *present)):
+            if needed.get(name) != present.get(name):
+                raise ValueError(f'{name[:200]} has the shape {present.get(name)}, but the '
+                                 f'settings require {needed.get(name)}')
         return make()
     except FileNotFoundError as error:
         raise missing(folder / MODEL) from error
     except LiftError:
         raise
-    # Settings of a wrong type make any error in a network's constructor.
+    # A constructor can raise any error for settings of a wrong type.
     except Exception as error:
         raise corrupt(folder, error) from error
 
@@ -134,12 +151,12 @@ def read_state(folder: Path, network: nn.Module) -> None:
     except LiftError:
         raise
     except Exception as error:
-        # torch raises errors of several types for tensors that do not fit.
+        # torch raises errors of several types for tensors of another shape.
         raise corrupt(folder, error) from error
 
 
 def _in_eight_bits(value: Tensor) -> tuple[Tensor, Tensor]:
-    """Return whole numbers of the shape of ``value`` and the scale of each of its rows."""
+    """Return int8 numbers of the shape of ``value`` and the scale of each row."""
     largest = value.abs().flatten(1).amax(dim=1)
     scale = torch.where(largest > 0.0, largest / 127.0, 1.0)
     return _by_rows(value, 1.0 / scale).round().to(torch.int8).contiguous(), scale
@@ -150,16 +167,17 @@ def _by_rows(value: Tensor, factors: Tensor) -> Tensor:
 
 
 def missing(path: Path) -> LiftError:
-    """Return the error for a file that is not there."""
+    """Return the error for a file that does not exist."""
     return LiftError(
-        ErrorCode.WEIGHTS_MISSING, f'{path} is not there; bring the whole folder of weights again.'
+        ErrorCode.WEIGHTS_MISSING,
+        f'{path} does not exist; restore the whole folder of the weights.',
     )
 
 
 def corrupt(folder: Path, error: Exception) -> LiftError:
-    """Return the error for a folder that does not hold what it should."""
+    """Return the error for a folder whose content is not a network."""
     return LiftError(
         ErrorCode.WEIGHTS_CORRUPT,
         f'{folder} cannot be read as the weights of a network ({type(error).__name__}: '
-        f'{shown(str(error))[:500]}); bring the files again.',
+        f'{shown(str(error))[:500]}); restore its files.',
     )

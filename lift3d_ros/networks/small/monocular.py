@@ -13,11 +13,11 @@
 # limitations under the License.
 
 """
-A small network that tells the depth of what one picture shows, where no sensor measured it.
+A monocular depth network for views without a depth image.
 
-Edges and shades within an object say how it is made, and its outline how large it may be: a 2-D
-network learns that from many times the pictures that a network of volumes could. The coarse
-network takes what it says as it takes a sensor's readings, but for the flag that there are none.
+It also predicts the sides of the object's box. A 2-D network can be trained on many more pictures
+than a network of volumes. The coarse network takes the predicted depth in the place of readings,
+with the flag of a view without depth.
 """
 
 from __future__ import annotations
@@ -33,24 +33,23 @@ from torch import nn
 from torch import Tensor
 from torch.nn import functional
 
-from lift3d_ros.networks.small.attention import AttentionLayer
-from lift3d_ros.networks.small.augmented_view import joined
-from lift3d_ros.networks.small.augmented_view import Look
+from lift3d_ros.networks.small.augmented_view import AugmentedView
+from lift3d_ros.networks.small.augmented_view import concatenate_views
 from lift3d_ros.networks.small.coarse_inputs import PICTURE_SIZE
-from lift3d_ros.networks.small.files import made_as_stored
-from lift3d_ros.networks.small.files import read_config
-from lift3d_ros.networks.small.files import read_state
+from lift3d_ros.networks.small.files import read_network
 from lift3d_ros.networks.small.files import write_network
-from lift3d_ros.networks.small.unet_levels import put_channels_last
-from lift3d_ros.networks.small.unet_levels import ResidualBlock
+from lift3d_ros.networks.small.layers import AttentionLayer
+from lift3d_ros.networks.small.layers import ResidualBlock
+from lift3d_ros.networks.small.layers import use_channels_last
 
-#: The depths have one value for each square of so many pixels of the picture.
+#: Pixels of the picture along the side of a pixel of the predicted depth.
 STRIDE = 2
 
-#: The length is asked of looks that are turned by so much (radians), too, through a shorter lens.
-_TURNS, _ZOOM = (0.1, -0.1), 0.94
+#: Test-time augmentation of the length: rolls of the camera, radians, and factor of its focal
+#: length.
+_ROLLS, _ZOOM = (0.1, -0.1), 0.94
 
-#: RGBA, the vertical, how far each ray climbs, its slopes, whether the vertical is known.
+#: Input channels: RGBA, the vertical, each ray's component along it and slopes, gravity known.
 _CHANNELS = 4 + 3 + 1 + 2 + 1
 
 
@@ -60,7 +59,7 @@ class MonocularConfig:
     Sizes of the network.
 
     - ``widths``: channels at 1/2, 1/4 and so on of the picture.
-    - ``layers``, ``heads``: of the attention between the places of the coarsest level.
+    - ``layers``, ``heads``: of the attention at the coarsest level.
     """
 
     widths: tuple[int, ...] = (16, 64, 128, 192)
@@ -70,9 +69,9 @@ class MonocularConfig:
 
 class MonocularNet(nn.Module):
     """
-    A 2-D U-Net (Ronneberger et al., 2015) from a picture and its camera to depths.
+    A 2-D U-Net (Ronneberger et al., 2015) from a picture and its camera to depth.
 
-    Attention between the places of its coarsest level sees the object as a whole.
+    Its coarsest level has self-attention.
     """
 
     def __init__(self, config: MonocularConfig | None = None) -> None:
@@ -98,19 +97,19 @@ class MonocularNet(nn.Module):
         self.up = nn.ModuleList(ResidualBlock(c, flat=True) for c in widths[:-1])
         self.norm = nn.GroupNorm(8, widths[0])
         self.out = nn.Conv2d(widths[0], 1, 3, padding=1)
-        put_channels_last(self)
+        use_channels_last(self)
 
     def forward(
         self, picture: Tensor, focal: Tensor, centre: Tensor, pose: Tensor, flags: Tensor
     ) -> tuple[Tensor, Tensor]:
         """
-        Return what the picture tells of the object, canonical units.
+        Return the relative depth and the logarithms of the sides of the object, canonical units.
 
-        By how much each place lies behind the middle of the object, (b, h / 2, w / 2), along z of
-        the optical frame; and the logarithms of the sides of its upright box, (b, 3), in the order
-        of ``geometry.upright_sides``. Arguments as ``CoarseNet`` has them.
+        The depth (b, h / 2, w / 2) is along z of the optical frame, relative to the object's
+        centre; the sides (b, 3) are in the order of ``geometry.upright_sides``. Arguments are
+        those of ``CoarseNet``.
         """
-        x = self.stem(_told(picture, focal, centre, pose, flags))
+        x = self.stem(_input_channels(picture, focal, centre, pose, flags))
         levels = []
         for index, block in enumerate(cast(Iterable[nn.Module], self.blocks)):
             x = block(x if index == 0 else self.down[index - 1](x))
@@ -130,16 +129,16 @@ class MonocularNet(nn.Module):
         self, picture: Tensor, focal: Tensor, centre: Tensor, pose: Tensor, flags: Tensor
     ) -> Tensor:
         """
-        Return the depth of each pixel of the object, (b, 128, 128), 0 beside it.
+        Return the depth of each pixel of the object, (b, 128, 128), 0 for background.
 
-        Along z of the optical frame, canonical units; arguments as ``CoarseNet`` has them. It is
-        the mean of what the network sees in the picture and in its mirror image, which is nearer
-        to the truth than either.
+        Along z of the optical frame, canonical units; arguments are those of ``CoarseNet``. The
+        result is the mean of the predictions for the picture and its mirror image.
         """
-        behind, _ = self._both_ways(Look(picture, focal, centre, pose), flags)
-        behind = functional.interpolate(behind[:, None], scale_factor=float(STRIDE),
-                                        mode='bilinear')[:, 0]
-        depth = behind + middle_depth(focal, centre, pose)[:, None, None]
+        relative, _ = self._mirror_mean(AugmentedView(picture, focal, centre, pose), flags)
+        relative = functional.interpolate(
+            relative[:, None], scale_factor=float(STRIDE), mode='bilinear'
+        )[:, 0]
+        depth = relative + origin_depth(focal, centre, pose)[:, None, None]
         return torch.where(picture[:, 3] > 0.5, depth, 0.0)
 
     def length(
@@ -148,91 +147,86 @@ class MonocularNet(nn.Module):
         """
         Return the length of the object's longest side, (b,), canonical units.
 
-        Arguments as ``CoarseNet`` has them. It is the mean over the picture and turned ones, and
-        over the mirror images of all.
+        Arguments are those of ``CoarseNet``. The result is the mean over the picture, rolled
+        pictures, and the mirror images of all.
         """
-        straight = Look(picture, focal, centre, pose)
+        view = AugmentedView(picture, focal, centre, pose)
         zoom = torch.full_like(focal[:, 0], _ZOOM)
-        looks = [straight, *(straight.turned(torch.full_like(zoom, a), zoom) for a in _TURNS)]
-        _, sides = self._both_ways(joined(looks), flags.repeat(len(looks), 1))
-        return sides.reshape(len(looks), -1, 3).mean(dim=0).amax(dim=1).exp()
+        views = [view, *(view.rolled(torch.full_like(zoom, angle), zoom) for angle in _ROLLS)]
+        _, sides = self._mirror_mean(concatenate_views(views), flags.repeat(len(views), 1))
+        return sides.reshape(len(views), -1, 3).mean(dim=0).amax(dim=1).exp()
 
-    def _both_ways(self, look: Look, flags: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean of what the pictures and their mirror images tell; see ``forward``."""
-        both = joined([look, look.mirrored()])
-        behind, sides = self(both.picture, both.focal, both.centre, both.pose, flags.repeat(2, 1))
-        count = len(look.picture)
-        behind, sides = behind.float(), sides.float()
+    def _mirror_mean(self, view: AugmentedView, flags: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean of ``forward`` over the pictures and their mirror images."""
+        both = concatenate_views([view, view.mirrored()])
+        relative, sides = self(
+            both.picture, both.focal, both.centre, both.pose, flags.repeat(2, 1)
+        )
+        count = len(view.picture)
+        relative, sides = relative.float(), sides.float()
         return (
-            0.5 * (behind[:count] + behind[count:].flip(-1)),
+            0.5 * (relative[:count] + relative[count:].flip(-1)),
             0.5 * (sides[:count] + sides[count:]),
         )
 
 
-def with_guessed_depth(
-    told: dict[str, Tensor], network: MonocularNet | None
+def with_predicted_depth(
+    inputs: dict[str, Tensor], network: MonocularNet | None
 ) -> dict[str, Tensor]:
-    """Return the arguments of ``CoarseNet`` with the network's depth where none was measured."""
-    measured = told['flags'][:, 0] > 0.5
+    """Return the arguments of ``CoarseNet``, missing depth replaced by the prediction."""
+    measured = inputs['flags'][:, 0] > 0.5
     if network is None or bool(measured.all()):
-        return told
-    depth = network.depth(**_pictures(told))
-    return {**told, 'depth': torch.where(measured[:, None, None], told['depth'], depth)}
+        return inputs
+    depth = network.depth(**_without_depth(inputs))
+    return {**inputs, 'depth': torch.where(measured[:, None, None], inputs['depth'], depth)}
 
 
-def guessed_length(told: dict[str, Tensor], network: MonocularNet | None) -> Tensor | None:
-    """Return the lengths (b,) of ``MonocularNet.length``, None where all depths are measured."""
-    if network is None or bool((told['flags'][:, 0] > 0.5).all()):
+def predicted_length(inputs: dict[str, Tensor], network: MonocularNet | None) -> Tensor | None:
+    """Return the lengths (b,) of ``MonocularNet.length``, None where every depth is measured."""
+    if network is None or bool((inputs['flags'][:, 0] > 0.5).all()):
         return None
-    return network.length(**_pictures(told))
+    return network.length(**_without_depth(inputs))
 
 
-def _pictures(told: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: told[name] for name in ('picture', 'focal', 'centre', 'pose', 'flags')}
+def _without_depth(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in inputs.items() if name != 'depth'}
 
 
-def middle_depth(focal: Tensor, centre: Tensor, pose: Tensor) -> Tensor:
-    """Return the depth of the canonical origin, which lies amid the picture, (b,)."""
+def origin_depth(focal: Tensor, centre: Tensor, pose: Tensor) -> Tensor:
+    """Return the depth of the canonical origin, which projects to the middle pixel, (b,)."""
     slope = (0.5 * (PICTURE_SIZE - 1.0) - centre) / focal
     distance = pose[:, :3, 3].norm(dim=1)
     return distance / (1.0 + slope.square().sum(dim=1)).sqrt()
 
 
-def _told(
+def _input_channels(
     picture: Tensor, focal: Tensor, centre: Tensor, pose: Tensor, flags: Tensor
 ) -> Tensor:
-    """Return the picture with what is known of its camera, (b, _CHANNELS, h, w)."""
+    """Return the picture and the channels of its camera, (b, _CHANNELS, h, w)."""
     b, _, h, w = picture.shape
     v, u = torch.meshgrid(
         torch.arange(h, device=picture.device), torch.arange(w, device=picture.device),
         indexing='ij',
     )
     slopes = (torch.stack([u, v]) - centre[:, :, None, None]) / focal[:, :, None, None]
-    # The canonical z axis in the optical frame, along the rays of unit length.
+    # The canonical z axis in the optical frame, and its dot product with the unit rays.
     up = pose[:, 2, :3, None, None]
     climb = up[:, 0] * slopes[:, 0] + up[:, 1] * slopes[:, 1] + up[:, 2]
     climb = (climb * (1.0 + slopes.square().sum(dim=1)).rsqrt())[:, None]
-    told = [
+    channels = [
         2.0 * picture - 1.0, up.expand(b, 3, h, w), climb, 2.0 * slopes,
         flags[:, 1, None, None, None].expand(b, 1, h, w),
     ]
-    return torch.cat(told, dim=1).contiguous(memory_format=torch.channels_last)
+    return torch.cat(channels, dim=1).contiguous(memory_format=torch.channels_last)
 
 
 def write_monocular(
     folder: Path, network: MonocularNet, dtype: torch.dtype = torch.float16
 ) -> None:
-    """Write the network into a folder, which is made where it is missing."""
+    """Write the network into a folder, which is created if missing."""
     write_network(folder, network, asdict(network.config), dtype)
 
 
 def read_monocular(folder: Path, device: torch.device | str = 'cpu') -> MonocularNet:
-    """
-    Return the network of a folder in float32.
-
-    Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
-    """
-    settings = read_config(folder)
-    network = made_as_stored(folder, lambda: MonocularNet(MonocularConfig(**settings)))
-    read_state(folder, network)
-    return network.eval().requires_grad_(False).to(device)
+    """Return the network of a folder; errors as ``read_network``."""
+    return read_network(folder, lambda settings: MonocularNet(MonocularConfig(**settings)), device)

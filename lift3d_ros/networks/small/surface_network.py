@@ -13,14 +13,13 @@
 # limitations under the License.
 
 """
-The small surface network: posed views over the coarse volume to a field of the solid.
+The small surface network: posed views and the coarse volume to an occupancy field.
 
-The stages are those of One-2-3-45 (Liu et al., 2023): features of every view, their mean and
-variance at each place of a volume, a 3-D network over it, the field of the surface. Three things
-are a robot's: the volume is upright and sized to the object; what a camera saw (the input, and
-further frames where there are some) is kept apart from what a network made up; and depth tells
-surface, free space and what nobody knows. It begins with the coarse volume of the small view
-weights, and learns by how much that is wrong.
+The stages are those of One-2-3-45 (Liu et al., 2023): features of every view, a cost volume of
+their mean and variance, a 3-D network over it, the field of the surface. Three things differ: the
+volume is upright and fitted to the object; camera views (the input and source views) and
+synthesised views have separate cost volumes; depth adds evidence of surface, free and unknown
+space. The network predicts the residual to the coarse volume of the small view weights.
 """
 
 from __future__ import annotations
@@ -38,30 +37,32 @@ from torch.nn import functional
 
 from lift3d_ros.geometry import ZERO123_FOV
 from lift3d_ros.networks.small.coarse_inputs import EXTENT
-from lift3d_ros.networks.small.files import made_as_stored
-from lift3d_ros.networks.small.files import read_config
-from lift3d_ros.networks.small.files import read_state
+from lift3d_ros.networks.small.files import read_network
 from lift3d_ros.networks.small.files import write_network
-from lift3d_ros.networks.small.grids import channels_to_space
-from lift3d_ros.networks.small.grids import sample_grid
-from lift3d_ros.networks.small.grids import space_to_channels
-from lift3d_ros.networks.small.grids import to_pixels
-from lift3d_ros.networks.small.grids import voxel_grid
-from lift3d_ros.networks.small.unet_levels import ascend
-from lift3d_ros.networks.small.unet_levels import descend
-from lift3d_ros.networks.small.unet_levels import make_levels
-from lift3d_ros.networks.small.unet_levels import put_channels_last
-from lift3d_ros.networks.small.unet_levels import ResidualBlock
+from lift3d_ros.networks.small.layers import ascend
+from lift3d_ros.networks.small.layers import channels_to_space
+from lift3d_ros.networks.small.layers import descend
+from lift3d_ros.networks.small.layers import make_levels
+from lift3d_ros.networks.small.layers import ResidualBlock
+from lift3d_ros.networks.small.layers import space_to_channels
+from lift3d_ros.networks.small.layers import use_channels_last
 from lift3d_ros.networks.small.volume import CoarseVolume
+from lift3d_ros.networks.small.volume import project_to_grid
+from lift3d_ros.networks.small.volume import sample_grid
+from lift3d_ros.networks.small.volume import voxel_grid
 
-#: Places of the coarse volume that are solid with at least this logit belong to the object's box.
-_BOX_LEVEL = -0.5
+#: Logit of the coarse occupancy from which a voxel is part of the object's box; below 0, for the
+#: box must contain the voxels that the coarse volume misses.
+_MIN_BOX_LOGIT = -0.5
 
-#: The box is longer than what it must hold by this share.
+#: Share by which the box is longer than these voxels.
 _BOX_MARGIN = 0.16
 
 #: Smallest side of a box, canonical units.
-_BOX_LEAST = 0.6
+_MIN_BOX_SIDE = 0.6
+
+#: Channels at the fine resolution: the coarse logit, ``_evidence``, ``_mask_moments``.
+_FINE_CHANNELS = 1 + 6 + 2
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Sources:
 
     - ``pictures``: (b, v, 4, h, h) RGBA in [0, 1], the object on white.
     - ``focal``, ``centre``: (b, v, 2) pixels; ``poses``: (b, v, 4, 4), the optical frames.
-    - ``depths``: (b, v, h, h) along z, 0 = none; or None where no view has any.
+    - ``depths``: (b, v, h, h) along z, 0 = none; None if no view has depth.
     """
 
     pictures: Tensor
@@ -104,33 +105,32 @@ class Box:
     centre: Tensor
     side: Tensor
 
-    def places(self, unit: Tensor) -> Tensor:
-        """Return canonical coordinates (b, n, 3) of places (n, 3) of the cube of ``EXTENT``."""
+    def to_canonical(self, unit: Tensor) -> Tensor:
+        """Map points (n, 3) of the cube of ``EXTENT`` to canonical coordinates (b, n, 3)."""
         scale = (self.side / EXTENT)[:, None, None]
         return self.centre[:, None] + unit.reshape(1, -1, 3) * scale
 
-    def inside(self, places: Tensor) -> Tensor:
-        """Undo ``places``, for (b, n, 3)."""
-        return (places - self.centre[:, None]) * (EXTENT / self.side)[:, None, None]
+    def from_canonical(self, points: Tensor) -> Tensor:
+        """Map canonical coordinates (b, n, 3) to the cube of ``EXTENT``."""
+        return (points - self.centre[:, None]) * (EXTENT / self.side)[:, None, None]
 
 
 @dataclass(frozen=True, eq=False)
 class SurfaceField:
     """
-    The solid inside ``box``, whose sides hold n voxels, axes x, y, z.
+    Occupancy and colour in ``box``, axes x, y, z.
 
-    - ``logit``: (b, 1, n, n, n) of a place being inside the object; ``color``: (b, 3, n, n, n)
-      logits of RGB.
+    - ``logit``: (b, 1, n, n, n), of the occupancy; ``color``: (b, 3, n, n, n), logits of RGB.
     """
 
     logit: Tensor
     color: Tensor
     box: Box
 
-    def rendered_as(self, sharpness: Tensor, poses: Tensor) -> tuple[CoarseVolume, Tensor]:
+    def as_volume(self, sharpness: Tensor, poses: Tensor) -> tuple[CoarseVolume, Tensor]:
         """Return the field as a volume of the cube of ``EXTENT``, and ``poses`` in that cube."""
         inside = poses.clone()
-        inside[..., :3, 3] = self.box.inside(poses[..., :3, 3])
+        inside[..., :3, 3] = self.box.from_canonical(poses[..., :3, 3])
         return CoarseVolume(self.logit, self.color, self.logit[:, :0], sharpness), inside
 
 
@@ -148,15 +148,15 @@ def posed_sources(pictures: Tensor, poses: Tensor) -> Sources:
 
 def object_box(logit: Tensor) -> Box:
     """
-    Return the cube around what a coarse volume (b, 1, n, n, n) holds, as logits.
+    Return the cube around the occupied voxels of coarse logits (b, 1, n, n, n).
 
-    It is the whole cube of ``EXTENT`` where the volume is empty.
+    It is the whole cube of ``EXTENT`` for an empty volume.
     """
     b, n = logit.shape[0], logit.shape[-1]
-    solid = logit[:, 0] > _BOX_LEVEL
+    occupied = logit[:, 0] > _MIN_BOX_LOGIT
     centres, sides = [], []
     for index in range(b):
-        at = solid[index].nonzero()
+        at = occupied[index].nonzero()
         if not len(at):
             centres.append(torch.zeros(3, device=logit.device))
             sides.append(torch.tensor(EXTENT, device=logit.device))
@@ -164,104 +164,109 @@ def object_box(logit: Tensor) -> Box:
         low, high = at.amin(dim=0).float(), at.amax(dim=0).float() + 1.0
         centres.append(((low + high) / (2.0 * n) - 0.5) * EXTENT)
         side = (high - low).max() / n * EXTENT * (1.0 + _BOX_MARGIN)
-        sides.append(side.clamp(_BOX_LEAST, EXTENT))
+        sides.append(side.clamp(_MIN_BOX_SIDE, EXTENT))
     return Box(torch.stack(centres), torch.stack(sides))
 
 
 class SurfaceNet(nn.Module):
-    """See the module; about one and a half million parameters."""
+    """The surface network, about 1.5 million parameters."""
 
     def __init__(self, config: SurfaceConfig | None = None) -> None:
-        """Make the layers; untrained, the field is that of the coarse volume."""
+        """Make the layers; the untrained field is the coarse volume."""
         super().__init__()
         self.config = config = config or SurfaceConfig()
         widths, pixels = config.widths, config.pixels
         self.encoder = ViewEncoder(pixels)
-        # Of each kind of source mean, variance and share; the coarse features; place, size, flags.
-        channels = 8 * _FINE + 2 * (2 * pixels + 1) + config.features + 3 + 1 + 2
+        # Two cost volumes with the share of views; the coarse features; position, size, flags.
+        channels = 8 * _FINE_CHANNELS + 2 * (2 * pixels + 1) + config.features + 3 + 1 + 2
         self.stem = nn.Conv3d(channels, widths[0], 3, padding=1)
         self.down, self.up = make_levels(widths)
-        # Without it nothing bounds what reaches the heads, and training comes to a dead end.
+        # Without a norm the inputs of the heads are unbounded and training diverges.
         self.norm = nn.GroupNorm(8, widths[0])
         self.logit = nn.Conv3d(widths[0], 8, 3, padding=1)
         self.color = nn.Conv3d(widths[0], 24, 3, padding=1)
         for head in (self.logit, self.color):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(cast(Tensor, head.bias))
-        put_channels_last(self)
+        use_channels_last(self)
 
     def forward(
-        self, volume: CoarseVolume, box: Box, seen: Sources, made: Sources | None, flags: Tensor
+        self,
+        volume: CoarseVolume,
+        box: Box,
+        captured: Sources,
+        synthesized: Sources | None,
+        flags: Tensor,
     ) -> SurfaceField:
         """
         Return the field inside ``box``.
 
-        ``volume`` is the coarse one; ``seen`` are what cameras saw, the input first; ``made`` are
-        synthesised views, None without any; ``flags`` (b, 2) tell whether depth and gravity are
-        known.
+        ``volume`` is the coarse one; ``captured`` are the views of cameras, the input first;
+        ``synthesized`` those of the view model; ``flags`` (b, 2): depth known, gravity known.
         """
         size = self.config.grid
         device = flags.device
         b = len(flags)
         unit = voxel_grid(size, device)
-        coarse_places = box.places(unit)
-        places = box.places(voxel_grid(2 * size, device))
-        before = torch.cat([volume.density, volume.color], dim=1).float()
-        before = sample_grid(before, places)
-        told = torch.cat(
+        coarse_points = box.to_canonical(unit)
+        points = box.to_canonical(voxel_grid(2 * size, device))
+        prior = torch.cat([volume.density, volume.color], dim=1).float()
+        prior = sample_grid(prior, points)
+        no_masks = torch.zeros_like(prior[:, :2])
+        evidence = torch.cat(
             [
-                (0.25 * before[:, :1]).clamp(-2.0, 2.0),
-                _evidence(seen, places),
-                torch.zeros_like(before[:, :2]) if made is None else _silhouettes(made, places),
+                (0.25 * prior[:, :1]).clamp(-2.0, 2.0),
+                _evidence(captured, points),
+                no_masks if synthesized is None else _mask_moments(synthesized, points),
             ],
             dim=1,
-        ).reshape(b, _FINE, 2 * size, 2 * size, 2 * size)
-        nothing = torch.zeros((b, 2 * self.config.pixels + 1, size**3), device=device)
+        ).reshape(b, _FINE_CHANNELS, 2 * size, 2 * size, 2 * size)
+        no_views = torch.zeros((b, 2 * self.config.pixels + 1, size**3), device=device)
         x = torch.cat(
             [
-                self._cost_volume(seen, coarse_places),
-                nothing if made is None else self._cost_volume(made, coarse_places),
-                sample_grid(volume.features.float(), coarse_places),
+                self._cost_volume(captured, coarse_points),
+                no_views if synthesized is None else self._cost_volume(synthesized, coarse_points),
+                sample_grid(volume.features.float(), coarse_points),
                 unit.reshape(1, -1, 3).transpose(1, 2).expand(b, 3, -1),
                 box.side.log()[:, None, None].expand(b, 1, size**3),
                 flags[:, :, None].expand(b, 2, size**3),
             ],
             dim=1,
         ).reshape(b, -1, size, size, size)
-        x = torch.cat([x, space_to_channels(told)], dim=1)
+        x = torch.cat([x, space_to_channels(evidence)], dim=1)
         x = x.contiguous(memory_format=torch.channels_last_3d)
         x = self.stem(x)
         x, skips = descend(self.down, x)
         x = functional.silu(self.norm(ascend(self.up, x, skips)))
-        before = before.reshape(b, 4, 2 * size, 2 * size, 2 * size)
+        prior = prior.reshape(b, 4, 2 * size, 2 * size, 2 * size)
         return SurfaceField(
-            before[:, :1] + channels_to_space(self.logit(x)).float(),
-            before[:, 1:] + channels_to_space(self.color(x)).float(),
+            prior[:, :1] + channels_to_space(self.logit(x)).float(),
+            prior[:, 1:] + channels_to_space(self.color(x)).float(),
             box,
         )
 
-    def _cost_volume(self, sources: Sources, places: Tensor) -> Tensor:
+    def _cost_volume(self, sources: Sources, points: Tensor) -> Tensor:
         """
-        Return mean and variance of the views' features at places (b, n, 3), and their share.
+        Return the mean and variance of the views' features at points (b, n, 3), (b, 2 p + 1, n).
 
-        (b, 2 p + 1, n). The views are added one by one, so that the memory does not grow with
-        their number.
+        The last channel is the share of views whose image contains the point. Views are added one
+        by one, so that the memory does not grow with their number.
         """
         b, v = sources.pictures.shape[:2]
-        total = square = count = torch.zeros((), device=places.device)
+        total = square = count = torch.zeros((), device=points.device)
         for index in range(v):
             features = self.encoder(2.0 * sources.pictures[:, index] - 1.0)
-            grid, z = _pixels_of(sources, index, places)
-            seen = functional.grid_sample(
+            grid, z = _project(sources, index, points)
+            sampled = functional.grid_sample(
                 features.float(), grid[:, None], align_corners=False
             )[:, :, 0]
             valid = ((grid.abs() <= 1.0).all(dim=-1) & (z > 0.0)).float()[:, None]
-            total = total + seen * valid
-            square = square + seen.square() * valid
+            total = total + sampled * valid
+            square = square + sampled.square() * valid
             count = count + valid
-        some = count.clamp_min(1.0)
-        mean = total / some
-        return torch.cat([mean, square / some - mean.square(), count / v], dim=1)
+        divisor = count.clamp_min(1.0)
+        mean = total / divisor
+        return torch.cat([mean, square / divisor - mean.square(), count / v], dim=1)
 
 
 class ViewEncoder(nn.Module):
@@ -284,34 +289,33 @@ class ViewEncoder(nn.Module):
         return self.out(functional.silu(fine + deep))
 
 
-#: Channels of ``told``: the coarse logit, ``_evidence``, ``_silhouettes``.
-_FINE = 1 + 6 + 2
-
-
-def _pixels_of(sources: Sources, index: int, places: Tensor) -> tuple[Tensor, Tensor]:
-    return to_pixels(
-        places, sources.focal[:, index], sources.centre[:, index], sources.poses[:, index],
+def _project(sources: Sources, index: int, points: Tensor) -> tuple[Tensor, Tensor]:
+    return project_to_grid(
+        points, sources.focal[:, index], sources.centre[:, index], sources.poses[:, index],
         sources.pictures.shape[-1],
     )
 
 
-def _evidence(sources: Sources, places: Tensor) -> Tensor:
-    """
-    Return what cameras saw of places (b, n, 3), (b, 6, n).
+def _mask(sources: Sources, index: int, grid: Tensor) -> Tensor:
+    return functional.grid_sample(
+        sources.pictures[:, index, 3:], grid[:, None], align_corners=False
+    )[:, 0, 0]
 
-    The mean, the variance and the least of the masks: a place beside one mask is empty. The mean
-    distance behind the measured surface at a small scale, the least at a large one: a place before
-    one measured surface is empty. The share of views that measured anything.
+
+def _evidence(sources: Sources, points: Tensor) -> Tensor:
+    """
+    Return the evidence of camera views at points (b, n, 3), (b, 6, n).
+
+    Mean, variance and minimum of the masks: a point outside of one mask is empty. Mean distance
+    behind the measured surface clipped at a small scale, minimum of the same at a large scale: a
+    point in front of one measured surface is empty. Share of views with a reading.
     """
     masks, scales = [], []
     for index in range(sources.pictures.shape[1]):
-        grid, z = _pixels_of(sources, index, places)
-        mask = functional.grid_sample(
-            sources.pictures[:, index, 3:], grid[:, None], align_corners=False
-        )[:, 0, 0]
-        # What lies beyond a picture, it says nothing of.
+        grid, z = _project(sources, index, points)
+        # The mask of a point outside of the image is unknown.
         outside = (grid.abs() > 1.0).any(dim=-1)
-        masks.append(torch.where(outside, 0.5, mask))
+        masks.append(torch.where(outside, 0.5, _mask(sources, index, grid)))
         if sources.depths is None:
             continue
         reading = functional.grid_sample(
@@ -327,28 +331,25 @@ def _evidence(sources: Sources, places: Tensor) -> Tensor:
             ])
         )
     mask = torch.stack(masks)
-    found = [mask.mean(dim=0), mask.var(dim=0, correction=0), mask.amin(dim=0)]
+    channels = [mask.mean(dim=0), mask.var(dim=0, correction=0), mask.amin(dim=0)]
     if scales:
         depth = torch.stack(scales)
         count = depth[:, 2].sum(dim=0)
         least = torch.where(count > 0.0, depth[:, 1].amin(dim=0), 0.0)
-        found += [
+        channels += [
             depth[:, 0].sum(dim=0) / count.clamp_min(1.0), least, count / len(scales)
         ]
     else:
-        found += [torch.zeros_like(mask[0])] * 3
-    return torch.stack(found, dim=1)
+        channels += [torch.zeros_like(mask[0])] * 3
+    return torch.stack(channels, dim=1)
 
 
-def _silhouettes(sources: Sources, places: Tensor) -> Tensor:
-    """Return mean and variance of the masks of views at places (b, n, 3), (b, 2, n)."""
-    total = square = torch.zeros((), device=places.device)
+def _mask_moments(sources: Sources, points: Tensor) -> Tensor:
+    """Return mean and variance of the masks of views at points (b, n, 3), (b, 2, n)."""
+    total = square = torch.zeros((), device=points.device)
     v = sources.pictures.shape[1]
     for index in range(v):
-        grid, _ = _pixels_of(sources, index, places)
-        mask = functional.grid_sample(
-            sources.pictures[:, index, 3:], grid[:, None], align_corners=False
-        )[:, 0, 0]
+        mask = _mask(sources, index, _project(sources, index, points)[0])
         total = total + mask
         square = square + mask.square()
     mean = total / v
@@ -361,12 +362,5 @@ def write_surface(folder: Path, network: SurfaceNet) -> None:
 
 
 def read_surface(folder: Path, device: torch.device | str = 'cpu') -> SurfaceNet:
-    """
-    Return the network of a folder in float32.
-
-    Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
-    """
-    settings = read_config(folder)
-    network = made_as_stored(folder, lambda: SurfaceNet(SurfaceConfig(**settings)))
-    read_state(folder, network)
-    return network.eval().requires_grad_(False).to(device)
+    """Return the network of a folder; errors as ``read_network``."""
+    return read_network(folder, lambda settings: SurfaceNet(SurfaceConfig(**settings)), device)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Volume rendering of the coarse volume into posed views."""
+"""The coarse volume in canonical space: voxel grids, their projection, volume rendering."""
 
 from __future__ import annotations
 
@@ -30,11 +30,13 @@ from lift3d_ros.networks.small.coarse_inputs import EXTENT
 @dataclass(frozen=True, eq=False)
 class CoarseVolume:
     """
-    What fills a cube of side ``EXTENT`` around the canonical origin, axes x, y, z.
+    The occupancy and colour of the cube of side ``EXTENT`` around the canonical origin.
 
-    - ``density``: (b, 1, n, n, n), the logit of a place being inside the object.
+    Axes are x, y, z.
+
+    - ``density``: (b, 1, n, n, n), logits of the occupancy.
     - ``color``: (b, 3, n, n, n), logits of RGB; ``features``: (b, f, m, m, m).
-    - ``sharpness``: (2,), logarithm of the density of what is inside and slope of its border.
+    - ``sharpness``: (2,), logarithm of the density inside the object, slope at its surface.
     """
 
     density: Tensor
@@ -42,26 +44,32 @@ class CoarseVolume:
     features: Tensor
     sharpness: Tensor
 
+    def select(self, index: int) -> CoarseVolume:
+        """Return the volume of one object, as a batch of one."""
+        one = slice(index, index + 1)
+        return CoarseVolume(
+            self.density[one], self.color[one], self.features[one], self.sharpness
+        )
+
     @property
     def occupancy(self) -> Tensor:
-        """Probability of being inside, (b, n, n, n)."""
+        """Occupancy, a probability, (b, n, n, n)."""
         return self.density[:, 0].float().sigmoid()
 
     def longest_sides(self) -> list[float]:
         """
-        Return the longest side of each object, canonical units, 0 where there is none.
+        Return the longest side of each object, canonical units, 0 for an empty volume.
 
-        It is that of the smallest box along z around all that is as probable as one half,
-        ``geometry.longest_side``.
+        ``geometry.longest_side`` of the voxels whose occupancy is at least one half.
         """
         voxel = EXTENT / self.density.shape[-1]
-        found = []
-        for solid in (self.density[:, 0] >= 0.0).cpu().numpy():
-            at = np.argwhere(solid).astype(np.float64)
-            # From the outer side of a voxel to that of another.
-            side = longest_side(at, np.array([0.0, 0.0, 1.0])) + 1.0 if len(at) else 0.0
-            found.append(voxel * side)
-        return found
+        sides = []
+        for occupied in (self.density[:, 0] >= 0.0).cpu().numpy():
+            indices = np.argwhere(occupied).astype(np.float64)
+            # Voxel centres span one voxel less than the voxels do.
+            side = longest_side(indices, np.array([0.0, 0.0, 1.0])) + 1.0 if len(indices) else 0.0
+            sides.append(voxel * side)
+        return sides
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +78,7 @@ class Rendered:
     Pictures of a volume, (b, views, channels, height, width).
 
     - ``color``: RGB in [0, 1] on white; ``alpha``: opacity; ``depth``: mean distance along the
-      optical axis of what is seen, canonical units, 0 where nothing is; ``features``.
+      optical axis, canonical units, 0 for background; ``features``.
     """
 
     color: Tensor
@@ -85,7 +93,7 @@ def camera_rays(
     """
     Return directions with z = 1 of a square picture's pixels, (n, 3), row by row.
 
-    ``pixels`` (n, 2), columns and rows, chooses some.
+    ``pixels`` (n, 2), columns and rows, selects some of them.
     """
     if pixels is None:
         v, u = torch.meshgrid(
@@ -112,24 +120,21 @@ def render(
     directions with z = 1 in the optical frame. ``jitter`` (b, v, n) in [0, 1) moves the samples
     of each ray along it. Colour, alpha and depth come back as (b, v, c, n).
 
-    The samples are spread evenly over where a ray crosses the cube; a ray beside it has none.
+    The samples of a ray are evenly spaced within the cube.
     """
     b, v = poses.shape[:2]
     n = rays.shape[0]
     origin = poses[:, :, None, :3, 3]
     with torch.autocast(rays.device.type, enabled=False):
         direction = rays @ poses[..., :3, :3].transpose(-1, -2)
-    near, far = _crossing(origin, direction)
+    near, far = cube_crossing(origin, direction)
     offset = 0.5 if jitter is None else jitter[..., None]
     steps = (torch.arange(samples, device=rays.device) + offset) / samples
     t = near[..., None] + (far - near)[..., None] * steps
     points = origin[..., None, :] + direction[..., None, :] * t[..., None]
-    # grid_sample names the last axis of a volume first.
-    grid = (points / (0.5 * EXTENT)).flip(-1).reshape(b, v * n, samples, 1, 3)
+    points = points.reshape(b, -1, 3)
     field = torch.cat([volume.density, volume.color], dim=1).float()
-    values = functional.grid_sample(
-        field, grid, align_corners=False, padding_mode='border'
-    ).reshape(b, 4, v, n, samples)
+    values = sample_grid(field, points).reshape(b, 4, v, n, samples)
     level, slope = volume.sharpness.float()
     inside = torch.sigmoid(slope * values[:, 0])
     length = (far - near) * direction.norm(dim=-1)
@@ -141,10 +146,8 @@ def render(
     depth = (weight * t).sum(dim=-1) / alpha.clamp_min(1e-3)
     features = None
     if with_features:
-        seen = functional.grid_sample(
-            volume.features.float(), grid, align_corners=False, padding_mode='border'
-        ).reshape(b, -1, v, n, samples)
-        features = (weight[:, None] * seen).sum(dim=-1).transpose(1, 2)
+        values = sample_grid(volume.features.float(), points).reshape(b, -1, v, n, samples)
+        features = (weight[:, None] * values).sum(dim=-1).transpose(1, 2)
     return Rendered(
         color=color.transpose(1, 2),
         alpha=alpha[:, :, None],
@@ -153,10 +156,50 @@ def render(
     )
 
 
-def _crossing(origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-    """Return where rays enter and leave the cube, equal where they pass beside it."""
+def cube_crossing(origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+    """
+    Return the ray parameters at which rays enter and leave the cube of ``EXTENT``.
+
+    They are equal for a ray that misses the cube.
+    """
     slow = torch.where(direction.abs() < 1e-6, torch.full_like(direction, 1e-6), direction)
     a, b = (-0.5 * EXTENT - origin) / slow, (0.5 * EXTENT - origin) / slow
     near = torch.minimum(a, b).amax(dim=-1).clamp_min(0.0)
     far = torch.maximum(a, b).amin(dim=-1)
     return near, torch.maximum(far, near)
+
+
+def voxel_grid(size: int, device: torch.device) -> Tensor:
+    """Return canonical coordinates of voxel centres, (size, size, size, 3), axes x, y, z."""
+    axis = ((torch.arange(size, device=device) + 0.5) / size - 0.5) * EXTENT
+    return torch.stack(torch.meshgrid(axis, axis, axis, indexing='ij'), dim=-1)
+
+
+def project_to_grid(
+    points: Tensor, focal: Tensor, centre: Tensor, pose: Tensor, size: int
+) -> tuple[Tensor, Tensor]:
+    """
+    Return the image coordinates and the depths of points in pictures of ``size`` pixels.
+
+    ``points`` is (n, 3) or (b, n, 3). The coordinates (b, n, 2) are those of ``grid_sample`` with
+    ``align_corners=False``; depths are (b, n).
+    """
+    # In half precision the coordinates would be off by a voxel.
+    with torch.autocast(points.device.type, enabled=False):
+        local = (points - pose[:, None, :3, 3]) @ pose[:, :3, :3]
+    z = local[..., 2].clamp_min(1e-3)
+    uv = local[..., :2] / z[..., None] * focal[:, None] + centre[:, None]
+    return (2.0 * uv + 1.0) / size - 1.0, local[..., 2]
+
+
+def sample_grid(field: Tensor, points: Tensor) -> Tensor:
+    """
+    Return a field (b, c, n, n, n) at points (b, m, 3), (b, c, m), trilinear.
+
+    The grid fills the cube of side ``EXTENT`` around the origin; points outside of it take the
+    value of its border.
+    """
+    # grid_sample takes the coordinate along the last axis of a volume first.
+    grid = (points / (0.5 * EXTENT)).flip(-1)[:, :, None, None]
+    values = functional.grid_sample(field, grid, align_corners=False, padding_mode='border')
+    return values[..., 0, 0]

@@ -12,9 +12,11 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Colours for the vertices of modelled objects: plain, patterned, printed like packaging."""
+"""Vertex colours of procedural objects: plain, patterned, printed like packaging."""
 
 from __future__ import annotations
+
+import colorsys
 
 import cv2
 import numpy as np
@@ -23,10 +25,11 @@ from numpy.typing import NDArray
 
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry.shape import Mesh
-from lift3d_ros.synthetic.solids import outward
+from lift3d_ros.synthetic.procedural.surfaces import outward
 
 
 def painted(mesh: Mesh, vertices: ArrayLike, colors: ArrayLike) -> Mesh:
+    """Return the mesh with new vertices (n, 3) and colours (n, 3), 0..255."""
     return outward(
         Mesh(
             np.ascontiguousarray(vertices, np.float32),
@@ -38,12 +41,11 @@ def painted(mesh: Mesh, vertices: ArrayLike, colors: ArrayLike) -> Mesh:
 
 def hsv(hue: float, saturation: float, value: float) -> Array:
     """Return RGB 0..255 of hue, saturation and value in 0..1."""
-    k = (np.array([5.0, 3.0, 1.0]) + 6.0 * hue) % 6.0
-    return 255.0 * value * (1.0 - saturation * np.clip(np.minimum(k, 4.0 - k), 0.0, 1.0))
+    return 255.0 * np.array(colorsys.hsv_to_rgb(hue, saturation, value))
 
 
 def draw_color(rng: np.random.Generator, pale: float = 0.25) -> Array:
-    """Return a colour that things are sold in; ``pale`` is the share of whites, greys, blacks."""
+    """Return a random colour; ``pale`` is the share of white, grey and black."""
     if rng.random() < pale:
         return hsv(rng.uniform(0.0, 1.0), rng.uniform(0.0, 0.12),
                     rng.choice([rng.uniform(0.12, 0.3), rng.uniform(0.75, 0.97)], p=[0.3, 0.7]))
@@ -51,7 +53,7 @@ def draw_color(rng: np.random.Generator, pale: float = 0.25) -> Array:
 
 
 def noise(points: Array, scale: float, rng: np.random.Generator) -> Array:
-    """Return a smooth field of deviation about 1 at points (n, 3), features ``scale`` metres."""
+    """Return smooth noise of unit variance at points (n, 3), features ``scale`` metres."""
     field = np.zeros(len(points))
     for _ in range(6):
         wave = rng.standard_normal(3)
@@ -61,7 +63,7 @@ def noise(points: Array, scale: float, rng: np.random.Generator) -> Array:
 
 
 def decorate(colors: ArrayLike, vertices: ArrayLike, rng: np.random.Generator) -> Array:
-    """Return colours with a pattern of the kinds that crockery has."""
+    """Return colours with a random pattern of crockery."""
     v = np.asarray(vertices, np.float64)
     base = np.asarray(colors, np.float64)
     low, high = v[:, 2].min(), v[:, 2].max()
@@ -111,7 +113,7 @@ def wrap_label(
 def print_box(
     vertices: Array, size: ArrayLike, rng: np.random.Generator, pages: bool
 ) -> Array:
-    """Return colours of a printed box: big faces alike, the others in its second colour."""
+    """Return colours of a printed box; opposite faces have the same print."""
     extent = np.asarray(size, np.float64)
     place = vertices / extent + 0.5
     side = np.argmax(np.abs(vertices) / extent, axis=1)
@@ -119,7 +121,6 @@ def print_box(
     thin = int(np.argmin(extent))
     colors = np.empty(vertices.shape)
     for axis in range(3):
-        # On upright faces the print stands upright.
         across, up = {0: (1, 2), 1: (0, 2), 2: (0, 1)}[axis]
         ratio = extent[across] / extent[up]
         height = int(np.clip(96 / np.sqrt(ratio), 40, 160))
@@ -129,7 +130,7 @@ def print_box(
         u = np.where(vertices[:, axis] > 0.0, place[:, across], 1.0 - place[:, across])
         colors[on] = sample(picture, u[on], place[on, up])
     if pages:
-        # Paper between the covers, on three of the four narrow sides.
+        # The pages of a book, on three of its four narrow sides.
         paper = (np.abs(place[:, 2] - 0.5) < 0.4) & (side != 2) & (place[:, 0] > 0.04)
         colors[paper] = np.array([232.0, 226.0, 208.0])
     return colors
@@ -143,9 +144,9 @@ def draw_print(
     busy: bool = True,
 ) -> NDArray[np.uint8]:
     """
-    Return a picture like the print on packaging: fields, emblem, lettering, small print.
+    Return an image of packaging print: fields, emblem, lettering, small print.
 
-    The letters are strokes of no script, so that nothing real is copied.
+    The letters are random strokes of no script.
     """
     ground, ink, extra = theme or (draw_color(rng), draw_color(rng), draw_color(rng))
     picture = np.empty((height, width, 3), np.uint8)
@@ -165,7 +166,7 @@ def draw_print(
         axes = [int(rng.integers(4, max(5, side // 3))) for side in (width, height)]
         color = tuple_of(draw_color(rng) if rng.random() < 0.4 else extra)
         cv2.ellipse(picture, center, axes, float(rng.uniform(0, 180)), 0, 360, color, -1)
-    # The name in big letters.
+    # The product name.
     letters = int(rng.integers(3, 7))
     size = int(min(height * 0.3, 0.9 * width / letters))
     left = int(rng.integers(0, max(1, width - letters * size)))
@@ -189,7 +190,7 @@ def draw_print(
 
 
 def sample(picture: NDArray[np.uint8], across: Array, up: Array) -> Array:
-    """Return the picture's colours at shares of its width from the left and height from below."""
+    """Return the picture's colours at shares of its width (from left) and height (from below)."""
     height, width = picture.shape[:2]
     x = (across * (width - 1)).astype(np.float32)[:, None]
     y = ((1.0 - up) * (height - 1)).astype(np.float32)[:, None]

@@ -23,9 +23,9 @@ import numpy as np
 import pytest
 import torch
 
-from lift3d_ros.networks.small.augmented_view import joined
-from lift3d_ros.networks.small.augmented_view import Look
-from lift3d_ros.training.mirroring import mirrored
+from lift3d_ros.networks.small.augmented_view import AugmentedView
+from lift3d_ros.networks.small.augmented_view import concatenate_views
+from lift3d_ros.training.augmentation import mirrored
 from lift3d_ros.training.monocular import visible_depth
 from lift3d_ros.training.samples import make_sample
 from lift3d_ros.training.samples import SampleSettings
@@ -41,7 +41,9 @@ def sample():
 
 def look_at_sample(sample):
     picture = torch.from_numpy(sample['picture'].copy()).permute(2, 0, 1)[None].float()
-    return Look(picture, *(torch.from_numpy(sample[name].copy())[None].float() for name in CAMERA))
+    return AugmentedView(
+        picture, *(torch.from_numpy(sample[name].copy())[None].float() for name in CAMERA)
+    )
 
 
 def seen_by(sample, look):
@@ -56,12 +58,12 @@ def numbers(*values):
 @pytest.mark.parametrize(('angle', 'zoom'), [(0.4, 1.0), (-0.7, 0.9), (0.0, 0.8), (1.2, 1.0)])
 def test_a_turned_camera_sees_the_solid_where_the_turned_picture_shows_it(sample, angle, zoom):
     straight = look_at_sample(sample)
-    look = straight.turned(*numbers(angle, zoom))
+    look = straight.rolled(*numbers(angle, zoom))
     depth = seen_by(sample, look)
     shown = look.picture[0, 3, ::2, ::2] > 127.0
     assert (shown & (depth > 0.0)).sum() > 0.9 * (shown | (depth > 0.0)).sum()
     before = replace(straight, picture=seen_by(sample, straight)[None, None])
-    turned = before.turned(*numbers(angle, zoom)).picture[0, 0]
+    turned = before.rolled(*numbers(angle, zoom)).picture[0, 0]
     both = (turned > 0.0) & (depth > 0.0)
     assert both.sum() > 0.9 * (depth > 0.0).sum()
     # The middle pixel of both looks at the same place.
@@ -75,21 +77,21 @@ def test_a_turned_camera_sees_the_solid_where_the_turned_picture_shows_it(sample
 
 def test_looks_of_several_pictures_are_those_of_each(sample):
     one = look_at_sample(sample)
-    both = joined([one, one])
+    both = concatenate_views([one, one])
     angle, zoom = torch.tensor([0.3, -0.2]), torch.tensor([0.9, 1.0])
-    found = both.turned(angle, zoom)
+    found = both.rolled(angle, zoom)
     for index in range(2):
-        alone = one.turned(angle[index:index + 1], zoom[index:index + 1])
+        alone = one.rolled(angle[index:index + 1], zoom[index:index + 1])
         for name, value in vars(alone).items():
             assert torch.allclose(vars(found)[name][index], value[0], atol=1e-4), name
 
 
 def test_no_turn_changes_nothing_and_turns_undo_each_other(sample):
     straight = look_at_sample(sample)
-    same = straight.turned(*numbers(0.0, 1.0))
+    same = straight.rolled(*numbers(0.0, 1.0))
     for name, value in vars(straight).items():
         assert torch.allclose(vars(same)[name], value, atol=1e-3), name
-    back = straight.turned(*numbers(0.5, 0.9)).turned(*numbers(-0.5, 1.0 / 0.9))
+    back = straight.rolled(*numbers(0.5, 0.9)).rolled(*numbers(-0.5, 1.0 / 0.9))
     for name in CAMERA:
         assert torch.allclose(vars(back)[name], vars(straight)[name], atol=1e-3), name
     assert (back.picture - straight.picture).abs().mean() < 6.0

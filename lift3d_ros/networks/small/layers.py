@@ -12,7 +12,11 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The levels of the 3-D U-Nets (Ronneberger et al., 2015; in space, Cicek et al., 2016)."""
+"""
+Layers of the small networks: attention, residual blocks, the levels of their U-Nets.
+
+The U-Nets are those of Ronneberger et al. (2015), in space of Cicek et al. (2016).
+"""
 
 from __future__ import annotations
 
@@ -27,11 +31,35 @@ from torch import Tensor
 from torch.nn import functional
 
 
+class AttentionLayer(nn.Module):
+    """A pre-norm transformer layer."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 3 * width), nn.GELU(), nn.Linear(3 * width, width)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the sequence (b, n, width) after attention."""
+        b, n, width = x.shape
+        qkv = self.qkv(self.norm1(x)).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        attended = functional.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])
+        x = x + self.out(attended.transpose(1, 2).reshape(b, n, width))
+        return x + self.mlp(self.norm2(x))
+
+
 class ResidualBlock(nn.Module):
-    """Two convolutions beside an identity; in the plane where ``flat``, else in space."""
+    """A residual block of two convolutions, 2-D with ``flat``, else 3-D."""
 
     def __init__(self, channels: int, flat: bool = False, normed: bool = True) -> None:
-        """Make the layers; without norms, which cost as much as the rest on large grids."""
+        """Make the layers; norms cost as much as the convolutions on large grids."""
         super().__init__()
         conv = nn.Conv2d if flat else nn.Conv3d
         self.norm1 = nn.GroupNorm(8, channels) if normed else nn.Identity()
@@ -48,10 +76,10 @@ class ResidualBlock(nn.Module):
 
 def make_levels(widths: Sequence[int]) -> tuple[nn.ModuleList, nn.ModuleList]:
     """
-    Return the ways down and up between grids of so many channels, each of half the size.
+    Return the downsampling and upsampling levels of a 3-D U-Net with these channels.
 
-    The levels are dictionaries of ``sample`` and ``block``, so that the keys of a state dict are
-    such as ``down.0.sample.weight``. The finest level has no norms.
+    Each level halves the grid. A level is a dictionary of ``sample`` and ``block``, so that the
+    keys of a state dict are ``down.0.sample.weight`` and so on. The finest level has no norms.
     """
     down, up = nn.ModuleList(), nn.ModuleList()
     for narrow, wide in zip(widths, widths[1:], strict=False):
@@ -71,7 +99,7 @@ def make_levels(widths: Sequence[int]) -> tuple[nn.ModuleList, nn.ModuleList]:
 
 
 def descend(down: nn.ModuleList, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Return features (b, c, n, n, n) at the coarsest level, and those before each level."""
+    """Return the coarsest features of (b, c, n, n, n), and the input of each level."""
     skips = []
     for level in cast(Iterable[Any], down):
         skips.append(x)
@@ -80,15 +108,15 @@ def descend(down: nn.ModuleList, x: Tensor) -> tuple[Tensor, list[Tensor]]:
 
 
 def ascend(up: nn.ModuleList, x: Tensor, skips: Sequence[Tensor]) -> Tensor:
-    """Undo ``descend``, with what it left at each level added."""
+    """Return the features at the finest level; ``skips`` of ``descend`` are added at each."""
     levels = cast(Iterable[Any], reversed(up))
     for level, skip in zip(levels, reversed(skips), strict=True):
         x = level['block'](level['sample'](x) + skip)
     return x
 
 
-def put_channels_last(network: nn.Module) -> None:
-    """Store convolutions with the channels last: on CPUs they are up to four times as fast."""
+def use_channels_last(network: nn.Module) -> None:
+    """Store the weights of convolutions channels last, up to four times as fast on CPUs."""
     for module in network.modules():
         # The stubs of torch do not know that a module takes a memory format.
         convertible = cast(Any, module)
@@ -96,3 +124,17 @@ def put_channels_last(network: nn.Module) -> None:
             convertible.to(memory_format=torch.channels_last_3d)
         elif isinstance(module, nn.Conv2d):
             convertible.to(memory_format=torch.channels_last)
+
+
+def space_to_channels(x: Tensor) -> Tensor:
+    """Rearrange each 2 x 2 x 2 block of (b, c, 2n, 2n, 2n) into channels, (b, 8c, n, n, n)."""
+    b, c, n = x.shape[0], x.shape[1], x.shape[2] // 2
+    x = x.reshape(b, c, n, 2, n, 2, n, 2).permute(0, 1, 3, 5, 7, 2, 4, 6)
+    return x.reshape(b, 8 * c, n, n, n)
+
+
+def channels_to_space(x: Tensor) -> Tensor:
+    """Undo ``space_to_channels``."""
+    b, c, n = x.shape[0], x.shape[1] // 8, x.shape[2]
+    x = x.reshape(b, c, 2, 2, 2, n, n, n).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return x.reshape(b, c, 2 * n, 2 * n, 2 * n)

@@ -1,0 +1,26 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Procedural household objects, each a function of its seed.
+
+Every mesh is closed, in one piece, metric, with vertex colours, z up and its lowest point at
+z = 0. Training, the demo and the tests use them, so that none needs external files.
+"""
+
+from lift3d_ros.synthetic.procedural.families import FAMILIES
+from lift3d_ros.synthetic.procedural.families import family_of
+from lift3d_ros.synthetic.procedural.families import procedural_object
+
+__all__ = ['FAMILIES', 'family_of', 'procedural_object']
