@@ -146,11 +146,12 @@ def meshes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope='module')
-def same_threads() -> Iterator[None]:
-    """Give torch back the number of threads that it had, which a training sets."""
+def one_thread() -> Iterator[None]:
+    """Give torch one thread: small networks lose by more, and much where other work runs."""
     import torch
 
     before = torch.get_num_threads()
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 

@@ -28,15 +28,10 @@ import pytest
 
 
 @pytest.fixture(scope='module')
-def lifters() -> Iterator[net.Lifters]:
-    """Return the loaded lifters, torch with one thread for the length of the module."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def lifters(one_thread: None) -> Iterator[net.Lifters]:
+    """Return the loaded lifters."""
     with net.Lifters() as made:
         yield made
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope='module')

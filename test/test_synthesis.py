@@ -42,13 +42,7 @@ from lift3d_ros.synthetic.tabletop import TableSettings
 from lift3d_ros.synthetic.true_views import object_from_canonical
 from lift3d_ros.synthetic.true_views import true_view
 
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 @pytest.fixture(scope='module')

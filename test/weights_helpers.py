@@ -28,7 +28,6 @@ import re
 from diffusers import AutoencoderKL
 from diffusers import DDIMScheduler
 from diffusers import UNet2DConditionModel
-import pytest
 from safetensors.torch import save_file
 import torch
 from transformers import CLIPVisionConfig
@@ -49,15 +48,6 @@ _SCHEDULE = (
     'sqrt_recipm1_alphas_cumprod', 'posterior_variance', 'posterior_log_variance_clipped',
     'posterior_mean_coef1', 'posterior_mean_coef2', 'logvar',
 )
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    """Networks this small are slower on several, and much slower on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def networks(*, full=False, pose=4, seed=0, unet_channels=8):

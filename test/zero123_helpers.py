@@ -19,7 +19,6 @@ from __future__ import annotations
 from diffusers import AutoencoderKL
 from diffusers import DDIMScheduler
 from diffusers import UNet2DConditionModel
-import pytest
 import torch
 from transformers import CLIPVisionConfig
 from transformers import CLIPVisionModelWithProjection
@@ -31,15 +30,6 @@ from lift3d_ros.weights.components import Zero123Components
 WIDTH = 24          # of the image embedding and the token
 IMAGE = 32          # side of the images; the autoencoder halves it once
 LATENT = 16
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    # Such small networks gain nothing from threads, and lose much where other work runs.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def make_scheduler(**changes):

@@ -23,7 +23,6 @@ from bench_helpers import write_objects
 import numpy as np
 import pytest
 from scipy import ndimage
-import torch
 
 from lift3d_ros.bench import ablation
 from lift3d_ros.bench import run as run_module
@@ -47,13 +46,12 @@ from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.synthetic.tabletop import make_scene
 from lift3d_ros.synthetic.tabletop import TableSettings
 
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 
 @pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def loaded_anew():
     yield
-    torch.set_num_threads(before)
     ablation._loaded.cache_clear()
 
 

@@ -23,7 +23,6 @@ from zero123_helpers import LATENT
 from zero123_helpers import make_components
 from zero123_helpers import make_image
 from zero123_helpers import make_unet
-from zero123_helpers import one_thread  # noqa: F401
 from zero123_helpers import WIDTH
 
 from lift3d_ros.diffusion.sampling import ddim_timesteps
@@ -38,6 +37,8 @@ from lift3d_ros.geometry import zeronvs_pose
 from lift3d_ros.progress import Progress
 from lift3d_ros.weights.components import Zero123Components
 from lift3d_ros.weights.loading import load_zero123
+
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 QUICK = SamplerSettings('dpm++', steps=3)
 NOISY = SamplerSettings('ddim', steps=3, eta=1.0)

@@ -16,9 +16,10 @@
 
 import pytest
 import torch
-from zero123_helpers import one_thread  # noqa: F401
 
 from lift3d_ros.bench.timing import full_size_views as full_size
+
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 def millions(network):

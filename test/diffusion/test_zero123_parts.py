@@ -21,7 +21,6 @@ from zero123_helpers import IMAGE
 from zero123_helpers import LATENT
 from zero123_helpers import make_components
 from zero123_helpers import make_image
-from zero123_helpers import one_thread  # noqa: F401
 from zero123_helpers import WIDTH
 
 from lift3d_ros.diffusion.conditioning import as_codec
@@ -36,6 +35,8 @@ from lift3d_ros.geometry import zero123_pose
 from lift3d_ros.geometry import zeronvs_pose
 from lift3d_ros.runtime import memory
 from lift3d_ros.weights.components import PoseProjection
+
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 # CLIP
 

@@ -49,6 +49,8 @@ from lift3d_ros.synthetic.true_views import true_view
 from lift3d_ros.training.runs import write_manifest
 from lift3d_ros.weights.store import find
 
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 #: A robot's distance; a small window of a large picture, so that scenes take no time.
 TABLE = TableSettings(
     elevation=(25.0, 45.0), distance=(0.7, 0.7), window=1.6, table_cells=24
@@ -77,14 +79,6 @@ CAN = procedural_object(3, 'can')
 def scene_of(name: str, seed: int = 1) -> TableScene:
     """Return a scene, rendered once for all tests."""
     return make_scene({'carton': CARTON, 'card': CARD, 'pen': PEN, 'can': CAN}[name], seed, TABLE)
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope='module')

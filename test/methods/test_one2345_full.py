@@ -28,7 +28,6 @@ import view_helpers
 import weights_helpers
 from zero123_helpers import IMAGE
 from zero123_helpers import make_components
-from zero123_helpers import one_thread  # noqa: F401
 
 from lift3d_ros.cli.demo import DEMO_SCENE
 from lift3d_ros.diffusion.sampling import SamplerSettings
@@ -51,7 +50,8 @@ from lift3d_ros.networks.one2345.network import One2345Network
 from lift3d_ros.weights import store
 from lift3d_ros.weights.importing import import_weights
 
-_ = one_thread
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 
 FACES = 4000
 

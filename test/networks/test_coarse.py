@@ -54,15 +54,9 @@ from lift3d_ros.training.pool import Pool
 from lift3d_ros.training.samples import make_sample
 from lift3d_ros.training.samples import SampleSettings
 
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 BALL = 0.4
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope='module')

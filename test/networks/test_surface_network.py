@@ -22,7 +22,6 @@ from torch.nn import functional
 import weights_helpers
 from zero123_helpers import IMAGE
 from zero123_helpers import make_components
-from zero123_helpers import one_thread  # noqa: F401
 
 from lift3d_ros.bench.timing.full_size_surface import measure_surface
 from lift3d_ros.diffusion.sampling import SamplerSettings
@@ -71,7 +70,8 @@ from lift3d_ros.synthetic.procedural import procedural_object
 from lift3d_ros.weights import store
 from lift3d_ros.weights.formats.tables import one2345_shapes
 
-_ = one_thread
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 
 
 def random_checkpoint(seed=3):

@@ -55,17 +55,11 @@ from lift3d_ros.observation.support import find_support
 from lift3d_ros.synthetic.tabletop import make_scene
 from lift3d_ros.synthetic.tabletop import TableSettings
 
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 CONFIG = SurfaceConfig(grid=8, pixels=4, widths=(16, 32), features=3)
 VOXELS = 16
 RADIUS = 1.7
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

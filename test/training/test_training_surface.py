@@ -34,7 +34,7 @@ from lift3d_ros.training.surface_run import SurfaceTraining
 from lift3d_ros.weights.store import find
 from lift3d_ros.weights.store import problems
 
-pytestmark = pytest.mark.usefixtures('same_threads')
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 SETTINGS = """
 samples: {targets: 2}

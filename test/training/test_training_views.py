@@ -33,7 +33,7 @@ from lift3d_ros.training.views import ViewTraining
 from lift3d_ros.weights.store import find
 from lift3d_ros.weights.store import problems
 
-pytestmark = pytest.mark.usefixtures('same_threads')
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 SETTINGS = """
 samples: {targets: 2}

@@ -35,7 +35,6 @@ import pytest
 from safetensors.torch import save_file
 import torch
 import weights_helpers as helpers
-from weights_helpers import one_thread
 
 from lift3d_ros.cli import main
 from lift3d_ros.errors import ErrorCode
@@ -50,7 +49,7 @@ from lift3d_ros.weights.loading import load_zero123
 from lift3d_ros.weights.loading import open_weights
 from lift3d_ros.weights.loading import zero123_parts
 
-__all__ = ['one_thread']
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 SMALL_WEIGHTS = Path(store.__file__).resolve().parents[2] / 'weights' / 'small'
 

@@ -27,7 +27,6 @@ import types
 import pytest
 import torch
 import weights_helpers as helpers
-from weights_helpers import one_thread
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
@@ -43,7 +42,7 @@ from lift3d_ros.weights.importing import write_safetensors
 from lift3d_ros.weights.loading import load_state_dicts_one2345
 from lift3d_ros.weights.loading import load_zero123
 
-__all__ = ['one_thread']
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 @pytest.fixture(scope='module')

@@ -22,7 +22,6 @@ import pytest
 from safetensors.torch import load_file
 import torch
 import weights_helpers as helpers
-from weights_helpers import one_thread
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
@@ -35,7 +34,7 @@ from lift3d_ros.weights.loading import load_zero123
 from lift3d_ros.weights.loading import zero123_parts
 from lift3d_ros.weights.networks import expected_shapes
 
-__all__ = ['one_thread']
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 @pytest.fixture(scope='module')
