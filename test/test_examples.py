@@ -31,7 +31,6 @@ import numpy as np
 import pytest
 
 from lift3d_ros.geometry import rigid
-from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.io.scene import read_scene
 from lift3d_ros.lifter import Lifter
@@ -39,7 +38,7 @@ from lift3d_ros.lifter import Lifter
 ROOT = Path(__file__).resolve().parents[1]
 
 #: Of these the published weights are needed; what can be tried without is tried.
-NEED_WEIGHTS = {('docs/one2345.md', 0), ('docs/weights.md', 0), ('docs/zero123.md', 0)}
+NEED_WEIGHTS = {('docs/weights.md', 0)}
 #: These ask a node.
 NEED_NODE = {('README.md', 0), ('docs/getting_started.md', 1)}
 
@@ -74,8 +73,7 @@ def names(tmp_path, monkeypatch) -> dict[str, Any]:
     return {
         'frame': frame, 'mask': mask, 'masks': [mask, mask], 'image': frame.image,
         'camera': frame.camera, 'depth': frame.depth, 'gravity': frame.gravity, 'Frame': Frame,
-        'Path': Path, 'Lifter': quick, 'view': crop_object(frame, mask),
-        'learned': None, 'nearby': None,
+        'Path': Path, 'Lifter': quick,
     }
 
 

@@ -16,7 +16,7 @@
 The search over true nearby pictures of scans.
 
 ``LIFT3D_ELEVATION_OBJECTS=0 pytest -s --timeout=0`` takes all scans of the eval split and prints
-the figures of docs/elevation.md.
+the figures of docs/method.md.
 """
 
 from __future__ import annotations
