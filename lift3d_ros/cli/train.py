@@ -12,12 +12,14 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`lift3d train`: train the packaged weights anew, or go on with a run."""
+"""``lift3d train``: train the packaged weights, or resume a run."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
@@ -27,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
         'what', choices=('views', 'surface'),
-        help='the networks that synthesise views, or the surface network over them',
+        help='the view networks, or the surface network over them',
     )
     parser.add_argument(
         '--data', type=Path, required=True, metavar='DIR',
@@ -42,15 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--weights', metavar='NAME|PATH',
-        help='surface: the small weights over whose views it is learned, which stay as they are '
-        '(default: small)',
+        help='surface: the small weights whose views are the input (default: small)',
     )
     parser.add_argument(
         '--from', dest='start', metavar='NAME|PATH',
-        help='begin with the networks of these small weights instead of untrained ones; an '
-        'interrupted run in --out goes on by --resume alone',
+        help='initialise with the networks of these small weights; to continue an interrupted '
+        'run, use --resume',
     )
-    parser.add_argument('--resume', action='store_true', help='go on with the run in --out')
+    parser.add_argument('--resume', action='store_true', help='resume the run in --out')
     parser.add_argument('--minutes', type=float, help='of this run, all networks together')
 
 
@@ -63,45 +64,36 @@ def run(options: argparse.Namespace) -> int:
     if options.what == 'views' and options.weights is not None:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            '--weights is for train surface; to begin with weights that there are, use --from.',
+            '--weights is an option of train surface; to initialise with weights, use --from.',
         )
-    return _train_views(options) if options.what == 'views' else _train_surface(options)
-
-
-def _train_views(options: argparse.Namespace) -> int:
     from lift3d_ros.training.runs import read_settings
-    from lift3d_ros.training.views import train_views
-    from lift3d_ros.training.views import ViewTraining
 
-    settings = ViewTraining()
+    settings: Any
+    train: Callable[..., Path]
+    weights: tuple[Path | None, ...] = ()
+    if options.what == 'views':
+        from lift3d_ros.training.views import train_views
+        from lift3d_ros.training.views import ViewTraining
+
+        settings, train = ViewTraining(), train_views
+    else:
+        from lift3d_ros.training.surface_run import SurfaceTraining
+        from lift3d_ros.training.surface_run import train_surface
+
+        settings, train = SurfaceTraining(), train_surface
+        weights = (_folder(options.weights or 'small'),)
     if options.settings is not None:
         settings = read_settings(options.settings, settings)
-    train_views(
-        options.data, options.out, settings, start=_folder(options.start),
-        minutes=options.minutes, resume=options.resume, report=_report,
-    )
-    return 0
-
-
-def _train_surface(options: argparse.Namespace) -> int:
-    from lift3d_ros.training.runs import read_settings
-    from lift3d_ros.training.surface_run import SurfaceTraining
-    from lift3d_ros.training.surface_run import train_surface
-
-    settings = SurfaceTraining()
-    if options.settings is not None:
-        settings = read_settings(options.settings, settings)
-    views = _folder(options.weights or 'small')
-    assert views is not None, 'they have a name'
-    train_surface(
-        options.data, options.out, settings, views, start=_folder(options.start),
-        minutes=options.minutes, resume=options.resume, report=_report,
+    train(
+        options.data, options.out, settings, *weights, start=_folder(options.start),
+        minutes=options.minutes, resume=options.resume,
+        report=lambda line: print(line, flush=True),
     )
     return 0
 
 
 def _folder(name: str | None) -> Path | None:
-    """Return the folder of weights that are whole; None for none."""
+    """Return the folder of complete weights, None without a name."""
     from lift3d_ros.weights import store
 
     if name is None:
@@ -109,7 +101,3 @@ def _folder(name: str | None) -> Path | None:
     folder = store.find(name)
     store.check(folder)
     return folder
-
-
-def _report(line: str) -> None:
-    print(line, flush=True)

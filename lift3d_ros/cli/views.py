@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""``lift3d views``: scenes in, pictures of their objects from new directions out."""
+"""``lift3d views``: synthesise novel views of the objects of scenes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from lift3d_ros.cli import scenes
 from lift3d_ros.cli import values
-from lift3d_ros.diffusion import view_grid as faces
+from lift3d_ros.diffusion import view_grid
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import ZERO123_FOV
@@ -46,9 +46,11 @@ if TYPE_CHECKING:
 
 _SAMPLERS = ('fast', 'faithful')
 
-#: Pictures in a row of the sheet, and their side in pixels.
+#: Pictures in a row of the sheet.
 _COLUMNS = 4
-_TILE = 256
+
+#: Side of a picture of the sheet, pixels.
+_TILE_PX = 256
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar='SCENE',
         help='folder with rgb.png, mask.png, camera.json and, where there is depth, depth.png; '
-        'or an RGBA picture (.png) whose alpha is the mask, taken by an assumed lens of '
+        'or an RGBA picture (.png) whose alpha is the mask, with an assumed field of view of '
         f'{ZERO123_FOV:.2f} degrees',
     )
     parser.add_argument(
@@ -75,11 +77,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         type=values.angle,
         metavar='DEG',
-        help='counter-clockwise seen from above, 0 is the side of the camera',
+        help='counter-clockwise from above, 0 is the side of the camera',
     )
     where.add_argument(
         '--ring', type=values.count, metavar='N',
-        help=f'so many views evenly around the object (default: {faces.RING})')
+        help=f'N views evenly around the object (default: {view_grid.DEFAULT_RING_VIEWS})')
     parser.add_argument(
         '--elevation',
         nargs='+',
@@ -93,8 +95,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--radius',
         type=values.finite,
         metavar='R',
-        help="distance from the object's middle, in lengths of the object (default: the one that "
-        'the weights know best)',
+        help="distance from the object's centre, in lengths of the object (default: that of the "
+        'training views)',
     )
     parser.add_argument(
         '--weights',
@@ -115,24 +117,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--device', choices=('cpu', 'cuda'), default='cpu', help='where to compute (default: cpu)'
     )
     parser.add_argument(
-        '--no-depth', action='store_true', help='do as if the scenes had no depth image'
+        '--no-depth', action='store_true', help='ignore the depth images'
     )
     known = parser.add_mutually_exclusive_group()
     known.add_argument(
         '--elevation-of-input',
         type=values.angle,
         metavar='DEG',
-        help="of the camera over the object's horizon, where it is known",
+        help="of the camera over the object's horizon, if known",
     )
     known.add_argument(
         '--assume-elevation',
         type=values.angle,
         metavar='DEG',
-        help='taken where it is neither known nor found, which is an error otherwise',
+        help='fallback if the elevation is unknown, which is an error otherwise',
     )
     parser.add_argument(
         '--coarse', action='store_true',
-        help="the coarse volume's own rendering instead of the denoised views (small weights)")
+        help='render the coarse volume instead of denoising the views (small weights)')
 
 
 def run(options: argparse.Namespace) -> int:
@@ -146,15 +148,16 @@ def run(options: argparse.Namespace) -> int:
     from lift3d_ros.synthesis import MAX_VIEWS
     from lift3d_ros.synthesis import ring
 
-    azimuths = np.asarray(options.azimuth or ring(options.ring or faces.RING), np.float64)
+    count = options.ring or view_grid.DEFAULT_RING_VIEWS
+    azimuths = np.asarray(options.azimuth or ring(count), np.float64)
     if len(azimuths) > MAX_VIEWS:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'{len(azimuths)} views were asked for; ask for at most {MAX_VIEWS} at once.',
+            f'{len(azimuths)} views are requested; request at most {MAX_VIEWS} at once.',
         )
-    elevations = faces.paired(options.elevation, len(azimuths))
+    elevations = view_grid.expand_elevations(options.elevation, len(azimuths))
     synthesizer = _synthesizer(options)
-    # Missing weights are the fault of the command line, not of a scene.
+    # Missing weights are an error of the command, not of a scene.
     synthesizer.load()
 
     def synthesize(name: str, path: Path, progress: ProgressCallback) -> scenes.Told:
@@ -172,7 +175,7 @@ def run(options: argparse.Namespace) -> int:
             progress=progress,
         )
         files = [f'{name}_{index:03d}.png' for index in range(len(views.images))]
-        for file, picture in zip(files, faces.rgba(views), strict=True):
+        for file, picture in zip(files, view_grid.rgba(views), strict=True):
             _write_png(options.out / file, picture)
         _write_png(options.out / f'{name}_sheet.png', view_sheet(frame, mask, views))
         report = _succeeded(views, files, camera_source, options, time.monotonic() - start)
@@ -194,13 +197,13 @@ def run(options: argparse.Namespace) -> int:
 def view_sheet(
     frame: Frame, mask: NDArray[np.bool_], views: PosedViews
 ) -> NDArray[np.uint8]:
-    """Return the input and the views with their captions as one picture, uint8 RGB."""
+    """Return the input and the views with captions as one image, uint8 RGB."""
     from lift3d_ros.meshing.render import outline
     from lift3d_ros.meshing.render import sheet
 
     stddev = views.elevation_stddev
-    doubt = f' +- {stddev:.0f}' if math.isfinite(stddev) else ''
-    found = f'elevation {views.canonical.elevation:.0f}{doubt}, {views.elevation_source}'
+    spread = f' +- {stddev:.0f}' if math.isfinite(stddev) else ''
+    caption = f'elevation {views.canonical.elevation:.0f}{spread}, {views.elevation_source}'
     cells = [
         (picture, f'azimuth {azimuth:.0f}, elevation {elevation:.0f}')
         for picture, azimuth, elevation in zip(
@@ -211,11 +214,11 @@ def view_sheet(
         [
             [
                 (outline(frame.image, mask), 'input and mask'),
-                (crop_object(frame, mask).image, found),
+                (crop_object(frame, mask).image, caption),
             ],
             *(cells[k:k + _COLUMNS] for k in range(0, len(cells), _COLUMNS)),
         ],
-        tile=_TILE,
+        tile=_TILE_PX,
     )
 
 
@@ -245,19 +248,16 @@ def _succeeded(
 ) -> dict[str, Any]:
     camera = views.camera
     entries = zip(
-        files, views.azimuths, views.elevations, faces.poses_in_camera(views), strict=True)
-    return {
-        'ok': True,
-        'error': None,
-        'weights': options.weights,
-        'sampler': _sampler_name(options),
-        'elevation_deg': scenes.number(views.canonical.elevation),
-        'elevation_source': views.elevation_source,
-        'elevation_stddev': scenes.number(views.elevation_stddev),
-        'scale_source': faces.scale_source(views),
-        'radius': scenes.number(views.radius),
-        'fov': round(ZERO123_FOV, 4),
-        'views': [
+        files, views.azimuths, views.elevations, view_grid.poses_in_camera(views), strict=True)
+    return _report(
+        options,
+        elevation_deg=scenes.number(views.canonical.elevation),
+        elevation_source=views.elevation_source,
+        elevation_stddev=scenes.number(views.elevation_stddev),
+        scale_source=view_grid.scale_source(views),
+        radius=scenes.number(views.radius),
+        fov=round(ZERO123_FOV, 4),
+        views=[
             {
                 'file': file,
                 'azimuth': scenes.number(azimuth),
@@ -266,43 +266,35 @@ def _succeeded(
             }
             for file, azimuth, elevation, pose in entries
         ],
-        'camera': {'width': camera.width, 'height': camera.height, 'K': camera.K.tolist()},
-        'camera_source': camera_source,
-        # The total is that of the scene, with the files read and written.
-        'seconds': {
+        camera={'width': camera.width, 'height': camera.height, 'K': camera.K.tolist()},
+        camera_source=camera_source,
+        # The total includes reading and writing files.
+        seconds={
             **{stage: round(spent, 4) for stage, spent in views.seconds.items()},
             'total': round(total, 4),
         },
-        'peak_memory_mb': scenes.peak_memory(),
-    }
+    )
 
 
 def _failed(error: LiftError, options: argparse.Namespace) -> dict[str, Any]:
+    return _report(options, ok=False, error=scenes.error_entry(error))
+
+
+def _report(options: argparse.Namespace, **values: Any) -> dict[str, Any]:
+    """Return the JSON of a scene, with the defaults of a failure."""
+    unknown = dict.fromkeys((
+        'elevation_deg', 'elevation_source', 'elevation_stddev', 'scale_source', 'radius', 'fov',
+        'views', 'camera', 'camera_source', 'seconds',
+    ))
     return {
-        'ok': False,
-        'error': scenes.error_entry(error),
-        'weights': options.weights,
-        'sampler': _sampler_name(options),
-        'elevation_deg': None,
-        'elevation_source': None,
-        'elevation_stddev': None,
-        'scale_source': None,
-        'radius': None,
-        'fov': None,
-        'views': [],
-        'camera': None,
-        'camera_source': None,
-        'seconds': None,
-        'peak_memory_mb': scenes.peak_memory(),
+        'ok': True, 'error': None, 'weights': options.weights,
+        'sampler': None if options.coarse else str(options.sampler),
+        **unknown, 'views': [], **values, 'peak_memory_mb': scenes.peak_memory(),
     }
 
 
-def _sampler_name(options: argparse.Namespace) -> str | None:
-    return None if options.coarse else str(options.sampler)
-
-
 def _pictures(out: Path, name: str) -> list[Path]:
-    """Return the pictures of a scene that lie in a folder, of whatever run."""
+    """Return the pictures of a scene that are in a folder, of any run."""
     pattern = re.compile(re.escape(name) + r'_(\d{3}|sheet)\.png')
     return [path for path in out.iterdir() if pattern.fullmatch(path.name)]
 

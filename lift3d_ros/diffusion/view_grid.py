@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the command ``lift3d views`` and the node make of posed views alike."""
+"""Requests and outputs of posed views that the command line and the node share."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry.canonical import PosedViews
 
-#: Views of a ring where nobody says how many.
-RING = 8
+#: Views of a ring by default.
+DEFAULT_RING_VIEWS = 8
 
 
-def paired(elevations: Sequence[float], count: int) -> Array | None:
+def expand_elevations(elevations: Sequence[float], count: int) -> Array | None:
     """
     Return an elevation in degrees for each of ``count`` azimuths, (count,).
 
-    One serves all of them; none at all, which means the camera's own, is None. Raises
-    ``LiftError(BAD_REQUEST)`` for any other number of them.
+    One elevation is that of all views; without any the result is None, the elevation of the input
+    camera. Raises ``LiftError(BAD_REQUEST)`` for any other number of them.
     """
     if not len(elevations):
         return None
@@ -51,9 +51,9 @@ def paired(elevations: Sequence[float], count: int) -> Array | None:
 
 def poses_in_camera(views: PosedViews) -> Array:
     """
-    Return the optical frames of the views in that of the input camera, (n, 4, 4).
+    Return the poses of the views in the optical frame of the input camera, (n, 4, 4).
 
-    They are rigid and in the units of the camera: metres where ``geometry.canonical.metric``.
+    They are rigid; their unit is the metre if ``views.canonical.metric``.
     """
     canonical = views.canonical
     poses = np.tile(np.eye(4), (len(views.poses), 1, 1))
@@ -63,20 +63,20 @@ def poses_in_camera(views: PosedViews) -> Array:
 
 
 def rgba(views: PosedViews) -> NDArray[np.uint8]:
-    """Return the pictures with their opacity as a fourth channel, uint8 (n, size, size, 4)."""
+    """Return the views as RGBA images, uint8 (n, size, size, 4)."""
     return np.concatenate([views.images, views.alphas[..., None]], axis=-1)
 
 
 def scale_source(views: PosedViews) -> str:
-    """Return where the unit of ``poses_in_camera`` comes from: ``depth`` or ``unknown``."""
+    """Return the source of the scale of ``poses_in_camera``: ``depth`` or ``unknown``."""
     return 'depth' if views.canonical.metric else 'unknown'
 
 
-def grid(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def image_grid(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
-    Return pictures (n, height, width, 3) side by side, about twice as wide as high, uint8 RGB.
+    Return images (n, height, width, 3) in a grid about twice as wide as high, uint8 RGB.
 
-    Rows are filled from the left; what is left of the last one is white.
+    The unused cells of the last row are white.
     """
     count, height, width = images.shape[:3]
     columns = max(1, round((2.0 * count) ** 0.5))

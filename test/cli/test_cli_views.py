@@ -27,7 +27,7 @@ import view_helpers
 
 from lift3d_ros.cli import main
 from lift3d_ros.cli.demo import DEMO_SCENE
-from lift3d_ros.diffusion import view_grid as faces
+from lift3d_ros.diffusion import view_grid
 from lift3d_ros.geometry import ZERO123_FOV
 from lift3d_ros.io.scene import read_scene
 
@@ -261,16 +261,16 @@ def test_a_folder_and_a_picture_of_one_name_are_refused(tmp_path):
 
 
 def test_one_elevation_serves_all_azimuths():
-    assert faces.paired([], 3) is None
-    np.testing.assert_array_equal(faces.paired([7.0], 3), [7.0, 7.0, 7.0])
-    np.testing.assert_array_equal(faces.paired([1.0, 2.0], 2), [1.0, 2.0])
+    assert view_grid.expand_elevations([], 3) is None
+    np.testing.assert_array_equal(view_grid.expand_elevations([7.0], 3), [7.0, 7.0, 7.0])
+    np.testing.assert_array_equal(view_grid.expand_elevations([1.0, 2.0], 2), [1.0, 2.0])
 
 
 @pytest.mark.parametrize(
     ('count', 'rows', 'columns'), [(1, 1, 1), (3, 2, 2), (6, 2, 3), (8, 2, 4)])
 def test_the_grid_fills_rows_from_the_left(count, rows, columns):
     images = np.repeat(np.arange(count, dtype=np.uint8), 4 * 5 * 3).reshape(count, 4, 5, 3)
-    grid = faces.grid(images)
+    grid = view_grid.image_grid(images)
     assert grid.shape == (4 * rows, 5 * columns, 3)
     cells = grid[::4, ::5, 0].reshape(-1)
     assert cells.tolist() == [*range(count), *[255] * (rows * columns - count)]

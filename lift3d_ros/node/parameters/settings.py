@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from dataclasses import fields
 
-from lift3d_ros.diffusion.view_grid import RING
+from lift3d_ros.diffusion.view_grid import DEFAULT_RING_VIEWS
 from lift3d_ros.lifter import DEFAULT_METHOD
 from lift3d_ros.lifter import DEVICES
 from lift3d_ros.lifter import MAX_SAMPLES
@@ -264,7 +264,7 @@ class Settings:
         90.0,
     )
     views_count: int = parameter(
-        RING,
+        DEFAULT_RING_VIEWS,
         'Views of a ring, for requests without azimuths and for the topic ~/views.',
         1,
         64,

@@ -32,7 +32,7 @@ from rclpy.callback_groups import CallbackGroup
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from lift3d_ros.diffusion import view_grid as faces
+from lift3d_ros.diffusion import view_grid
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry.canonical import PosedViews
@@ -148,7 +148,7 @@ class ViewService:
     def publish(self, made: Synthesized) -> None:
         """Count the views and publish them as one picture."""
         self._node.statistics.add_views(len(made.views.images))
-        message = image_message(faces.grid(made.views.images), 'rgb8')
+        message = image_message(view_grid.image_grid(made.views.images), 'rgb8')
         message.header = made.header
         self._publisher.publish(message)
 
@@ -173,7 +173,7 @@ class ViewService:
         from lift3d_ros.synthesis import ring
 
         azimuths = request.azimuths if len(request.azimuths) else ring(settings.views_count)
-        elevations = faces.paired(request.elevations, len(azimuths))
+        elevations = view_grid.expand_elevations(request.elevations, len(azimuths))
 
         def work(observation: SyncedMessages, job: Job, lifters: Lifters) -> Synthesized:
             warnings: list[str] = []
@@ -250,19 +250,19 @@ def _answer(made: Synthesized, response: SynthesizeViews.Response) -> Synthesize
     response.success = True
     response.message = ' '.join(made.warnings)
     response.header = header
-    response.images = [image_message(picture, 'rgba8') for picture in faces.rgba(views)]
+    response.images = [image_message(picture, 'rgba8') for picture in view_grid.rgba(views)]
     for index, image in enumerate(response.images):
         # These frames are not in the tree of transforms; their poses are beside them.
         image.header = Header(stamp=header.stamp, frame_id=f'{header.frame_id}_view_{index:03d}')
     response.camera_info = info_message(views.camera)
     response.camera_info.header = Header(stamp=header.stamp)
-    response.poses = [pose_message(pose) for pose in faces.poses_in_camera(views)]
+    response.poses = [pose_message(pose) for pose in view_grid.poses_in_camera(views)]
     response.azimuths = views.azimuths.tolist()
     response.elevations = views.elevations.tolist()
     response.radius = float(views.radius)
     response.elevation = float(views.canonical.elevation)
     response.elevation_source = views.elevation_source
     response.elevation_stddev = float(views.elevation_stddev)
-    response.scale_source = faces.scale_source(views)
+    response.scale_source = view_grid.scale_source(views)
     response.compute_time = duration_message(views.seconds.get('total', 0.0))
     return response
