@@ -13,15 +13,15 @@
 # limitations under the License.
 
 """
-From a frame and a mask to posed views of the object.
+Novel view synthesis: a frame and a mask to posed views of the object.
 
-The way is ``frame, mask -> crop_object -> elevation -> canonical frame -> views``::
+The pipeline is ``frame, mask -> crop_object -> elevation -> canonical frame -> views``::
 
     synthesizer = ViewSynthesizer('small')
     views = synthesizer.synthesize(frame, mask, ring(8))
 
-The small weights lift the view into a coarse volume first and let the denoiser go by its
-rendering; the published weights make each view from the picture and the pose alone.
+The small weights first predict a coarse volume, whose rendering conditions the denoiser; the
+published weights synthesise each view from the picture and the pose alone.
 """
 
 from __future__ import annotations
@@ -54,28 +54,29 @@ from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.progress import Progress
 from lift3d_ros.progress import ProgressCallback
+from lift3d_ros.runtime import memory
 
 if TYPE_CHECKING:
     from lift3d_ros.diffusion.sampling import SamplerSettings
 
-#: More views than this at once are refused.
+#: Largest number of views of a request.
 MAX_VIEWS = 256
 
-#: Distances from the origin that a camera may have, canonical units: outside of the object, and
-#: near enough to see it.
+#: Range of the camera distance from the origin, canonical units: outside of the object, and near
+#: enough for the resolution of a view.
 RADII = (0.9, 6.0)
 
-#: Names of sampler settings.
+#: Samplers by name.
 SAMPLERS = ('fast', 'faithful')
 
 
 def ring(count: int, start: float = 0.0) -> Array:
-    """Return ``count`` azimuths spread evenly over a turn from ``start``, degrees."""
+    """Return ``count`` azimuths evenly spaced over a turn from ``start``, degrees."""
     return start + np.arange(count) * 360.0 / count
 
 
 class ViewSynthesizer:
-    """Weights, loaded once, for any number of frames. Not to be shared between threads."""
+    """A view model, loaded once for any number of frames; not thread-safe."""
 
     def __init__(
         self,
@@ -88,14 +89,13 @@ class ViewSynthesizer:
         size: int | None = None,
     ) -> None:
         """
-        Choose the weights; nothing is loaded yet.
+        Configure the model without loading it.
 
-        ``weights`` is a name that ``lift3d weights list`` shows, or a path; ``sampler`` settings
-        or one of ``SAMPLERS``, the weights' own quick ones without it; ``steps`` replaces the
-        number of its steps; ``size`` is the side of the views in pixels, that of the weights
-        without it.
+        ``weights`` is a name of ``lift3d weights list`` or a path; ``sampler`` is settings or one
+        of ``SAMPLERS``, by default ``fast``; ``steps`` replaces its number of steps; ``size`` is
+        the side of the views in pixels, by default that of the weights.
 
-        Raises ``LiftError(BAD_REQUEST)`` for a sampler, a device or a size that cannot be.
+        Raises ``LiftError(BAD_REQUEST)`` for an unknown sampler or device, or an invalid size.
         """
         if isinstance(sampler, str) and sampler not in SAMPLERS:
             raise LiftError(
@@ -108,7 +108,7 @@ class ViewSynthesizer:
             )
         if size is not None and not 16 <= size <= 1024:
             raise LiftError(
-                ErrorCode.BAD_REQUEST, f'Views of {size} pixels were asked for; choose 16 to 1024.'
+                ErrorCode.BAD_REQUEST, f'Views of {size} pixels are requested; choose 16 to 1024.'
             )
         self.weights = weights
         self.device = device
@@ -120,16 +120,16 @@ class ViewSynthesizer:
 
     def load(self) -> None:
         """
-        Load the weights; ``synthesize`` does it by itself where it was not done.
+        Load the weights; the first synthesis does it otherwise.
 
         Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``, ``BAD_REQUEST`` for a
-        device that is not there.
+        device that is not available.
         """
         if self._model is not None:
             return
         from lift3d_ros.weights import store
 
-        # Where they are is known sooner than torch is imported.
+        # Missing weights fail before the slow import of torch.
         folder = store.find(self.weights)
         import torch
 
@@ -153,7 +153,7 @@ class ViewSynthesizer:
             )
 
     def unload(self) -> None:
-        """Free what ``load`` took."""
+        """Free the memory of the model."""
         self._model = None
         gc.collect()
         if self.device == 'cuda':
@@ -178,16 +178,15 @@ class ViewSynthesizer:
         """
         Return views of the object under ``mask``, bool (height, width).
 
-        ``azimuths`` (n,) are degrees counter-clockwise seen from above, 0 where the input camera
-        stands; ``elevations`` (n,) or one number, degrees over the horizon, that of the input
-        camera without them. ``radius`` is the distance from the origin in canonical units.
-        ``samples`` draws so many sets, one after the other, each with its own noise. The same
-        ``seed`` gives the same views on the same device. For ``progress``, ``cancelled`` and
-        ``deadline`` see ``Lifter.lift``.
+        ``azimuths`` (n,) are degrees counter-clockwise from above, 0 at the input camera;
+        ``elevations`` (n,) or one number, degrees over the horizon, by default that of the input
+        camera. ``radius`` is the distance from the origin in canonical units. ``samples`` is the
+        number of sets of views, each with its own noise. The same ``seed`` gives the same views
+        on the same device. For ``progress``, ``cancelled`` and ``deadline`` see ``Lifter.lift``.
 
-        Raises ``LiftError``: what ``crop_object`` and ``find_elevation`` raise; ``BAD_REQUEST``
-        for poses that are not finite, too many or inside the object; ``OUT_OF_MEMORY``,
-        ``CANCELLED``, ``TIMEOUT``.
+        Raises ``LiftError``: the errors of ``crop_object`` and ``find_elevation``;
+        ``BAD_REQUEST`` for poses that are not finite, too many or inside the object;
+        ``OUT_OF_MEMORY``, ``CANCELLED``, ``TIMEOUT``.
         """
         return self._run(
             False, frame, mask, azimuths, elevations, radius, seed, samples,
@@ -208,7 +207,7 @@ class ViewSynthesizer:
         deadline: float | None = None,
     ) -> PosedViews:
         """
-        Return the coarse volume's own rendering; arguments and errors as ``synthesize``.
+        Return views rendered from the coarse volume; arguments and errors as ``synthesize``.
 
         Raises ``LiftError(BAD_REQUEST)`` for weights without a coarse volume.
         """
@@ -230,7 +229,7 @@ class ViewSynthesizer:
         run: Progress,
     ) -> PosedViews:
         turns, heights = _check_angles(azimuths, elevations, samples)
-        with _memory():
+        with _memory_errors():
             if self._model is None:
                 with run.stage('load', 0.0):
                     self.load()
@@ -238,7 +237,7 @@ class ViewSynthesizer:
             if coarse and not model.has_volume:
                 raise LiftError(
                     ErrorCode.BAD_REQUEST,
-                    f'The weights {self.weights} have no coarse volume; use the small ones.',
+                    f'The weights {self.weights} have no coarse volume; use the small weights.',
                 )
             distance = _check_radius(model.radius if radius is None else radius)
             with run.stage('crop', 0.02):
@@ -296,26 +295,22 @@ class ViewSynthesizer:
 
 
 @contextmanager
-def _memory() -> Iterator[None]:
-    """Turn what the allocators raise into the package's own error."""
+def _memory_errors() -> Iterator[None]:
+    """Raise ``LiftError(OUT_OF_MEMORY)`` for the errors of allocators."""
     try:
         yield
-    except MemoryError as error:
-        raise _out_of_memory() from error
-    except RuntimeError as error:
-        if 'memory' in str(error).lower():
-            raise _out_of_memory() from error
-        raise
-
-
-def _out_of_memory() -> LiftError:
-    return LiftError(ErrorCode.OUT_OF_MEMORY, 'The memory ran out; ask for fewer views at once.')
+    except (MemoryError, RuntimeError) as error:
+        if not memory.is_exhausted(error):
+            raise
+        raise LiftError(
+            ErrorCode.OUT_OF_MEMORY, 'The memory is exhausted; request fewer views at once.'
+        ) from error
 
 
 def _check_angles(
     azimuths: ArrayLike, elevations: ArrayLike | None, samples: int
 ) -> tuple[Array, Array | None]:
-    """Return the angles as arrays of one length, or raise ``LiftError(BAD_REQUEST)``."""
+    """Return the angles as arrays of one length; raises ``LiftError(BAD_REQUEST)``."""
     turns = np.atleast_1d(np.asarray(azimuths, np.float64))
     heights = None
     if elevations is not None:
@@ -325,13 +320,13 @@ def _check_angles(
     if turns.ndim != 1 or (heights is not None and heights.shape != turns.shape):
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'{turns.size} azimuths and {0 if heights is None else heights.size} elevations were '
-            'given; give as many of both, one elevation for all, or none.',
+            f'There are {turns.size} azimuths and {0 if heights is None else heights.size} '
+            'elevations; give as many of both, one elevation for all, or none.',
         )
     if not 1 <= len(turns) * samples <= MAX_VIEWS or samples < 1:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'{len(turns) * samples} views were asked for; ask for 1 to {MAX_VIEWS} at once.',
+            f'{len(turns) * samples} views are requested; request 1 to {MAX_VIEWS} at once.',
         )
     if not np.isfinite(turns).all() or (heights is not None and not np.isfinite(heights).all()):
         raise LiftError(ErrorCode.BAD_REQUEST, 'A pose has an angle that is not a finite number.')

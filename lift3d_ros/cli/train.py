@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
 
     settings: Any
     train: Callable[..., Path]
-    weights: tuple[Path | None, ...] = ()
+    weights: tuple[Any, ...] = ()
     if options.what == 'views':
         from lift3d_ros.training.views import train_views
         from lift3d_ros.training.views import ViewTraining

@@ -27,8 +27,8 @@ from torch.nn import functional
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 
-#: How far the distances of two cameras can differ in the training renders, whose cameras are 1.5
-#: to 2.2 object lengths away; beyond it lie poses inside the object and ones never seen.
+#: Largest difference of the camera distances in the training renders, whose cameras are 1.5 to
+#: 2.2 object lengths away; object lengths.
 MAX_RADIUS_DIFFERENCE = 0.7
 
 
@@ -36,15 +36,15 @@ def check_poses(poses: ArrayLike, pose_dim: int, family: str) -> torch.Tensor:
     """
     Return the pose vectors as a float32 tensor (n, pose_dim) on the CPU.
 
-    ``family`` is one of ``geometry.POSE_DIMS`` and says what the entries mean. Raises
-    ``LiftError(BAD_REQUEST)`` for another shape, none at all, entries that are not finite, an
-    azimuth that is no sine and cosine, or a camera nearer or farther than the model has seen.
+    ``family``, one of ``geometry.POSE_DIMS``, defines the entries. Raises
+    ``LiftError(BAD_REQUEST)`` for another or an empty shape, entries that are not finite, an
+    azimuth that is no sine and cosine, or a distance outside of the training range.
     """
     try:
         vectors = np.asarray(poses, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise LiftError(
-            ErrorCode.BAD_REQUEST, f'The poses are no table of numbers: {error}'
+            ErrorCode.BAD_REQUEST, f'The poses are not an array of numbers: {error}'
         ) from error
     if vectors.ndim != 2 or vectors.shape[1] != pose_dim or not len(vectors):
         raise LiftError(
@@ -60,13 +60,13 @@ def check_poses(poses: ArrayLike, pose_dim: int, family: str) -> torch.Tensor:
     if family in ('zero123', 'stable_zero123'):
         polar, sine, cosine, last = vectors.T
         for wrong, message in (
-            (np.abs(polar) > np.pi + 1e-6, 'moves by more than half a turn in elevation; angles '
-             'are radians.'),
+            (np.abs(polar) > np.pi + 1e-6, 'changes the elevation by more than half a turn; give '
+             'angles in radians.'),
             (np.abs(sine**2 + cosine**2 - 1.0) > 1e-3, 'has no azimuth: its second and third '
              'entry must be a sine and a cosine.'),
             ((family == 'zero123') & (np.abs(last) > MAX_RADIUS_DIFFERENCE + 1e-6), 'moves nearer '
-             f"or farther by more than {MAX_RADIUS_DIFFERENCE} of the object's length, where the "
-             'model has seen no camera.'),
+             f"or farther by more than {MAX_RADIUS_DIFFERENCE} of the object's length, outside of "
+             'the training range.'),
             ((family == 'stable_zero123') & ((last < -1e-6) | (last > np.pi + 1e-6)), 'has a last '
              'entry that is no polar angle of the input view, 0 to pi.'),
         ):
@@ -83,7 +83,7 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class ImageEncoder(Protocol):
-    """What turns images (n, c, h, w) in [-1, 1] into embeddings (n, embedding_dim)."""
+    """Encodes images (n, c, h, w) in [-1, 1] as embeddings (n, embedding_dim)."""
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """Return the embeddings."""
@@ -91,11 +91,11 @@ class ImageEncoder(Protocol):
 
 def clip_pixels(images: torch.Tensor, size: int = 224) -> torch.Tensor:
     """
-    Return the pixel values that CLIP takes, float32 (n, 3, size, size).
+    Return the input of CLIP, float32 (n, 3, size, size).
 
     ``images`` is (n, 3, h, w) in [-1, 1]. Bicubic, corners aligned, without antialiasing and
-    without a crop, then [0, 1], then normalised (Zero-1-to-3, FrozenCLIPImageEmbedder). The
-    preprocessing of transformers crops and antialiases; its embedding is another one.
+    without a crop, then normalised (Zero-1-to-3, FrozenCLIPImageEmbedder). The preprocessing of
+    transformers crops and antialiases, which changes the embedding.
 
     Raises ``LiftError(BAD_REQUEST)`` for images of another shape.
     """
@@ -115,7 +115,7 @@ class ClipEncoder:
     """A ``CLIPVisionModelWithProjection`` as an ``ImageEncoder``: projected, not normalised."""
 
     def __init__(self, model: Any) -> None:
-        """Keep the model; its configuration says how large its images are."""
+        """Keep the model; its configuration has the size of its images."""
         self.model = model
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
@@ -125,25 +125,25 @@ class ClipEncoder:
 
 
 def as_image_encoder(model: Any) -> ImageEncoder:
-    """Return what has ``embed`` as it is, and a CLIP vision model behind its adapter."""
+    """Return a model with ``embed`` unchanged, a CLIP vision model in its adapter."""
     return model if hasattr(model, 'embed') else ClipEncoder(model)
 
 
 class LatentCodec(Protocol):
     """
-    What turns images into latents and back; any number of channels, any reduction in size.
+    Converts images to latents and back.
 
     Images are (n, c, height, width) in [-1, 1]. Latents of the condition and of the target have
-    the same height and width, for they enter the denoiser side by side.
+    the same height and width: they are channels of one tensor in the denoiser.
     """
 
     def encode_condition(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the latents (n, c_condition, h, w) that tell the denoiser what the input is."""
+        """Return the latents (n, c_condition, h, w) of input images."""
 
     def encode_target(
         self, images: torch.Tensor, generator: torch.Generator | None = None
     ) -> torch.Tensor:
-        """Return the latents (n, c_target, h, w) that the denoiser learns to make."""
+        """Return the latents (n, c_target, h, w) of target images."""
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Return the images of target latents."""
@@ -151,14 +151,14 @@ class LatentCodec(Protocol):
 
 class AutoencoderKLCodec:
     """
-    A diffusers ``AutoencoderKL``, used as Zero-1-to-3 uses it.
+    A diffusers ``AutoencoderKL``, as in Zero-1-to-3.
 
     The condition is the mode of the posterior *without* the scaling factor, the target is
     multiplied by it (Zero-1-to-3, ``ldm/models/diffusion/ddpm.py``).
     """
 
     def __init__(self, vae: Any) -> None:
-        """Keep the autoencoder; its configuration holds the scaling factor."""
+        """Keep the autoencoder; its configuration has the scaling factor."""
         self.vae = vae
 
     def encode_condition(self, images: torch.Tensor) -> torch.Tensor:
@@ -174,11 +174,11 @@ class AutoencoderKLCodec:
         return latents * self.vae.config.scaling_factor
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Return the images of scaled latents; they may leave [-1, 1] a little."""
+        """Return the images of scaled latents; their values may exceed [-1, 1]."""
         unscaled = latents / self.vae.config.scaling_factor
         return self.vae.decode(unscaled.to(self.vae.dtype)).sample
 
 
 def as_codec(vae: Any) -> LatentCodec:
-    """Return what has ``encode_condition`` as it is, and an autoencoder behind its adapter."""
+    """Return a codec unchanged, a diffusers autoencoder in its adapter."""
     return vae if hasattr(vae, 'encode_condition') else AutoencoderKLCodec(vae)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""How noise becomes an image: solvers, steps, guidance."""
+"""Samplers: solvers, timesteps, guidance."""
 
 from __future__ import annotations
 
@@ -31,20 +31,18 @@ SPACINGS = ('log_snr', 'uniform')
 @dataclass(frozen=True)
 class SamplerSettings:
     """
-    How to sample.
+    Settings of a sampler.
 
     - ``solver``: ``ddim`` on the grid of the published sampler, or ``dpm++``: the second-order
       multistep DPM-Solver++ (Lu et al. 2022), which needs far fewer steps.
-    - ``steps``: how many are asked for; ``ddim`` may make a few more, see ``ddim_timesteps``.
-    - ``spacing``: of the steps of ``dpm++``: ``log_snr`` are even in the logarithm of the ratio of
-      signal to noise, where that solver errs least; ``uniform`` are even in the timestep.
-      ``ddim`` has its own grid.
-    - ``eta``: how much fresh noise each step of ``ddim`` adds, 0 none, 1 as in the diffusion
-      that was trained. ``dpm++`` takes 0 alone.
-    - ``guidance_scale``: s in eps = eps_unc + s (eps_cond - eps_unc); 1 is no guidance, and then
-      the unconditional branch is not computed.
-    - ``guidance_interval``: the timesteps, as shares of all, in which guidance acts; outside of
-      it the conditional branch alone is computed, at half the cost (Kynkaanniemi et al. 2024).
+    - ``steps``: requested steps; ``ddim`` may take a few more, see ``ddim_timesteps``.
+    - ``spacing``: of the steps of ``dpm++``: ``log_snr`` is uniform in the log signal-to-noise
+      ratio, where the solver is most accurate; ``uniform`` is uniform in the timestep.
+    - ``eta``: noise of each step of ``ddim``, 0 for none, 1 as in training; ``dpm++`` requires 0.
+    - ``guidance_scale``: s in eps = eps_unc + s (eps_cond - eps_unc); 1 is no guidance, without
+      the cost of the unconditional branch.
+    - ``guidance_interval``: range of timesteps with guidance, shares of all; the other steps cost
+      half as much (Kynkaanniemi et al. 2024).
     """
 
     solver: str = 'dpm++'
@@ -55,12 +53,12 @@ class SamplerSettings:
     guidance_interval: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
-        """Raise ``LiftError(BAD_REQUEST)`` for settings that no sampler can follow."""
+        """Raise ``LiftError(BAD_REQUEST)`` for invalid settings."""
         low, high = self.guidance_interval
         for wrong, message in (
             (self.solver not in SOLVERS, f'There is no solver "{self.solver}"; choose one of '
              f'{", ".join(SOLVERS)}.'),
-            (not 1 <= self.steps <= 1000, f'{self.steps} sampling steps were asked for; choose 1 '
+            (not 1 <= self.steps <= 1000, f'{self.steps} sampling steps are requested; choose 1 '
              'to 1000.'),
             (self.spacing not in SPACINGS, f'There is no spacing "{self.spacing}"; choose one of '
              f'{", ".join(SPACINGS)}.'),
@@ -76,12 +74,12 @@ class SamplerSettings:
                 raise LiftError(ErrorCode.BAD_REQUEST, message)
 
 
-#: As published: 75 asked for, which makes 77; eta 1; scale 3 (``gradio_new.py``).
+#: As published: 75 requested steps, which are 77; eta 1; scale 3 (``gradio_new.py``).
 FAITHFUL = SamplerSettings('ddim', steps=75, eta=1.0, guidance_scale=3.0)
 
-#: The default: 12 steps, guided down to the timestep where the noise is a third of the signal;
-#: below it guidance changes little (Kynkaanniemi et al. 2024 stop at 0.28). They also leave it out
-#: where noise is strongest, but there the pose is decided, so here it stays.
+#: The default: 12 steps, with guidance down to the timestep where the noise is a third of the
+#: signal (Kynkaanniemi et al. 2024 stop at 0.28). They also omit it at the strongest noise; these
+#: steps determine the pose, so here they keep it.
 FAST = SamplerSettings('dpm++', steps=12, guidance_scale=3.0, guidance_interval=(0.1, 1.0))
 
 
@@ -90,8 +88,8 @@ def ddim_timesteps(steps: int, train_timesteps: int = 1000) -> list[int]:
     Return the falling timesteps of the published DDIM sampler.
 
     With c = T // steps they are range(0, T, c) + 1: 75 steps become 77, 50 stay 50
-    (Zero-1-to-3, ``ldm/modules/diffusionmodules/util.py``). Where that grid would end at T itself,
-    which has no noise level (37 steps do), that step is left out.
+    (Zero-1-to-3, ``ldm/modules/diffusionmodules/util.py``). The timestep T, with which some grids
+    end (37 steps), has no noise level and is omitted.
     """
     grid = [t + 1 for t in range(0, train_timesteps, train_timesteps // steps)]
     return [t for t in reversed(grid) if t < train_timesteps]
@@ -99,18 +97,18 @@ def ddim_timesteps(steps: int, train_timesteps: int = 1000) -> list[int]:
 
 class Sampler:
     """
-    One run from noise to latents. It has a state: make a new one for each run.
+    A sampling run from noise to latents, with state.
 
-    ``timesteps`` falls; for each, ``step`` takes what the network predicted for all views and
-    returns their latents at the next.
+    ``step`` maps the prediction of the network at each of the falling ``timesteps`` to the latents
+    of the next.
     """
 
     def __init__(self, settings: SamplerSettings, scheduler: Any) -> None:
         """
         Make the solver.
 
-        ``scheduler`` is a diffusers scheduler whose configuration gives the betas and what the
-        network predicts (epsilon, v_prediction or sample); it is not changed.
+        ``scheduler`` is a diffusers scheduler with the betas and the prediction type (epsilon,
+        v_prediction or sample); it is not modified.
         """
         from diffusers import DDIMScheduler
         from diffusers import DPMSolverMultistepScheduler
@@ -120,7 +118,7 @@ class Sampler:
         if settings.steps > self.train_timesteps:
             raise LiftError(
                 ErrorCode.BAD_REQUEST,
-                f'{settings.steps} sampling steps were asked for, but the model knows '
+                f'{settings.steps} sampling steps are requested, but the model has '
                 f'{self.train_timesteps} noise levels; choose fewer.',
             )
         known = ('num_train_timesteps', 'beta_start', 'beta_end', 'beta_schedule', 'trained_betas',
@@ -131,8 +129,8 @@ class Sampler:
             self._solver = DDIMScheduler(
                 **schedule, clip_sample=False, set_alpha_to_one=False, steps_offset=1
             )
-            # The step before t is t - T // steps, for which the solver must know the steps asked
-            # for; its own grid of them would lack the noisiest ones.
+            # The solver needs the requested steps for its step size, T // steps; its own grid
+            # lacks the noisiest timesteps.
             self._solver.set_timesteps(settings.steps)
             self._solver.timesteps = torch.tensor(
                 ddim_timesteps(settings.steps, self.train_timesteps)
@@ -149,11 +147,11 @@ class Sampler:
 
     @property
     def needs_noise(self) -> bool:
-        """Whether ``step`` wants fresh noise."""
+        """Whether ``step`` takes noise."""
         return self.settings.eta > 0.0
 
     def guided(self, timestep: int) -> bool:
-        """Tell whether the unconditional branch takes part at this timestep."""
+        """Return whether guidance acts at this timestep."""
         low, high = (share * self.train_timesteps for share in self.settings.guidance_interval)
         return self.settings.guidance_scale != 1.0 and low <= timestep <= high
 

@@ -16,10 +16,10 @@
 """
 The views of One-2-3-45: eight around the object, and four near each of those.
 
-The first stage makes eight views from the input picture: four at its own elevation and four from
-the other side of the horizon band, 30 degrees lower, or higher where the camera is low. The
-second stage makes four views near each of them from that very view; these 32 are what the surface
-is made of (One-2-3-45, ``run.py`` and ``utils/utils.py``).
+The first stage synthesises eight views from the input picture: four at its elevation and four 30
+degrees lower, or higher for a low camera. The second stage synthesises four views near each of
+these from it; the 32 views are the input of the surface network (One-2-3-45, ``run.py`` and
+``utils/utils.py``).
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from lift3d_ros.geometry import orbit_pose
 from lift3d_ros.geometry import spherical
 from lift3d_ros.geometry import unit
 
-#: Distance of all cameras from the object's middle, the focal length and the middle in pixels of a
-#: picture of ``SIZE``, and the depths between which they look, in the published program's units.
+#: Camera distance from the object's centre and depth range, units of the published program; focal
+#: length and principal point, pixels of a picture of ``SIZE``.
 RADIUS = 1.2
 SIZE = 256
 FOCAL = 280.0
@@ -46,31 +46,30 @@ NEAR, FAR = 0.5, 1.8
 FIRST_RING = (0.0, 90.0, 180.0, 270.0)
 SECOND_RING = (30.0, 120.0, 210.0, 300.0)
 
-#: By how many degrees the second ring is lower than the input camera, or higher where that is at
-#: less than ``LOW_CAMERA`` degrees of elevation (a polar angle of more than 75).
+#: Degrees by which the second ring is below the input camera, or above a camera of less than
+#: ``LOW_CAMERA`` degrees of elevation (a polar angle of more than 75).
 RING_STEP = 30.0
 LOW_CAMERA = 15.0
 
 #: Steps of elevation and azimuth from a view of the first stage to the four near it, degrees.
 NEAR_STEPS = ((10.0, 0.0), (-10.0, 0.0), (0.0, -10.0), (0.0, 10.0))
 
-#: ``source`` of a view that is made from the input picture.
+#: ``source`` of a view synthesised from the input picture.
 INPUT = -1
 
-#: How a camera beyond the zenith is rolled. ``faithful`` keeps the world's up direction up in the
-#: picture, which turns it by 180 degrees against what a step over the zenith shows; ``fixed``
-#: goes on as the step does.
+#: Roll of a camera beyond the zenith. ``faithful`` keeps the world's up direction up in the
+#: picture, a roll of 180 degrees against a continuous step over the zenith, which is ``fixed``.
 ZENITH = ('faithful', 'fixed')
 
 
 @dataclass(frozen=True)
 class PlannedView:
     """
-    One view that is to be made.
+    A view to synthesise.
 
     - ``azimuth``, ``elevation``: degrees, of its camera; azimuths count from the input camera.
-    - ``source``: index of the view of the first stage that it is made from, or ``INPUT``.
-    - ``azimuth_step``, ``elevation_step``: degrees from the source's camera to its own.
+    - ``source``: index of the view of the first stage from which it is synthesised, or ``INPUT``.
+    - ``azimuth_step``, ``elevation_step``: degrees from the camera of the source to its own.
     """
 
     azimuth: float
@@ -109,9 +108,9 @@ def lens(size: int = SIZE) -> Array:
 
 def pose(view: PlannedView, radius: float = RADIUS, zenith: str = 'fixed') -> Array:
     """
-    Return ``T_object_camera`` (4, 4) of a view's camera, which looks at the origin.
+    Return ``T_object_camera`` (4, 4) of the camera of a view, aimed at the origin.
 
-    ``zenith`` is one of ``ZENITH``, which differ beyond 90 degrees of elevation alone.
+    ``zenith`` is one of ``ZENITH``.
     """
     if zenith == 'faithful' or abs(view.elevation) < 90.0:
         return orbit_pose(view.azimuth, view.elevation, radius)

@@ -13,18 +13,18 @@
 # limitations under the License.
 
 """
-Zero-1-to-3: one image of an object and a pose in, the object seen from there out.
+Zero-1-to-3: novel views of an object from one image (Liu et al. 2023).
 
-A latent diffusion model (Liu et al. 2023). It learns of the input image in two ways: the latent
-of the image lies beside the noisy latent as further input channels, and the embedding of the
-image, projected together with the pose of the target, is the one token of cross-attention::
+A latent diffusion model with two conditions: the latent of the input image is concatenated with
+the noisy latent, and the embedding of the image, projected together with the pose of the target,
+is the token of cross-attention::
 
     model = Zero123(components, device='cuda', dtype=torch.float16)
     poses = zero123_pose([0.0, 90.0, 180.0], [20.0, 0.0, 45.0], 0.0, input_elevation=10.0)
     views = model.synthesize(image, poses, seed=1)
 
 Stable-Zero123 and ZeroNVS are the same network with another pose vector. The small model of this
-package has further input channels, a rendering of the object's coarse volume, for each view.
+package has extra input channels for each view, the rendering of the coarse volume.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from lift3d_ros.weights.components import Zero123Components
 @dataclass(frozen=True, eq=False)
 class InputCondition:
     """
-    What the model knows of one input image, for any number of target poses.
+    The conditions of one input image, for any number of target poses.
 
     - ``embedding``: of the image encoder, (1, embedding_dim).
     - ``latent``: of the codec, unscaled, (1, c, h, w).
@@ -67,12 +67,11 @@ class InputCondition:
 @dataclass(frozen=True, eq=False)
 class ViewConditions:
     """
-    What the denoiser is told of n target views.
+    The conditions of the denoiser for n target views.
 
     - ``tokens``: (n, 1, embedding_dim), image and pose.
-    - ``latents``: (n, c, h, w), the input image's latent, the same for each view.
-    - ``extra``: (n, c_extra, h, w), further input channels of the denoiser; 0 of them for the
-      published models.
+    - ``latents``: (n, c, h, w), the latent of the input image, repeated for each view.
+    - ``extra``: (n, c_extra, h, w), extra input channels; none for the published models.
     """
 
     tokens: torch.Tensor
@@ -81,7 +80,7 @@ class ViewConditions:
 
 
 class Zero123:
-    """A model of the Zero-1-to-3 family on one device. Not to be shared between threads."""
+    """A model of the Zero-1-to-3 family on one device; not thread-safe."""
 
     def __init__(
         self,
@@ -92,13 +91,12 @@ class Zero123:
         max_batch: int = 16,
     ) -> None:
         """
-        Bring the networks to ``device`` and ``dtype`` (float32, bfloat16 or float16).
+        Move the networks to ``device`` and ``dtype`` (float32, bfloat16 or float16), in place.
 
-        The components are taken over: their weights are moved and converted in place.
         ``max_batch`` bounds the rows of a network's batch; a guided view is two rows.
 
         Raises ``LiftError``: ``BAD_REQUEST`` for an unknown family or a ``max_batch`` below 1,
-        ``WEIGHTS_CORRUPT`` where the pose projection is that of another family.
+        ``WEIGHTS_CORRUPT`` for the pose projection of another family.
         """
         if components.family not in POSE_DIMS:
             raise LiftError(
@@ -112,8 +110,8 @@ class Zero123:
             raise LiftError(
                 ErrorCode.WEIGHTS_CORRUPT,
                 f'These weights take pose vectors of {self.pose_dim} numbers, but the family '
-                f'{components.family} has {POSE_DIMS[components.family]}; load them as the family '
-                'that they are.',
+                f'{components.family} has {POSE_DIMS[components.family]}; load them as their own '
+                'family.',
             )
         for part in (
             components.unet,
@@ -122,7 +120,7 @@ class Zero123:
             components.cc_projection,
         ):
             if isinstance(part, torch.nn.Module):
-                # The plain method: diffusers' own warns of what does not concern these networks.
+                # The override of diffusers warns about dtypes that are valid here.
                 torch.nn.Module.to(part, device=device, dtype=dtype)
                 part.eval().requires_grad_(False)
         self.family = components.family
@@ -138,7 +136,7 @@ class Zero123:
     @torch.no_grad()
     def encode(self, image: torch.Tensor) -> InputCondition:
         """
-        Run the two encoders, once for an input image.
+        Return the conditions of an input image.
 
         ``image`` is (c, height, width) in [-1, 1]; the published models take RGB of 256 x 256,
         the object on white. Raises ``LiftError``: ``BAD_REQUEST`` for another shape or entries
@@ -152,17 +150,17 @@ class Zero123:
             )
         rows = image[None].to(self.device, self.dtype)
         one = Batches(1)
-        # CLIP's resizing is done in single precision, whatever the networks run in.
+        # CLIP resizes in single precision.
         embedding = one.map(self._image_encoder.embed, image[None].to(self.device, torch.float32))
         latent = one.map(self.codec.encode_condition, rows)
-        # Each level of the denoiser but the last halves the latent and doubles it again.
+        # Each level of the denoiser but the last halves the latent.
         multiple = 2 ** (len(self._unet.config.block_out_channels) - 1)
         if any(side % multiple for side in latent.shape[2:]):
             raise LiftError(
                 ErrorCode.BAD_REQUEST,
                 f'An input image of {image.shape[2]} x {image.shape[1]} pixels has a latent of '
-                f'{latent.shape[3]} x {latent.shape[2]}, whose sides are no multiples of '
-                f'{multiple}; give the size that the model was trained on.',
+                f'{latent.shape[3]} x {latent.shape[2]}, whose sides are not multiples of '
+                f'{multiple}; give the size of the training images.',
             )
         return InputCondition(embedding.to(self.dtype), latent.to(self.dtype))
 
@@ -174,10 +172,10 @@ class Zero123:
         extra_channels: torch.Tensor | None = None,
     ) -> ViewConditions:
         """
-        Return what the denoiser is told of the views at ``poses``, (n, pose_dim).
+        Return the conditions of the views at ``poses``, (n, pose_dim).
 
         ``extra_channels`` is (n, c_extra, h, w) at the size of the latents. Raises
-        ``LiftError(BAD_REQUEST)`` for poses or channels that this model does not take.
+        ``LiftError(BAD_REQUEST)`` for invalid poses or channels.
         """
         vectors = check_poses(poses, self.pose_dim, self.family).to(self.device, self.dtype)
         n = len(vectors)
@@ -254,14 +252,14 @@ class Zero123:
         """
         Return the views at ``poses``, float32 (n, c, height, width) in [-1, 1], on the CPU.
 
-        - ``image``: (c, height, width) in [-1, 1], or what ``encode`` returned for it.
+        - ``image``: (c, height, width) in [-1, 1], or the result of ``encode``.
         - ``poses``: (n, pose_dim), of ``geometry.zero123_pose``, ``stable_zero123_pose`` or
-          ``zeronvs_pose``, as the family takes.
-        - ``seed``: one for all, from which each view gets a noise of its own by its place in the
-          list; or one for each view. A view does not depend on those beside it.
+          ``zeronvs_pose``, by family.
+        - ``seed``: one for all, from which each view derives its own by its index, or one for
+          each view. A view does not depend on the others.
         - ``extra_channels``: see ``conditions``.
-        - ``progress``: reported to between steps, from the first to the second of ``fractions`` of
-          the whole lift; it may end the work there.
+        - ``progress``: updated between steps, from the first to the second of ``fractions`` of the
+          whole lift; it may cancel.
 
         Raises ``LiftError``: ``BAD_REQUEST`` for an image, poses, seeds or channels of another
         shape or not finite, ``OUT_OF_MEMORY``, ``CANCELLED``, ``TIMEOUT``.
@@ -269,7 +267,7 @@ class Zero123:
         progress = progress or Progress()
         begin, end = fractions
         sampler = Sampler(settings, self.scheduler)
-        # Poses are looked at before anything is computed.
+        # Invalid poses fail before the encoders run.
         n = len(check_poses(poses, self.pose_dim, self.family))
         generators = _generators(seed, n)
         progress.check('views', begin)
@@ -280,7 +278,7 @@ class Zero123:
         latents = _noise(generators, shape).to(self.device)
         batches = Batches(self._max_batch)
         for i, timestep in enumerate(sampler.timesteps):
-            # The last tenth is for decoding.
+            # The last tenth of the progress is decoding.
             done = 0.9 * i / len(sampler.timesteps)
             progress.check('views', begin + (end - begin) * done)
             scale = settings.guidance_scale if sampler.guided(timestep) else 1.0
@@ -293,24 +291,23 @@ class Zero123:
         def decode(latents: torch.Tensor) -> torch.Tensor:
             return self.codec.decode(latents.to(self.dtype)).float().clamp(-1.0, 1.0).cpu()
 
-        # An image takes many times the memory of its latent: the decoder is given few at once.
+        # An image takes many times the memory of its latent.
         batches = Batches(min(self._max_batch, 4))
         views = batches.map(decode, latents, check=progress.check)
         if not torch.isfinite(views).all():
             raise LiftError(
                 ErrorCode.INTERNAL,
-                f'The views have numbers that are not finite in {self.dtype}; use bfloat16 or '
-                'float32.',
+                f'The views are not finite in {self.dtype}; use bfloat16 or float32.',
             )
         progress.check('views', end)
         return views
 
 
 class Batches:
-    """Runs a function over rows, at most ``size`` at once, and halves that when memory ends."""
+    """Runs a function over rows in batches, halved when memory is exhausted."""
 
     def __init__(self, size: int) -> None:
-        """Begin with batches of ``size`` rows; what was halved stays halved."""
+        """Start with batches of ``size`` rows; a halved size persists."""
         self.size = size
 
     def map(
@@ -322,11 +319,10 @@ class Batches:
         """
         Return ``function(*rows)``, computed in batches along the first dimension.
 
-        A batch that does not fit is computed again in halves, and what is done stays, so that the
-        result does not depend on the memory (but for the rounding of another batch size).
-        ``check`` is called before each batch and may raise.
+        A batch that exceeds the memory is repeated in halves, so that the result is independent
+        of the memory, up to rounding. ``check`` is called before each batch and may raise.
 
-        Raises ``LiftError(OUT_OF_MEMORY)`` where a single row does not fit.
+        Raises ``LiftError(OUT_OF_MEMORY)`` if a single row exceeds the memory.
         """
         done: list[torch.Tensor] = []
         start = 0
@@ -343,11 +339,11 @@ class Batches:
                 if self.size == 1:
                     raise LiftError(
                         ErrorCode.OUT_OF_MEMORY,
-                        'The memory does not suffice for a single view; free memory, use a '
-                        'smaller model, or half precision.',
+                        'A single view exceeds the memory; free memory, use a smaller model, or '
+                        'half precision.',
                     ) from error
             if result is None:
-                # Here the failed call's tensors are gone; inside the handler they still live.
+                # The exception handler still references the tensors of the failed call.
                 self.size = max(1, min(self.size, len(rows[0]) - start) // 2)
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
@@ -358,7 +354,7 @@ class Batches:
 
 
 def _generators(seed: int | Sequence[int], n: int) -> list[torch.Generator]:
-    """Return a generator on the CPU for each view, whichever device computes."""
+    """Return a generator for each view, on the CPU so that devices agree."""
     if isinstance(seed, int):
         seeds = [
             int(np.random.SeedSequence([seed & 0xFFFFFFFFFFFFFFFF, i]).generate_state(1)[0])
@@ -369,7 +365,7 @@ def _generators(seed: int | Sequence[int], n: int) -> list[torch.Generator]:
     if len(seeds) != n:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'{len(seeds)} seeds were given for {n} views; give one, or one for each view.',
+            f'There are {len(seeds)} seeds for {n} views; give one, or one for each view.',
         )
     return [torch.Generator().manual_seed(s) for s in seeds]
 

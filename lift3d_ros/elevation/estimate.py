@@ -13,11 +13,11 @@
 # limitations under the License.
 
 """
-The elevation of the input camera over the object's horizon, and how well it is known.
+The elevation of the input camera over the object's horizon, and its standard deviation.
 
-From gravity where the frame has it; else from what was learned with the weights, or from matches
-of four nearby views (``lift3d_ros.elevation.feature_search``); else an assumed value, where the
-settings allow one. The result names its source, and nothing is assumed in silence.
+Its sources in order: gravity, if the frame has it; the regressor of the weights; matches of four
+nearby views (``lift3d_ros.elevation.feature_search``); an assumed value, if the settings have one.
+The result names its source.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lift3d_ros.elevation.feature_search import check_variant
-from lift3d_ros.elevation.feature_search import NEARBY_OFFSETS
 from lift3d_ros.elevation.feature_search import search_elevation
 from lift3d_ros.elevation.matching import make_matcher
 from lift3d_ros.elevation.matching import Matcher
@@ -38,27 +37,26 @@ from lift3d_ros.elevation.matching import MATCHERS
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry.frame import ObjectView
-from lift3d_ros.geometry.frame import VIEW_SIZE
 
-#: How an elevation may be found where gravity is not known; ``gravity`` allows no other way.
+#: Estimators of the elevation without gravity; ``gravity`` allows none.
 METHODS = ('auto', 'gravity', 'learned', 'matches')
 
-#: Degrees. The formula is exact; this is what an accelerometer at rest, or the calibration of an
-#: arm or a head, keeps. A frame carries no figure of its own.
+#: Standard deviation of the elevation from gravity, degrees: that of an accelerometer at rest, or
+#: of the calibration of an arm or a head. The formula is exact.
 GRAVITY_STDDEV = 1.0
 
-#: Degrees: of an elevation of which only is known that it lies between 0 and 90.
+#: Standard deviation of an assumed elevation, degrees: uniform between 0 and 90.
 ASSUMED_STDDEV = 90.0 / math.sqrt(12.0)
 
-#: Degrees: what a search errs by because a network's views are not quite those of one object.
-#: True pictures, each bent smoothly by 2 pixels of 256 (root mean square), gave 2.5 in the median.
+#: Standard deviation of the search from the inconsistency of synthesised views, degrees. The
+#: median error on true views, smoothly warped by 2 pixels RMS of 256, is 2.5.
 NEARBY_STDDEV = 3.0
 
-#: Degrees by which a given elevation may differ from that of gravity.
-_AGREEMENT = 3.0
+#: Largest difference between a given elevation and that of gravity, degrees.
+_MAX_GIVEN_ERROR_DEG = 3.0
 
-#: Makes the four nearby views of an object, uint8 (4, VIEW_SIZE, VIEW_SIZE, 3) on white, in the
-#: order of ``elevation_search.NEARBY_OFFSETS``.
+#: Synthesises the four nearby views of an object, uint8 (4, size, size, 3) on white, in the order
+#: of ``feature_search.NEARBY_OFFSETS``.
 NearbyViews = Callable[[ObjectView], NDArray[np.uint8]]
 
 #: Returns elevation and standard deviation in degrees.
@@ -70,8 +68,8 @@ class Elevation:
     """
     The elevation of the input camera.
 
-    - ``degrees``: over the object's horizon; ``stddev``: its standard deviation, degrees, 0 where
-      it was given.
+    - ``degrees``: over the object's horizon; ``stddev``: its standard deviation, degrees, 0 if
+      given.
     - ``source``: ``gravity``, ``estimated``, ``assumed`` or ``given``.
     - ``how``: ``gravity``, ``learned``, ``matches``, ``assumed`` or ``given``.
     """
@@ -85,12 +83,12 @@ class Elevation:
 @dataclass(frozen=True)
 class ElevationSettings:
     """
-    How the elevation is found where the frame has no gravity.
+    How to determine the elevation of a frame without gravity.
 
-    - ``method``: one of ``METHODS``; ``auto`` takes the learned estimate, then the matches.
-    - ``assumed``: degrees taken when all else fails; None = the error ELEVATION_UNKNOWN.
-    - ``given``: degrees that are known from elsewhere; nothing is estimated then.
-    - ``max_stddev``: degrees; an estimate that is less certain is a failure.
+    - ``method``: one of ``METHODS``; ``auto`` is the learned estimate, then the matches.
+    - ``assumed``: fallback, degrees; None for the error ELEVATION_UNKNOWN.
+    - ``given``: the known elevation, degrees; replaces the estimates.
+    - ``max_stddev``: degrees; an estimate with a larger standard deviation fails.
     - ``matcher``: a key of ``matching.MATCHERS``; ``search``: ``fixed`` or ``faithful`` to the
       published code.
     """
@@ -103,7 +101,7 @@ class ElevationSettings:
     search: str = 'fixed'
 
     def __post_init__(self) -> None:
-        """Raise ``LiftError`` (BAD_REQUEST) for what cannot be or contradicts itself."""
+        """Raise ``LiftError`` (BAD_REQUEST) for invalid or contradictory settings."""
         for name, known in (('method', METHODS), ('matcher', tuple(MATCHERS))):
             if getattr(self, name) not in known:
                 raise LiftError(
@@ -128,7 +126,7 @@ class ElevationSettings:
             other = 'assumed' if self.assumed is not None else f'method "{self.method}"'
             raise LiftError(
                 ErrorCode.BAD_REQUEST,
-                f'A given elevation leaves nothing to {other}; leave out one of the two.',
+                f'A given elevation excludes {other}; remove one of the two.',
             )
 
 
@@ -143,46 +141,45 @@ def find_elevation(
     """
     Return the elevation of the camera of a view.
 
-    ``learned`` and ``nearby`` are the two ways to estimate it, where the weights offer them;
-    ``nearby`` is called only if its views are needed. ``matcher`` is used in place of the one
-    that the settings name.
+    ``learned`` and ``nearby`` are the two estimators, None if the weights lack them; ``nearby`` is
+    called only if its views are needed. ``matcher`` replaces that of the settings.
 
-    Raises ``LiftError``: ELEVATION_UNKNOWN where nothing tells and nothing may be assumed,
-    BAD_REQUEST for a method that the weights do not offer and for a given elevation that
-    contradicts gravity, and what ``learned``, ``nearby`` and the matcher's weights raise.
+    Raises ``LiftError``: ELEVATION_UNKNOWN if every source fails, BAD_REQUEST for a method that
+    the weights lack and for a given elevation that contradicts gravity, and the errors of
+    ``learned``, ``nearby`` and the matcher.
     """
     settings = settings or ElevationSettings()
-    ways = {'learned': learned, 'matches': nearby}
-    if settings.method in ways and ways[settings.method] is None:
+    estimators = {'learned': learned, 'matches': nearby}
+    if settings.method in estimators and estimators[settings.method] is None:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'These weights offer no elevation by the method "{settings.method}"; choose another.',
+            f'These weights lack the elevation method "{settings.method}"; choose another.',
         )
     known = view.elevation()
     if known is not None:
-        if settings.given is not None and abs(settings.given - known) > _AGREEMENT:
+        if settings.given is not None and abs(settings.given - known) > _MAX_GIVEN_ERROR_DEG:
             raise LiftError(
                 ErrorCode.BAD_REQUEST,
                 f'The given elevation is {settings.given:g} degrees, and by the gravity of the '
-                f'frame it is {known:.1f}; leave out the one that is wrong.',
+                f'frame it is {known:.1f}; remove the wrong one.',
             )
         return Elevation(known, GRAVITY_STDDEV, 'gravity', 'gravity')
     if settings.given is not None:
         return Elevation(float(settings.given), 0.0, 'given', 'given')
     failures = ['the frame has no gravity']
     if learned is not None and settings.method in ('auto', 'learned'):
-        found = _checked('learned', *learned(view), settings.max_stddev, failures)
-        if found is not None:
-            return found
+        estimate = _checked('learned', *learned(view), settings.max_stddev, failures)
+        if estimate is not None:
+            return estimate
     if nearby is not None and settings.method in ('auto', 'matches'):
-        found = _by_matches(nearby(view), settings, matcher, failures)
-        if found is not None:
-            return found
+        estimate = _by_matches(nearby(view), settings, matcher, failures)
+        if estimate is not None:
+            return estimate
     if settings.assumed is not None:
         return Elevation(float(settings.assumed), ASSUMED_STDDEV, 'assumed', 'assumed')
     raise LiftError(
         ErrorCode.ELEVATION_UNKNOWN,
-        f'The elevation of the camera is not known: {"; ".join(failures)}. Give the direction of '
+        f'The elevation of the camera is unknown: {"; ".join(failures)}. Give the direction of '
         'gravity or the elevation, or allow an assumed one.',
     )
 
@@ -193,13 +190,6 @@ def _by_matches(
     matcher: Matcher | None,
     failures: list[str],
 ) -> Elevation | None:
-    expected = (len(NEARBY_OFFSETS), VIEW_SIZE, VIEW_SIZE, 3)
-    if images.dtype != np.uint8 or images.shape != expected:
-        raise LiftError(
-            ErrorCode.BAD_IMAGE,
-            f'The nearby views have the type {images.dtype} and the shape {images.shape}; they '
-            f'must be uint8, {expected}.',
-        )
     try:
         search = search_elevation(
             images, matcher or make_matcher(settings.matcher), settings.search
@@ -216,10 +206,10 @@ def _by_matches(
 def _checked(
     how: str, degrees: float, stddev: float, max_stddev: float, failures: list[str]
 ) -> Elevation | None:
-    """Return an estimate that can be used, else None with a line in ``failures``."""
+    """Return the estimate if it is valid, else None and append the reason to ``failures``."""
     degrees, stddev = float(degrees), float(stddev)
     if not (-90.0 <= degrees <= 90.0 and 0.0 <= stddev < math.inf):
-        failures.append(f'the estimate ({how}) is no elevation: {degrees} +- {stddev} degrees')
+        failures.append(f'the estimate ({how}) is not an elevation: {degrees} +- {stddev} degrees')
     elif stddev > max_stddev:
         failures.append(
             f'the estimate ({how}) has a standard deviation of {stddev:.0f} degrees, more than '

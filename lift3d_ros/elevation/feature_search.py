@@ -13,14 +13,14 @@
 # limitations under the License.
 
 """
-The elevation of a picture from four views near it: the search of One-2-3-45.
+Elevation from four synthesised nearby views: the search of One-2-3-45.
 
-The four views are made from a little above, below, left and right of the input camera. What moves
-between them fits only one elevation: a turn about the vertical is a shift for a camera at the
-horizon and a roll for one above the object. The search triangulates matches of two views, projects
-them into the others and takes the elevation with the least error (One-2-3-45,
-``elevation_estimate/utils/elev_est_api.py``). Neither the distance of the cameras nor the size of
-the object matters, as long as all look at one point from one distance.
+The views are above, below, left and right of the input camera. Their relative motion depends on
+the elevation: a rotation about the vertical is a translation in the image for a camera at the
+horizon and a roll for a camera above the object. The search triangulates matches of two views,
+projects them into the others and returns the elevation with the least reprojection error
+(One-2-3-45, ``elevation_estimate/utils/elev_est_api.py``). It is independent of the distance of
+the cameras and the size of the object.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lift3d_ros.elevation.matching import foreground
 from lift3d_ros.elevation.matching import Matcher
 from lift3d_ros.elevation.matching import Matches
 from lift3d_ros.errors import ErrorCode
@@ -46,49 +47,49 @@ from lift3d_ros.geometry import orbit_pose
 from lift3d_ros.geometry import ZERO123_FOV
 from lift3d_ros.geometry.frame import VIEW_SIZE
 
-#: Where the four views are relative to the input camera: degrees of elevation and azimuth.
+#: Offsets of the four views from the input camera: degrees of elevation and azimuth.
 NEARBY_OFFSETS = ((10.0, 0.0), (-10.0, 0.0), (0.0, -10.0), (0.0, 10.0))
 
-#: Every two of the four views.
+#: All pairs of the four views.
 PAIRS = tuple(combinations(range(len(NEARBY_OFFSETS)), 2))
 
-#: ``fixed``, or ``faithful`` to the published code, which tells whether the first end of a match
-#: lies on the object from the pixel in its row and in the column of the other end, and in whose
-#: means one false match of a thousand pixels outweighs all others.
+#: ``faithful`` is the published code: it tests whether the first point of a match is on the object
+#: in the column of the second point, and its mean error is not robust. ``fixed`` tests the right
+#: pixel and truncates errors at ``MAX_DISTANCE``.
 VARIANTS = ('fixed', 'faithful')
 
-#: Polar angles in degrees that are tried first, and the steps about the best that are tried next.
+#: Polar angles of the coarse search, and offsets from the best of the fine search, degrees.
 COARSE_POLAR = np.arange(30.0, 150.0, 10.0, dtype=np.float64)
 FINE_STEPS = np.arange(-10.0, 10.0, dtype=np.float64)
 
-#: Matches that share a point within this many pixels are one track.
+#: Largest distance of the points of two matches that form a track, pixels.
 TRACK_DISTANCE = 1.0
 
-#: Pixels of a picture of ``VIEW_SIZE`` beyond which, in the fixed search, an error grows no more.
+#: Truncation of the error in the fixed search, pixels of a picture of ``VIEW_SIZE``.
 MAX_DISTANCE = 10.0
 
-#: Fewer tracks than this tell nothing.
+#: Fewest tracks of a search.
 MIN_TRACKS = 12
 
-#: Pixels of a picture of ``VIEW_SIZE`` that the points move from view to view, in the median, if
-#: the views follow their poses at all; views that are all the same would fit the horizon.
+#: Least median motion between views, pixels of a picture of ``VIEW_SIZE``; identical views, which
+#: ignore the pose, would fit the horizon.
 MIN_MOTION = 2.0
 
-#: The error of the best hypothesis must be below this share of the median over the coarse ones;
-#: matches that fit no elevation leave it near 1.
+#: Largest error of the best hypothesis over the median of the coarse ones; matches that fit no
+#: elevation have a ratio near 1.
 MAX_ERROR_RATIO = 0.8
 
-#: A channel above this in all three is background.
-_WHITE = 245
-
+#: Camera distance, object lengths; the result does not depend on it.
 _RADIUS = 1.2
+
+#: Resamples of the bootstrap.
 _RESAMPLES = 200
 
 
 @dataclass(frozen=True, eq=False)
 class Tracks:
     """
-    Points of the object that were found in three views, n of them, of one start view.
+    Points matched in three views, n of them, of one start view.
 
     ``start``, ``partner``, ``other``: indices of the views; ``at_start``, ``at_partner``,
     ``at_other``: (n, 2) pixels; ``confidence``: (n,).
@@ -106,16 +107,14 @@ class Tracks:
 @dataclass(frozen=True, eq=False)
 class Search:
     """
-    What the search found.
+    The result of the search.
 
-    - ``elevation``: a whole number of degrees; ``stddev``: degrees, by how much that number moves
-      when the tracks are drawn again (bootstrap), and the rounding. It takes the tracks for
-      independent of each other and knows nothing of an error that all four views share, so it
-      is rather too small.
-    - ``error``: sum over the six combinations of views of the mean distance in pixels between
-      where points were found and where they should be.
-    - ``tracks``: how many points it rests on.
-    - ``tried``, ``errors``: (n,), every elevation that was tried, and its error.
+    - ``elevation``: a whole number of degrees; ``stddev``: degrees, bootstrap over the tracks and
+      rounding. It is too small, for it assumes independent tracks and ignores errors that the
+      four views share.
+    - ``error``: sum over the six combinations of views of the mean reprojection error, pixels.
+    - ``tracks``: number of tracks.
+    - ``tried``, ``errors``: (n,), the elevations of the search and their errors.
     """
 
     elevation: float
@@ -137,11 +136,11 @@ def search_elevation(
     images: NDArray[np.uint8], matcher: Matcher, variant: str = 'fixed'
 ) -> Search:
     """
-    Return the elevation of the camera about which four views were made.
+    Return the elevation of the camera whose nearby views are given.
 
     ``images`` is uint8 (4, size, size, 3) on white, in the order of ``NEARBY_OFFSETS``, through
     the lens of Zero-1-to-3. Raises ``LiftError``: BAD_IMAGE for another type or shape,
-    BAD_REQUEST for an unknown variant, ELEVATION_UNKNOWN where the views do not tell.
+    BAD_REQUEST for an unknown variant, ELEVATION_UNKNOWN if the views do not determine it.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(NEARBY_OFFSETS) or (
             images.shape[3] != 3 or images.shape[1] != images.shape[2]):
@@ -156,7 +155,7 @@ def search_elevation(
 
 
 def check_variant(variant: str) -> None:
-    """Raise ``LiftError`` (BAD_REQUEST) for what is not in ``VARIANTS``."""
+    """Raise ``LiftError`` (BAD_REQUEST) for a name that is not in ``VARIANTS``."""
     if variant not in VARIANTS:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
@@ -167,14 +166,14 @@ def check_variant(variant: str) -> None:
 def on_object(
     images: NDArray[np.uint8], matches: Sequence[Matches], variant: str = 'fixed'
 ) -> list[Matches]:
-    """Return the matches of each of ``PAIRS`` both of whose ends lie on the object."""
-    objects = np.asarray((images <= _WHITE).any(axis=-1))
+    """Return the matches of each of ``PAIRS`` with both points on the object."""
+    objects = foreground(images)
     kept = []
-    for (i, j), found in zip(PAIRS, matches, strict=True):
-        x = [_pixels(end[:, 0], images.shape[2]) for end in (found.first, found.second)]
-        y = [_pixels(end[:, 1], images.shape[1]) for end in (found.first, found.second)]
+    for (i, j), pair in zip(PAIRS, matches, strict=True):
+        x = [_pixels(end[:, 0], images.shape[2]) for end in (pair.first, pair.second)]
+        y = [_pixels(end[:, 1], images.shape[1]) for end in (pair.first, pair.second)]
         column = x[1] if variant == 'faithful' else x[0]
-        kept.append(found.where(objects[i][y[0], column] & objects[j][y[1], x[1]]))
+        kept.append(pair.where(objects[i][y[0], column] & objects[j][y[1], x[1]]))
     return kept
 
 
@@ -184,28 +183,28 @@ def search_matches(
     """
     Return the elevation that fits the matches of ``PAIRS`` best.
 
-    ``size`` is the side of the pictures in pixels. Raises ``LiftError(ELEVATION_UNKNOWN)`` where
-    two of the views have no match, the views hardly differ, too few points are seen in three
-    views, no elevation fits clearly better than others, or the best is at the end of the range.
+    ``size`` is the side of the pictures in pixels. Raises ``LiftError(ELEVATION_UNKNOWN)`` for a
+    pair of views without matches, views without motion, too few tracks, an error without a clear
+    minimum, and a minimum at the end of the range.
     """
-    empty = sum(not len(found) for found in matches)
+    empty = sum(not len(pair) for pair in matches)
     if empty:
         _fail(f'{empty} of the {len(PAIRS)} pairs of nearby views have no matches')
     motion = np.median(
-        np.concatenate([np.hypot(*(found.first - found.second).T) for found in matches])
+        np.concatenate([np.hypot(*(pair.first - pair.second).T) for pair in matches])
     )
     if motion < MIN_MOTION * size / VIEW_SIZE:
-        _fail('the nearby views hardly differ, although their poses do')
+        _fail('the nearby views do not follow their poses')
     tracks = make_tracks(matches)
     count = sum(len(track.confidence) for track in tracks)
     if count < MIN_TRACKS:
-        _fail(f'only {count} points were found in three nearby views, {MIN_TRACKS} are needed')
+        _fail(f'only {count} points match in three nearby views, {MIN_TRACKS} are needed')
     camera = Camera.from_fov(size, size, ZERO123_FOV)
     bound = np.inf if variant == 'faithful' else MAX_DISTANCE * size / VIEW_SIZE
 
     def residuals_at(elevations: Array) -> Array:
-        found = [reprojection(tracks, camera, elevation) for elevation in elevations]
-        return np.minimum(np.stack(found), bound)
+        errors = [reprojection(tracks, camera, elevation) for elevation in elevations]
+        return np.minimum(np.stack(errors), bound)
 
     coarse = 90.0 - COARSE_POLAR
     residuals = residuals_at(coarse)
@@ -216,10 +215,10 @@ def search_matches(
     errors = total_errors(tracks, residuals)
     best = len(coarse) + int(np.argmin(errors[len(coarse):]))
     if not errors[best] < MAX_ERROR_RATIO * np.median(coarse_errors):
-        _fail('the matches of the nearby views fit no elevation better than others')
+        _fail('the matches of the nearby views fit no elevation clearly best')
     low, high = coarse[-1] - FINE_STEPS[-1], coarse[0] - FINE_STEPS[0]
     if not low < tried[best] < high:
-        _fail(f'the elevation is not between {low:g} and {high:g} degrees, where it is searched')
+        _fail(f'the elevation is outside of the search range, {low:g} to {high:g} degrees')
     spread = _bootstrap(tracks, residuals, tried, float(tried[best]))
     return Search(
         elevation=float(tried[best]),
@@ -233,13 +232,13 @@ def search_matches(
 
 def make_tracks(matches: Sequence[Matches]) -> list[Tracks]:
     """
-    Return the tracks of each start view, its next view and either of the other two.
+    Return the tracks of each start view, the next view and either of the other two.
 
-    A match of the start view with the next is joined with that match of the start view with the
-    other view whose point in the start view is nearest, if it is near enough.
+    A track joins a match with the next view to the match with the other view whose point in the
+    start view is nearest, within ``TRACK_DISTANCE``.
     """
     by_pair = dict(zip(PAIRS, matches, strict=True))
-    by_pair.update({(j, i): found.reversed() for (i, j), found in by_pair.items()})
+    by_pair.update({(j, i): pair.reversed() for (i, j), pair in by_pair.items()})
     tracks = []
     views = len(NEARBY_OFFSETS)
     for start in range(views - 1):
@@ -265,9 +264,9 @@ def make_tracks(matches: Sequence[Matches]) -> list[Tracks]:
 
 def reprojection(tracks: Sequence[Tracks], camera: Camera, elevation: float) -> Array:
     """
-    Return how far in pixels each point of all tracks is from where it should be, (n,).
+    Return the reprojection error of each track, (n,), pixels.
 
-    The point is triangulated from the start view and its partner by the direct linear transform
+    Points are triangulated from the start view and its partner by the direct linear transform
     (Hartley and Zisserman, 12.2) and projected into the other view.
     """
     poses = [invert(pose)[:3] for pose in nearby_poses(elevation)]
@@ -278,9 +277,9 @@ def reprojection(tracks: Sequence[Tracks], camera: Camera, elevation: float) -> 
             projections[track.start], projections[track.partner],
             np.ascontiguousarray(track.at_start.T), np.ascontiguousarray(track.at_partner.T),
         )
-        seen = projections[track.other] @ np.asarray(point, np.float64)
+        image = projections[track.other] @ np.asarray(point, np.float64)
         with np.errstate(divide='ignore', invalid='ignore'):
-            distances.append(np.hypot(*(seen[:2] / seen[2] - track.at_other.T)))
+            distances.append(np.hypot(*(image[:2] / image[2] - track.at_other.T)))
     return np.concatenate(distances)
 
 
@@ -288,8 +287,8 @@ def total_errors(tracks: Sequence[Tracks], residuals: Array) -> Array:
     """
     Return the error of each hypothesis, (h,).
 
-    ``residuals`` is (h, n), as ``reprojection`` gives them. Each combination of views adds the
-    mean of its points, weighted by their confidence.
+    It is the sum over the combinations of views of the mean of ``residuals`` (h, n) of
+    ``reprojection``, weighted by confidence.
     """
     total = np.zeros(len(residuals))
     for confidence, distances in _by_combination(tracks, residuals):
@@ -298,7 +297,7 @@ def total_errors(tracks: Sequence[Tracks], residuals: Array) -> Array:
 
 
 def _bootstrap(tracks: Sequence[Tracks], residuals: Array, tried: Array, best: float) -> float:
-    """Return how far the best hypothesis moves, degrees, when points are drawn again."""
+    """Return the RMS deviation of the best hypothesis in a bootstrap over the points, degrees."""
     rng = np.random.default_rng(0)
     total = np.zeros((_RESAMPLES, len(tried)))
     for confidence, distances in _by_combination(tracks, residuals):
@@ -323,7 +322,7 @@ def _fail(reason: str) -> NoReturn:
     raise LiftError(
         ErrorCode.ELEVATION_UNKNOWN,
         f'In the search by matches, {reason}. The object may have too little texture, or the '
-        'weights may not follow the pose.',
+        'weights may ignore the pose.',
     )
 
 

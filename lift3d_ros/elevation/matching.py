@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Points of one object that are found again in another picture of it."""
+"""Feature matching between views of one object."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 
-#: Side in pixels that pictures are scaled to before they are matched (One-2-3-45).
+#: Side of the pictures for matching, pixels (One-2-3-45).
 MATCH_SIZE = 480
 
-#: The nearest descriptor must be nearer than this share of the second nearest (Lowe, 2004, has
-#: 0.8 as the bound that drops nine tenths of the false matches and a twentieth of the true ones).
-RATIO = 0.8
+#: Largest ratio of the distances of the nearest and the second nearest descriptor. It rejects 90 %
+#: of the false matches and 5 % of the true ones (Lowe, 2004).
+MAX_RATIO = 0.8
 
-#: SIFT drops extrema of less contrast; Lowe's 0.04 leaves little on plain household things.
-_CONTRAST = 0.01
+#: Contrast threshold of SIFT; Lowe's 0.04 leaves few features on household objects.
+_MIN_CONTRAST = 0.01
 
-#: No point moves farther between nearby views than this share of the picture's side: 20 degrees
-#: about the middle, of a point that is 0.7 of the canonical length from it, seen from 1.7.
-_REACH = 0.27
+#: Largest motion of a point between nearby views, share of the picture's side: 20 degrees about
+#: the centre, at 0.7 canonical lengths from it, for a camera distance of 1.7.
+_MAX_MOTION = 0.27
 
-#: Nor does its surrounding turn by more degrees: 20, and what SIFT's orientation is wrong by.
-_TURN = 35.0
+#: Largest change of a feature's orientation, degrees: 20, plus the error of SIFT.
+_MAX_ROTATION_DEG = 35.0
 
-#: Points within so many scaled pixels of the background are left out: an outline slides over a
-#: round object when the camera moves, and is no point of it.
-_INSET = 4
+#: Distance from the background within which features are discarded, pixels of the scaled picture:
+#: the occluding contour of a round object is not a point of its surface.
+_CONTOUR_MARGIN_PX = 4
 
-#: A channel above this in all three is background (One-2-3-45).
-_WHITE = 245
+#: Channel value above which a pixel is background, if all three are (One-2-3-45).
+_BACKGROUND_LEVEL = 245
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,13 +83,13 @@ class Matches:
 
 
 class Matcher(Protocol):
-    """What finds points of pictures again in others."""
+    """Finds matches between pictures."""
 
     def match(
         self, images: Sequence[NDArray[np.uint8]], pairs: Sequence[tuple[int, int]]
     ) -> list[Matches]:
         """
-        Return the matches of each pair of pictures, by their indices.
+        Return the matches of each pair of pictures, given by indices.
 
         ``images`` are uint8 RGB (height, width, 3), all of one size.
         """
@@ -97,23 +97,23 @@ class Matcher(Protocol):
 
 class SiftMatcher:
     """
-    SIFT (Lowe, 2004) with the ratio test, kept where both directions agree.
+    SIFT (Lowe, 2004) with ratio test and cross-check.
 
-    For pictures of one object on white from nearby: what is too far away, turned too much, or on
-    the outline is no candidate.
+    For nearby views of one object on white: candidates are limited in motion and rotation, and
+    features on the contour are discarded.
     """
 
     def match(
         self, images: Sequence[NDArray[np.uint8]], pairs: Sequence[tuple[int, int]]
     ) -> list[Matches]:
-        """Return matches as ``Matcher`` says; their confidence is 1 minus the ratio."""
+        """Return matches as ``Matcher``; their confidence is 1 minus the ratio."""
         features = [_features(image) for image in images]
         return [_mutual(features[i], features[j]) for i, j in pairs]
 
 
 class LoftrMatcher:
     """
-    LoFTR (Sun et al., 2021), as kornia implements it, with the user's weights.
+    LoFTR (Sun et al., 2021) of kornia, with the user's weights.
 
     One-2-3-45 uses the indoor weights ``indoor_ds_new.ckpt``, with their corrected positional
     encoding.
@@ -130,7 +130,6 @@ class LoftrMatcher:
         (WEIGHTS_MISSING, WEIGHTS_CORRUPT).
         """
         loftr, default = _kornia_loftr()
-        # Imported here since the folder of the weights is read by torch.
         from lift3d_ros.weights import store
         from lift3d_ros.weights.formats.checkpoint import Kind
         from lift3d_ros.weights.formats.tables import check_networks
@@ -156,14 +155,14 @@ class LoftrMatcher:
     def match(
         self, images: Sequence[NDArray[np.uint8]], pairs: Sequence[tuple[int, int]]
     ) -> list[Matches]:
-        """Return matches as ``Matcher`` says; their confidence is the network's."""
+        """Return matches as ``Matcher``; their confidence is that of the network."""
         import torch
 
         pictures = [
             torch.from_numpy(_gray(image)).to(self._device).float()[None, None] / 255.0
             for image in images
         ]
-        found = []
+        matches = []
         for i, j in pairs:
             with torch.inference_mode():
                 out = self._network({'image0': pictures[i], 'image1': pictures[j]})
@@ -171,13 +170,13 @@ class LoftrMatcher:
                 out[name].cpu().numpy().astype(np.float64)
                 for name in ('keypoints0', 'keypoints1', 'confidence')
             )
-            found.append(
+            matches.append(
                 Matches(_unscaled(first, images[i]), _unscaled(second, images[j]), confidence)
             )
-        return found
+        return matches
 
 
-#: The matchers that settings can name.
+#: The matchers by name.
 MATCHERS = {'sift': SiftMatcher, 'loftr': LoftrMatcher}
 
 
@@ -185,7 +184,7 @@ def make_matcher(name: str) -> Matcher:
     """
     Return the matcher of that name, a key of ``MATCHERS``.
 
-    Raises ``LiftError``: BAD_REQUEST for another name, and what a matcher's weights raise.
+    Raises ``LiftError``: BAD_REQUEST for another name, and the errors of a matcher's weights.
     """
     if name not in MATCHERS:
         raise LiftError(
@@ -194,6 +193,11 @@ def make_matcher(name: str) -> Matcher:
         )
     matcher: Matcher = MATCHERS[name]()
     return matcher
+
+
+def foreground(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return the pixels of images (..., h, w, 3) that are not background, (..., h, w)."""
+    return np.asarray((images <= _BACKGROUND_LEVEL).any(axis=-1))
 
 
 def _gray(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -209,21 +213,20 @@ def _unscaled(points: Array, image: NDArray[np.uint8]) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class _Features:
-    """SIFT's points (n, 2) in pixels, their angles (n,) in degrees, descriptors (n, 128)."""
+    """SIFT features: points (n, 2) pixels, angles (n,) degrees, descriptors (n, 128)."""
 
     points: Array
     angles: Array
     descriptors: NDArray[np.float32]
-    reach: float
+    max_motion: float
 
 
 def _features(image: NDArray[np.uint8]) -> _Features:
-    inside = np.asarray((image <= _WHITE).any(axis=-1))
-    mask = cv2.resize(
-        inside.astype(np.uint8), (MATCH_SIZE, MATCH_SIZE), interpolation=cv2.INTER_NEAREST
-    )
-    mask = cv2.erode(mask, np.ones((2 * _INSET + 1, 2 * _INSET + 1), np.uint8))
-    sift: Any = cv2.SIFT.create(contrastThreshold=_CONTRAST)
+    size = (MATCH_SIZE, MATCH_SIZE)
+    mask = foreground(image).astype(np.uint8)
+    mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
+    mask = cv2.erode(mask, np.ones((2 * _CONTOUR_MARGIN_PX + 1,) * 2, np.uint8))
+    sift: Any = cv2.SIFT.create(contrastThreshold=_MIN_CONTRAST)
     keypoints, descriptors = sift.detectAndCompute(_gray(image), mask)
     if descriptors is None:
         descriptors = np.zeros((0, 128), np.float32)
@@ -231,30 +234,30 @@ def _features(image: NDArray[np.uint8]) -> _Features:
         _unscaled(np.array([k.pt for k in keypoints], np.float64).reshape(-1, 2), image),
         np.array([k.angle for k in keypoints], np.float64),
         np.asarray(descriptors, np.float32),
-        _REACH * max(image.shape[:2]),
+        _MAX_MOTION * max(image.shape[:2]),
     )
 
 
 def _mutual(first: _Features, second: _Features) -> Matches:
-    """Return the matches that pass the ratio test and are each other's nearest."""
+    """Return the mutual nearest neighbours that pass the ratio test."""
     if min(len(first.points), len(second.points)) < 2:
         return Matches(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0))
     a, b = first.descriptors, second.descriptors
     squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2.0 * a @ b.T
     moved = np.linalg.norm(first.points[:, None] - second.points, axis=-1)
-    turned = np.abs((first.angles[:, None] - second.angles + 180.0) % 360.0 - 180.0)
-    squares[(moved > first.reach) | (turned > _TURN)] = np.inf
+    rotated = np.abs((first.angles[:, None] - second.angles + 180.0) % 360.0 - 180.0)
+    squares[(moved > first.max_motion) | (rotated > _MAX_ROTATION_DEG)] = np.inf
     nearest, row = squares.argmin(axis=1), np.arange(len(squares))
     best = squares[row, nearest]
     rivals = squares.copy()
     rivals[row, nearest] = np.inf
     rival = rivals.min(axis=1)
-    found = np.isfinite(best) & (squares.argmin(axis=0)[nearest] == row)
-    # A candidate without a rival has stood no test of its looks: it counts as a doubtful one.
-    ratio = np.full(len(squares), 0.95 * RATIO)
-    rated = found & np.isfinite(rival)
+    mutual = np.isfinite(best) & (squares.argmin(axis=0)[nearest] == row)
+    # A candidate without a second one has no ratio, and a low confidence.
+    ratio = np.full(len(squares), 0.95 * MAX_RATIO)
+    rated = mutual & np.isfinite(rival)
     ratio[rated] = np.sqrt(np.maximum(best[rated], 0.0) / np.maximum(rival[rated], 1e-9))
-    keep = found & (ratio < RATIO)
+    keep = mutual & (ratio < MAX_RATIO)
     return Matches(first.points[keep], second.points[nearest[keep]], 1.0 - ratio[keep])
 
 

@@ -172,7 +172,7 @@ def test_the_vectors_of_geometry_pass_as_they_are(family, poses):
         ('zero123', [0.0, 0.0, 1.0, 0.0], 'shape'),
         ('zero123', np.zeros((0, 4)), 'shape'),
         ('zero123', np.zeros((2, 19)), 'shape'),
-        ('zero123', [[0.0, 0.0, 1.0, 0.0], [0.0, 0.0]], 'no table'),
+        ('zero123', [[0.0, 0.0, 1.0, 0.0], [0.0, 0.0]], 'array of numbers'),
         ('zero123', [[0.0, 0.0, 1.0, 0.0], [np.nan, 0.0, 1.0, 0.0]], 'Pose 1 .* not finite'),
         ('zero123', [[np.inf, 0.0, 1.0, 0.0]], 'Pose 0 .* not finite'),
         ('zero123', [[45.0, 0.0, 1.0, 0.0]], 'radians'),
