@@ -38,6 +38,7 @@ from lift3d_ros.node.inputs.age import check_age
 from lift3d_ros.node.inputs.age import image_age
 from lift3d_ros.node.lifting.object_history import ObjectHistory
 from lift3d_ros.node.lifting.object_history import Snapshot
+from lift3d_ros.node.lifting.pipeline import LiftingPipeline
 from lift3d_ros.node.lifting.result_store import ResultStore
 from lift3d_ros.node.messages.geometry import duration_message
 from lift3d_ros.node.messages.geometry import seconds
@@ -169,8 +170,8 @@ def test_an_internal_error_leaves_its_traceback_in_the_log(capfd, monkeypatch):
     try:
         node.trigger_configure()
         node.trigger_activate()
-        monkeypatch.setattr('lift3d_ros.node.node.lift_objects', fail)
-        answer = node._on_lift_object(
+        monkeypatch.setattr(LiftingPipeline, 'lift', fail)
+        answer = node.request_services[0].callback(
             LiftObject.Request(**ros.messages(*ros.BALL)), LiftObject.Response()
         )
         done = Job(lambda job, lifters: None)

@@ -34,9 +34,8 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import look_at
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.msg import ObjectSelector
-from lift3d_ros.node.lifting.object_history import ObjectHistory
-from lift3d_ros.node.lifting.object_ids import ObjectIds
-from lift3d_ros.node.lifting.pipeline import lift_objects
+from lift3d_ros.node.lifting.frames import FrameReader
+from lift3d_ros.node.lifting.pipeline import LiftingPipeline
 from lift3d_ros.node.lifting.query import Outcome
 from lift3d_ros.node.lifting.query import Query
 from lift3d_ros.node.messages.geometry import pose_matrix
@@ -179,15 +178,12 @@ def lifted_over(plane: str, height: float = 0.0) -> Outcome:
     made = ros.messages(*BALL)
     observation = SyncedMessages(made['image'], made['camera_info'], None, made['mask'])
     lifter = Lifter('geometric')
-    return lift_objects(
+    return LiftingPipeline().lift(
         observation,
         Query(ObjectSelector(mode=ObjectSelector.LARGEST), 'geometric', 0),
-        settings,
+        FrameReader(settings, Tree(height)),
         lambda method: lifter,
-        ObjectIds(),
-        ObjectHistory(),
-        Tree(height),
-        report=lambda *told: None,
+        report=lambda *progress: None,
         cancelled=lambda: False,
         deadline=None,
     )

@@ -49,7 +49,7 @@ from lift3d_ros.node.inputs.trace import Trace
 from lift3d_ros.node.inputs.watch import Watch
 from lift3d_ros.node.messages.conversions import nanoseconds
 from lift3d_ros.node.messages.synced import DEPTH_CAMERA_INFO
-from lift3d_ros.node.messages.synced import request_mask
+from lift3d_ros.node.messages.synced import nonempty
 from lift3d_ros.node.messages.synced import SyncedMessages
 from lift3d_ros.node.parameters.settings import Settings
 
@@ -163,7 +163,7 @@ class Inputs:
             if name != DEPTH_CAMERA_INFO
         }
 
-    def doubts(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """Return what is wrong with messages that are received all the same, as sentences."""
         return [*self.synchronizer.remarks().values(), *self.watch.losses().values()]
 
@@ -175,7 +175,7 @@ class Inputs:
         ``NO_CAMERA``, ``BAD_IMAGE``.
         """
         synchronizer = self.synchronizer
-        mask = request_mask(request)
+        mask = nonempty(request.mask)
         without_mask = mask is not None or (
             request.selector.mode == ObjectSelector.BOX and not synchronizer.received('mask')
             if synchronizer.reference == 'mask' else False
@@ -197,8 +197,8 @@ class Inputs:
                 ErrorCode.NO_CAMERA if missing_camera else ErrorCode.BAD_IMAGE,
                 f'There is no frame to lift from: {reason}.{"".join(hints)}',
             )
-        observation = self._observation(match)
-        return observation if mask is None else replace(observation, mask=mask, detections=None)
+        messages = self._synced_messages(match)
+        return messages if mask is None else replace(messages, mask=mask, detections=None)
 
     def _follow_publishers(self) -> None:
         for topic in self._topics.values():
@@ -248,11 +248,11 @@ class Inputs:
 
     def _pass_on(self, match: Match | None) -> None:
         if match is not None:
-            observation = self._observation(match)
-            self.trace.step('matched', observation.header)
-            self._on_frame(observation)
+            messages = self._synced_messages(match)
+            self.trace.step('matched', messages.header)
+            self._on_frame(messages)
 
-    def _observation(self, match: Match) -> SyncedMessages:
+    def _synced_messages(self, match: Match) -> SyncedMessages:
         return SyncedMessages(
             match.get('image'),
             match.get('camera_info'),

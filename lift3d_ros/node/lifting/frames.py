@@ -17,8 +17,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from dataclasses import replace
 from functools import partial
+
+from std_msgs.msg import Header
 
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
@@ -38,108 +41,107 @@ from lift3d_ros.node.messages.synced import SyncedMessages
 from lift3d_ros.node.parameters.settings import Settings
 
 
-def read_frame(
-    observation: SyncedMessages,
-    settings: Settings,
-    transforms: Transforms | None = None,
-    imu: ImuGravity | None = None,
-) -> Frame:
-    """
-    Return the decoded frame of an observation, with gravity where transforms or imu tell it.
+@dataclass(frozen=True, eq=False)
+class FrameReader:
+    """Decodes messages by the parameters, the transforms and the imu; None where not in use."""
 
-    Raises ``LiftError``: ``BAD_IMAGE``, ``NO_CAMERA``, ``SIZE_MISMATCH``, ``NO_TRANSFORM``.
-    """
-    gravity, header = None, observation.header
-    level = settings.gravity_frame or settings.target_frame
-    if transforms is not None and level:
-        gravity = transforms.gravity(
-            level, header.frame_id, header.stamp, settings.transform_timeout
+    settings: Settings
+    transforms: Transforms | None = None
+    imu: ImuGravity | None = None
+
+    def read(self, messages: SyncedMessages) -> Frame:
+        """
+        Return the decoded frame, with gravity where transforms or the imu give it.
+
+        Raises ``LiftError``: ``BAD_IMAGE``, ``NO_CAMERA``, ``SIZE_MISMATCH``, ``NO_TRANSFORM``.
+        """
+        settings, header, gravity = self.settings, messages.header, None
+        level_frame = settings.gravity_frame or settings.target_frame
+        if self.transforms is not None and level_frame:
+            gravity = self.transforms.gravity(
+                level_frame, header.frame_id, header.stamp, settings.transform_timeout
+            )
+        elif self.imu is not None:
+            gravity = self.imu.down(header, self.transforms, settings.transform_timeout)
+        return build_frame(
+            messages.image,
+            messages.camera_info,
+            messages.depth,
+            rectified=settings.rectified,
+            depth_unit=settings.depth_unit,
+            gravity=gravity,
+            depth_source=self._depth_source(messages),
         )
-    elif imu is not None:
-        gravity = imu.down(header, transforms, settings.transform_timeout)
-    return build_frame(
-        observation.image,
-        observation.camera_info,
-        observation.depth,
-        rectified=settings.rectified,
-        depth_unit=settings.depth_unit,
-        gravity=gravity,
-        depth_source=_depth_source(observation, settings, transforms),
-    )
 
+    def target(self, header: Header) -> tuple[Array | None, Header]:
+        """
+        Return the camera's pose in ``target_frame`` and a header with that frame.
 
-def _depth_source(
-    observation: SyncedMessages, settings: Settings, transforms: Transforms | None
-) -> DepthSource:
-    """Return how the depth of an observation may be registered to its image."""
-    depth, image = observation.depth, observation.header
-    extrinsics: Callable[[], Array] | None = None
-    if transforms is not None and depth is not None:
-        extrinsics = partial(
-            transforms.lookup,
-            image.frame_id,
-            depth.header.frame_id,
-            image.stamp,
-            settings.transform_timeout,
+        Without ``target_frame`` the pose is None and the header that of the image. Raises
+        ``LiftError(NO_TRANSFORM)``.
+        """
+        frame = self.settings.target_frame
+        if self.transforms is None or not frame:
+            return None, header
+        T = self.transforms.lookup(
+            frame, header.frame_id, header.stamp, self.settings.transform_timeout
         )
-    return DepthSource(
-        observation.depth_camera_info,
-        extrinsics,
-        assume_registered=settings.depth_registration == 'assume_registered',
-    )
+        return T, Header(stamp=header.stamp, frame_id=frame)
 
+    def camera_pose(
+        self, messages: SyncedMessages, options: RequestOptions, index: int
+    ) -> CameraPose | None:
+        """
+        Return the camera pose of a request's frame of that index, None if it is unknown.
 
-def camera_pose(
-    observation: SyncedMessages,
-    extra: RequestOptions,
-    index: int,
-    settings: Settings,
-    transforms: Transforms | None,
-) -> CameraPose | None:
-    """
-    Return the pose of the camera of a request's frame of that index, None where nothing tells it.
+        Raises ``LiftError(NO_TRANSFORM)``.
+        """
+        if options.camera_poses:
+            return CameraPose(options.camera_poses[index], 'the frame of camera_poses')
+        T, header = self.target(messages.header)
+        return None if T is None else CameraPose(T, f'"{header.frame_id}"')
 
-    Raises ``LiftError(NO_TRANSFORM)``.
-    """
-    if extra.poses:
-        return CameraPose(extra.poses[index], 'the frame of camera_poses')
-    if transforms is None or not settings.target_frame:
-        return None
-    header = observation.header
-    T = transforms.lookup(
-        settings.target_frame, header.frame_id, header.stamp, settings.transform_timeout
-    )
-    return CameraPose(T, f'"{settings.target_frame}"')
+    def source_frames(self, query: Query) -> list[Snapshot]:
+        """
+        Return the source frames of a request; raises ``LiftError``, which names the frame.
 
+        The mask of each shows one object; in a label image it is that of the selected label.
+        """
+        # Pixels and boxes of the selector belong to the first frame.
+        is_label = query.selector.mode == ObjectSelector.LABEL
+        selector = ObjectSelector(
+            mode=ObjectSelector.LABEL if is_label else ObjectSelector.LARGEST,
+            label=query.selector.label,
+            class_id=query.selector.class_id,
+        )
+        settings = replace(self.settings, mask_source='binary', split_mask=False)
+        snapshots = []
+        for index, messages in enumerate(query.options.source_messages, 1):
+            name = f'further image {index}'
+            try:
+                frame = self.read(messages)
+                instances = find_instances(messages, frame, selector, settings, [])
+                mask = select(instances, selector)[0].mask
+                pose = self.camera_pose(messages, query.options, index)
+            except LiftError as error:
+                raise LiftError(error.code, f'In {name}: {error.message}') from error
+            snapshots.append(Snapshot(frame, mask, pose, name))
+        return snapshots
 
-def read_further(
-    query: Query,
-    settings: Settings,
-    transforms: Transforms | None,
-    imu: ImuGravity | None,
-) -> list[Snapshot]:
-    """
-    Return the further frames of a request; raises ``LiftError``, which names the frame.
-
-    The mask of each is one object, in a label image under the label that is selected.
-    """
-    found = []
-    # Whatever the mode says of the first frame, its pixels and boxes are not those of another.
-    label = query.selector.mode == ObjectSelector.LABEL
-    mode = ObjectSelector.LABEL if label else ObjectSelector.LARGEST
-    selector = ObjectSelector(
-        mode=mode, label=query.selector.label, class_id=query.selector.class_id
-    )
-    whole = replace(settings, mask_source='binary', split_mask=False)
-    for index, observation in enumerate(query.extra.further, 1):
-        name = f'further image {index}'
-        try:
-            frame = read_frame(observation, settings, transforms, imu)
-            warnings: list[str] = []
-            instances = find_instances(observation, frame, selector, whole, warnings)
-            mask = select(instances, selector)[0].mask
-            pose = camera_pose(observation, query.extra, index, settings, transforms)
-        except LiftError as error:
-            raise LiftError(error.code, f'In {name}: {error.message}') from error
-        found.append(Snapshot(frame, mask, pose, name))
-    return found
+    def _depth_source(self, messages: SyncedMessages) -> DepthSource:
+        """Return how the depth can be registered to the image."""
+        depth, image = messages.depth, messages.header
+        extrinsics: Callable[[], Array] | None = None
+        if self.transforms is not None and depth is not None:
+            extrinsics = partial(
+                self.transforms.lookup,
+                image.frame_id,
+                depth.header.frame_id,
+                image.stamp,
+                self.settings.transform_timeout,
+            )
+        return DepthSource(
+            messages.depth_camera_info,
+            extrinsics,
+            assume_registered=self.settings.depth_registration == 'assume_registered',
+        )

@@ -37,19 +37,19 @@ from lift3d_ros.segmentation.instances import Instance
 
 
 def check_instance(
-    observation: SyncedMessages, frame: Frame, instance: Instance, name: str, warnings: list[str]
+    messages: SyncedMessages, frame: Frame, instance: Instance, name: str, warnings: list[str]
 ) -> None:
     """
     Warn of a mask that may be two objects; refuse depth in the wrong unit.
 
     Raises ``LiftError(BAD_IMAGE)``.
     """
-    if not instance.label and observation.mask is not None and selection.has_neck(instance):
+    if not instance.label and messages.mask is not None and selection.has_neck(instance):
         warnings.append(
             f'The mask of {name} has a narrow neck: two objects that touch? They are taken as '
             'one; a label image keeps them apart.'
         )
-    if observation.mask is not None:
+    if messages.mask is not None:
         doubts = masks.check_coverage(instance.mask, f'The mask of {name}')
         warnings += doubts
     if frame.depth is not None:
@@ -57,7 +57,7 @@ def check_instance(
 
 
 def find_instances(
-    observation: SyncedMessages,
+    messages: SyncedMessages,
     frame: Frame,
     selector: ObjectSelector,
     settings: Settings,
@@ -70,15 +70,15 @@ def find_instances(
     ``NO_DEPTH_IN_MASK``.
     """
     width, height = frame.camera.width, frame.camera.height
-    if selector.mode == ObjectSelector.DETECTION and observation.detections is None:
+    if selector.mode == ObjectSelector.DETECTION and messages.detections is None:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
             'There are no detections to select from; set the parameter mask_source to '
             '"detections", or select by another mode.',
         )
-    if observation.mask is not None:
+    if messages.mask is not None:
         by_label = settings.mask_source == 'label' or selector.mode == ObjectSelector.LABEL
-        came = conversions.mask_pixels(observation.mask)
+        came = conversions.mask_pixels(messages.mask)
         if by_label:
             pixels = masks.read_labels(came)
         else:
@@ -91,15 +91,15 @@ def find_instances(
                 f'{height}; the mask is resized, nearest neighbour.'
             )
             pixels = conversions.fit_mask(pixels, width, height)
-        if observation.camera_info is not None:
-            pixels = undistort_mask(pixels, observation.camera_info, settings.rectified)
+        if messages.camera_info is not None:
+            pixels = undistort_mask(pixels, messages.camera_info, settings.rectified)
         if by_label:
             only = selector.label if selector.mode == ObjectSelector.LABEL else None
             found = selection.instances_of_labels(pixels, only)
         else:
             found = selection.instances_of_binary(pixels, settings.split_mask)
-    elif observation.detections is not None:
-        boxes = read_detections(observation.detections)
+    elif messages.detections is not None:
+        boxes = read_detections(messages.detections)
         found = selection.instances_of_detections(boxes, frame.image, frame.depth)
     elif selector.mode == ObjectSelector.BOX:
         boxes = [Detection(box_of(selector), selector.class_id, 1.0)]

@@ -98,7 +98,7 @@ class Snapshot:
         depth = self.frame.depth
         return self.frame.image.nbytes + self.mask.nbytes + (0 if depth is None else depth.nbytes)
 
-    def seen_from(self, first: CameraPose | None) -> SourceView:
+    def source_view(self, first: CameraPose | None) -> SourceView:
         """
         Return the object as a further view beside one from ``first``.
 
@@ -169,10 +169,10 @@ class ObjectHistory:
         Return the instance of a frame that is the standing object.
 
         Raises ``LiftError``: ``NO_OBJECT`` for an unknown object, and where none of the instances
-        is where it must be seen; ``NO_TRANSFORM``, ``BAD_REQUEST`` as ``Snapshot.seen_from``.
+        is where it must be seen; ``NO_TRANSFORM``, ``BAD_REQUEST`` as ``Snapshot.source_view``.
         """
         shape, snapshots = self._find(name)
-        T = snapshots[0].seen_from(pose).T_ref_src
+        T = snapshots[0].source_view(pose).T_ref_src
         u, v, z = frame.camera.project(transform(T, shape.mesh_in_camera().vertices))
         drawn = np.zeros((frame.camera.height, frame.camera.width), np.uint8)
         if (z > 0.0).all():

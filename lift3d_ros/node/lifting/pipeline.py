@@ -13,9 +13,9 @@
 # limitations under the License.
 
 """
-From the messages of one instant to the lifted objects in the target frame.
+From the messages of one instant to lifted objects in the target frame.
 
-SyncedMessages --build_frame--> Frame --find_instances--> [Instance] --select--> [Instance]
+SyncedMessages --FrameReader.read--> Frame --find_instances--> [Instance] --select--> [Instance]
 --Lifter.lift_all--> [Shape] --in_frame--> [Lifted]
 """
 
@@ -23,6 +23,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
 from dataclasses import replace
 import time
 
@@ -30,15 +32,13 @@ from std_msgs.msg import Header
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.geometry import Array
 from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.msg import ObjectSelector
-from lift3d_ros.node.inputs.gravity import ImuGravity
-from lift3d_ros.node.inputs.transforms import Transforms
-from lift3d_ros.node.lifting.frames import camera_pose
-from lift3d_ros.node.lifting.frames import read_frame
-from lift3d_ros.node.lifting.frames import read_further
+from lift3d_ros.node.lifting.frames import FrameReader
 from lift3d_ros.node.lifting.instances import check_instance
 from lift3d_ros.node.lifting.instances import find_instances
 from lift3d_ros.node.lifting.instances import select
@@ -54,165 +54,239 @@ from lift3d_ros.node.lifting.scale import missing_size_note
 from lift3d_ros.node.messages.results import in_frame
 from lift3d_ros.node.messages.results import Lifted
 from lift3d_ros.node.messages.results import Timing
-from lift3d_ros.node.messages.synced import stamp_text
 from lift3d_ros.node.messages.synced import SyncedMessages
 from lift3d_ros.node.parameters.settings import Settings
 from lift3d_ros.observation.hints import UNKNOWN
 from lift3d_ros.segmentation.instances import Instance
 
-#: Errors that end a job; any other concerns one object.
-_ENDING = (ErrorCode.CANCELLED, ErrorCode.NOT_ACTIVE, ErrorCode.TIMEOUT)
+#: Errors that end a job; any other error concerns one object.
+_JOB_ERRORS = (ErrorCode.CANCELLED, ErrorCode.NOT_ACTIVE, ErrorCode.TIMEOUT)
 
 
-def lift_objects(
-    observation: SyncedMessages,
+@dataclass(eq=False)
+class _Target:
+    """An object to lift; ``result`` is its shape, or the error that prevents it."""
+
+    name: str
+    instance: Instance
+    notes: list[str] = field(default_factory=list)
+    result: Shape | LiftError | None = None
+
+
+class LiftingPipeline:
+    """Lifts the objects in a frame, and remembers their ids and frames. For one thread."""
+
+    def __init__(self) -> None:
+        """Start without known objects."""
+        self._ids = ObjectIds()
+        self._history = ObjectHistory()
+
+    def clear(self) -> None:
+        """Forget all objects."""
+        self._ids = ObjectIds()
+        self._history.clear()
+
+    def lift(
+        self,
+        messages: SyncedMessages,
+        query: Query,
+        reader: FrameReader,
+        get_lifter: Callable[[str], Lifter],
+        *,
+        report: Report,
+        cancelled: Callable[[], bool],
+        deadline: float | None,
+        timing: Timing | None = None,
+    ) -> Outcome:
+        """
+        Lift the selected objects; an outcome without objects is valid if all were selected.
+
+        ``timing`` is what preceded the job; the decoding time is added to it. Raises ``LiftError``
+        if the frame as a whole is unusable; errors of single objects are in the outcome.
+        """
+        start = time.monotonic()
+        frame = reader.read(messages)
+        T_target_camera, header = reader.target(messages.header)
+        outcome = Outcome(header, frame)
+        try:
+            instances = find_instances(
+                messages, frame, query.selector, reader.settings, outcome.warnings
+            )
+        except LiftError as error:
+            if not _is_empty_detection(messages, query, error):
+                raise
+            return outcome
+        timing = replace(timing or Timing(), decoding=time.monotonic() - start)
+        pose = reader.camera_pose(messages, query.options, 0)
+        targets = self._targets(instances, query, frame, pose, reader.settings, outcome)
+        snapshots = self._snapshots(query, reader, len(targets))
+        views = [snapshot.source_view(pose) for snapshot in snapshots]
+        lifter = get_lifter(query.method)
+        # Each shape has the notes of the frame already.
+        common = [note for note in outcome.warnings if note not in frame.notes]
+        outcome.warnings += [note for note in frame.notes if note not in outcome.warnings]
+        for target in targets:
+            try:
+                check_instance(messages, frame, target.instance, target.name, target.notes)
+            except LiftError as error:
+                target.result = error
+        _lift_all(
+            lifter, frame, targets, views, T_target_camera, query, reader.settings,
+            report, cancelled, deadline,
+        )
+        newest = Snapshot(frame, instances[0].mask, pose, f'the frame at {messages.stamp}')
+        for target in targets:
+            if isinstance(target.result, LiftError):
+                outcome.failures.append((target.name, target.result))
+                outcome.warnings += target.notes
+                continue
+            lifted = _lifted(
+                target, header, frame, T_target_camera, timing, query, reader.settings
+            )
+            outcome.warnings += [f'{target.name}: {note}' for note in lifted.notes]
+            notes = (*common, *frame.notes, *lifted.notes)
+            outcome.lifted.append(replace(lifted, notes=notes))
+            self._remember(target, newest, snapshots, reader.settings)
+        _merge_job_errors(outcome)
+        return outcome
+
+    def _targets(
+        self,
+        instances: Sequence[Instance],
+        query: Query,
+        frame: Frame,
+        pose: CameraPose | None,
+        settings: Settings,
+        outcome: Outcome,
+    ) -> list[_Target]:
+        """Return the selected objects with their ids, ``max_objects`` at most."""
+        name = query.options.refine
+        if name:
+            instance = self._refined(instances, query, frame, pose)
+            self._ids.keep(name, instance)
+            return [_Target(name, instance)]
+        selected = select(instances, query.selector)
+        names = self._ids.assign(selected, query.selector.mode == ObjectSelector.ALL)
+        limit = settings.max_objects
+        if len(selected) > limit:
+            outcome.warnings.append(
+                f'The frame shows {len(selected)} objects, of which the first {limit} are lifted; '
+                'raise max_objects to lift more.'
+            )
+            outcome.unlifted = names[limit:]
+        return [_Target(*pair) for pair in zip(names[:limit], selected[:limit], strict=True)]
+
+    def _refined(
+        self,
+        instances: Sequence[Instance],
+        query: Query,
+        frame: Frame,
+        pose: CameraPose | None,
+    ) -> Instance:
+        """Return the instance of the object to refine; raises ``LiftError``."""
+        name = query.options.refine
+        if query.selector.mode in (ObjectSelector.ALL, ObjectSelector.LARGEST):
+            return self._history.choose(name, instances, frame, pose)
+        # Raises for an unknown object.
+        self._history.frames(name)
+        return select(instances, query.selector)[0]
+
+    def _snapshots(self, query: Query, reader: FrameReader, count: int) -> list[Snapshot]:
+        """Return the source frames of the request and those kept of the object to refine."""
+        snapshots: list[Snapshot] = []
+        if query.options.source_messages:
+            if count != 1:
+                raise LiftError(
+                    ErrorCode.BAD_REQUEST,
+                    f'Further images show one object, but {count} are selected; select one.',
+                )
+            snapshots += reader.source_frames(query)
+        if query.options.refine:
+            snapshots += self._history.frames(query.options.refine)
+        return snapshots
+
+    def _remember(
+        self, target: _Target, newest: Snapshot, snapshots: list[Snapshot], settings: Settings
+    ) -> None:
+        newest = replace(newest, mask=target.instance.mask)
+        frames = [newest, *snapshots][:settings.kept_frames]
+        self._history.keep(
+            target.name, target.result, frames, settings.kept_megabytes * 1_000_000
+        )
+
+
+def _lift_all(
+    lifter: Lifter,
+    frame: Frame,
+    targets: Sequence[_Target],
+    views: Sequence[SourceView],
+    T_target_camera: Array | None,
     query: Query,
     settings: Settings,
-    get_lifter: Callable[[str], Lifter],
-    ids: ObjectIds,
-    standing: ObjectHistory,
-    transforms: Transforms | None = None,
-    imu: ImuGravity | None = None,
-    *,
     report: Report,
     cancelled: Callable[[], bool],
     deadline: float | None,
-    timing: Timing | None = None,
-) -> Outcome:
-    """
-    Lift the selected objects of an observation; of a mask without pixels, all are none.
-
-    ``timing`` is what went by before; the time of the decoding is added here. Raises ``LiftError``
-    where the observation as a whole is of no use; what goes wrong with one object is among the
-    failures of the outcome.
-    """
-    start = time.monotonic()
-    header, T_frame_camera = observation.header, None
-    frame = read_frame(observation, settings, transforms, imu)
-    if transforms is not None and settings.target_frame:
-        T_frame_camera = transforms.lookup(
-            settings.target_frame, header.frame_id, header.stamp, settings.transform_timeout
-        )
-        header = Header(stamp=header.stamp, frame_id=settings.target_frame)
-    outcome = Outcome(header, frame)
-    try:
-        instances = find_instances(
-            observation, frame, query.selector, settings, outcome.warnings
-        )
-    except LiftError as error:
-        if not _shows_nothing(observation, query, error):
-            raise
-        return outcome
-    timing = replace(timing or Timing(), decoding=time.monotonic() - start)
-    extra = query.extra
-    pose = camera_pose(observation, extra, 0, settings, transforms)
-    snapshots: list[Snapshot] = []
-    if extra.refine:
-        found_again = choose_standing(instances, query, frame, pose, standing)
-        chosen, names = [found_again], [extra.refine]
-        ids.keep(extra.refine, found_again)
-    else:
-        chosen = select(instances, query.selector)
-        names = ids.assign(chosen, query.selector.mode == ObjectSelector.ALL)
-        most = settings.max_objects
-        if len(chosen) > most:
-            outcome.warnings.append(
-                f'The frame shows {len(chosen)} objects, of which the first {most} are lifted; '
-                'raise max_objects to lift more.'
-            )
-            outcome.unlifted = names[most:]
-            chosen, names = chosen[:most], names[:most]
-    if extra.further:
-        if len(chosen) != 1:
-            raise LiftError(
-                ErrorCode.BAD_REQUEST,
-                f'Further images are of one object, and {len(chosen)} are selected; select one.',
-            )
-        snapshots += read_further(query, settings, transforms, imu)
-    if extra.refine:
-        snapshots += standing.frames(extra.refine)
-    views = [one.seen_from(pose) for one in snapshots]
-    lifter = get_lifter(query.method)
-    # What is not as it should be is known before anything is lifted.
-    found: dict[int, Shape | LiftError] = {}
-    # The frame's own notes are among those of each shape.
-    common = [note for note in outcome.warnings if note not in frame.notes]
-    outcome.warnings += [note for note in frame.notes if note not in outcome.warnings]
-    doubts: list[list[str]] = [[] for _ in chosen]
-    for index, (name, instance) in enumerate(zip(names, chosen, strict=True)):
-        try:
-            check_instance(observation, frame, instance, name, doubts[index])
-        except LiftError as error:
-            found[index] = error
-    good = [index for index in range(len(chosen)) if index not in found]
-    done = [float(index in found) for index in range(len(chosen))]
+) -> None:
+    """Lift the targets that have no error yet; their results are set."""
+    valid = [target for target in targets if target.result is None]
+    fractions = {target.name: float(target.result is not None) for target in targets}
+    names = list(fractions)
 
     def progress(place: int, stage: str, fraction: float) -> None:
-        index = good[place]
-        done[index] = fraction
-        report(stage, sum(done) / len(done), names[index], index, len(done))
+        name = valid[place].name
+        fractions[name] = fraction
+        total = sum(fractions.values()) / len(fractions)
+        report(stage, total, name, names.index(name), len(names))
 
     shapes = lifter.lift_all(
         frame,
-        [chosen[index].mask for index in good],
-        further=[views] * len(good),
-        min_confidence=[settings.min_confidence] * len(good),
-        scale=[hints_for(settings, chosen[index].class_id, T_frame_camera) for index in good],
+        [target.instance.mask for target in valid],
+        further=[views] * len(valid),
+        min_confidence=[settings.min_confidence] * len(valid),
+        scale=[hints_for(settings, target.instance.class_id, T_target_camera) for target in valid],
         seed=query.seed,
         progress=progress,
         cancelled=cancelled,
         deadline=deadline,
     )
-    found.update(zip(good, shapes, strict=True))
-    for index, (name, instance) in enumerate(zip(names, chosen, strict=True)):
-        shape = found[index]
-        if isinstance(shape, LiftError):
-            outcome.failures.append((name, shape))
-            outcome.warnings += doubts[index]
-            continue
-        own = [*instance.notes, *(note for note in shape.notes if note not in frame.notes)]
-        if shape.scale_source == UNKNOWN:
-            own.append(missing_size_note(settings, instance.class_id))
-        own = [*doubts[index], *filter(None, own)]
-        outcome.warnings += [f'{name}: {note}' for note in own]
-        place, covariance = in_frame(shape, T_frame_camera)
-        cloud = shape.cloud(settings.cloud_points, query.seed)
-        outcome.lifted.append(
-            Lifted(
-                header, name, instance, shape, place, covariance, cloud, timing,
-                notes=(*common, *frame.notes, *own),
-            )
-        )
-        newest = Snapshot(frame, instance.mask, pose, f'the frame at {stamp_text(observation)}')
-        frames = [newest, *snapshots][:settings.kept_frames]
-        standing.keep(name, shape, frames, settings.kept_megabytes * 1_000_000)
-    # A job that was ended says so once, and first.
-    ended = [failure for failure in outcome.failures if failure[1].code in _ENDING]
+    for target, shape in zip(valid, shapes, strict=True):
+        target.result = shape
+
+
+def _lifted(
+    target: _Target,
+    header: Header,
+    frame: Frame,
+    T_target_camera: Array | None,
+    timing: Timing,
+    query: Query,
+    settings: Settings,
+) -> Lifted:
+    """Return a lifted object in the target frame, with the notes on it alone."""
+    shape, instance = target.result, target.instance
+    assert isinstance(shape, Shape)
+    notes = [*target.notes, *instance.notes]
+    notes += [note for note in shape.notes if note not in frame.notes]
+    if shape.scale_source == UNKNOWN:
+        notes.append(missing_size_note(settings, instance.class_id))
+    T_target_object, covariance = in_frame(shape, T_target_camera)
+    cloud = shape.cloud(settings.cloud_points, query.seed)
+    return Lifted(
+        header, target.name, instance, shape, T_target_object, covariance, cloud, timing,
+        notes=tuple(filter(None, notes)),
+    )
+
+
+def _merge_job_errors(outcome: Outcome) -> None:
+    """Keep one error of a job that was ended, at the front; its other objects are unlifted."""
+    ended = [failure for failure in outcome.failures if failure[1].code in _JOB_ERRORS]
     if ended:
-        others = [failure for failure in outcome.failures if failure[1].code not in _ENDING]
+        others = [failure for failure in outcome.failures if failure not in ended]
         outcome.failures = [ended[0], *others]
         outcome.unlifted += [name for name, _ in ended[1:]]
-    return outcome
 
 
-def _shows_nothing(observation: SyncedMessages, query: Query, error: LiftError) -> bool:
-    """Return whether a detector that was asked for all objects saw none, which is no failure."""
-    boxes = getattr(observation.detections, 'detections', ())
-    everything = query.selector.mode == ObjectSelector.ALL and not query.extra.refine
-    return error.code is ErrorCode.EMPTY_MASK and everything and not boxes
-
-
-def choose_standing(
-    instances: Sequence[Instance],
-    query: Query,
-    frame: Frame,
-    pose: CameraPose | None,
-    standing: ObjectHistory,
-) -> Instance:
-    """Return the instance that the object to refine is; raises ``LiftError``."""
-    if query.selector.mode in (ObjectSelector.ALL, ObjectSelector.LARGEST):
-        return standing.choose(query.extra.refine, instances, frame, pose)
-    standing.frames(query.extra.refine)
-    return select(instances, query.selector)[0]
-
-
+def _is_empty_detection(messages: SyncedMessages, query: Query, error: LiftError) -> bool:
+    """Return whether all objects were selected and the frame shows none, which is no failure."""
+    boxes = getattr(messages.detections, 'detections', ())
+    return error.code is ErrorCode.EMPTY_MASK and query.is_for_all and not boxes

@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
@@ -31,48 +32,54 @@ from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node.messages.geometry import pose_matrix
 from lift3d_ros.node.messages.results import Lifted
-from lift3d_ros.node.messages.synced import filled
+from lift3d_ros.node.messages.synced import nonempty
 from lift3d_ros.node.messages.synced import SyncedMessages
 from lift3d_ros.observation.reference_view import MAX_SOURCE_VIEWS
 
-#: Called with the stage, the fraction of the whole job, the object's id, its index, their number.
+#: Called with the stage, the fraction of the whole job, the id of the object, its index and the
+#: number of objects.
 Report = Callable[[str, float, str, int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
 class RequestOptions:
     """
-    What a request says of its one object beside the observation.
+    What a request gives for its one object beside the frame.
 
-    - ``further``: observations from other places.
-    - ``poses``: of the cameras in one world, that of the observation first; empty: by tf2.
-    - ``refine``: the id of the standing object that it is; empty: a new one.
+    - ``source_messages``: source views, which the request names further images.
+    - ``camera_poses``: of all frames in one world frame, the reference first; empty: use tf2.
+    - ``refine``: id of the previously lifted object to refine; empty: a new object.
     """
 
-    further: tuple[SyncedMessages, ...] = ()
-    poses: tuple[Array, ...] = ()
+    source_messages: tuple[SyncedMessages, ...] = ()
+    camera_poses: tuple[Array, ...] = ()
     refine: str = ''
 
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked about an observation."""
+    """Which objects of a frame are to be lifted, and how."""
 
     selector: ObjectSelector
     method: str
     seed: int
-    extra: RequestOptions = field(default_factory=lambda: RequestOptions())
+    options: RequestOptions = RequestOptions()
+
+    @property
+    def is_for_all(self) -> bool:
+        """Whether all objects of the frame are selected."""
+        return self.selector.mode == ObjectSelector.ALL and not self.options.refine
 
 
 @dataclass(eq=False)
 class Outcome:
     """
-    What came of an observation.
+    Result of a query.
 
-    - ``failures``: pairs of id and error; an empty id is the frame as a whole.
-    - ``unlifted``: ids of objects that were seen and left out: there are too many, or the job
-      was ended before.
-    - ``frame``: what was seen, where it could be decoded.
+    - ``frame``: the decoded frame, None if decoding failed.
+    - ``failures``: pairs of id and error; the id is empty if the frame as a whole failed.
+    - ``unlifted``: ids of objects that were detected and not lifted, because of ``max_objects`` or
+      because the job ended early.
     """
 
     header: Header
@@ -83,13 +90,13 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
 
     @property
-    def nothing_known(self) -> bool:
-        """Whether nothing was lifted because of failures: the scene may be as it was."""
+    def is_inconclusive(self) -> bool:
+        """Whether nothing was lifted because of failures, so that the scene may be unchanged."""
         return bool(self.failures) and not self.lifted
 
     @property
-    def still_there(self) -> set[str]:
-        """The ids of objects that were seen and not lifted: they stand where they stood."""
+    def detected_ids(self) -> set[str]:
+        """The ids of objects that were detected and not lifted; they still exist."""
         return {name for name, _ in self.failures}.union(self.unlifted)
 
     @property
@@ -100,53 +107,55 @@ class Outcome:
 
 def request_options(request: Any) -> RequestOptions:
     """
-    Return what a request says of its object beside its frame.
+    Return the source views, camera poses and object to refine of a request.
 
-    Raises ``LiftError``: ``BAD_REQUEST`` for lists that do not go together, too many images and
-    poses that are no rotation.
+    Raises ``LiftError(BAD_REQUEST)`` for lists of different lengths, too many images and poses
+    that are not rigid.
     """
-    images, masks = request.further_images, request.further_masks
-    infos, depths = request.further_camera_infos, request.further_depths
-    depth_infos = request.further_depth_camera_infos
+    images, poses = request.further_images, request.camera_poses
     count = len(images)
-    if len(depth_infos) not in (0, count):
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
-            f'There are {count} further images and {len(depth_infos)} further_depth_camera_infos; '
-            'give one per image, or none.',
-        )
-    if len(masks) != count or len(infos) != count or len(depths) not in (0, count):
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
-            f'There are {count} further images, {len(infos)} camera infos, {len(masks)} masks and '
-            f'{len(depths)} depths; give one of each for each image, or no depths.',
-        )
+    infos = _list_per_image(request, 'further_camera_infos', count)
+    masks = _list_per_image(request, 'further_masks', count)
+    depths = _list_per_image(request, 'further_depths', count, optional=True)
+    depth_infos = _list_per_image(request, 'further_depth_camera_infos', count, optional=True)
     if count > MAX_SOURCE_VIEWS:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'{count} further images were given; {MAX_SOURCE_VIEWS} can be taken at once.',
+            f'{count} further images were given; give {MAX_SOURCE_VIEWS} at most.',
         )
-    if len(request.camera_poses) not in (0, 1 + count):
+    if len(poses) not in (0, 1 + count):
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'There are {len(request.camera_poses)} camera poses; give one for the image and one '
-            f'for each of the {count} further ones, or none.',
+            f'There are {len(poses)} camera poses; give one for the image and one for each of the '
+            f'{count} further ones, or none.',
         )
-    further = []
-    for index, image in enumerate(images):
-        depth = depths[index] if depths else None
-        further.append(
-            SyncedMessages(
-                image,
-                filled(infos[index]),
-                depth if depth is not None and len(depth.data) else None,
-                masks[index],
-                depth_camera_info=filled(depth_infos[index]) if depth_infos else None,
-            )
+    sources = tuple(
+        SyncedMessages(
+            image, nonempty(info), nonempty(depth), mask, depth_camera_info=nonempty(depth_info)
         )
-    poses = tuple(pose_matrix(pose) for pose in request.camera_poses)
-    if not all(is_rigid(T) for T in poses):
+        for image, info, depth, mask, depth_info in zip(
+            images, infos, depths, masks, depth_infos, strict=True
+        )
+    )
+    matrices = tuple(pose_matrix(pose) for pose in poses)
+    if not all(is_rigid(T) for T in matrices):
         raise LiftError(
             ErrorCode.BAD_REQUEST, 'A camera pose has an entry that is not a finite number.'
         )
-    return RequestOptions(tuple(further), poses, request.refine)
+    return RequestOptions(sources, matrices, request.refine)
+
+
+def _list_per_image(
+    request: Any, name: str, count: int, optional: bool = False
+) -> Sequence[Any]:
+    """Return a list of a request with an entry per further image; raises ``LiftError``."""
+    entries = getattr(request, name)
+    if optional and not entries:
+        return [None] * count
+    if len(entries) != count:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'There are {count} further images and {len(entries)} {name}; give one per '
+            f'image{", or none" if optional else ""}.',
+        )
+    return entries

@@ -33,7 +33,7 @@ class SyncedMessages:
     """
     The messages of one instant, not decoded yet.
 
-    ``depth_camera_info`` is of depth that may not be registered to the image.
+    ``depth_camera_info`` is set if the depth may not be registered to the image.
     """
 
     image: Image | CompressedImage
@@ -48,33 +48,31 @@ class SyncedMessages:
         """Stamp and frame of the image."""
         return self.image.header
 
-
-def stamp_text(observation: SyncedMessages) -> str:
-    """Return the stamp of an observation as errors name it."""
-    stamp = observation.header.stamp
-    return f'{stamp.sec}.{stamp.nanosec:09d}'
-
-
-def request_mask(request: Any) -> Image | None:
-    """Return the mask that a request carries, None where it has no data."""
-    return request.mask if len(request.mask.data) else None
+    @property
+    def stamp(self) -> str:
+        """The stamp of the image in seconds, for messages."""
+        stamp = self.header.stamp
+        return f'{stamp.sec}.{stamp.nanosec:09d}'
 
 
 def request_messages(request: Any) -> SyncedMessages | None:
-    """Return the frame that a request carries, None where its image has no data."""
+    """Return the frame that a request contains, None if its image has no data."""
     if not len(request.image.data):
         return None
-    depth = request.depth
     return SyncedMessages(
         request.image,
-        filled(request.camera_info),
-        depth if len(depth.data) else None,
-        request_mask(request),
+        nonempty(request.camera_info),
+        nonempty(request.depth),
+        nonempty(request.mask),
         # Requests for views have no such field.
-        depth_camera_info=filled(getattr(request, DEPTH_CAMERA_INFO, None)),
+        depth_camera_info=nonempty(getattr(request, DEPTH_CAMERA_INFO, None)),
     )
 
 
-def filled(info: CameraInfo | None) -> CameraInfo | None:
-    """Return a camera_info that says something, None for an empty one."""
-    return info if info is not None and (info.width or any(info.k)) else None
+def nonempty(message: Image | CameraInfo | None) -> Image | CameraInfo | None:
+    """Return an image or camera_info of a request, None if its fields are not set."""
+    if message is None:
+        return None
+    if isinstance(message, CameraInfo):
+        return message if message.width or any(message.k) else None
+    return message if len(message.data) else None

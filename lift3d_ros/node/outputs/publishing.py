@@ -22,7 +22,7 @@ names it.
 from __future__ import annotations
 
 from typing import Any
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rclpy.qos import DurabilityPolicy
@@ -41,6 +41,9 @@ from lift3d_ros.node.outputs.planning_scene import collision_object_type
 from lift3d_ros.node.outputs.planning_scene import PlanningScene
 from lift3d_ros.node.parameters.settings import Settings
 
+if TYPE_CHECKING:
+    from lift3d_ros.node.node import LiftNode
+
 #: Messages on collision_object that wait for a slow reader: each object of a frame is one.
 _OBSTACLE_QUEUE_DEPTH = 200
 
@@ -54,20 +57,10 @@ LATCHED = QoSProfile(
 )
 
 
-class Owner(Protocol):
-    """What the publishers need of the lifecycle node that they belong to."""
-
-    def get_logger(self) -> Any: ...
-
-    def get_fully_qualified_name(self) -> str: ...
-
-    def create_lifecycle_publisher(self, *args: Any, **kwargs: Any) -> Any: ...
-
-
 class ResultPublisher:
     """~/objects, ~/markers, ~/points, ~/detections, /tf and collision_object."""
 
-    def __init__(self, node: Owner, settings: Settings) -> None:
+    def __init__(self, node: LiftNode, settings: Settings) -> None:
         """
         Make the publishers.
 
@@ -118,7 +111,7 @@ class ResultPublisher:
         Where the whole frame was lifted, obstacles that it no longer shows are removed.
         """
         self._objects.publish(cdr.serialize(array_message(outcome)))
-        if outcome.nothing_known:
+        if outcome.is_inconclusive:
             return
         if self._detections is not None:
             self._detections.publish(detections.detections_message(outcome))
@@ -127,19 +120,19 @@ class ResultPublisher:
             if frames:
                 self._tree.publish(self._tree_type(transforms=frames))
         if self._scene is not None:
-            messages = self._scene.update(outcome.lifted, whole_frame, outcome.still_there)
+            messages = self._scene.update(outcome.lifted, whole_frame, outcome.detected_ids)
             for message in messages:
                 self._obstacles.publish(cdr.serialize(message))
 
     def draw(self, outcome: Outcome, settings: Settings) -> None:
         """Publish what RViz and Foxglove show, which takes longer."""
-        if outcome.nothing_known:
+        if outcome.is_inconclusive:
             return
         markers = self._markers.show(
             outcome.lifted,
             settings.marker_max_faces,
             settings.marker_details,
-            outcome.still_there,
+            outcome.detected_ids,
         )
         self._marker_array.publish(cdr.serialize(markers))
         if self._points.get_subscription_count():

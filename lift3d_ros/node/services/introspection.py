@@ -18,10 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from rclpy.qos import QoSProfile
 from rclpy.qos import ReliabilityPolicy
+
+if TYPE_CHECKING:
+    from lift3d_ros.node.node import LiftNode
 
 #: Requests of all clients together that may arrive faster than they are taken, and answers that
 #: may wait for slow clients. The default of ROS, 10, loses what is more without a word.
@@ -33,14 +36,6 @@ REQUESTS = QoSProfile(depth=MAX_REQUESTS, reliability=ReliabilityPolicy.RELIABLE
 _EVENTS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 
 
-class Owner(Protocol):
-    """What introspection needs of the node."""
-
-    def get_logger(self) -> Any: ...
-
-    def get_clock(self) -> Any: ...
-
-
 class Introspection:
     """
     Switches the topics ``SERVICE/_service_event`` on and off.
@@ -48,7 +43,7 @@ class Introspection:
     rclpy has them from ROS 2 Iron on; actions have none in the rclpy of Jazzy.
     """
 
-    def __init__(self, node: Owner, services: Sequence[Any]) -> None:
+    def __init__(self, node: LiftNode, services: Sequence[Any]) -> None:
         """Leave all services as they are: without introspection."""
         self._node = node
         self._services = services

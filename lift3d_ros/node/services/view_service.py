@@ -25,7 +25,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from typing import Protocol
 from typing import TYPE_CHECKING
 
 from rclpy.callback_groups import CallbackGroup
@@ -37,10 +36,7 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry.canonical import PosedViews
 from lift3d_ros.msg import ObjectSelector
-from lift3d_ros.node.diagnostics import Statistics
-from lift3d_ros.node.inputs.gravity import ImuGravity
-from lift3d_ros.node.inputs.transforms import Transforms
-from lift3d_ros.node.lifting.frames import read_frame
+from lift3d_ros.node.lifting.frames import FrameReader
 from lift3d_ros.node.lifting.instances import check_instance
 from lift3d_ros.node.lifting.instances import find_instances
 from lift3d_ros.node.lifting.instances import select
@@ -56,44 +52,14 @@ from lift3d_ros.node.services.introspection import REQUESTS
 from lift3d_ros.node.services.service_errors import service_errors
 from lift3d_ros.node.worker import Job
 from lift3d_ros.node.worker import Lifters
-from lift3d_ros.node.worker import Worker
 from lift3d_ros.srv import SynthesizeViews
 
 if TYPE_CHECKING:
+    from lift3d_ros.node.node import LiftNode
     from lift3d_ros.synthesis import ViewSynthesizer
 
 #: Queues the work on the frame of a request and waits: see ``LiftNode``.
-Ask = Callable[[Any, Callable[[SyncedMessages, Job, Lifters], Any]], Any]
-
-
-class Owner(Protocol):
-    """What the service needs of the lifecycle node that it belongs to, beside what rclpy gives."""
-
-    @property
-    def settings(self) -> Settings:
-        """The parameters as they are now."""
-
-    @property
-    def tree(self) -> Transforms | None:
-        """The transforms of the robot, where the node listens to them."""
-
-    @property
-    def imu(self) -> ImuGravity | None:
-        """Gravity by an accelerometer, where the node listens to one."""
-
-    @property
-    def statistics(self) -> Statistics:
-        """What the node counts."""
-
-    @property
-    def worker(self) -> Worker:
-        """The worker of the node."""
-
-    def get_logger(self) -> Any: ...
-
-    def create_service(self, *args: Any, **kwargs: Any) -> Any: ...
-
-    def create_lifecycle_publisher(self, *args: Any, **kwargs: Any) -> Any: ...
+Request = Callable[[Any, Callable[[SyncedMessages, Job, Lifters], Any]], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,10 +74,10 @@ class Synthesized:
 class ViewService:
     """Answers requests for views, and shows views of what is lifted where somebody looks."""
 
-    def __init__(self, node: Owner, group: CallbackGroup, ask: Ask) -> None:
+    def __init__(self, node: LiftNode, group: CallbackGroup, submit: Request) -> None:
         """Offer the service; nothing is loaded."""
         self._node = node
-        self._ask = ask
+        self._submit = submit
         self._publisher: Any = None
         self._synthesizer: ViewSynthesizer | None = None
         self.service = node.create_service(
@@ -175,12 +141,12 @@ class ViewService:
         azimuths = request.azimuths if len(request.azimuths) else ring(settings.views_count)
         elevations = view_grid.expand_elevations(request.elevations, len(azimuths))
 
-        def work(observation: SyncedMessages, job: Job, lifters: Lifters) -> Synthesized:
+        def work(messages: SyncedMessages, job: Job, lifters: Lifters) -> Synthesized:
             warnings: list[str] = []
-            frame = read_frame(observation, settings, self._node.tree, self._node.imu)
-            found = find_instances(observation, frame, request.selector, settings, warnings)
+            frame = FrameReader(settings, self._node.transforms, self._node.imu).read(messages)
+            found = find_instances(messages, frame, request.selector, settings, warnings)
             instance, = select(found, request.selector)
-            check_instance(observation, frame, instance, 'the object', warnings)
+            check_instance(messages, frame, instance, 'the object', warnings)
             views = self._loaded(settings).synthesize(
                 frame,
                 instance.mask,
@@ -191,9 +157,9 @@ class ViewService:
                 cancelled=job.is_cancelled,
                 deadline=job.deadline,
             )
-            return Synthesized(observation.header, views, warnings)
+            return Synthesized(messages.header, views, warnings)
 
-        return self._ask(request, work)
+        return self._submit(request, work)
 
     def _show(
         self, header: Header, outcome: Outcome, settings: Settings, job: Job, lifters: Lifters
