@@ -25,16 +25,12 @@ import gc
 import os
 import signal
 import sys
-import threading
 import time
-import traceback
 from typing import NoReturn
 
 import rclpy
-from rclpy.exceptions import InvalidHandle
 from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.exceptions import InvalidParameterValueException
-from rclpy.executors import ExternalShutdownException
 from rclpy.executors import MultiThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import TransitionCallbackReturn
@@ -44,10 +40,11 @@ from rclpy.task import Future
 from rclpy.utilities import remove_ros_args
 
 from lift3d_ros.node import middleware
+from lift3d_ros.node.executors.resilient import ResilientExecutor
+from lift3d_ros.node.executors.spinning import start_spinning
 from lift3d_ros.node.node import LiftNode
 from lift3d_ros.node.services.service_errors import answer_unread
 from lift3d_ros.node.services.service_errors import PACE
-from lift3d_ros.node.services.service_errors import ResilientExecutor
 from lift3d_ros.runtime import memory
 
 RCLError = rclpy_implementation.RCLError
@@ -147,8 +144,7 @@ def _run(overrides: list[Parameter], signals: list[int]) -> int:
     if not node.get_parameter('autostart').value:
         node.get_logger().info('unconfigured; waiting for configure (or autostart:=true)')
     end = Future()
-    spinner = threading.Thread(target=spin, args=(executor, node, end), name='lift3d-spin')
-    spinner.start()
+    spinner = start_spinning(executor, end, node.get_logger(), 'lift3d-spin')
     status = 0
     try:
         if node.get_parameter('autostart').value:
@@ -225,28 +221,6 @@ def _wait_for_quiet(executor: MultiThreadedExecutor) -> None:
             break
         time.sleep(_STEP)
     _wait_for_callbacks(executor)
-
-
-def spin(executor: MultiThreadedExecutor, node: LiftNode, end: Future) -> None:
-    """Run callbacks until ``end`` is done; what one raises is logged and ends nothing."""
-    while not end.done():
-        try:
-            executor.spin_until_future_complete(end)
-        except ExternalShutdownException:
-            return
-        except Exception as error:
-            # A transition destroys publishers in one thread while this one collects what to wait
-            # for; rclpy leaves them out in the next round.
-            if isinstance(error, InvalidHandle) and _is_of_the_wait(error):
-                continue
-            # One bad callback shall not silence the node.
-            node.get_logger().error(f'{type(error).__name__} in a callback: {error}')
-
-
-def _is_of_the_wait(error: BaseException) -> bool:
-    """Tell whether an error comes from rclpy's waiting rather than from a callback."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return any(frame.name == '_wait_for_ready_callbacks' for frame in frames)
 
 
 def _first_line(error: BaseException) -> str:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from rvl_helpers import encode_rvl
 
 from lift3d_ros.cameras import depth_units as depths
 from lift3d_ros.errors import LiftError
@@ -154,37 +155,6 @@ def test_metres_taken_for_millimetres_are_refused():
 
 
 # --- RVL ---
-
-def encode_rvl(image):
-    """Code an image as Wilson 2017 describes it, one pixel after another."""
-    nibbles: list[int] = []
-
-    def add(value):
-        while value > 7:
-            nibbles.append(value & 7 | 8)
-            value >>= 3
-        nibbles.append(value)
-
-    values, at, last = image.reshape(-1).tolist(), 0, 0
-    while at < len(values):
-        start = at
-        while at < len(values) and values[at] == 0:
-            at += 1
-        add(at - start)
-        start = at
-        while at < len(values) and values[at]:
-            at += 1
-        add(at - start)
-        for value in values[start:at]:
-            delta = value - last
-            add(2 * delta if delta >= 0 else -2 * delta - 1)
-            last = value
-    nibbles += [0] * (-len(nibbles) % 8)
-    words = [int(''.join(f'{n:x}' for n in nibbles[k:k + 8]), 16)
-             for k in range(0, len(nibbles), 8)]
-    size = np.array(image.shape[::-1], '<u4').tobytes()
-    return size + np.array(words, '<u4').tobytes()
-
 
 @pytest.mark.parametrize('kind', ['noise', 'smooth', 'empty', 'full', 'one'])
 def test_rvl_is_decoded_exactly(kind):

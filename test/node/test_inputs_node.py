@@ -32,9 +32,9 @@ pytest.importorskip('lift3d_ros.msg')
 
 from PIL import Image as Pictures
 import ros_helpers as ros
+from rvl_helpers import encode_rvl
 from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import CompressedImage
-from test_inputs_depth import encode_rvl
 import trimesh
 
 from lift3d_ros.msg import LiftedObjectArray

@@ -42,10 +42,10 @@ import ros_helpers as ros
 from ros_helpers import BALL
 from ros_helpers import MANY
 
+from lift3d_ros.node.executors.spinning import spin_until
 from lift3d_ros.node.frame_camera import ball_frame
 from lift3d_ros.node.frame_camera import FrameCamera
 from lift3d_ros.node.main import shut_down
-from lift3d_ros.node.main import spin
 from lift3d_ros.node.node import LiftNode
 from lift3d_ros.node.services.service_errors import answer_unread
 from lift3d_ros.srv import LiftObject
@@ -407,7 +407,8 @@ def test_publishers_that_go_while_the_executor_waits_are_no_error(capfd):
             time.sleep(0.0002)
 
     threads = [
-        threading.Thread(target=spin, args=(executor, node, end)), threading.Thread(target=wake),
+        threading.Thread(target=spin_until, args=(executor, end, node.get_logger())),
+        threading.Thread(target=wake),
     ]
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)

@@ -25,13 +25,13 @@ from lifecycle_msgs.srv import ChangeState
 from lifecycle_msgs.srv import GetState
 from rclpy.client import Client
 from rclpy.context import Context
-from rclpy.exceptions import InvalidHandle
 from rclpy.executors import Executor
-from rclpy.executors import ExternalShutdownException
 from rclpy.executors import MultiThreadedExecutor
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.task import Future
+
+from lift3d_ros.node.executors.spinning import start_spinning
 
 #: Seconds that a server is given to discover a new client.
 _ACQUAINTANCE = 0.3
@@ -54,8 +54,9 @@ class BackgroundNode:
         self._executor.add_node(self.node)
         self._clients: dict[str, Client] = {}
         self._stop = Future()
-        self._thread = threading.Thread(target=self._spin, name=f'{name}-spin', daemon=True)
-        self._thread.start()
+        self._thread = start_spinning(
+            self._executor, self._stop, self.node.get_logger(), f'{name}-spin'
+        )
 
     def __enter__(self) -> BackgroundNode:
         """Return itself."""
@@ -113,19 +114,6 @@ class BackgroundNode:
         request.transition.id = transition
         return self.call(ChangeState, f'{server}/change_state', request, timeout).success
 
-    def _spin(self) -> None:
-        # Not spin() with a wake(): it would go on waiting, since a wake is no work.
-        while not self._stop.done():
-            try:
-                self._executor.spin_until_future_complete(self._stop)
-            except ExternalShutdownException:
-                return
-            except InvalidHandle:
-                # Another thread destroyed a subscription while it was being waited for.
-                continue
-            except Exception as error:
-                # One bad callback shall not make the node deaf.
-                self.node.get_logger().error(f'{type(error).__name__} in a callback: {error}')
 
 
 def wait_for(future: Future, timeout: float) -> Any:

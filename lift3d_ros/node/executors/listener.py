@@ -31,13 +31,13 @@ from typing import Any
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock import ClockType
-from rclpy.exceptions import InvalidHandle
-from rclpy.executors import ExternalShutdownException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.subscription import Subscription
 from rclpy.task import Future
 from rclpy.timer import Timer
+
+from lift3d_ros.node.executors.spinning import start_spinning
 
 
 class _ThreadGroup(MutuallyExclusiveCallbackGroup):
@@ -74,9 +74,10 @@ class Listener:
         self._own = SingleThreadedExecutor(context=node.context)
         self._own.add_node(self)  # type: ignore[arg-type]
         self._stop = Future()
-        self._thread = threading.Thread(target=self._spin, name='lift3d-listener', daemon=True)
+        self._thread = start_spinning(
+            self._own, self._stop, node.get_logger(), 'lift3d-listener'
+        )
         self._group.thread = self._thread
-        self._thread.start()
 
     @property
     def subscriptions(self) -> Iterator[Subscription]:
@@ -134,16 +135,3 @@ class Listener:
         for timer in self.timers:
             self._timers.remove(timer)
             self._node.destroy_timer(timer)
-
-    def _spin(self) -> None:
-        while not self._stop.done():
-            try:
-                self._own.spin_until_future_complete(self._stop)
-            except ExternalShutdownException:
-                return
-            except InvalidHandle:
-                # Another thread destroyed a subscription while this one waited for it.
-                continue
-            except Exception as error:
-                # One bad callback shall not make the node deaf.
-                self._node.get_logger().error(f'{type(error).__name__} in a callback: {error}')

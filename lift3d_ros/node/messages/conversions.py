@@ -22,9 +22,6 @@ from builtin_interfaces.msg import Time
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rosbags.image import ImageError
-from rosbags.image.image import convert_color
-from rosbags.image.image import to_cvtype
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 
@@ -36,16 +33,12 @@ from lift3d_ros.io import pictures
 from lift3d_ros.io.masks import MaskPixels
 from lift3d_ros.io.pictures import MAX_PIXELS
 from lift3d_ros.io.rvl import decode_rvl
+from lift3d_ros.node.messages.encodings import PLANAR
+from lift3d_ros.node.messages.encodings import read_encoding
 from lift3d_ros.segmentation.instances import Instance
 
-#: Encodings of a generic picture that say which colours its channels are.
-_ALIASES = {'8UC1': 'mono8', '16UC1': 'mono16'}
-
-#: Encodings with colour at half resolution below the grey picture.
-_PLANAR = ('nv12', 'nv21')
-
 #: Parts of the names of encodings of which no mask can be made.
-_NO_MASKS = (*_PLANAR, 'yuv', 'uyvy', 'yuyv', 'bayer')
+_NO_MASKS = (*PLANAR, 'yuv', 'uyvy', 'yuyv', 'bayer')
 
 #: Encodings whose first channel is red; of others with three or four it is blue.
 _RED_FIRST = ('rgb8', 'rgba8', 'rgb16', 'rgba16')
@@ -68,8 +61,8 @@ def _raw(message: Image, what: str) -> NDArray[Any]:
     Raises ``LiftError(BAD_IMAGE)`` where encoding, size, step and data do not fit each other.
     """
     try:
-        bits, _, dtype, channels = to_cvtype(message.encoding)
-    except ImageError as error:
+        dtype, channels = read_encoding(message.encoding)[:2]
+    except ValueError as error:
         raise LiftError(
             ErrorCode.BAD_IMAGE,
             f'The {what} has the unknown encoding "{message.encoding}"; publish one of '
@@ -86,13 +79,13 @@ def _raw(message: Image, what: str) -> NDArray[Any]:
             f'The {what} is {width} x {height}; scale it below {MAX_PIXELS // 1_000_000} '
             'megapixels first.',
         )
-    rows = height * 3 // 2 if message.encoding in _PLANAR else height
-    pixel = bits // 8 * channels
-    if step < width * pixel or step % (bits // 8):
+    rows = height * 3 // 2 if message.encoding in PLANAR else height
+    pixel = dtype.itemsize * channels
+    if step < width * pixel or step % dtype.itemsize:
         raise LiftError(
             ErrorCode.BAD_IMAGE,
-            f'The {what} says step = {step}, but a row of {width} pixels {message.encoding} takes '
-            f'{width * pixel} bytes; mend its publisher.',
+            f'The {what} has step = {step}, but a row of {width} pixels {message.encoding} takes '
+            f'{width * pixel} bytes; correct its publisher.',
         )
     # The padding of the last row is left out by some publishers.
     needed = (rows - 1) * step + width * pixel
@@ -100,13 +93,13 @@ def _raw(message: Image, what: str) -> NDArray[Any]:
         raise LiftError(
             ErrorCode.BAD_IMAGE,
             f'The {what} is truncated: {width} x {height} {message.encoding} with step {step} '
-            f'needs {needed} bytes, and {len(message.data)} came.',
+            f'needs {needed} bytes, but {len(message.data)} were received.',
         )
     order = '>' if message.is_bigendian else '<'
-    kind = np.dtype(dtype).newbyteorder(order)
+    kind = dtype.newbyteorder(order)
     shape, strides = (rows, width), (step, pixel)
     if channels > 1:
-        shape, strides = (*shape, channels), (*strides, bits // 8)
+        shape, strides = (*shape, channels), (*strides, dtype.itemsize)
     pixels = np.ndarray(shape, kind, memoryview(message.data), strides=strides)
     return pixels if kind.isnative else pixels.astype(kind.newbyteorder('='))
 
@@ -131,14 +124,14 @@ def decode_image(
         orientation = pictures.orientation_for(picture, size or picture.size, name)
         return pictures.turned(pictures.rgb(picture), orientation)
     pixels = _raw(message, 'image')
-    encoding = _ALIASES.get(message.encoding, message.encoding)
+    encoding = read_encoding(message.encoding)
+    if pixels.dtype == np.uint16:
+        pixels = pictures.eight_bits(pixels)
     try:
-        if to_cvtype(encoding)[1] < 0:
-            raise ImageError('it does not say which colours its channels are')
-        if pixels.dtype == np.uint16:
-            pixels, encoding = pictures.eight_bits(pixels), encoding.replace('16', '8')
-        return convert_color(pixels, encoding, 'rgb8')
-    except (ImageError, cv2.error) as error:
+        if not encoding.is_color or pixels.dtype != np.uint8:
+            raise ValueError('it does not specify the colours of its channels')
+        return pixels if encoding.to_rgb is None else cv2.cvtColor(pixels, encoding.to_rgb)
+    except (ValueError, cv2.error) as error:
         raise LiftError(
             ErrorCode.BAD_IMAGE,
             f'The encoding "{message.encoding}" cannot be read as a colour image ({error}); '

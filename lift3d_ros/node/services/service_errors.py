@@ -24,13 +24,11 @@ import time
 import traceback
 from typing import Any
 
-from rclpy.executors import MultiThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.service import Service
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.node.worker import as_lift_error
 
 Callback = Callable[[Any, Any, Any], Any]
 
@@ -41,9 +39,6 @@ _BURST_RESPONSES = 5
 #: ... and the others one every so many seconds: a client in Python reads a response in some
 #: milliseconds, and on a busy machine it sleeps for tens of them. At 20 ms two of 30 were lost.
 _RESPONSE_PERIOD_S = 0.05
-
-#: Seconds between two lines of the log about messages that cannot be read.
-_UNREAD_LOG_PERIOD_S = 5.0
 
 
 class Pace:
@@ -108,36 +103,6 @@ def service_errors(callback: Callback) -> Callback:
         return response
 
     return answer
-
-
-class ResilientExecutor(MultiThreadedExecutor):
-    """
-    An executor that reads the next message of a topic or service when one cannot be read.
-
-    That of rclpy never looks at a subscription, service or action again after an exception from
-    the conversion of a message, such as ``MemoryError``. The header of such a request is lost
-    with it, so its client gets no response; the log says so.
-    """
-
-    def _make_handler(
-        self, entity: Any, node: Any, take_from_wait_list: Callable[[Any], Any]
-    ) -> Any:
-        return super()._make_handler(entity, node, functools.partial(_take, take_from_wait_list))
-
-
-def _take(take: Callable[[Any], Any], entity: Any) -> Any:
-    """Return what ``take`` makes of an entity, None where that fails: the executor goes on."""
-    try:
-        return take(entity)
-    except Exception as error:
-        name = getattr(entity, 'srv_name', getattr(entity, 'topic_name', type(entity).__name__))
-        reason = as_lift_error(error)
-        get_logger('lift3d').error(
-            f'A message of {name} was received and could not be read; a request gets no '
-            f'response: {reason}',
-            throttle_duration_sec=_UNREAD_LOG_PERIOD_S,
-        )
-        return None
 
 
 def answer_unread(services: Iterable[Service]) -> int:
