@@ -30,6 +30,7 @@ import sys
 import termios
 import time
 
+from command_helpers import run_here
 import cv2
 import numpy as np
 import psutil
@@ -142,7 +143,7 @@ def test_the_demo_refuses_a_folder_that_cannot_be_made(tmp_path, capsys):
     'arguments', [[], ['fly'], ['lift'], ['lift', 'scene'], ['lift', '--out', 'x']]
 )
 def test_a_command_line_that_says_too_little_is_a_usage_error(arguments):
-    done = lift3d(*arguments)
+    done = run_here(*arguments)
     assert done.returncode == 2
     assert done.stderr.startswith('usage: lift3d')
 
@@ -262,7 +263,7 @@ def test_on_a_terminal_there_is_a_bar(tmp_path):
 
 
 def test_many_scenes_are_lifted_by_networks_that_are_loaded_once(tmp_path, learned_weights):
-    scenes = [copy_of(DEMO_SCENE, tmp_path / 'in' / f'scene_{k}') for k in range(3)]
+    scenes = [copy_of(DEMO_SCENE, tmp_path / 'in' / f'scene_{k}') for k in range(2)]
     # In this process, which may have imported the networks already.
     assert main([
         'lift', *map(str, scenes), '--out', str(tmp_path), '--method', 'one2345',
@@ -286,7 +287,7 @@ def test_many_scenes_are_lifted_by_networks_that_are_loaded_once(tmp_path, learn
 
 def test_weights_without_a_surface_are_the_fault_of_the_command_line(tmp_path):
     folder = view_helpers.random_weights(tmp_path / 'views')
-    done = lift3d(
+    done = run_here(
         'lift', DEMO_SCENE, '--out', tmp_path / 'out', '--method', 'one2345', '--weights', folder)
     assert done.returncode == 2
     assert str(folder) in done.stderr
@@ -297,7 +298,7 @@ def test_weights_without_a_surface_are_the_fault_of_the_command_line(tmp_path):
 
 @pytest.mark.parametrize('kind', ['glb', 'obj', 'stl'])
 def test_other_formats_are_written_when_asked_for(tmp_path, kind):
-    done = lift3d('lift', DEMO_SCENE, '--out', tmp_path / 'a' / 'b', '--format', kind, *QUICK)
+    done = run_here('lift', DEMO_SCENE, '--out', tmp_path / 'a' / 'b', '--format', kind, *QUICK)
     assert done.returncode == 0, done.stderr
     names = sorted(path.name for path in (tmp_path / 'a' / 'b').iterdir())
     assert names == sorted([f'demo_scene.{kind}', 'demo_scene.json'])
@@ -308,7 +309,7 @@ def test_other_formats_are_written_when_asked_for(tmp_path, kind):
 def test_a_body_is_described_beside_its_meshes_in_the_object_frame(tmp_path):
     pytest.importorskip('xatlas')
     out = tmp_path / 'out'
-    done = lift3d(
+    done = run_here(
         'lift', DEMO_SCENE, '--out', out, *QUICK, '--format', 'urdf', '--density', 500,
         '--cloud', 300, '--texture', 128,
     )
@@ -342,7 +343,7 @@ def test_a_folder_in_the_way_of_a_file_is_the_failure_of_that_scene_alone(tmp_pa
     out = tmp_path / 'out'
     (out / 'first.ply').mkdir(parents=True)
     scenes = [copy_of(DEMO_SCENE, tmp_path / name) for name in ('first', 'second')]
-    done = lift3d('lift', *scenes, '--out', out, *QUICK)
+    done = run_here('lift', *scenes, '--out', out, *QUICK)
     assert done.returncode == 1
     failure = report(out / 'first.json')
     assert failure['error']['code'] == 'BAD_REQUEST'
@@ -351,15 +352,15 @@ def test_a_folder_in_the_way_of_a_file_is_the_failure_of_that_scene_alone(tmp_pa
 
 
 def test_the_same_seed_gives_the_same_file(tmp_path):
-    for run in ('one', 'other'):
-        done = lift3d('lift', DEMO_SCENE, '--out', tmp_path / run, '--seed', 3, *QUICK)
+    for run, command in (('one', run_here), ('other', lift3d)):
+        done = command('lift', DEMO_SCENE, '--out', tmp_path / run, '--seed', 3, *QUICK)
         assert done.returncode == 0, done.stderr
     one, other = (tmp_path / run / 'demo_scene.ply' for run in ('one', 'other'))
     assert one.read_bytes() == other.read_bytes()
 
 
 def test_without_depth_no_scale_is_claimed_to_come_from_it(tmp_path):
-    lift3d('lift', DEMO_SCENE, '--out', tmp_path, '--no-depth', *QUICK)
+    run_here('lift', DEMO_SCENE, '--out', tmp_path, '--no-depth', *QUICK)
     found = report(tmp_path / 'demo_scene.json')
     assert found['scale_source'] != 'depth'
     assert not found['ok'] or found['scale_stddev'] > 0.1
@@ -394,7 +395,7 @@ def test_two_scenes_of_one_name_are_refused_before_anything_is_written(tmp_path)
     ],
 )
 def test_what_cannot_be_done_is_refused_with_the_reason(tmp_path, arguments, reason):
-    done = lift3d('lift', DEMO_SCENE, '--out', tmp_path / 'out', *arguments)
+    done = run_here('lift', DEMO_SCENE, '--out', tmp_path / 'out', *arguments)
     assert done.returncode == 2
     assert any(part in done.stderr for part in reason.split('|'))
     assert 'Traceback' not in done.stderr
@@ -403,7 +404,7 @@ def test_what_cannot_be_done_is_refused_with_the_reason(tmp_path, arguments, rea
 
 def test_an_output_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / 'file').touch()
-    done = lift3d('lift', DEMO_SCENE, '--out', tmp_path / 'file' / 'out', *QUICK)
+    done = run_here('lift', DEMO_SCENE, '--out', tmp_path / 'file' / 'out', *QUICK)
     assert done.returncode == 2
     assert 'cannot be made' in done.stderr
 
@@ -510,7 +511,7 @@ def test_the_demo_takes_its_processes_along_when_it_is_ended(tmp_path, number, s
 
 @pytest.mark.ros
 def test_a_scene_that_cannot_be_read_is_refused_before_anything_is_started(tmp_path):
-    done = lift3d('demo', '--scene', tmp_path / 'nothing', '--out', tmp_path / 'out')
+    done = run_here('demo', '--scene', tmp_path / 'nothing', '--out', tmp_path / 'out')
     assert done.returncode == 2
     assert 'is not a folder' in done.stderr
     assert not (tmp_path / 'out').exists()
@@ -521,7 +522,7 @@ def test_a_cut_out_picture_is_lifted_without_scale(tmp_path):
     rgba = np.dstack([frame.image[..., ::-1], 255 * mask.astype(np.uint8)])
     cv2.imwrite(str(tmp_path / 'cut out.png'), rgba)
     cv2.imwrite(str(tmp_path / 'opaque.png'), frame.image)
-    done = lift3d(
+    done = run_here(
         'lift', tmp_path / 'cut out.png', tmp_path / 'opaque.png', '--out', tmp_path / 'out',
         *QUICK,
     )

@@ -20,6 +20,7 @@ import json
 import subprocess
 import sys
 
+from command_helpers import run_here
 import cv2
 import numpy as np
 import pytest
@@ -197,8 +198,9 @@ def test_the_sheet_shows_input_and_views(made):
 
 def test_a_ring_and_the_seed(weights, tmp_path):
     def run(out, *more):
-        done = views(
-            DEMO_SCENE, '--out', tmp_path / out, '--weights', weights, '--steps', 1, *more)
+        done = run_here(
+            'views', DEMO_SCENE, '--out', tmp_path / out, '--weights', weights, '--steps', 1,
+            *more)
         assert done.returncode == 0, done.stdout + done.stderr
         found = report(tmp_path / out / 'demo_scene.json')
         return found, np.array(pictures(tmp_path / out, found))
@@ -247,8 +249,8 @@ def test_what_cannot_be_done_is_refused_with_the_reason(tmp_path, arguments, rea
 
 
 def test_a_radius_inside_of_the_object_is_an_error_of_the_scene(weights, tmp_path):
-    done = views(
-        DEMO_SCENE, '--out', tmp_path, '--weights', weights, '--ring', 1, '--radius', 0.1)
+    done = run_here(
+        'views', DEMO_SCENE, '--out', tmp_path, '--weights', weights, '--ring', 1, '--radius', 0.1)
     assert done.returncode == 1
     failure = report(tmp_path / 'demo_scene.json')
     assert failure['error']['code'] == 'BAD_REQUEST'

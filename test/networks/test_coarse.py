@@ -346,7 +346,7 @@ def test_the_coarse_network_learns_one_sample(tmp_path, sample):
     task = CoarseTask([arrays])
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
     history = []
-    for step in range(70):
+    for step in range(40):
         terms = task.losses(network, batch, step)
         loss = torch.stack(list(terms.values())).sum()
         optimizer.zero_grad()

@@ -292,6 +292,8 @@ def test_deactivated_during_a_request_it_ends_with_not_active(client, node):
 
 
 def test_save_object_writes_below_the_output_dir_only(node, output, graph):
+    # The texture of a body takes seconds for the default number of faces.
+    assert node.set_parameter('max_faces', 2000).successful
     lifted = node.lift(request()).object
 
     def save(path: str, id_: str = '', overwrite: bool = False) -> SaveObject.Response:

@@ -137,12 +137,14 @@ def test_a_domain_that_is_none_is_refused_by_every_program(command):
     assert 'ROS_DOMAIN_ID' in refusal(command, ROS_DOMAIN_ID='400')
 
 
-@pytest.mark.parametrize('command', [NODE, SCRIPT, COMMAND, DEMO])
-def test_logs_that_cannot_be_written_end_the_start_with_a_sentence(command, tmp_path):
-    file = tmp_path / 'file'
-    file.touch()
-    for folder in ('/proc/no_folder', str(file), str(file / 'below')):
-        assert folder in refusal(command, ROS_LOG_DIR=folder)
+@pytest.mark.parametrize(('command', 'folder'), [
+    *((NODE, folder) for folder in ('/proc/no_folder', 'file', 'file/below')),
+    *((command, '/proc/no_folder') for command in (SCRIPT, COMMAND, DEMO)),
+])
+def test_logs_that_cannot_be_written_end_the_start_with_a_sentence(command, folder, tmp_path):
+    (tmp_path / 'file').touch()
+    folder = str(tmp_path / folder)
+    assert folder in refusal(command, ROS_LOG_DIR=folder)
 
 
 @pytest.mark.parametrize('command', [NODE, DEMO])
@@ -198,10 +200,15 @@ def test_a_network_that_does_not_fit_the_memory_fails_the_activation_with_its_co
     assert 'Traceback' not in output
 
 
-@pytest.mark.parametrize('command', [NODE, SCRIPT, COMMAND], ids=['module', 'ros2_run', 'lift3d'])
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_at_any_moment_of_the_start_leaves_no_traceback(command, number):
-    for delay in (0.0, 0.1, 0.3, 0.6, 1.0, 1.6, 2.6):
+@pytest.mark.parametrize(('command', 'number', 'delays'), [
+    (NODE, signal.SIGINT, (0.0, 0.1, 0.3, 0.6, 1.0, 1.6, 2.6)),
+    (NODE, signal.SIGTERM, (0.0, 0.3, 1.0, 2.6)),
+    # They differ until they run the same program.
+    *((command, number, (0.0, 0.3)) for command in (SCRIPT, COMMAND)
+      for number in (signal.SIGINT, signal.SIGTERM)),
+])
+def test_ctrl_c_at_any_moment_of_the_start_leaves_no_traceback(command, number, delays):
+    for delay in delays:
         process = start([*command, '--autostart', '--ros-args', '-p', 'method:=geometric', '-r',
                          '__ns:=/interrupted'])
         wait_for_the_program(process)
