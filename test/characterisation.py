@@ -24,6 +24,13 @@ in the commit that regenerates the values::
                                                       the commit message)
     python test/characterisation.py --write 'small/' (the cases whose name contains the text)
     python test/characterisation.py                  (print what differs, change nothing)
+    python test/characterisation.py --exact FILE     (store a digest of every result in FILE, or
+                                                      compare with it where it exists)
+
+The stored values have the tolerance that another machine needs. With it the seed of the small
+networks is not told from rounding: both move colours by 2 to 4 levels. On one machine with one
+thread the results are the same to the bit, and ``--exact`` finds any change at all: store the
+digests before a change of structure, and compare after it.
 
 The calls to the library are in ``make_lifter``, ``lift``, ``lift_together`` and
 ``published_weights``; nothing else
@@ -40,6 +47,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 import functools
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -243,6 +251,9 @@ def mesh_of(name: str) -> Mesh:
     if name == 'box':
         box = trimesh.creation.box((0.05, 0.05, 0.07)).subdivide_to_size(0.02)
         return painted(box, (60, 90, 190), (60, 90, 190))
+    if name == 'plate':
+        plate = trimesh.creation.box((0.12, 0.08, 0.003)).subdivide_to_size(0.02)
+        return painted(plate, (190, 60, 50), (190, 60, 50))
     if name == 'cylinder':
         can = trimesh.creation.cylinder(0.033, 0.14, sections=48).subdivide_to_size(0.02)
         return painted(can, (190, 60, 50), (60, 160, 70))
@@ -349,6 +360,20 @@ def _contradicting() -> Inputs:
     return Inputs((first, replace(second, pose=second.pose @ moved)))
 
 
+def _pose_off() -> Inputs:
+    """Return two views, the pose of the second off by 9 mm, which registration takes back."""
+    first, second = views('shoe', (0.0, 100.0), (True, True))
+    moved = rigid(np.eye(3), [0.008, 0.004, 0.0])
+    return Inputs((first, replace(second, pose=second.pose @ moved)))
+
+
+def _depth_off() -> Inputs:
+    """Return two views that disagree a little: the depth of the second is 4 % too long."""
+    first, second = views('shoe', (0.0, 100.0), (True, True))
+    depth = np.float32(1.04) * second.frame.depth
+    return Inputs((first, replace(second, frame=replace(second.frame, depth=depth))))
+
+
 def _mask(pixels: int) -> np.ndarray:
     """Return a mask of so many rows and columns in the middle of the view of the carton."""
     mask = np.zeros_like(table('carton').mask)
@@ -362,7 +387,7 @@ SCENES: dict[str, Callable[[], Inputs]] = {
     'demo': lambda: Inputs((demo(),)),
     'demo-blind': lambda: Inputs((blind(demo()),)),
     'carton': lambda: Inputs((view(table('carton')),)),
-    'carton-seed': lambda: Inputs((view(table('carton')),), seed=2),
+    'plate': lambda: Inputs((View(*rolled('plate', 0.0)),)),
     'carton-blind': lambda: Inputs((blind(view(table('carton'))),)),
     'carton-blind-no-gravity': lambda: Inputs((blind(view(table('carton')), gravity=None),)),
     'carton-no-gravity': lambda: Inputs((replace(
@@ -371,6 +396,8 @@ SCENES: dict[str, Callable[[], Inputs]] = {
     'shoe-3-views': lambda: Inputs(views('shoe', (0.0, 100.0, 200.0), (True, True, True))),
     'shoe-3-views-blind': lambda: Inputs(views('shoe', (0.0, 100.0, 200.0), (False,) * 3)),
     'shoe-second-has-depth': lambda: Inputs(views('shoe', (0.0, 100.0), (False, True))),
+    'shoe-pose-off': _pose_off,
+    'shoe-depth-off': _depth_off,
     'shoe-plane-and-views': lambda: Inputs(
         views('shoe', (0.0, 100.0), (False, False)), plane=plane_of(table('shoe', 0.0)),
         known_size=0.25),
@@ -413,10 +440,11 @@ FULL = (
 )
 
 #: What a method or a kind of lifter does not see, since other code does it, is left to one kind.
-NOT_GEOMETRIC = ('carton-blind-no-gravity', 'demo-blind', 'carton-seed', 'shoe')
+NOT_GEOMETRIC = ('carton-blind-no-gravity', 'demo-blind', 'shoe')
 NOT_SMALL = (
-    'demo-blind', 'shoe', 'carton-other-size', 'carton-mirrorlike', 'carton-plane-before-depth',
-    'low-confidence', 'unknown-order', 'empty-mask', 'mask-too-small',
+    'demo-blind', 'shoe', 'carton-other-size', 'carton-plane-and-size', 'carton-mirrorlike',
+    'carton-plane-before-depth', 'low-confidence', 'unknown-order', 'empty-mask',
+    'mask-too-small',
 )
 
 #: Kind of lifter and scene.
@@ -598,6 +626,9 @@ LEAST_IOU, MOST_AWAY, MOST_AWAY_95 = 0.955, 0.0008, 0.002
 #: Largest change of the covariance of the place and of the turn, over its norm.
 MOST_COVARIANCE = 0.05
 
+#: Largest relative change of a principal variance of the place or of the turn.
+MOST_VARIANCE = 0.12
+
 #: Largest move of the object frame over its distance, and turn in degrees.
 MOST_MOVE, MOST_TURN = 0.001, 0.5
 
@@ -630,9 +661,15 @@ def _covariance_differences(case: str, now: np.ndarray, then: np.ndarray) -> lis
     # In units of the standard deviations, place and turn weigh the same.
     unit = np.repeat([np.linalg.norm(then[k:k + 3, k:k + 3]) ** 0.5 for k in (0, 3)], 3)
     change = float(np.abs((now - then) / np.outer(unit, unit)).max())
-    if change <= MOST_COVARIANCE:
+    # A small variance beside a large one is seen by itself only.
+    ratios = [
+        np.abs(np.linalg.eigvalsh(now[k:k + 3, k:k + 3])
+               / np.linalg.eigvalsh(then[k:k + 3, k:k + 3]) - 1.0).max() for k in (0, 3)
+    ]
+    if change <= MOST_COVARIANCE and max(ratios) <= MOST_VARIANCE:
         return []
-    return [f'{case}: the covariance of the pose changed by {change:.3f} of its norm']
+    return [f'{case}: the covariance of the pose changed by {change:.3f} of its norm, '
+            f'a principal variance by {max(ratios):.3f}']
 
 
 def _alike(now: Any, then: Any, absolute: float, relative: float) -> bool:
@@ -660,6 +697,18 @@ def point_differences(case: str, shape: Shape, stored: dict[str, np.ndarray]) ->
     ]
 
 
+def digest(shape: Shape | None, values: dict[str, Any]) -> str:
+    """Return a digest of all that a lift gives, but for times and the wording of notes."""
+    made = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
+    if shape is not None:
+        for array in (
+            shape.mesh.vertices, shape.mesh.faces, shape.mesh.colors, shape.confidence,
+            shape.observed, shape.T_camera_object, shape.pose_covariance,
+        ):
+            made.update(np.ascontiguousarray(array).tobytes())
+    return made.hexdigest()[:16]
+
+
 def read() -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
     """Return the stored values and points by case."""
     points: dict[str, dict[str, np.ndarray]] = {}
@@ -674,6 +723,8 @@ def read() -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
 def write(values: dict[str, Any], points: dict[str, dict[str, np.ndarray]]) -> None:
     """Store values and points by case."""
     DATA.mkdir(exist_ok=True)
+    values = {case: values[case] for case in NAMES if case in values}
+    points = {case: points[case] for case in NAMES if case in points}
     lines = [f' {json.dumps(case)}: {json.dumps(values[case])}' for case in sorted(values)]
     VALUES.write_text('{\n' + ',\n'.join(lines) + '\n}\n')
     np.savez_compressed(POINTS, **{
@@ -688,6 +739,13 @@ def main(arguments: list[str]) -> int:
 
     torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', '1')))
     writing = '--write' in arguments
+    exact, known = None, {}
+    if '--exact' in arguments:
+        at = arguments.index('--exact')
+        exact = Path(arguments[at + 1])
+        arguments = arguments[:at] + arguments[at + 2:]
+        known = json.loads(exact.read_text()) if exact.exists() else {}
+    made = {}
     wanted = [text for text in arguments if not text.startswith('--')]
     values, points = read()
     if writing and not wanted:
@@ -704,6 +762,10 @@ def main(arguments: list[str]) -> int:
                 lines += point_differences(case, shape, points[case])
                 if '--all' in arguments:
                     print(case, compare_points(shape, points[case]))
+            if exact is not None:
+                made[case] = digest(shape, found)
+                if made[case] != known.get(case, made[case]):
+                    lines.append(f'{case}: the result is not the same to the bit')
             if writing:
                 values[case] = found
                 points.pop(case, None)
@@ -717,6 +779,8 @@ def main(arguments: list[str]) -> int:
                 print('\n'.join(lines), end='\n' if lines else '')
     if writing:
         write(values, points)
+    if exact is not None and not known:
+        exact.write_text(json.dumps(made, indent=1))
     return 1 if failed else 0
 
 
