@@ -70,7 +70,6 @@ setup(
         'tqdm>=4.57',
         'psutil>=5.9',
         'rosbags>=0.10',
-        'rosbags-image>=0.10',
         'coacd>=1.0.5',
         'manifold3d>=3.1',
         'xatlas>=0.0.9',

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-Start the node lift3d, optionally with RViz and a camera that is not there.
+Start the node lift3d, optionally with RViz or with the packaged demo scene.
 
 ros2 launch lift3d_ros lift.launch.py image:=/camera/color/image_raw mask:=/segmenter/mask
 ros2 launch lift3d_ros lift.launch.py --show-args
@@ -40,6 +40,8 @@ from launch_ros.utilities import prefix_namespace
 from launch import LaunchDescription
 from lift3d_ros.node import middleware
 from lift3d_ros.node import rviz
+from lift3d_ros.node.parameters.reference import yaml_value
+from lift3d_ros.node.parameters.settings import SPECS
 
 SHARE = get_package_share_directory('lift3d_ros')
 
@@ -58,50 +60,13 @@ TOPICS = {
 #: Those that carry images: each of their transports is a topic below the image's own name.
 IMAGES = ('image', 'mask', 'depth')
 
-#: Parameters that are arguments too: name, type, description. Left empty they keep the value of
-#: params_file, whose own defaults stand at the end of each description.
-PARAMETERS = {
-    'mode': (str, 'continuous: lift each frame; on_request: wait for requests (on_request)'),
-    'method': (str, 'method that completes the shape, see `lift3d methods` (one2345)'),
-    'device': (str, 'cpu, or cuda where the method can use it (cpu)'),
-    'weights': (str, 'weights of a method with networks: small, full or a folder (small)'),
-    'samples': (int, 'sets of views that such a method samples per shape, 1 to 16 (1)'),
-    'mask_source': (str, 'binary, label or detections (binary)'),
-    'image_transport': (str, 'raw or compressed (raw)'),
-    'mask_transport': (str, 'raw or compressed (raw)'),
-    'depth_transport': (str, 'raw or compressedDepth (raw)'),
-    'target_frame': (str, 'frame of the results, by tf2; empty: the optical frame (empty)'),
-    'gravity_frame': (str, 'frame whose z axis points up, by tf2; empty: target_frame (empty)'),
-    'support_plane': (str, 'plane that objects stand on, in target_frame: "z = 0" (empty)'),
-    'known_sizes': (list[str], 'longest sides by class, metres, such as "[\'mug: 0.10\']" (none)'),
-    'scale_order': (
-        list[str], 'sources of the scale, in order ("[depth, views, plane, known_size]")'
-    ),
-    'min_confidence': (
-        float, 'mean confidence below which a shape is refused, 0.0 to 1.0 (0.0)'
-    ),
-    'max_age': (float, 'maximum age of a frame in seconds, 0.0: no limit (0.0)'),
-    'kept_frames': (int, 'frames kept of each object for requests with refine, 0 to 15 (4)'),
-    'output_dir': (str, 'folder below which save_object may write; empty: none (empty)'),
-    'planning_scene': (bool, 'true: publish lifted objects as obstacles for MoveIt (false)'),
-    'publish_tf': (bool, 'true: publish poses of lifted objects on /tf (false)'),
-    'rectified': (bool, 'false for a raw image with distortion (true)'),
-    'use_depth': (bool, 'false if there is no depth (true)'),
-    'use_imu': (bool, 'true: gravity from the topic imu, if no frame gives it (false)'),
-    'introspection': (str, 'service introspection: off, metadata or contents (off)'),
-}
-
-#: What some of them may be, beside empty.
-CHOICES = {
-    'mode': ['continuous', 'on_request'],
-    'method': ['geometric', 'one2345'],
-    'device': ['cpu', 'cuda'],
-    'mask_source': ['binary', 'label', 'detections'],
-    'image_transport': ['raw', 'compressed'],
-    'mask_transport': ['raw', 'compressed'],
-    'depth_transport': ['raw', 'compressedDepth'],
-    'introspection': ['off', 'metadata', 'contents'],
-}
+#: Parameters that are arguments too. Left empty they keep the value of params_file.
+PARAMETERS = (
+    'mode', 'method', 'device', 'weights', 'samples', 'mask_source', 'image_transport',
+    'mask_transport', 'depth_transport', 'target_frame', 'gravity_frame', 'support_plane',
+    'known_sizes', 'scale_order', 'min_confidence', 'max_age', 'kept_frames', 'output_dir',
+    'planning_scene', 'publish_tf', 'rectified', 'use_depth', 'use_imu', 'introspection',
+)
 
 #: Arguments of the launch itself that are true or false.
 SWITCHES = {
@@ -120,38 +85,56 @@ SWITCHES = {
 }
 
 
+def parameter_type(name):
+    """Return the type of a parameter of the node as launch_ros names it."""
+    default = SPECS[name].default
+    return list[str] if isinstance(default, list) else type(default)
+
+
+def parameter_argument(name):
+    """Return the argument for a parameter of the node."""
+    spec = SPECS[name]
+    default = yaml_value(spec.default)
+    return DeclareLaunchArgument(
+        name,
+        default_value='',
+        description=f'{spec.description} Left empty: as in params_file ({default}).',
+        choices=['', *spec.choices] if spec.choices else None,
+    )
+
+
 def typed(context, name, kind):
     """Return an argument as a value of a parameter; raises ``ValueError`` with its name."""
     value = ParameterValue(LaunchConfiguration(name), value_type=kind)
     try:
         value.evaluate(context)
     except ValueError as error:
-        # What launch says of it names neither the argument nor what it is for.
+        # The message of launch contains neither the name nor the meaning of the argument.
         what = {int: 'a whole number', float: 'a number', bool: 'true or false'}.get(
             kind, 'a list of strings'
         )
         text = LaunchConfiguration(name).perform(context)
-        meaning = PARAMETERS[name][1] if name in PARAMETERS else 'see --show-args'
+        meaning = SPECS[name].description if name in PARAMETERS else 'see --show-args'
         raise ValueError(f'{name}:="{text}" is not {what} ({meaning})') from error
     return value
 
 
 def start(context):
     """
-    Return the node, with those parameters that were given as arguments, and what goes with it.
+    Return the node, with the parameters that were given as arguments, and its companions.
 
-    Raises ``ValueError``, ``FileNotFoundError`` or ``PackageNotFoundError`` for what cannot be:
-    a failure later on would leave behind what was started by then.
+    Raises ``ValueError``, ``FileNotFoundError`` or ``PackageNotFoundError`` for invalid arguments
+    before any process starts.
     """
     def value(name):
         return LaunchConfiguration(name).perform(context)
 
     file = value('params_file')
     if not Path(file).is_file():
-        # launch_ros would leave it out and start the node with other parameters than were meant.
+        # launch_ros would ignore it and start the node with default parameters.
         raise FileNotFoundError(f'params_file:="{file}" is not a file')
     given = {
-        name: typed(context, name, kind) for name, (kind, _) in PARAMETERS.items() if value(name)
+        name: typed(context, name, parameter_type(name)) for name in PARAMETERS if value(name)
     }
     for name in ('use_sim_time', 'autostart'):
         given[name] = typed(context, name, bool)
@@ -159,7 +142,7 @@ def start(context):
     for topic in IMAGES:
         for transport in ('compressed', 'compressedDepth'):
             remappings.append((f'{topic}/{transport}', f'{value(topic)}/{transport}'))
-    # The logger has the node's full name, with what the launch files around this one put before.
+    # The logger has the full name of the node, with the namespaces of enclosing launch files.
     namespace = make_namespace_absolute(
         prefix_namespace(context.launch_configurations.get('ros_namespace'), value('namespace'))
     )
@@ -192,7 +175,7 @@ def start(context):
     if typed(context, 'demo', bool).evaluate(context):
         demo = make_demo()
         actions.append(demo)
-        # The demo ends it all, and without the node it would wait in vain.
+        # The end of either one ends the launch.
         for process in (demo, node):
             handler = OnProcessExit(target_action=process, on_exit=shut_down)
             actions.insert(0, RegisterEventHandler(handler))
@@ -214,7 +197,7 @@ def make_rviz(context, namespace):
         package='rviz2',
         executable='rviz2',
         exec_name='rviz2',
-        # So that remaps of a launch file around this one mean the same topics.
+        # Remaps of enclosing launch files then apply to the same topics.
         namespace=LaunchConfiguration('namespace'),
         arguments=['-d', str(rviz.write(rviz_configuration(context, namespace)))],
         parameters=[
@@ -225,7 +208,7 @@ def make_rviz(context, namespace):
 
 
 def rviz_configuration(context, namespace):
-    """Return config/lift.rviz for the arguments, with the frame that results are in."""
+    """Return config/lift.rviz with the topics and the result frame of the arguments."""
     def value(name):
         return LaunchConfiguration(name).perform(context)
 
@@ -248,7 +231,7 @@ def rviz_configuration(context, namespace):
 
 
 def make_demo():
-    """Return the camera that is not there, and asks."""
+    """Return the program that publishes the demo scene and requests a lift."""
     return Node(
         executable=sys.executable,
         exec_name='lift3d_demo',
@@ -260,12 +243,12 @@ def make_demo():
 
 
 def shut_down(event, context):
-    """End the launch, once: a second time would be an error."""
+    """Shut the launch down, unless it is shutting down already."""
     return None if context.is_shutdown else [EmitEvent(event=Shutdown())]
 
 
 def fail_with_node(event, context):
-    """End the launch with status 1 where the node ended by an error."""
+    """End the launch with status 1 if the node ended with an error."""
     if event.returncode == 0 or context.is_shutdown:
         return None
     raise RuntimeError(
@@ -274,7 +257,7 @@ def fail_with_node(event, context):
 
 
 def generate_launch_description():
-    """Return the arguments and what they start."""
+    """Return the arguments and the actions."""
     return LaunchDescription([
         DeclareLaunchArgument('name', default_value='lift3d', description='name of the node'),
         DeclareLaunchArgument('namespace', default_value='', description='namespace of the node'),
@@ -287,15 +270,7 @@ def generate_launch_description():
             default_value=f'{SHARE}/config/lift.yaml',
             description='YAML file with the parameters of the node',
         ),
-        *(
-            DeclareLaunchArgument(
-                name,
-                default_value='',
-                description=f'{description}; left empty: as in params_file',
-                choices=['', *CHOICES[name]] if name in CHOICES else None,
-            )
-            for name, (_, description) in PARAMETERS.items()
-        ),
+        *map(parameter_argument, PARAMETERS),
         *(
             DeclareLaunchArgument(name, default_value=default, description=description)
             for name, (default, description) in SWITCHES.items()

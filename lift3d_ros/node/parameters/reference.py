@@ -38,7 +38,7 @@ def markdown_table() -> str:
 def _cells(spec: Spec) -> Iterator[str]:
     yield f'`{spec.name}`'
     yield 'string[]' if isinstance(spec.default, list) else _TYPES[type(spec.default)]
-    yield f'`{_yaml(spec.default)}`'
+    yield f'`{yaml_value(spec.default)}`'
     if spec.choices:
         yield ', '.join(f'`{choice}`' for choice in spec.choices)
     else:
@@ -51,8 +51,8 @@ def _cells(spec: Spec) -> Iterator[str]:
 _TYPES = {bool: 'bool', int: 'integer', float: 'double', str: 'string'}
 
 
-def _yaml(value: Any) -> str:
+def yaml_value(value: Any) -> str:
     """Return a default as a parameter file writes it."""
     if isinstance(value, list):
-        return f'[{", ".join(map(_yaml, value))}]'
+        return f'[{", ".join(map(yaml_value, value))}]'
     return str(value).lower() if isinstance(value, bool) else str(value) or "''"
