@@ -17,11 +17,13 @@
 
 from __future__ import annotations
 
+from error_helpers import raises_code
 import numpy as np
 import pytest
 from rvl_helpers import encode_rvl
 
 from lift3d_ros.cameras import depth_units as depths
+from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry.frame import Frame
@@ -66,7 +68,7 @@ def test_floats_are_metres_whatever_the_unit(dtype):
     np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.uint16), np.zeros((4, 4), bool),
 ])
 def test_eight_bits_and_colours_are_no_depth(raw):
-    with pytest.raises(LiftError, match='BAD_IMAGE'):
+    with raises_code(ErrorCode.BAD_IMAGE):
         depths.metres(raw, 0.001, 'it')
 
 
@@ -119,7 +121,7 @@ def test_saturation_costs_no_reading_of_good_data(shared_data):
 @pytest.mark.parametrize(
     'unit', [0, -0.001, 1e-9, 2.0, float('nan'), float('inf'), '0.001', None, True, [0.001]])
 def test_a_unit_that_cannot_be_is_refused(unit):
-    with pytest.raises(LiftError, match='BAD_REQUEST'):
+    with raises_code(ErrorCode.BAD_REQUEST):
         depths.check_unit(unit, 'it')
     assert depths.check_unit(0.00025, 'it') == 0.00025
     assert depths.check_unit(1, 'it') == 1.0
@@ -171,7 +173,7 @@ def test_rvl_is_decoded_exactly(kind):
 @pytest.mark.parametrize('share', [0.0, 0.05, 0.5, 0.9])
 def test_rvl_that_ends_too_early_is_refused(share):
     data = encode_rvl(RNG.integers(1, 9000, (30, 40)).astype(np.uint16))
-    with pytest.raises(LiftError, match='BAD_IMAGE'):
+    with raises_code(ErrorCode.BAD_IMAGE):
         decode_rvl(data[:int(share * len(data))], 'it')
 
 
@@ -184,7 +186,7 @@ def test_rvl_that_ends_too_early_is_refused(share):
     np.array([4, 1, 0x0F7F7F7F], '<u4').tobytes(),
 ], ids=['large', 'largest', 'none', 'endless', 'zeros', 'long run'])
 def test_hostile_rvl_is_refused(data):
-    with pytest.raises(LiftError, match='BAD_IMAGE'):
+    with raises_code(ErrorCode.BAD_IMAGE):
         decode_rvl(data, 'it')
 
 

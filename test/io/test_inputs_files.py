@@ -24,13 +24,14 @@ import resource
 import subprocess
 import sys
 
+from error_helpers import raises_code
 import numpy as np
 import pytest
 import trimesh
 
 from lift3d_ros.cli import main
 from lift3d_ros.cli.demo import DEMO_SCENE
-from lift3d_ros.errors import LiftError
+from lift3d_ros.errors import ErrorCode
 from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
 from lift3d_ros.io.scene import read_scene
@@ -225,7 +226,7 @@ def test_paths_that_cannot_be_are_bad_requests(tmp_path):
         tmp_path / 'loop' / 'a', tmp_path / 'loop', tmp_path / ('a' * 300),
         tmp_path / ('b/' * 3000), tmp_path / 'a\0b',
     ):
-        with pytest.raises(LiftError, match='BAD_REQUEST'):
+        with raises_code(ErrorCode.BAD_REQUEST):
             make_folder(path)
 
 

@@ -26,10 +26,12 @@ import subprocess
 import sys
 import zlib
 
+from error_helpers import raises_code
 import numpy as np
 from PIL import Image
 import pytest
 
+from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.io import pictures
 from lift3d_ros.io import scene_files
@@ -274,7 +276,7 @@ def test_arrays_are_read_whatever_their_type_order_and_bytes(tmp_path):
 ], ids=['large', 'short', 'empty', 'cut', 'junk'])
 def test_an_array_that_is_too_large_or_incomplete_is_refused(tmp_path, content):
     (tmp_path / 'a.npy').write_bytes(content)
-    with pytest.raises(LiftError, match='BAD_IMAGE'):
+    with raises_code(ErrorCode.BAD_IMAGE):
         pictures.read_array(tmp_path / 'a.npy')
 
 
@@ -284,7 +286,7 @@ def test_an_array_of_objects_is_never_unpickled(tmp_path):
             return os.mkdir, (str(tmp_path / 'executed'),)
 
     np.save(tmp_path / 'a.npy', np.array([[Trap()]], object), allow_pickle=True)
-    with pytest.raises(LiftError, match='BAD_IMAGE'):
+    with raises_code(ErrorCode.BAD_IMAGE):
         pictures.read_array(tmp_path / 'a.npy')
     assert not (tmp_path / 'executed').exists()
 
@@ -309,14 +311,14 @@ def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     special_file(tmp_path / name, kind)
     read = pictures.read_array if name == 'a.npy' else pictures.read_picture
-    with pytest.raises(LiftError, match='BAD_IMAGE'):
+    with raises_code(ErrorCode.BAD_IMAGE):
         read(tmp_path / name)
 
 
 @pytest.mark.parametrize('kind', ['fifo', 'folder', 'device', 'circle'])
 def test_a_camera_json_that_is_no_regular_file_is_no_camera(tmp_path, kind):
     special_file(tmp_path / 'camera.json', kind)
-    with pytest.raises(LiftError, match='NO_CAMERA'):
+    with raises_code(ErrorCode.NO_CAMERA):
         scene_files.read_entries(tmp_path)
 
 
@@ -325,7 +327,7 @@ def test_a_camera_json_that_is_no_regular_file_is_no_camera(tmp_path, kind):
 ], ids=['nested', 'bytes', 'number', 'null', 'digits', 'open'])
 def test_a_camera_json_of_anything_else_is_no_camera(tmp_path, content):
     (tmp_path / 'camera.json').write_bytes(content)
-    with pytest.raises(LiftError, match='NO_CAMERA'):
+    with raises_code(ErrorCode.NO_CAMERA):
         scene_files.read_entries(tmp_path)
 
 

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from error_helpers import raises_code
 import numpy as np
 import pytest
 
@@ -142,7 +143,7 @@ def test_the_label_of_the_background_is_no_object():
 def test_labels_that_floats_cannot_tell_apart_are_refused(kind, label):
     labels = np.zeros((40, 60), kind)
     labels[10:30, 10:30] = label
-    with pytest.raises(LiftError, match='BAD_IMAGE'):
+    with raises_code(ErrorCode.BAD_IMAGE):
         masks.read_labels(masks.MaskPixels(labels))
     labels[labels > 0] = label - 1
     assert masks.read_labels(masks.MaskPixels(labels)).max() == label - 1
