@@ -13,11 +13,11 @@
 # limitations under the License.
 
 """
-Hypotheses of what one view does not show: symmetries and thicknesses, weighed by plausibility.
+Hypotheses about the unobserved side of an object: symmetries and thicknesses, with weights.
 
-A symmetric object seen by one camera is seen by that camera's images under the symmetry too: a
-virtual view says as much of the far side as the real one says of the near side. No single
-symmetry is certain, so many are weighed, and the solid is what their weighted votes leave.
+A view of a symmetric object, mapped by the symmetry, is a valid virtual view of it, and bounds the
+unobserved side as the real one bounds the observed side. No single symmetry is certain, so that
+many get a weight by their plausibility and vote.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
 from lift3d_ros.observation.object_observation import ObjectObservation
 
-#: Turns of a solid of revolution that are looked at.
+#: Order of the rotational symmetry that stands for a solid of revolution.
 REVOLUTION = 8
 
 #: Kinds of hypotheses, in the order of ``Plausibility.kind``.
@@ -44,14 +44,14 @@ KINDS = ('none', 'half_turn', 'revolution', 'quarter_turns', 'mirror', 'two_mirr
 @dataclass(frozen=True, eq=False)
 class Hypothesis:
     """
-    One way in which the far side may continue the near one.
+    One way in which the unobserved side may continue the observed one.
 
     - ``kind``: one of ``KINDS``.
     - ``motions``: (k, 4, 4) rigid motions of the optical frame that map the object onto itself,
-      less the identity; a mirror's have determinant -1. Empty for ``none``.
-    - ``thickness``: the solid ends at this multiple of the local thickness behind the measured
+      without the identity; those of a mirror have determinant -1. Empty for ``none``.
+    - ``thickness``: the object ends at this multiple of the local thickness behind the measured
       surface (``ObjectObservation.thickness``); inf for no such bound.
-    - ``weight``: its share of the votes, 0 to 1.
+    - ``weight``: share of the votes, 0 to 1.
     """
 
     kind: str
@@ -62,7 +62,7 @@ class Hypothesis:
     def occupancy_bound(
         self, observation: ObjectObservation, points: Floats
     ) -> NDArray[np.float32]:
-        """Return how deep points (n, 3) lie in the solid by the virtual views, (n,) metres."""
+        """Return the depth of points (n, 3) inside the hypothetical object, (n,) metres."""
         value = virtual_views(observation, self.motions, points)
         if np.isfinite(self.thickness):
             np.minimum(value, thickness_left(observation, points, self.thickness), out=value)
@@ -72,18 +72,18 @@ class Hypothesis:
 @dataclass(frozen=True)
 class Plausibility:
     """
-    What makes a hypothesis plausible: the constants of its energy.
+    The constants of the energy of a hypothesis.
 
     energy = contradiction v + root_contradiction sqrt(v) - agreement s
              + (large | small) (ln(V / A^1.5) - log_volume)^2 + kind + bounded
 
-    v is the share of the measured surface that the virtual views put into free space, s the share
-    that they map onto measured surface, V the volume that is left, A the area of the silhouette
-    at the object's distance; ``large`` counts above the expected volume, ``small`` below. A
-    hypothesis has the weight exp(-energy / temperature).
+    v is the share of the measured surface that the virtual views map into free space, s the share
+    that they map onto measured surface, V the remaining volume, A the area of the silhouette at
+    the object's distance; ``large`` applies above the expected volume, ``small`` below. The weight
+    of a hypothesis is exp(-energy / temperature).
 
-    The values are those under which the weighted votes come nearest to the volumes of the train
-    split's scans (``lift3d train symmetry``).
+    The values were fitted so that the weighted votes come nearest to the volumes of the scans of
+    the train split.
     """
 
     contradiction: float = 14.0
@@ -117,7 +117,7 @@ def mirror(angle: float, distance: float) -> Array:
 
 
 def rotations(x: float, y: float, order: int) -> Array:
-    """Return the turns (order - 1, 4, 4) by 360 / order degrees about the vertical at (x, y)."""
+    """Return rotations (order - 1, 4, 4) by 360 / order degrees about the vertical at (x, y)."""
     a = 2.0 * np.pi * np.arange(1, order) / order
     motions = np.tile(np.eye(4), (order - 1, 1, 1))
     motions[:, 0, 0] = motions[:, 1, 1] = np.cos(a)
@@ -143,7 +143,7 @@ def two_mirrors(angle: float, x: float, y: float) -> Array:
 def virtual_views(
     observation: ObjectObservation, motions: Array, points: Floats
 ) -> NDArray[np.float32]:
-    """Return the least of what the views under ``motions`` say of points (n, 3), (n,) metres."""
+    """Return the smallest bound of the virtual views at points (n, 3), (n,) metres."""
     value = np.full(len(points), np.inf, np.float32)
     for motion in motions:
         np.minimum(value, observation.occupancy_bound(transform(motion, points)), out=value)
@@ -153,41 +153,41 @@ def virtual_views(
 def thickness_left(
     observation: ObjectObservation, points: Floats, factor: float
 ) -> NDArray[np.float32]:
-    """Return how far points (n, 3) are from the back of a solid of local thickness, metres."""
+    """Return the distance of points (n, 3) from the back of an object of local thickness, (n,)."""
     behind, thickness = observation.thickness_at(points)
     return factor * thickness - behind
 
 
 def candidates(points: Array, size: float) -> list[tuple[str, Array, float]]:
     """
-    Return the kind, motions and thickness of every hypothesis that is weighed.
+    Return the kind, motions and thickness of every hypothesis.
 
-    ``points`` (n, 3) are measured ones in a frame with z up and x towards the camera, in which the
-    motions are too; ``size`` is the object's, metres.
+    ``points`` (n, 3) are measured points in a frame with z up and x towards the camera, which is
+    that of the motions too; ``size`` is the object's size in metres.
     """
     low, high = points.min(axis=0), points.max(axis=0)
     span = max(float((high - low)[:2].max()), 0.5 * size)
-    # The origin is amid the front; the far side lies along -x, away from the camera.
+    # The origin is in the observed part; the unobserved side is along -x.
     depths = np.linspace(0.05, 1.2, 16) * span
     backs = high[0] - depths
     sides = 0.5 * (low[1] + high[1]) + span * np.linspace(-0.25, 0.25, 5)
-    found: list[tuple[str, Array]] = []
+    symmetries: list[tuple[str, Array]] = []
     for x in backs:
         for y in sides:
-            found.append(('half_turn', rotations(x, y, 2)))
-            found.append(('quarter_turns', rotations(x, y, 4)))
-            found.append(('revolution', rotations(x, y, REVOLUTION)))
+            symmetries.append(('half_turn', rotations(x, y, 2)))
+            symmetries.append(('quarter_turns', rotations(x, y, 4)))
+            symmetries.append(('revolution', rotations(x, y, REVOLUTION)))
     for angle in np.radians(np.arange(-75.0, 76.0, 15.0)):
         along = points[:, 0] * np.cos(angle) + points[:, 1] * np.sin(angle)
         for depth in depths:
-            found.append(('mirror', mirror(angle, float(along.max()) - depth)))
+            symmetries.append(('mirror', mirror(angle, float(along.max()) - depth)))
     for angle in np.radians(np.arange(0.0, 90.0, 15.0)):
         for x in backs[::2]:
             for y in sides[1:4]:
-                found.append(('two_mirrors', two_mirrors(angle, x, y)))
+                symmetries.append(('two_mirrors', two_mirrors(angle, x, y)))
     nothing = np.zeros((0, 4, 4))
     bounded = [('none', nothing, factor) for factor in (0.8, 1.0, 1.5)]
-    return bounded + [(kind, m, t) for kind, m in found for t in (1.5, np.inf)]
+    return bounded + [(kind, m, t) for kind, m in symmetries for t in (1.5, np.inf)]
 
 
 def weigh(
@@ -203,9 +203,9 @@ def weigh(
     """
     Return the ``count`` most plausible hypotheses, best first, with weights that sum to 1.
 
-    ``T_camera_up`` is a frame with z up and x towards the camera, its origin amid the measured
-    points; ``area`` the silhouette's in square metres; ``cells`` (n, 3) points of the optical
-    frame that the view itself allows to be solid, each standing for ``cell_volume``.
+    ``T_camera_up`` is a frame with z up and x towards the camera, its origin among the measured
+    points; ``area`` is that of the silhouette in square metres; ``cells`` (n, 3) are the points of
+    the optical frame that the view allows to be occupied, of ``cell_volume`` cubic metres each.
     """
     points = observation.points()
     points = points[rng.permutation(len(points))[:300]]
@@ -217,7 +217,7 @@ def weigh(
         (kind, T_camera_up @ motions @ T_up_camera, thickness)
         for kind, motions, thickness in candidates(transform(T_up_camera, points), size)
     ]
-    features, _ = describe(observation, trials, points, subset, size)
+    features = _describe(observation, trials, points, subset, size)
     features[:, 4] = np.log(np.maximum(features[:, 4] * share, 1e-12) / area**1.5)
     energy = plausibility.energy(features)
     best = np.argsort(energy, kind='stable')[:count]
@@ -230,27 +230,27 @@ def weigh(
     return hypotheses
 
 
-def describe(
+def _describe(
     observation: ObjectObservation,
     trials: list[tuple[str, Array, float]],
     points: Array,
     cells: Array,
     size: float,
-) -> tuple[Array, NDArray[np.bool_]]:
+) -> Array:
     """
-    Return the features (n, 5) of trials and which cells each leaves, (n, cells).
+    Return the features (n, 5) of trials.
 
-    The features are as ``Plausibility.energy`` takes them, but for the last: the number of cells
-    that are left. Motions are of the optical frame, as are ``points`` and ``cells``.
+    They are those of ``Plausibility.energy``, except for the last: the number of cells that stay
+    occupied. Motions, ``points`` and ``cells`` are in the optical frame.
     """
     tolerance = 0.02 * size
     left: dict[float, NDArray[np.bool_]] = {np.inf: np.ones(len(cells), bool)}
-    features, keeps = [], []
+    features = []
     previous: tuple[int, float, float, NDArray[np.bool_]] | None = None
     for kind, motions, thickness in trials:
         if thickness not in left:
             left[thickness] = thickness_left(observation, cells, thickness) > 0.0
-        # Trials that differ in thickness alone follow each other and share their views.
+        # Trials that differ in thickness alone are neighbours and share their virtual views.
         if previous is None or previous[0] != id(motions):
             v = s = 0.0
             stays: NDArray[np.bool_] = np.ones(len(cells), bool)
@@ -264,7 +264,6 @@ def describe(
                 stays = virtual_views(observation, motions, cells) > 0.0
             previous = id(motions), v, s, stays
         _, v, s, stays = previous
-        keep = stays & left[thickness]
-        features.append((KINDS.index(kind), np.isfinite(thickness), v, s, keep.sum()))
-        keeps.append(keep)
-    return np.array(features, np.float64), np.array(keeps)
+        occupied = np.count_nonzero(stays & left[thickness])
+        features.append((KINDS.index(kind), np.isfinite(thickness), v, s, occupied))
+    return np.array(features, np.float64)

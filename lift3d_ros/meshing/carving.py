@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The solid that one view, its images under a symmetry and the support plane leave standing."""
+"""The field that one view, its images under symmetries, and the support plane carve."""
 
 from __future__ import annotations
 
@@ -36,30 +36,30 @@ from lift3d_ros.observation.registered_view import RegisteredView
 from lift3d_ros.observation.support import Support
 from lift3d_ros.progress import Progress
 
-#: How deep the object may reach behind what is seen of it, against its largest visible side.
-MAX_DEPTH = 1.4
+#: Largest extent of an object behind its visible part, over the longest side of that part.
+MAX_DEPTH_RATIO = 1.4
 
-#: What is kept behind the measured surface in any case, as a share of the longest side.
-SKIN = 0.06
+#: Thickness of the surface that is kept behind the measured one, as a share of the longest side.
+MIN_THICKNESS = 0.06
 
-#: Share of the votes that makes a point solid. Below one half, because a part of the object that
-#: is missing costs a gripper more than one too much.
-MAJORITY = 0.45
+#: Share of the votes from which on a point is occupied. Below one half, because missing surface
+#: costs a gripper more than surplus surface.
+MAJORITY_SHARE = 0.45
 
-#: Cells along each side of the first, coarse lattice.
-COARSE = 26
+#: Cells along each side of the coarse lattice.
+LATTICE_CELLS = 26
 
 
 @dataclass(frozen=True, eq=False)
 class SearchBox:
     """
-    Where the object may be.
+    The box that contains the object.
 
-    - ``T_camera_up``: a frame with z up, x towards the camera, its origin amid the observed part.
+    - ``T_camera_up``: a frame with z up, x towards the camera, its origin in the observed part.
     - ``low``, ``high``: corners (3,) in that frame, metres.
-    - ``cells``: (n, 3) points of a coarse lattice in the optical frame that the view allows to be
-      solid; of edges ``step`` (3,) metres.
-    - ``area``: of the silhouette at the object's distance, square metres.
+    - ``cells``: (n, 3) points in the optical frame of the cells of a coarse lattice that the view
+      allows to be occupied; ``step``: (3,) metres, their edges.
+    - ``area``: square metres, of the silhouette at the object's distance.
     """
 
     T_camera_up: Array
@@ -71,15 +71,15 @@ class SearchBox:
 
     @property
     def cell_volume(self) -> float:
-        """Return the volume that each cell stands for, cubic metres."""
+        """The volume of a cell, cubic metres."""
         return float(np.prod(self.step))
 
 
 def search_box(observation: ObjectObservation, support: Support) -> SearchBox:
     """
-    Return the box in which the object is looked for.
+    Return the box that contains the object.
 
-    Raises ``LiftError(NO_SURFACE)`` where the observation leaves no room for a solid.
+    Raises ``LiftError(NO_SURFACE)`` where the observation allows no occupied space.
     """
     points = observation.outline_points()
     middle = np.median(points, axis=0)
@@ -90,8 +90,8 @@ def search_box(observation: ObjectObservation, support: Support) -> SearchBox:
     if observation.depth is None:
         low[0], high[0] = -0.5 * size, 0.5 * size
     else:
-        low[0] = min(low[0], high[0] - MAX_DEPTH * size)
-    # The cone of the outline widens behind the observed part.
+        low[0] = min(low[0], high[0] - MAX_DEPTH_RATIO * size)
+    # The cone of the outline gets wider behind the observed part.
     low[1] -= 0.15 * size
     high[1] += 0.15 * size
     low[2] -= 0.15 * size if support.offset is None else 0.0
@@ -99,16 +99,17 @@ def search_box(observation: ObjectObservation, support: Support) -> SearchBox:
         low[2] = min(low[2], support.offset - float(support.up @ middle))
     margin = 0.03 * size
     low, high = low - margin, high + margin
-    # As many cells along each axis, so that flat objects have inner cells too.
-    step = (high - low) / COARSE
-    axes = [a + s * (np.arange(COARSE) + 0.5) for a, s in zip(low, step, strict=True)]
+    # The same number of cells along each axis, so that flat objects have inner cells too.
+    step = (high - low) / LATTICE_CELLS
+    axes = [a + s * (np.arange(LATTICE_CELLS) + 0.5) for a, s in zip(low, step, strict=True)]
     lattice = np.stack(np.meshgrid(*axes, indexing='ij'), axis=-1).reshape(-1, 3)
     cells = transform(T_camera_up, lattice)
     cells = cells[(observation.occupancy_bound(cells) > 0.0) & (support.height(cells) > 0.0)]
     if len(cells) < 8:
         raise LiftError(
             ErrorCode.NO_SURFACE,
-            'The observation leaves no room for a solid; is the depth registered to the image?',
+            'The mask and the depth allow no solid object; check that the depth is registered to '
+            'the image.',
         )
     distance = float(np.median(points[:, 2]))
     pixel = distance**2 / (observation.camera.fx * observation.camera.fy)
@@ -123,38 +124,38 @@ def carve(
     box: SearchBox,
     resolution: int,
     progress: Progress,
-    others: Sequence[RegisteredView] = (),
+    sources: Sequence[RegisteredView] = (),
 ) -> tuple[NDArray[np.float32], Array, float]:
     """
-    Return the field of the solid, (nx, ny, nz) metres and positive inside.
+    Return the field of the object, (nx, ny, nz) metres and positive inside.
 
-    With it come the position of its first sample in ``box.T_camera_up`` and the voxel's edge in
-    metres. The longest side of the solid spans about ``resolution`` voxels.
+    Also returns the position of its first sample in ``box.T_camera_up`` and the voxel's edge in
+    metres. The longest side of the object has about ``resolution`` voxels.
     """
     from scipy import ndimage
 
-    low, high = _fit(observation, hypotheses, box, others)
-    # What the hypotheses vote on varies slowly: a grid of half the resolution will do.
+    low, high = _fit(observation, hypotheses, box, sources)
+    # The votes vary slowly: half the resolution is enough.
     coarse = float((high - low).max()) / (0.5 * resolution)
     points, shape = _grid(box.T_camera_up, low, high, coarse)
     balance = np.full(len(points), -1.0, np.float32)
     near = observation.occupancy_bound(points) > -2.0 * coarse
     balance[near] = vote(observation, hypotheses, points[near], 1.5 * coarse, progress)
-    votes = balance.reshape(shape) + np.float32(1.0 - 2.0 * MAJORITY)
-    if observation.depth is None and others:
-        # What all outlines leave (Laurentini, The Visual Hull, 1994) is nearer than a guess.
+    votes = balance.reshape(shape) + np.float32(1.0 - 2.0 * MAJORITY_SHARE)
+    if observation.depth is None and sources:
+        # The visual hull of all outlines (Laurentini, 1994) is more exact than symmetries.
         votes = np.ones_like(votes)
 
     voxel = 0.5 * coarse
     points, shape = _grid(box.T_camera_up, low, high, voxel)
     index = np.stack(np.meshgrid(*(0.5 * np.arange(n) for n in shape), indexing='ij'))
     voted = ndimage.map_coordinates(votes, index.reshape(3, -1), order=1, mode='nearest')
-    skin = SKIN * float((high - low).max())
-    guess = np.float32(1.5 * coarse) * voted.astype(np.float32)
-    guess = constrain_to_sources(others, points, guess, skin)
-    value = constrain_to_reference(observation, support, points, guess, skin)
+    thickness = MIN_THICKNESS * float((high - low).max())
+    value = np.float32(1.5 * coarse) * voted.astype(np.float32)
+    value = constrain_to_sources(sources, points, value, thickness)
+    value = constrain_to_reference(observation, support, points, value, thickness)
     field = np.clip(value, -3.0 * voxel, 3.0 * voxel).reshape(shape)
-    # Less than a voxel of blur takes the steps out of the intersections' edges.
+    # A blur of less than a voxel smooths the edges of intersections.
     return ndimage.gaussian_filter(field, 0.7, mode='nearest'), low, voxel
 
 
@@ -162,28 +163,28 @@ def constrain_to_reference(
     observation: ObjectObservation,
     support: Support,
     points: Array,
-    guess: NDArray[np.float32],
-    skin: float,
-    thinnest: float | None = None,
+    predicted: NDArray[np.float32],
+    thickness: float,
+    thickness_below_plane: float | None = None,
 ) -> NDArray[np.float32]:
     """
-    Return a guess cut to what the view and the support plane allow, (n,) metres.
+    Return a predicted field, (n,) metres, within the bounds of the view and the support plane.
 
-    ``guess`` (n,) tells how deep points (n, 3) of the optical frame lie inside a solid. The
-    measured surface stands whatever is guessed: ``skin`` metres behind it are kept. With
-    ``thinnest``, no more than that much of the skin reaches below the plane.
+    ``predicted`` (n,) is the depth of points (n, 3) of the optical frame inside the object. The
+    measured surface overrides it: ``thickness`` metres behind it are kept, of which at most
+    ``thickness_below_plane``, if given, below the plane.
     """
     height = support.height(points)
-    solid = np.minimum(guess, height).astype(np.float32)
+    value = np.minimum(predicted, height).astype(np.float32)
     if observation.depth is not None:
         behind, _ = observation.thickness_at(points)
-        # Behind what hides the object nothing of it was measured.
+        # Behind an occluder nothing of the object was measured.
         clear = observation.clear_of_occluders(points)
-        kept = skin - behind
-        if thinnest is not None:
-            kept = np.minimum(kept, np.maximum(height, thinnest - behind))
-        np.maximum(solid, np.where(clear, kept, solid), out=solid)
-    return np.minimum(observation.occupancy_bound(points), solid)
+        kept = thickness - behind
+        if thickness_below_plane is not None:
+            kept = np.minimum(kept, np.maximum(height, thickness_below_plane - behind))
+        np.maximum(value, np.where(clear, kept, value), out=value)
+    return np.minimum(observation.occupancy_bound(points), value)
 
 
 def vote(
@@ -196,7 +197,7 @@ def vote(
     """
     Return the weighted votes on points (n, 3) of the optical frame, (n,) from -1 to 1.
 
-    A hypothesis votes with its signed distance, which counts in full beyond ``band`` metres.
+    A hypothesis votes with its signed distance, saturated at ``band`` metres.
     """
     total = np.zeros(len(points), np.float32)
     for hypothesis in hypotheses:
@@ -210,21 +211,23 @@ def _fit(
     observation: ObjectObservation,
     hypotheses: list[Hypothesis],
     box: SearchBox,
-    others: Sequence[RegisteredView],
+    sources: Sequence[RegisteredView],
 ) -> tuple[Array, Array]:
-    """Return the corners in ``box.T_camera_up`` of the box that the solid needs."""
+    """Return the corners in ``box.T_camera_up`` of the bounding box of the object."""
     stays = vote(observation, hypotheses, box.cells, 1e-6, Progress()) > -0.4
-    if observation.depth is None and others:
+    if observation.depth is None and sources:
         stays[:] = True
-    measured = measured_points(observation, others)
+    measured = measured_points(observation, sources)
     kept = np.concatenate([box.cells[stays], measured])
     if not len(kept):
-        raise LiftError(ErrorCode.NO_SURFACE, 'No part of the object agrees with its symmetry.')
+        raise LiftError(
+            ErrorCode.NO_SURFACE, 'No symmetry agrees with the observation; use another view.'
+        )
     local = (kept - box.T_camera_up[:3, 3]) @ box.T_camera_up[:3, :3]
     low = np.maximum(local.min(axis=0) - box.step, box.low)
     high = np.minimum(local.max(axis=0) + box.step, box.high)
-    if others and len(measured):
-        # They may have measured what no symmetry of the first view reaches.
+    if sources and len(measured):
+        # They may have measured surface outside of every symmetry of the reference view.
         local = (measured - box.T_camera_up[:3, 3]) @ box.T_camera_up[:3, :3]
         low = np.minimum(low, local.min(axis=0) - box.step)
         high = np.maximum(high, local.max(axis=0) + box.step)

@@ -53,53 +53,51 @@ from lift3d_ros.observation.support import Support
 Vertices = NDArray[np.float32]
 Faces = NDArray[np.int32]
 
-#: What is kept behind the measured surface, whatever the networks believe, over the length of the
-#: object: the best of 0.01 to 0.04 on scenes of the train split.
-SKIN = 0.03
+#: Thickness of the surface that is kept behind the measured one, whatever is predicted: share of
+#: the object's length, the best of 0.01 to 0.04 on scenes of the train split; in voxels, since the
+#: grid does not hold thinner surface; and in voxels where the support plane is inside of it.
+MIN_THICKNESS, MIN_THICKNESS_VOXELS, MIN_THICKNESS_ON_PLANE_VOXELS = 0.03, 2.5, 3.0
 
-#: At least so much of it, voxels, and so much where the support plane lies in it: what is thinner,
-#: the grid does not hold.
-_THINNEST, _THINNEST_ON_PLANE = 2.5, 3.0
+#: Share of its bounding box that an object of ordinary shape fills with the affordable voxels.
+BOX_FILL_SHARE = 0.25
 
-#: Share of its box that an object of ordinary shape fills with as many voxels as are affordable.
-_FILLED = 0.25
+#: Share of the readings on the surface of a mesh, below which it is a fragment of the object, and
+#: above which it is complete. Between, another mesh is taken if its share is larger by the gain.
+MIN_READING_SHARE, COMPLETE_READING_SHARE, MIN_SHARE_GAIN = 0.6, 0.9, 0.05
 
-#: Share of the readings that must lie at the surface: with fewer the mesh is a fragment. Where
-#: fewer than enough do, parts hang loose; a lower level is taken that joins so many more, or all
-#: parts are, if they hold so many more.
-_HELD, _ENOUGH, _MORE = 0.6, 0.9, 0.05
-_LEVELS = (0.5, 0.35, 0.2, 0.1, 0.04)
+#: Occupancy levels that are tried until the mesh is complete.
+LEVELS = (0.5, 0.35, 0.2, 0.1, 0.04)
 
-#: A reading is at the surface within so many voxels.
-_AT_SURFACE = 3.0
+#: Distance from the surface of a reading on it, voxels.
+MAX_READING_DISTANCE_VOXELS = 3.0
 
-#: An object hangs in the air if it ends this much over the plane, but is held up if that is more
-#: than is known of it; it is continued down from this much over its end. Shares of its height.
-_HANGING, _HELD_UP, _ABOVE_FOOT = 0.05, 1.0, 0.15
+#: Range of gaps between an object and the support plane in which it is extended to the plane, and
+#: height above its lower end from which it is; shares of the object's height. A larger gap than
+#: the object is high is no hidden part of it: something holds it up.
+MIN_GAP, MAX_GAP, EXTENDED_FROM = 0.05, 1.0, 0.15
 
-#: Points that are spread over a surface to tell what is near it.
-_SPREAD = 12_000
+#: Points spread over a surface to measure distances from it.
+SURFACE_POINTS = 12_000
 
-#: Probability from which on a place is looked at when the mesh's box is fitted.
-_LEAST = 0.25
+#: Smallest occupancy inside the bounding box of the grid.
+BOX_LEVEL = 0.25
 
-#: Rays across the larger side of the window in which a mask is looked at, and places on each.
-_RAYS = 80
+#: Rays across the longer side of a mask without depth, and samples along each.
+MASK_RAYS = 80
 
-#: On a ray through the mask whatever is at least this share as probable as its most probable place
-#: counts as inside, if that is over the least level.
-_RAY_SHARE = 0.85
-_LEAST_LEVEL = 0.1
+#: Level on a ray through a mask without depth: share of the largest occupancy on the ray, and the
+#: smallest level.
+RAY_LEVEL_SHARE, MIN_RAY_LEVEL = 0.85, 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class ExtractedMesh:
     """
-    A closed mesh of what the networks believe and the cameras measured.
+    A closed mesh.
 
-    - ``vertices``: float32 (n, 3), first optical frame, metres; ``faces``: int32 (m, 3).
-    - ``voxel``: metres, the edge of the coarsest voxel that it can come from.
-    - ``pieces``: how many parts of it do not touch.
+    - ``vertices``: float32 (n, 3), reference optical frame, metres; ``faces``: int32 (m, 3).
+    - ``voxel``: metres, the largest edge that the voxels of its grid can have.
+    - ``pieces``: number of connected pieces.
     """
 
     vertices: Vertices
@@ -109,182 +107,184 @@ class ExtractedMesh:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return what is doubtful about it, for ``Shape.notes``."""
+        """Notes for ``Shape.notes``."""
         if self.pieces == 1:
             return ()
         return (
             f'The mask shows {self.pieces} things that do not touch; if they are not one object, '
-            'ask for each with a mask of its own.',
+            'lift each with a mask of its own.',
         )
 
 
 def extract_mesh(
-    solid: Solid,
-    seen: ObjectObservation,
+    field: Solid,
+    observation: ObjectObservation,
     support: Support,
     canonical: CanonicalFrame,
-    others: Sequence[RegisteredView],
+    sources: Sequence[RegisteredView],
     resolution: int,
     max_faces: int,
 ) -> ExtractedMesh:
     """
-    Return the surface of a solid that is cut by what ``seen`` and ``others`` measured.
+    Return the mesh of an occupancy field within the bounds of the measurements.
 
-    What nothing joins to the rest stays a piece of its own where a camera measured it, or where
-    nothing was measured and the mask shows it. The longest side of the grid has ``resolution``
-    voxels. Raises ``LiftError(NO_SURFACE)`` where nothing is solid, or what is found is a fragment
-    of what was measured.
+    Separate pieces are kept if a view measured them, or without depth if the mask shows them. The
+    longest side of the grid has ``resolution`` voxels. Raises ``LiftError(NO_SURFACE)`` where
+    nothing is occupied, and where the mesh is a fragment of what was measured.
     """
     from scipy import ndimage
 
     T = canonical.T_camera_object
-    corners = solid.bounds(_LEAST)
-    assert corners is not None, 'the networks see a solid'
+    corners = field.bounds(BOX_LEVEL)
+    assert corners is not None, 'the method checks that the field has occupied places'
     low, high = (canonical.scale * corner for corner in corners)
-    points = measured_points(seen, others)
+    points = measured_points(observation, sources)
     measured = transform(invert(T), points) if len(points) else np.zeros((0, 3))
     if len(points):
         low = np.minimum(low, measured.min(axis=0))
         high = np.maximum(high, measured.max(axis=0))
-    sill = _sill(solid, seen, support, canonical, measured)
-    if sill is not None:
-        low[2] = min(low[2], sill[1])
+    extension = extend_to_support(field, observation, support, canonical, measured)
+    if extension is not None:
+        low[2] = min(low[2], extension[1])
     if support.offset is not None:
         low[2] = max(low[2], -float(support.height(T[None, :3, 3])[0]))
     sides = high - low
     size = float(sides.max())
     coarsest = size / resolution
-    # What is flat or long has fewer voxels in its box, which may then be finer.
-    evenly = float(np.cbrt(sides.prod() / (_FILLED * resolution**3)))
+    # The bounding box of a flat or long object has fewer voxels, which may then be finer.
+    evenly = float(np.cbrt(sides.prod() / (BOX_FILL_SHARE * resolution**3)))
     voxel = float(np.clip(evenly, 0.5 * coarsest, coarsest))
     low, high = low - 2.0 * voxel, high + 2.0 * voxel
-    band = 2.0 * solid.voxel * canonical.scale
-    skin = max(SKIN * size, _THINNEST * voxel)
-    rays = None if seen.depth is not None else _MaskRays.of(solid, seen, canonical)
+    # Near one half, the occupancy falls from 0.8 to 0.2 over about a voxel and a half.
+    band = np.float32(2.0 * field.voxel * canonical.scale)
+    thickness = max(MIN_THICKNESS * size, MIN_THICKNESS_VOXELS * voxel)
+    rays = None
+    if observation.depth is None:
+        rays = _MaskRays.of(field, observation, canonical)
 
-    def evaluate(local: Array, least: float) -> NDArray[np.float32]:
+    def evaluate(local: Array, level: float) -> NDArray[np.float32]:
         camera = transform(T, local)
-        if sill is not None:
-            # Upright down to the plane, as far as nothing was seen there.
+        if extension is not None:
+            # Vertically down to the plane, within the bounds of the views.
             local = local.copy()
-            np.maximum(local[:, 2], sill[0], out=local[:, 2])
-        believed = solid.probability_at(local / canonical.scale)
-        # Near one half a probability falls from 0.8 to 0.2 over about a voxel and a half.
-        level = np.float32(least) if rays is None else rays.levels(camera)
-        guess = np.float32(band) * np.clip(2.0 * (believed - level), -1.0, 1.0)
-        guess = constrain_to_sources(others, camera, guess, skin)
+            np.maximum(local[:, 2], extension[0], out=local[:, 2])
+        occupancy = field.probability_at(local / canonical.scale)
+        levels = np.float32(level) if rays is None else rays.levels(camera)
+        predicted = band * np.clip(2.0 * (occupancy - levels), -1.0, 1.0)
+        predicted = constrain_to_sources(sources, camera, predicted, thickness)
         return constrain_to_reference(
-            seen, support, camera, guess, skin, _THINNEST_ON_PLANE * voxel
+            observation, support, camera, predicted, thickness,
+            MIN_THICKNESS_ON_PLANE_VOXELS * voxel,
         )
 
-    def extract(least: float, apart: bool) -> tuple[Vertices, Faces]:
-        values = sample_refined(partial(evaluate, least=least), low, high, voxel)
-        # Less than a voxel of blur takes the steps out of the intersections' edges. How deep
-        # a place lies beyond a voxel is not told: it would outweigh what is thin beside it.
+    def extract(level: float, apart: bool) -> tuple[Vertices, Faces]:
+        values = sample_refined(partial(evaluate, level=level), low, high, voxel)
+        # A blur of less than a voxel smooths the edges of intersections. Values are clipped at a
+        # voxel first: larger ones would outweigh thin parts beside them.
         values = ndimage.gaussian_filter(values.clip(-voxel, voxel), 0.7, mode='nearest')
         return extract_surface(values, low, voxel, max_faces, evidence if apart else None)
 
-    # What no camera of several saw through is more probably solid than the networks, which
-    # are not told the other depths, believe.
-    tried: Sequence[float] = _LEVELS[1:] if len(others) > 1 else _LEVELS
+    # The networks do not get the depth of source views: what no view saw through is more
+    # probably occupied than they predict.
+    levels: Sequence[float] = LEVELS[1:] if len(sources) > 1 else LEVELS
     evidence = measured
     if rays is not None:
-        # The rays have levels of their own.
-        tried = tried[:1]
+        # The rays have their own levels.
+        levels = levels[:1]
         if not len(measured):
             evidence = transform(invert(T), rays.first)
-    (vertices, faces), share = _whole(extract, tried, evidence, coarsest)
-    if len(measured) and share < _HELD:
+    (vertices, faces), share = _most_complete(extract, levels, evidence, coarsest)
+    if len(measured) and share < MIN_READING_SHARE:
         raise LiftError(
             ErrorCode.NO_SURFACE,
-            'The surface found is a fragment of what the camera measured; is the depth '
-            'registered to the image, and all of the mask one object?',
+            'The predicted surface is a fragment of what the camera measured; check that the '
+            'depth is registered to the image, and that the mask shows one object.',
         )
     return ExtractedMesh(
         transform(T, vertices).astype(np.float32), faces, coarsest, count_pieces(faces)
     )
 
 
-def _whole(
+def _most_complete(
     extract: Callable[[float, bool], tuple[Vertices, Faces]],
     levels: Sequence[float],
     points: Array,
     voxel: float,
 ) -> tuple[tuple[Vertices, Faces], float]:
     """
-    Return the mesh that holds most of ``points`` (n, 3), which shall be on it, and which share.
+    Return the most complete mesh, and the share of measured ``points`` (n, 3) on its surface.
 
-    ``extract`` gives the surface of what is believed with at least some probability: its largest
-    piece, or all pieces that have points, apart.
+    ``extract`` returns the mesh at a level: its largest piece, or all pieces that have points.
     """
-    best, held, joining = extract(levels[0], False), 1.0, levels[0]
+    best, best_level, share = extract(levels[0], False), levels[0], 1.0
     if not len(points):
-        return best, held
-    held = _held(points, *best, voxel)
+        return best, share
+    share = _share_on_surface(points, *best, voxel)
     for level in levels[1:]:
-        if held > _ENOUGH:
-            break
-        found = extract(level, False)
-        share = _held(points, *found, voxel)
-        if share > held + _MORE:
-            best, held, joining = found, share, level
-    if held <= _ENOUGH:
-        # What nothing joins are several things in one mask.
-        found = extract(joining, True)
-        share = _held(points, *found, voxel)
-        if share > held + _MORE:
-            best, held = found, share
-    return best, held
+        if share > COMPLETE_READING_SHARE:
+            return best, share
+        mesh = extract(level, False)
+        larger = _share_on_surface(points, *mesh, voxel)
+        if larger > share + MIN_SHARE_GAIN:
+            best, best_level, share = mesh, level, larger
+    if share <= COMPLETE_READING_SHARE:
+        # Pieces that no level joins are several objects in one mask.
+        mesh = extract(best_level, True)
+        larger = _share_on_surface(points, *mesh, voxel)
+        if larger > share + MIN_SHARE_GAIN:
+            best, share = mesh, larger
+    return best, share
 
 
-def _sill(
-    solid: Solid,
-    seen: ObjectObservation,
+def extend_to_support(
+    field: Solid,
+    observation: ObjectObservation,
     support: Support,
     canonical: CanonicalFrame,
     measured: Array,
 ) -> tuple[float, float] | None:
     """
-    Return from which height an object is continued down, and how far, where its foot is hidden.
+    Return the height from which an object is extended down, and to which, if its foot is hidden.
 
-    Both are z of the canonical axes, metres. None where the solid, or what was ``measured`` (n, 3)
-    of it along those axes, reaches the support plane, or where nothing hides the object: things do
-    not hang in the air, so that what stands under one is behind what hides it.
+    Both are z of the canonical axes, metres. Objects do not float: if an occluder hides the
+    space between an object and the support plane, the object continues there. None where the
+    field, or the ``measured`` points (n, 3) along those axes, reach the plane, and where nothing
+    hides the object.
     """
-    corners = solid.bounds(0.5)
-    if support.offset is None or corners is None or not seen.occluder.any():
+    corners = field.bounds(0.5)
+    if support.offset is None or corners is None or not observation.occluder.any():
         return None
     low, high = (canonical.scale * corner for corner in corners)
     bottom = float(min(low[2], measured[:, 2].min())) if len(measured) else float(low[2])
     height = float(high[2]) - bottom
     foot = np.array([[0.5 * (low[0] + high[0]), 0.5 * (low[1] + high[1]), bottom]])
     gap = float(support.height(transform(canonical.T_camera_object, foot))[0])
-    if not _HANGING * height < gap < _HELD_UP * height:
+    if not MIN_GAP * height < gap < MAX_GAP * height:
         return None
-    return bottom + _ABOVE_FOOT * height, bottom - gap
+    return bottom + EXTENDED_FROM * height, bottom - gap
 
 
-def _held(points: Array, vertices: Vertices, faces: Faces, voxel: float) -> float:
-    """Return which share of the readings (n, 3) lies at the surface."""
+def _share_on_surface(points: Array, vertices: Vertices, faces: Faces, voxel: float) -> float:
+    """Return the share of readings (n, 3) that are on the surface of a mesh."""
     from scipy.spatial import cKDTree
 
     chosen = points[:: max(1, len(points) // 2000)]
-    # Vertices alone are far apart where the faces are few.
+    # Vertices are far apart where faces are large.
     mesh = Mesh(vertices, faces, np.zeros((len(vertices), 3), np.uint8))
-    face, weights = mesh.sample(_SPREAD, np.random.default_rng(0))
+    face, weights = mesh.sample(SURFACE_POINTS, np.random.default_rng(0))
     between = np.einsum('ijk,ij->ik', vertices[faces[face]], weights)
     distance, _ = cKDTree(np.concatenate([vertices, between])).query(chosen)
-    return float((distance < _AT_SURFACE * voxel).mean())
+    return float((distance < MAX_READING_DISTANCE_VOXELS * voxel).mean())
 
 
 @dataclass(frozen=True, eq=False)
 class _MaskRays:
     """
-    What a mask without depth tells of a solid: on each of its rays something is inside.
+    Occupancy levels on the rays through a mask without depth, each of which meets the object.
 
-    - ``level``: float32, for every ``stride``-th pixel of the window the probability from which on
-      a place on its ray counts as inside.
-    - ``first``: (n, 3), optical frame, metres: where rays through the mask first come upon that.
+    - ``level``: float32, for every ``stride``-th pixel of the window the occupancy from which on
+      a place on its ray is inside.
+    - ``first``: (n, 3), optical frame, metres: the first such places on rays through the mask.
     """
 
     level: NDArray[np.float32]
@@ -293,30 +293,34 @@ class _MaskRays:
     first: Array
 
     @classmethod
-    def of(cls, solid: Solid, seen: ObjectObservation, canonical: CanonicalFrame) -> _MaskRays:
+    def of(
+        cls, field: Solid, observation: ObjectObservation, canonical: CanonicalFrame
+    ) -> _MaskRays:
         """
-        Return what ``seen`` tells of a solid.
+        Return the levels of a field.
 
-        The level is one half, but for rays through the mask on which no place is as probable:
-        something on them is solid, and the most probable place is the best guess. Without it, what
-        is thin or may lie at many depths would be missing from every one of them.
+        The level is one half, except on rays through the mask without a place as probable:
+        something on them is occupied, and the most probable place is the best estimate. A fixed
+        level would drop what is thin, or may lie at many depths, from all of them.
         """
-        side = max(seen.mask.shape)
-        stride = -(-side // _RAYS)
-        rays = seen.camera.rays()[::stride, ::stride]
-        middle = transform(canonical.camera_from_canonical, solid.centre[None])[0]
-        half = 0.87 * solid.side * canonical.scale
-        depths = np.linspace(max(middle[2] - half, 0.05 * half), middle[2] + half, _RAYS)
+        side = max(observation.mask.shape)
+        stride = -(-side // MASK_RAYS)
+        rays = observation.camera.rays()[::stride, ::stride]
+        middle = transform(canonical.camera_from_canonical, field.centre[None])[0]
+        half = 0.87 * field.side * canonical.scale
+        depths = np.linspace(max(middle[2] - half, 0.05 * half), middle[2] + half, MASK_RAYS)
         points = rays[:, :, None] * depths[:, None]
-        believed = solid.probability_at(
+        occupancy = field.probability_at(
             transform(canonical.canonical_from_camera, points.reshape(-1, 3))
         ).reshape(points.shape[:3])
-        level = np.clip(_RAY_SHARE * believed.max(axis=2), _LEAST_LEVEL, 0.5).astype(np.float32)
-        mask = seen.mask[::stride, ::stride]
-        inside = (believed >= level[..., None]) & mask[..., None]
+        level = RAY_LEVEL_SHARE * occupancy.max(axis=2)
+        level = np.clip(level, MIN_RAY_LEVEL, 0.5).astype(np.float32)
+        mask = observation.mask[::stride, ::stride]
+        inside = (occupancy >= level[..., None]) & mask[..., None]
         met = inside.any(axis=2)
         first = points[met, inside[met].argmax(axis=1)]
-        return cls(np.where(mask, level, np.float32(0.5)), stride, seen.camera, first)
+        level = np.where(mask, level, np.float32(0.5))
+        return cls(level, stride, observation.camera, first)
 
     def levels(self, points: Array) -> NDArray[np.float32]:
         """Return the level at points (n, 3) of the optical frame."""

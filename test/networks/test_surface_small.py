@@ -383,13 +383,13 @@ def around(seen):
 
 
 class TestCarving:
-    SKIN = 0.008
+    THICKNESS_M = 0.008
 
     @pytest.mark.parametrize('guess', [-1.0, 0.01, 10.0])
     def test_the_guess_never_exceeds_what_the_view_allows(self, seen, around, guess):
         observation, support = seen
         values = np.full(len(around), guess, np.float32)
-        found = constrain_to_reference(observation, support, around, values, self.SKIN)
+        found = constrain_to_reference(observation, support, around, values, self.THICKNESS_M)
         own = observation.occupancy_bound(around)
         assert (found <= own + 1e-6).all()
         assert (found[own < 0.0] < 0.0).all()
@@ -399,21 +399,21 @@ class TestCarving:
         points = observation.points()
         rays = points / points[:, 2:]
         nothing = np.full(len(points), -1.0, np.float32)
-        just = points + 0.3 * self.SKIN * rays
-        deep = points + 1.5 * self.SKIN * rays
+        just = points + 0.3 * self.THICKNESS_M * rays
+        deep = points + 1.5 * self.THICKNESS_M * rays
         inner = observation.occupancy_bound(just) > 1e-4
         assert inner.mean() > 0.8
-        found = constrain_to_reference(observation, support, just, nothing, self.SKIN)
+        found = constrain_to_reference(observation, support, just, nothing, self.THICKNESS_M)
         assert (found[inner] > 0.0).all()
-        found = constrain_to_reference(observation, support, deep, nothing, self.SKIN)
+        found = constrain_to_reference(observation, support, deep, nothing, self.THICKNESS_M)
         assert (found < 0.0).mean() > 0.95
 
     def test_nothing_but_the_measured_surface_lies_below_the_support(self, seen, around):
         observation, support = seen
         full = np.full(len(around), 10.0, np.float32)
-        found = constrain_to_reference(observation, support, around, full, self.SKIN)
+        found = constrain_to_reference(observation, support, around, full, self.THICKNESS_M)
         behind, _ = observation.thickness_at(around)
-        below = (support.height(around) < -1e-3) & (behind > self.SKIN)
+        below = (support.height(around) < -1e-3) & (behind > self.THICKNESS_M)
         assert below.any()
         assert (found[below] < 0.0).all()
 
@@ -422,7 +422,7 @@ class TestCarving:
         blind = replace(observation, depth=None)
         full = np.full(len(around), 10.0, np.float32)
         found = constrain_to_reference(
-            blind, replace(support, offset=None), around, full, self.SKIN
+            blind, replace(support, offset=None), around, full, self.THICKNESS_M
         )
         np.testing.assert_allclose(found, np.minimum(blind.occupancy_bound(around), 10.0))
 
