@@ -162,7 +162,7 @@ def input_status(
     status = DiagnosticStatus(name=f'{name}: input', hardware_id='', message='not listening')
     if synchronizer is None:
         return status
-    complaint = synchronizer.complaint()
+    complaint = synchronizer.unmatched_reason()
     silent = [topic for topic, count in publishers.items() if not count]
     if complaint is not None:
         status.level, status.message = DiagnosticStatus.WARN, complaint

@@ -246,16 +246,17 @@ def test_a_bag_that_starts_again_is_followed():
 
 def test_complaints_name_what_is_missing():
     topics = synchronizer()
-    assert 'nothing received' in topics.complaint()
+    assert 'nothing received' in topics.unmatched_reason()
     topics.add('mask', 10 * SECOND, 'mask')
-    assert topics.complaint() == 'mask received, no image, no depth, no camera_info yet'
+    assert topics.unmatched_reason() == 'mask received, no image, no depth, no camera_info yet'
     topics.add('depth', 10 * SECOND, 'depth')
     topics.add('camera_info', 0, 'info')
     topics.add('image', 10 * SECOND + 9 * SECOND // 10, 'image')
-    assert topics.complaint().startswith('mask received, no image within 0.1 s of it: the nearest')
-    assert '0.900 s later' in topics.complaint()
+    reason = topics.unmatched_reason()
+    assert reason.startswith('mask received, no image within 0.1 s of it: the nearest')
+    assert '0.900 s later' in reason
     topics.add('image', 10 * SECOND, 'image')
-    assert topics.complaint() is None
+    assert topics.unmatched_reason() is None
 
 
 # --- worker ---

@@ -156,7 +156,7 @@ def test_messages_without_stamps_that_never_meet_are_named():
     topics.add('mask', 3 * SECOND, 'mask', unstamped=True, published=3 * SECOND)
     time.sleep(0.11)
     assert topics.settle() is None
-    assert 'mask and image have no stamps' in topics.complaint()
+    assert 'mask and image have no stamps' in topics.unmatched_reason()
 
 
 def test_what_only_had_to_wait_is_found():
@@ -178,7 +178,7 @@ def test_one_overtaken_mask_is_not_followed_and_many_are():
         topics.add('mask', (100 + k) * 100 * MILLISECOND, f'mask {k}') is not None for k in order
     ]
     assert matched == [True, False, True, False, False, True, True, True]
-    assert ('mask', 'backed') in topics.remarks()
+    assert ('mask', 'reversed') in topics.irregularities()
 
 
 def test_a_message_that_is_replayed_is_no_jump_of_the_clock():

@@ -165,7 +165,7 @@ class Inputs:
 
     def warnings(self) -> list[str]:
         """Return what is wrong with messages that are received all the same, as sentences."""
-        return [*self.synchronizer.remarks().values(), *self.watch.losses().values()]
+        return [*self.synchronizer.irregularities().values(), *self.watch.losses().values()]
 
     def newest(self, request: Any) -> SyncedMessages:
         """
@@ -187,7 +187,7 @@ class Inputs:
             missing_camera = (
                 synchronizer.received('image') and not synchronizer.received('camera_info')
             )
-            reason = synchronizer.complaint(without) or (
+            reason = synchronizer.unmatched_reason(without) or (
                 'no frame within sync_tolerance of the stamp of the mask'
             )
             hints = [

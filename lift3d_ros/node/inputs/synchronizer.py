@@ -13,12 +13,12 @@
 # limitations under the License.
 
 """
-Messages of several topics that belong to the same instant.
+Synchronisation of messages of several topics by their stamps.
 
-The stamp of the camera tells the instant. Two kinds of streams have none. Messages without a stamp
-come here with the time of their arrival in its place. Messages that repeat the stamp of the one
-before are told apart by their time. Both are matched by the time of publication, or where that
-does not agree by the time of arrival.
+Unlike ``message_filters`` it also synchronises messages without usable stamps: for messages
+without a stamp, and for messages that repeat the previous stamp, it uses the time of publication,
+or the time of arrival if the middleware does not report the publication. See
+docs/decisions/own-synchronizer.md.
 """
 
 from __future__ import annotations
@@ -27,33 +27,22 @@ from collections import deque
 from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
-from dataclasses import field
 import threading
 import time
 from typing import Any
-from typing import NamedTuple
 
-#: A stamp that falls back by more nanoseconds than this means another clock or a bag that starts
-#: again.
-_JUMP = 1_000_000_000
+from lift3d_ros.node.inputs.stamps import Stamped
+from lift3d_ros.node.inputs.stamps import TopicBuffer
 
-#: Messages published within so many seconds of each other belong together: even at 30 Hz the next
-#: one is further away.
-_TOGETHER = 0.015
+#: Messages published within so many seconds of each other belong together: half a period at 30 Hz.
+_SAME_INSTANT_S = 0.015
 
-#: Seconds by which messages without stamps may be apart. A mask comes after its image by the time
-#: that it took to make, and a tighter limit would not tell the right image from the next one.
-_UNSTAMPED_TOLERANCE = 1.0
+#: Tolerance in seconds between messages without stamps. A mask arrives later than its image by the
+#: time of the segmentation.
+_UNSTAMPED_TOLERANCE_S = 1.0
 
-#: Stamps in a row that go back. One may be a message that was overtaken by another.
-_BACKWARDS = 3
-
-#: Seconds without a message after which the topic is said to be silent.
-_SILENCE = 5.0
-
-#: Seconds for which something odd about the stamps of a topic is named.
-_NAMED = 10.0
-
+#: Seconds without a message after which a topic is reported as silent.
+_SILENCE_S = 5.0
 
 @dataclass(frozen=True, eq=False)
 class Match:
@@ -67,52 +56,17 @@ class Match:
         return self.messages.get(topic)
 
 
-class _Stamped(NamedTuple):
-    #: Nanoseconds; of the arrival where the message is ``unstamped``.
-    stamp: int
-    message: Any
-    #: Seconds of the monotonic clock.
-    arrival: float
-    #: Nanoseconds of the publisher's clock, 0 where the middleware does not tell.
-    published: int
-    unstamped: bool
-    #: Counts the messages of all topics in the order of their publication.
-    number: int
-
-    def apart(self, other: _Stamped) -> float:
-        """Return the seconds between two publications, or between two arrivals where unknown."""
-        if self.published and other.published:
-            return 1e-9 * abs(self.published - other.published)
-        return abs(self.arrival - other.arrival)
-
-
-@dataclass
-class _Topic:
-    buffer: deque[_Stamped]
-    received: int = 0
-    times: deque[float] = field(default_factory=lambda: deque(maxlen=20))
-    last: _Stamped | None = None
-    #: Stamps in a row that went back.
-    backwards: int = 0
-    #: Times at which stamps were missing, repeated, or went back.
-    missing: deque[float] = field(default_factory=lambda: deque(maxlen=1))
-    repeated: deque[float] = field(default_factory=lambda: deque(maxlen=2))
-    backed: deque[float] = field(default_factory=lambda: deque(maxlen=_BACKWARDS))
-    jumped: deque[float] = field(default_factory=lambda: deque(maxlen=2))
-
-
 class Synchronizer:
     """
-    Matches messages by stamp; the newest match wins.
+    Matches messages by stamp; returns the newest match. Thread-safe.
 
-    ``reference`` is the topic that the others are matched to: the one that comes last and least
-    often. ``others`` must have a message within ``tolerance`` seconds of its stamp. ``steady``
-    topics change so rarely that their nearest message is right whatever its stamp, as with a
-    camera_info that a driver latches. Safe to use from several threads.
+    Messages of ``others`` are matched to those of ``reference``, the topic that arrives last and
+    least often, if their stamps differ by ``tolerance`` seconds at most. For ``steady`` topics the
+    nearest message is used regardless of its stamp, such as a latched camera_info.
 
-    A message that is near but older than the reference is not taken before a newer one of its
-    topic has come or ``tolerance`` seconds have passed: the one of the very instant may still be
-    under way. ``settle`` finds what has only waited.
+    A message that is older than the reference is matched only after a newer one of its topic has
+    arrived or ``tolerance`` seconds have passed, since the one with the same stamp may still be in
+    transit. ``settle`` returns matches that became complete by the passing of time.
     """
 
     def __init__(
@@ -129,15 +83,15 @@ class Synchronizer:
         self.steady = tuple(steady)
         self.tolerance = tolerance
         names = (reference, *self.others, *self.steady)
-        self._topics = {name: _Topic(deque(maxlen=depth)) for name in names}
+        self._topics = {name: TopicBuffer(deque(maxlen=depth)) for name in names}
         self._lock = threading.Lock()
-        self._last: _Stamped | None = None
+        self._last: Stamped | None = None
         self._count = 0
-        #: The stamps of the reference go back from message to message: the last one is newest.
+        #: Whether the stamps of the reference go back; the last received message is the newest.
         self._backwards = False
-        #: Times that the stamps jumped back and everything was forgotten.
+        #: How often stamps jumped back and all messages were discarded.
         self.jumps = 0
-        #: Messages of the reference that were never part of a match, since a newer one was.
+        #: Messages of the reference that were skipped because a newer one matched.
         self.passed_over = 0
 
     def add(
@@ -151,72 +105,58 @@ class Synchronizer:
         replayed: bool = False,
     ) -> Match | None:
         """
-        Take a message; return the match that it completes, if that is newer than the last.
+        Add a message; return the match that it completes, if that is newer than the last one.
 
         ``stamp`` and ``published`` are in nanoseconds. The stamp of an ``unstamped`` message is
-        the time of its arrival. A ``replayed`` one was published before others of its topic that
-        came already: a latched message of a publisher that was found late.
+        its time of arrival. A ``replayed`` message was published before others of its topic that
+        have arrived: a latched message of a publisher that was discovered late.
         """
         with self._lock:
             entry = self._topics[topic]
             now = time.monotonic()
             entry.received += 1
-            entry.times.append(now)
+            entry.arrivals.append(now)
             self._count += 1
-            new = _Stamped(stamp, message, now, published, unstamped, self._count)
+            new = Stamped(stamp, message, now, published, unstamped, self._count)
             buffer = entry.buffer
             if replayed and buffer:
                 if len(buffer) < (buffer.maxlen or 0):
                     buffer.appendleft(new._replace(number=buffer[0].number - 1))
             else:
                 if topic not in self.steady:
-                    self._look_at_stamp(topic, new)
+                    self._check_stamp(topic, new)
                 entry.last = new
                 buffer.append(new)
             return self._take()
 
     def settle(self) -> Match | None:
-        """Return a match that needed nothing but time, if it is newer than the last."""
+        """Return a match that became complete by the passing of time, if it is new."""
         with self._lock:
             return self._take()
 
     def newest(self, without: Iterable[str] = (), stamp: int | None = None) -> Match | None:
         """
-        Return the newest match, whether it was returned before or not.
+        Return the newest match, even if it was returned before.
 
-        The topics ``without`` are left out of it. With ``stamp`` in nanoseconds it is the match
-        nearest to that instant, within the tolerance.
+        It excludes the topics ``without``. With ``stamp`` in nanoseconds it is the match nearest
+        to that instant, within the tolerance.
         """
         with self._lock:
             found = self._newest(frozenset(without), stamp)
             return found and found[1]
 
-    def _look_at_stamp(self, topic: str, new: _Stamped) -> None:
-        """Note what is odd about a stamp, and forget everything where it jumps back."""
-        entry, now = self._topics[topic], new.arrival
+    def _check_stamp(self, topic: str, new: Stamped) -> None:
+        """Record irregularities of a stamp; discard all messages if it jumps back."""
+        entry = self._topics[topic]
         last = entry.last
-        if new.unstamped:
-            entry.missing.append(now)
-        if last is None or last.unstamped != new.unstamped:
-            return
-        if new.stamp < last.stamp - _JUMP:
+        if entry.check_stamp(new):
             for other in self._topics.values():
-                other.buffer.clear()
-                other.last, other.backwards = None, 0
+                other.clear()
             self._last, self._backwards = None, False
             self.jumps += 1
-            entry.jumped.append(now)
-        elif new.unstamped:
-            return
-        elif new.stamp == last.stamp:
-            entry.repeated.append(now)
-        elif new.stamp < last.stamp:
-            entry.backwards += 1
-            entry.backed.append(now)
-        else:
-            entry.backwards = 0
-        if topic == self.reference and new.stamp != last.stamp:
-            self._backwards = entry.backwards >= _BACKWARDS
+        elif topic == self.reference and last is not None and new.stamp != last.stamp:
+            if not (new.unstamped or last.unstamped):
+                self._backwards = entry.is_backwards
 
     def _take(self) -> Match | None:
         found = self._newest()
@@ -240,12 +180,12 @@ class Synchronizer:
 
     def _newest(
         self, without: frozenset[str] = frozenset(), stamp: int | None = None
-    ) -> tuple[_Stamped, Match] | None:
+    ) -> tuple[Stamped, Match] | None:
         needed = [name for name in (self.reference, *self.others) if name not in without]
         now = time.monotonic()
         if stamp is not None:
-            # Of messages that repeat the stamp the last ones are meant.
-            asked = _Stamped(stamp, None, now, 0, False, self._count + 1)
+            # Of messages that repeat the stamp, use the last ones.
+            asked = Stamped(stamp, None, now, 0, False, self._count + 1)
             match = self._at(asked, needed, True)
             return match and (asked, match)
         if not needed:
@@ -262,7 +202,7 @@ class Synchronizer:
                 return reference, match
         return None
 
-    def _at(self, reference: _Stamped, needed: Iterable[str], settled: bool) -> Match | None:
+    def _at(self, reference: Stamped, needed: Iterable[str], settled: bool) -> Match | None:
         messages = {}
         for name in needed:
             nearest = self._nearest(name, reference)
@@ -278,76 +218,64 @@ class Synchronizer:
             messages[name] = nearest.message
         return Match(reference.stamp, messages)
 
-    def _may_be_nearer(self, name: str, nearest: _Stamped, reference: _Stamped) -> bool:
-        """Return whether a message that is still under way may be nearer than the nearest."""
+    def _may_be_nearer(self, name: str, nearest: Stamped, reference: Stamped) -> bool:
+        """Return whether a message that is still in transit may be nearer."""
         if nearest is reference:
             return False
         entry = self._topics[name]
-        since = time.monotonic() - _NAMED
-        untold = nearest.unstamped or reference.unstamped or (
-            # Only one of several messages with that stamp may have come by now.
+        is_ambiguous = nearest.unstamped or reference.unstamped or (
+            # Of several messages with this stamp only one may have arrived yet.
             nearest.stamp == reference.stamp
-            and any(
-                when > since
-                for topic in (entry, self._topics[self.reference])
-                for when in topic.repeated
-            )
+            and (entry.repeats_stamps() or self._topics[self.reference].repeats_stamps())
         )
-        if untold or self._backwards:
-            if nearest.stamp == reference.stamp and not untold:
+        if is_ambiguous or self._backwards:
+            if nearest.stamp == reference.stamp and not is_ambiguous:
                 return False
             later = any(other.number > reference.number for other in entry.buffer)
-            return not later and nearest.apart(reference) > _TOGETHER
+            return not later and nearest.distance(reference) > _SAME_INSTANT_S
         return max(other.stamp for other in entry.buffer) < reference.stamp
 
-    def _is_near(self, entry: _Stamped, reference: _Stamped) -> bool:
-        """Return whether two messages can be of one instant."""
+    def _is_near(self, entry: Stamped, reference: Stamped) -> bool:
+        """Return whether two messages are within the tolerance."""
         if entry.unstamped or reference.unstamped:
-            # What is latched arrives together, whenever it was published.
-            apart = min(entry.apart(reference), abs(entry.arrival - reference.arrival))
-            return apart <= max(self.tolerance, _UNSTAMPED_TOLERANCE)
+            # Latched messages arrive together, regardless of their publication.
+            apart = min(entry.distance(reference), abs(entry.arrival - reference.arrival))
+            return apart <= max(self.tolerance, _UNSTAMPED_TOLERANCE_S)
         return 1e-9 * abs(entry.stamp - reference.stamp) <= self.tolerance
 
-    def _nearest(self, name: str, reference: _Stamped) -> _Stamped | None:
-        def rank(entry: _Stamped) -> tuple[float, float, int]:
-            apart = entry.apart(reference)
+    def _nearest(self, name: str, reference: Stamped) -> Stamped | None:
+        def rank(entry: Stamped) -> tuple[float, float, int]:
+            apart = entry.distance(reference)
             if entry.unstamped or reference.unstamped:
                 arrived = abs(entry.arrival - reference.arrival)
-                # Arrival says less than publication.
-                far = float(apart > max(self.tolerance, _UNSTAMPED_TOLERANCE))
+                # The arrival is less precise than the publication.
+                far = float(apart > max(self.tolerance, _UNSTAMPED_TOLERANCE_S))
                 return far, arrived if far else apart, -entry.number
             return abs(entry.stamp - reference.stamp), apart, -entry.number
 
         return min(self._topics[name].buffer, key=rank, default=None)
 
     def received(self, topic: str) -> int:
-        """Return how many messages of a topic came."""
+        """Return the number of received messages of a topic."""
         return self._topics[topic].received
 
     def rate(self, topic: str) -> float:
-        """Return the messages per second of a topic over its last few; 0 when it fell silent."""
+        """Return the messages per second of a topic; 0 for a silent one."""
         with self._lock:
-            times = list(self._topics[topic].times)
-        if len(times) < 2:
-            return 0.0
-        return (len(times) - 1) / max(time.monotonic() - times[0], 1e-6)
+            return self._topics[topic].rate()
 
-    def remarks(self) -> dict[tuple[str, str], str]:
-        """Return what is odd about the stamps of late, a sentence by topic and kind."""
+    def irregularities(self) -> dict[tuple[str, str], str]:
+        """Return recent irregularities of the stamps, a sentence by topic and kind."""
         with self._lock:
-            since = time.monotonic() - _NAMED
-            found = {}
-            for name, entry in self._topics.items():
-                if name in self.steady:
-                    continue
-                for kind, sentence in _REMARKS.items():
-                    times = getattr(entry, kind)
-                    if len(times) == times.maxlen and times[0] > since:
-                        found[name, kind] = f'{name} {sentence}'
-            return found
+            return {
+                (name, kind): f'{name} {predicate}'
+                for name, entry in self._topics.items()
+                if name not in self.steady
+                for kind, predicate in entry.irregularities().items()
+            }
 
-    def complaint(self, without: Iterable[str] = ()) -> str | None:
-        """Return why there is no match, in a sentence, or None where there is nothing to say."""
+    def unmatched_reason(self, without: Iterable[str] = ()) -> str | None:
+        """Return why there is no match, in a sentence; None if there is one or it is still due."""
         with self._lock:
             unused = frozenset(without)
             if self._newest(unused) is not None:
@@ -366,13 +294,15 @@ class Synchronizer:
                 if nearest is None or name == first or name in self.steady:
                     continue
                 if not self._is_near(nearest, reference):
-                    return self._unmet(first, reference, name, nearest)
+                    return self._out_of_tolerance(first, reference, name, nearest)
             timed = [name for name in names if name not in self.steady]
             if self._at(reference, timed, True) is not None:
                 return None
             return f'no instant at which all of {", ".join(names)} were received'
 
-    def _unmet(self, first: str, reference: _Stamped, name: str, nearest: _Stamped) -> str:
+    def _out_of_tolerance(
+        self, first: str, reference: Stamped, name: str, nearest: Stamped
+    ) -> str:
         unstamped = [
             topic
             for topic, entry in ((first, reference), (name, nearest))
@@ -384,14 +314,14 @@ class Synchronizer:
             difference = 1e-9 * (nearest.stamp - reference.stamp)
         tolerance = self.tolerance
         if unstamped:
-            tolerance = max(tolerance, _UNSTAMPED_TOLERANCE)
+            tolerance = max(tolerance, _UNSTAMPED_TOLERANCE_S)
         sentence = (
             f'{first} received, no {name} within {tolerance:g} s of it: the nearest is '
             f'{abs(difference):.3f} s {"later" if difference > 0.0 else "earlier"}'
         )
         for topic, entry in ((first, reference), (name, self._topics[name].buffer[-1])):
             silence = time.monotonic() - entry.arrival
-            if silence > _SILENCE:
+            if silence > _SILENCE_S:
                 return f'{sentence}; the last {topic} came {silence:.0f} s ago'
         if unstamped:
             return (
@@ -400,24 +330,3 @@ class Synchronizer:
                 'image into messages derived from it'
             )
         return f'{sentence}; check that both carry the stamp of the camera'
-
-
-#: By the fields of ``_Topic``.
-_REMARKS = {
-    'missing': (
-        'has no stamps (they are zero): the time of arrival is used instead; set the stamps in '
-        'its publisher'
-    ),
-    'repeated': (
-        'repeats its stamps: messages with the same stamp are distinguished by their publication '
-        'time; set a new stamp for each message in its publisher'
-    ),
-    'backed': (
-        'has stamps that go backwards: the last received message counts as the newest; check the '
-        'clock of its publisher'
-    ),
-    'jumped': (
-        'has stamps that repeatedly jump back by more than a second, and each jump discards all '
-        'messages; check for a second publisher with another clock'
-    ),
-}

@@ -87,7 +87,7 @@ class Watch:
     def look(self, continuous: bool) -> None:
         """Log what is wrong; with ``continuous`` also what keeps frames from being complete."""
         logger = self._node.get_logger()
-        for kind, sentence in self._synchronizer.remarks().items():
+        for kind, sentence in self._synchronizer.irregularities().items():
             if kind not in self._said:
                 self._said.add(kind)
                 logger.warning(f'{sentence}. [{self._topics[kind[0]].name}]')
@@ -97,7 +97,7 @@ class Watch:
         if continuous:
             missing = self.missing()
             found |= {('missing', name): text for name, text in missing.items()}
-            unmet = self._synchronizer.complaint()
+            unmet = self._synchronizer.unmatched_reason()
             if unmet and not missing:
                 found['unmet', ''] = f'No frame is complete: {unmet}'
         for key, text in found.items():
