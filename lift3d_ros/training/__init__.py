@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the packaged weights, the demo and the tests are made from."""
+"""Training of the small weights: samples, augmentation, tasks, runs."""

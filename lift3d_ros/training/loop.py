@@ -13,16 +13,17 @@
 # limitations under the License.
 
 """
-One training run: time budget, schedule, moving average, checkpoints, curves.
+The training loop: time budget, schedule, moving average, checkpoints, curves.
 
-What is learned is a ``Task``; the loop is the same for every network of the package. Several GPUs
-are used through accelerate (``accelerate launch -m lift3d_ros.cli train ...``).
+Every network is trained by the same loop; its losses and scores are a ``Task``. Several GPUs are
+used through accelerate (``accelerate launch -m lift3d_ros.cli train ...``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 import json
 from pathlib import Path
@@ -43,24 +44,24 @@ from lift3d_ros.training.optimizer import SplitOptimizer
 
 
 class Task(Protocol):
-    """What a network learns."""
+    """The losses and scores of a network."""
 
     def losses(self, model: nn.Module, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        """Return the terms of the loss, already weighted; their sum is minimised."""
+        """Return the weighted terms of the loss; the loop minimises their sum."""
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Return scores on objects that are not learned from; ``score`` decides which is best."""
+        """Return the scores on other objects; the best checkpoint has the highest ``score``."""
 
 
 @dataclass(frozen=True)
 class LoopSettings:
     """
-    How a run goes.
+    Settings of a run.
 
-    - ``minutes``: of this run; ``batch``: samples a step; ``rate``: at its highest, as AdamW's
-      (``SplitOptimizer``); ``decay``: of the weights; ``clip``: bound of the gradient's norm.
-    - ``warmup``: steps; ``anneal``: last share of the run in which the rate falls to nothing.
-    - ``average``: of the weights, per step; ``evaluate_every``: minutes between evaluations.
+    - ``minutes``: duration; ``batch``: samples a step; ``rate``: largest learning rate, that of
+      AdamW (``SplitOptimizer``); ``decay``: weight decay; ``clip``: bound of the gradient norm.
+    - ``warmup``: steps; ``anneal``: last share of the run, in which the rate decays.
+    - ``average``: decay of the moving average; ``evaluate_every``: minutes between evaluations.
     """
 
     minutes: float = 60.0
@@ -84,10 +85,10 @@ def train(
     report: Callable[[str], None] = print,
 ) -> None:
     """
-    Train ``model``; leave ``best.safetensors``, ``last.pt`` and ``curve.jsonl`` in ``out``.
+    Train ``model``; write ``best.safetensors``, ``last.pt`` and ``curve.jsonl`` to ``out``.
 
-    ``last.pt`` holds what a later run needs to go on; ``best.safetensors`` the averaged weights
-    with the highest score. Interrupting the run loses what came after the last evaluation.
+    ``last.pt`` is the checkpoint for ``resume``; ``best.safetensors`` has the averaged weights
+    with the highest score. An interrupted run resumes at its last evaluation.
     """
     out.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(mixed_precision='bf16', cpu=not torch.cuda.is_available())
@@ -112,7 +113,11 @@ def train(
         minutes = (time.monotonic() - start) / 60.0
         done = minutes >= settings.minutes
         if done or time.monotonic() - evaluated > 60.0 * settings.evaluate_every:
-            scores = _evaluate(plain, average, task)
+            with _averaged(plain, average):
+                plain.eval()
+                with torch.no_grad():
+                    scores = task.evaluate(plain)
+                plain.train()
             entry: dict[str, Any] = {
                 'step': step,
                 'minutes': round(before + minutes, 2),
@@ -126,7 +131,8 @@ def train(
                     curve.write(json.dumps(entry) + '\n')
                 if scores['score'] > best:
                     best = scores['score']
-                    _save_average(plain, average, out / 'best.safetensors')
+                    with _averaged(plain, average):
+                        _save(out / 'best.safetensors', plain.state_dict(), _write_tensors)
                 _save(
                     out / 'last.pt',
                     {
@@ -161,33 +167,31 @@ def train(
 
 
 def _share(done: float, steps: int, settings: LoopSettings) -> float:
-    """Return the share of the full rate: warm-up, level, then half a cosine down to nothing."""
+    """Return the factor of the learning rate: warm-up, constant, then cosine decay."""
     warm = min(1.0, (steps + 1) / settings.warmup)
     fall = np.clip((done - 1.0 + settings.anneal) / settings.anneal, 0.0, 1.0)
     return float(warm * (0.02 + 0.98 * 0.5 * (1.0 + np.cos(np.pi * fall))))
 
 
-def _evaluate(model: nn.Module, average: EMAModel, task: Task) -> dict[str, float]:
+@contextmanager
+def _averaged(model: nn.Module, average: EMAModel) -> Iterator[None]:
+    """Give the model its averaged parameters temporarily."""
     average.store(model.parameters())
     average.copy_to(model.parameters())
-    model.eval()
-    with torch.no_grad():
-        scores = task.evaluate(model)
-    average.restore(model.parameters())
-    model.train()
-    return scores
+    try:
+        yield
+    finally:
+        average.restore(model.parameters())
 
 
-def _save_average(model: nn.Module, average: EMAModel, path: Path) -> None:
-    average.store(model.parameters())
-    average.copy_to(model.parameters())
+def _write_tensors(state: dict[str, Tensor], path: Path) -> None:
+    save_file({name: value.contiguous().clone() for name, value in state.items()}, path)
+
+
+def _save(
+    path: Path, state: dict[str, Any], write: Callable[[dict[str, Any], Path], None] = torch.save
+) -> None:
+    """Write a file that replaces the previous one only when it is complete."""
     partial = path.with_suffix('.part')
-    save_file({k: v.contiguous().clone() for k, v in model.state_dict().items()}, partial)
-    partial.replace(path)
-    average.restore(model.parameters())
-
-
-def _save(path: Path, state: dict[str, Any]) -> None:
-    partial = path.with_suffix('.part')
-    torch.save(state, partial)
+    write(state, partial)
     partial.replace(path)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the network of depth and length from a picture learns, from the others' samples."""
+"""The training data and task of the monocular depth network."""
 
 from __future__ import annotations
 
@@ -39,19 +39,20 @@ from lift3d_ros.training.augmentation import recoloured
 from lift3d_ros.training.pool import Pool
 from lift3d_ros.training.pool import shuffled_indices
 
-#: Places that are looked at along a ray through the cube: some half a voxel apart.
-_STEPS = 96
+#: Samples along a ray through the cube, about half a voxel apart.
+_RAY_SAMPLES = 96
 
-#: Pictures of which fewer pixels than this show the object teach nothing.
-_FEWEST = 40
+#: Fewest pixels of the object in a training picture.
+_MIN_PIXELS = 40
 
-#: Places farther than this from the middle are not of the object.
-_FARTHEST = 1.2
+#: Largest depth of a pixel relative to the object's centre, canonical units; readings beyond it
+#: are not of the object.
+_MAX_RELATIVE_DEPTH = 1.2
 
 
 def visible_depth(solid: Tensor, pose: Tensor, focal: Tensor, centre: Tensor) -> Tensor:
     """
-    Return the depth of what a camera sees of a solid, (h, h), 0 where it sees nothing.
+    Return the depth of the surface of an occupancy grid, (h, h), 0 for background.
 
     ``solid`` (n, n, n) is the occupancy, 0 to 1, of the cube of ``EXTENT``; ``pose`` (4, 4) is the
     optical frame in canonical coordinates, ``focal`` and ``centre`` (2,) are pixels of a picture
@@ -63,30 +64,26 @@ def visible_depth(solid: Tensor, pose: Tensor, focal: Tensor, centre: Tensor) ->
     rays = torch.cat([slopes, torch.ones_like(slopes[:, :1])], dim=1) @ pose[:3, :3].T
     eye = pose[:3, 3]
     near, far = cube_crossing(eye, rays)
-    steps = (torch.arange(_STEPS) + 0.5) / _STEPS
+    steps = (torch.arange(_RAY_SAMPLES) + 0.5) / _RAY_SAMPLES
     t = near[:, None] + (far - near)[:, None] * steps
-    places = (eye + rays[:, None] * t[..., None]).reshape(1, -1, 3)
-    value = sample_grid(solid[None, None].float(), places).reshape(t.shape)
+    points = (eye + rays[:, None] * t[..., None]).reshape(1, -1, 3)
+    value = sample_grid(solid[None, None].float(), points).reshape(t.shape)
     inside = (value > 0.5) & (far > near)[:, None]
     first = inside.float().argmax(dim=1)
     row, before = torch.arange(len(first)), (first - 1).clamp_min(0)
     low, high = value[row, before], value[row, first]
     share = ((0.5 - low) / (high - low).clamp_min(1e-4)).clamp(0.0, 1.0)
-    found = t[row, before] + (t[row, first] - t[row, before]) * share
-    return torch.where(inside.any(dim=1), found, 0.0).reshape(u.shape)
+    surface = t[row, before] + (t[row, first] - t[row, before]) * share
+    return torch.where(inside.any(dim=1), surface, 0.0).reshape(u.shape)
 
 
 class MonocularData:
-    """
-    Pictures with the depth of what they show, in memory: 80 kB each.
-
-    Of a sample these are the input's and those from other sides.
-    """
+    """Pictures with their depth, in memory: 80 kB each; the inputs and targets of samples."""
 
     def __init__(self, views: Sequence[dict[str, NDArray[Any]]]) -> None:
-        """Keep ``views`` as ``depth_views`` makes them; raises ``ValueError`` without any."""
+        """Keep ``views`` of ``depth_views``; raises ``ValueError`` without any."""
         if not views:
-            raise ValueError('there are no pictures to learn from')
+            raise ValueError('there are no training pictures')
         self.views = views
 
     @classmethod
@@ -97,18 +94,18 @@ class MonocularData:
         Raises ``ValueError`` for an empty pool.
         """
         return cls([
-            shown
+            view
             for index in range(min(pool.refresh(), count or len(pool)))
-            for shown in depth_views(pool.read(index))
+            for view in depth_views(pool.read(index))
         ])
 
     def batches(
         self, size: int, rng: np.random.Generator
     ) -> Iterator[dict[str, NDArray[Any]]]:
         """
-        Yield batches without end: the arrays of ``depth_views``, mirrored and recoloured.
+        Yield batches indefinitely: the arrays of ``depth_views``, mirrored and recoloured.
 
-        Each picture is drawn once before any is drawn again.
+        Each picture occurs once an epoch.
         """
         for chosen in shuffled_indices(len(self.views), size, rng):
             views = [
@@ -121,10 +118,10 @@ class MonocularData:
 
 def depth_views(sample: dict[str, NDArray[Any]]) -> list[dict[str, NDArray[Any]]]:
     """
-    Return the pictures of a sample (``Sample``) with the depth of what they show.
+    Return the views of a ``Sample`` with their depth.
 
-    Each has ``picture``, ``focal``, ``centre``, ``pose`` and ``flags`` as a sample has them, its
-    own of the ``sides``, (3,), and ``seen``: float32 (h, h), see ``visible_depth``.
+    Each has ``picture``, ``focal``, ``centre``, ``pose`` and ``flags`` of the sample, its row of
+    ``sides``, (3,), and ``seen``: float32 (h, h), of ``visible_depth``.
     """
     lens = Camera.from_fov(PICTURE_SIZE, PICTURE_SIZE, ZERO123_FOV)
     own = {name: sample[name] for name in ('picture', 'focal', 'centre', 'pose', 'flags')}
@@ -138,35 +135,35 @@ def depth_views(sample: dict[str, NDArray[Any]]) -> list[dict[str, NDArray[Any]]
             'focal': np.array([lens.fx, lens.fy], np.float32),
             'centre': np.array([lens.cx, lens.cy], np.float32),
             'pose': pose,
-            # Its pose is true, whatever is known of the input's.
+            # The poses of targets are exact.
             'flags': np.array([0.0, 1.0], np.float32),
             'sides': sides,
         })
     solid = torch.from_numpy(sample['solid'].astype(np.float32))
-    found = []
+    visible = []
     for view in views:
-        seen = visible_depth(
+        depth = visible_depth(
             solid, *(torch.from_numpy(view[name]).float() for name in ('pose', 'focal', 'centre'))
         )
-        if int((seen > 0.0).sum()) >= _FEWEST:
-            found.append({**view, 'seen': np.asarray(seen.numpy(), np.float32)})
-    return found
+        if int((depth > 0.0).sum()) >= _MIN_PIXELS:
+            visible.append({**view, 'seen': np.asarray(depth.numpy(), np.float32)})
+    return visible
 
 
 class MonocularTask:
     """The loss of the network, and its scores on ``samples`` of other objects."""
 
     def __init__(self, samples: Sequence[dict[str, NDArray[Any]]]) -> None:
-        """Keep the input pictures of the evaluation."""
-        found = [view for sample in samples for view in depth_views(sample)[:1]]
-        self._arrays = {name: np.stack([one[name] for one in found]) for name in found[0]}
+        """Keep the input pictures of the evaluation samples."""
+        views = [view for sample in samples for view in depth_views(sample)[:1]]
+        self._arrays = {name: np.stack([view[name] for view in views]) for name in views[0]}
 
     def losses(self, model: nn.Module, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """See ``Task``."""
         del step
         error, known, mean, sides, length = _errors(model, batch)
         count = known.sum(dim=(1, 2)).clamp_min(1.0)
-        # Edges within an object are what tells how it is made.
+        # Depth edges within the object determine its shape.
         across = (error.diff(dim=2).abs() * known[:, :, 1:] * known[:, :, :-1]).sum(dim=(1, 2))
         down = (error.diff(dim=1).abs() * known[:, 1:] * known[:, :-1]).sum(dim=(1, 2))
         return {
@@ -181,9 +178,9 @@ class MonocularTask:
         """
         Return the mean errors, in canonical units.
 
-        ``depth``: less their mean over each object, whose median is ``median``; ``middle``: that
-        mean; ``flat``: the first of them for a flat picture. ``longest``: of the logarithm of the
-        longest side, and ``longest_median``.
+        ``depth`` and ``median``: mean and median over the objects of the depth error without its
+        mean over the object, which is ``middle``; ``flat``: ``depth`` of a constant prediction;
+        ``longest`` and ``longest_median``: of the logarithm of the longest side.
         """
         device = next(model.parameters()).device
         depth, middle, flat, lengths = [], [], [], []
@@ -197,8 +194,8 @@ class MonocularTask:
             count = known.sum(dim=(1, 2)).clamp_min(1.0)
             depth += (error.abs().sum(dim=(1, 2)) / count).tolist()
             middle += mean.abs().tolist()
-            seen = batch['seen'] * known
-            level = (seen.sum(dim=(1, 2)) / count)[:, None, None]
+            depths = batch['seen'] * known
+            level = (depths.sum(dim=(1, 2)) / count)[:, None, None]
             flat += (((batch['seen'] - level) * known).abs().sum(dim=(1, 2)) / count).tolist()
         return {
             'score': -float(np.mean(depth)),
@@ -215,18 +212,18 @@ def _errors(
     model: nn.Module, batch: dict[str, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """
-    Return the errors of depths (b, h, h) less their means (b,), where they are known, the means.
+    Return the centred depth errors (b, h, h), their validity (b, h, h) and means (b,).
 
-    The last ones are those of the logarithms of the sides (b, 3) and of the longest of them (b,).
+    Then the errors of the logarithms of the sides (b, 3) and of the longest side (b,).
     """
     picture = batch['picture'].permute(0, 3, 1, 2).float() / 255.0
     camera = [batch[name].float() for name in ('focal', 'centre', 'pose')]
     with torch.autocast(picture.device.type, torch.bfloat16):
-        found, sides = model(picture, *camera, batch['flags'].float())
+        depth, sides = model(picture, *camera, batch['flags'].float())
     truth = batch['seen'] - origin_depth(*camera)[:, None, None]
     alpha = functional.avg_pool2d(picture[:, 3:], STRIDE)[:, 0]
-    known = ((alpha > 0.8) & (batch['seen'] > 0.0) & (truth.abs() < _FARTHEST)).float()
-    error = (found.float() - truth) * known
+    known = ((alpha > 0.8) & (batch['seen'] > 0.0) & (truth.abs() < _MAX_RELATIVE_DEPTH)).float()
+    error = (depth.float() - truth) * known
     mean = error.sum(dim=(1, 2)) / known.sum(dim=(1, 2)).clamp_min(1.0)
     sides, true = sides.float(), batch['sides'].float().log()
     length = sides.amax(dim=1) - true.amax(dim=1)

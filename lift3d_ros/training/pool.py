@@ -13,10 +13,10 @@
 # limitations under the License.
 
 """
-A folder of samples that grows while a network learns from it.
+A folder of samples that grows during training.
 
-Rendering a sample takes longer than learning from it once, so each is kept and drawn several
-times, and processes of low priority add new ones all the while.
+Rendering a sample takes longer than a training step, so that samples are kept and drawn several
+times, while processes of low priority render new ones.
 """
 
 from __future__ import annotations
@@ -46,28 +46,28 @@ _NAMES = {field.name for field in dataclasses.fields(Sample)}
 
 
 class Pool:
-    """The samples of a folder; several processes may add to it and read it at once."""
+    """The samples of a folder; several processes can read and extend it concurrently."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the folder where it is missing."""
+        """Create the folder if it is missing."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._known: list[Path] = []
 
     def refresh(self) -> int:
-        """Look for new samples; return how many there are."""
+        """Find new samples; return the number of samples."""
         self._known = sorted(self.folder.glob('sample_*.npz'))
         return len(self._known)
 
     def __len__(self) -> int:
-        """Return how many samples the last ``refresh`` found."""
+        """Return the number of samples at the last ``refresh``."""
         return len(self._known)
 
     def read(self, index: int) -> dict[str, NDArray[Any]]:
         """
         Return the arrays of a sample by their names in ``Sample``.
 
-        Raises ``LiftError(BAD_REQUEST)`` for one that an earlier version has rendered.
+        Raises ``LiftError(BAD_REQUEST)`` for a sample of another version.
         """
         with np.load(self._known[index], allow_pickle=False) as pack:
             arrays = {name: pack[name] for name in pack.files}
@@ -79,12 +79,12 @@ class Pool:
                 ErrorCode.BAD_REQUEST,
                 f'{self._known[index]} was rendered by another version of this package, whose '
                 f'samples differ in {", ".join(sorted(_NAMES ^ set(arrays)))}; move '
-                f'{self.folder} away, and samples are rendered anew.',
+                f'{self.folder} away to render new samples.',
             )
         return arrays
 
     def add(self, number: int, sample: Sample) -> None:
-        """Write a sample; it appears under its name only when it is complete."""
+        """Write a sample, atomically."""
         arrays = {field.name: getattr(sample, field.name) for field in dataclasses.fields(sample)}
         arrays['solid_bits'] = np.packbits(arrays.pop('solid'))
         path = self.folder / _PATTERN.format(number)
@@ -98,7 +98,7 @@ class Pool:
         scans: Sequence[ObjectEntry],
         settings: SampleSettings,
     ) -> None:
-        """Render the samples of those numbers that are not there yet."""
+        """Render the missing samples of these numbers."""
         for number in numbers:
             if not (self.folder / _PATTERN.format(number)).exists():
                 self.add(number, make_sample(number, scans, settings))
@@ -107,7 +107,7 @@ class Pool:
         self, size: int, rng: np.random.Generator, ahead: int = 2
     ) -> Iterator[dict[str, NDArray[Any]]]:
         """
-        Yield batches of drawn samples without end, half of them mirrored, read ahead in threads.
+        Yield random batches indefinitely, half of the samples mirrored, prefetched by a thread.
 
         Raises ``ValueError`` for an empty pool.
         """
@@ -131,7 +131,7 @@ class Pool:
 def shuffled_indices(
     count: int, size: int, rng: np.random.Generator
 ) -> Iterator[NDArray[np.int64]]:
-    """Yield draws of ``size`` out of ``count`` without end, each once before any comes again."""
+    """Yield ``size`` of ``count`` shuffled indices indefinitely, each once an epoch."""
     order: NDArray[np.int64] = np.zeros(0, np.int64)
     while True:
         while len(order) < size:
@@ -141,7 +141,7 @@ def shuffled_indices(
 
 
 class Renderers:
-    """Processes that fill a pool until they are stopped or it is full."""
+    """Processes that fill a pool until it is full or they are stopped."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class Renderers:
         processes: int,
         capacity: int,
     ) -> None:
-        """Start them; together they bring the pool to the samples 0 to ``capacity``."""
+        """Start the processes; they render the samples 0 to ``capacity``."""
         context = multiprocessing.get_context('spawn')
         self._processes = [
             context.Process(
@@ -170,7 +170,7 @@ class Renderers:
             process.join()
 
     def stop(self) -> None:
-        """End them; what they have not written is rendered the next time."""
+        """Stop the processes; the next run renders the missing samples."""
         for process in self._processes:
             process.terminate()
             process.join()

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the training runs of the small weights share: settings, data, pools, the manifest."""
+"""Common parts of the training runs: settings, data, sample pools, the manifest."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ Settings = TypeVar('Settings', bound='RunSettings')
 @dataclass(frozen=True)
 class RunSettings:
     """
-    What every training run has; a settings file holds these by their names.
+    Settings of every training run, the entries of a settings file.
 
-    - ``samples``: what is learned from.
-    - ``capacity``: samples in the pool; ``first``: how many are rendered before learning begins;
-      ``renderers``: processes that render while it goes on.
+    - ``samples``: distribution of the samples.
+    - ``capacity``: samples in the pool; ``first``: samples rendered before training starts;
+      ``renderers``: processes that render during training.
     - ``evaluation``: samples of the eval split; ``threads``: of the networks, 0 = all cores.
     - ``seed``: of weights and of the order of the samples.
     """
@@ -65,9 +65,9 @@ class RunSettings:
 
 def read_settings(path: Path, defaults: Settings) -> Settings:
     """
-    Return the settings of a YAML file; what it does not name is as in ``defaults``.
+    Return the settings of a YAML file; missing entries are those of ``defaults``.
 
-    Raises ``LiftError(BAD_REQUEST)`` for a file that is not one, and for names it does not know.
+    Raises ``LiftError(BAD_REQUEST)`` for a file that is not YAML, and for unknown entries.
     """
     import yaml
 
@@ -82,11 +82,11 @@ def read_settings(path: Path, defaults: Settings) -> Settings:
 
 
 def check_no_checkpoints(out: Path, networks: Sequence[str], resume: bool) -> None:
-    """Raise ``LiftError(BAD_REQUEST)`` if ``out`` has checkpoints that are not to go on."""
+    """Raise ``LiftError(BAD_REQUEST)`` if ``out`` has checkpoints, unless ``resume``."""
     if not resume and any((out / name / 'last.pt').exists() for name in networks):
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'{out} holds a run already; go on with it by --resume, or choose another folder.',
+            f'{out} has the checkpoints of a run; give --resume, or choose another folder.',
         )
 
 
@@ -95,10 +95,10 @@ def sample_pool(
     data: Path, out: Path, settings: RunSettings, report: Callable[[str], None]
 ) -> Iterator[tuple[Pool, list[dict[str, Any]]]]:
     """
-    Give the pool to learn from, which grows meanwhile, and the samples to judge by.
+    Yield the training pool, which grows, and the evaluation samples.
 
-    They lie in ``out/pool`` and ``out/pool_eval`` and are kept for the next run. Sets the number
-    of torch's threads. Raises ``LiftError(BAD_REQUEST)`` for a folder of data without scans.
+    They are kept in ``out/pool`` and ``out/pool_eval`` for the next run. Sets the number of
+    threads of torch. Raises ``LiftError(BAD_REQUEST)`` for a folder of data without scans.
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
@@ -110,23 +110,23 @@ def sample_pool(
         gravity=1.0, depth=0.5,
     )
     evaluation = Pool(out / 'pool_eval')
-    report(f'{len(scans)} scans to learn from, {len(others)} to judge by')
+    report(f'{len(scans)} scans for training, {len(others)} for evaluation')
     evaluation.fill(range(settings.evaluation), others, unseen)
     evaluation.refresh()
-    judged = [evaluation.read(index) for index in range(settings.evaluation)]
+    evaluated = [evaluation.read(index) for index in range(settings.evaluation)]
     pool = Pool(out / 'pool')
     pool.fill(range(settings.first), scans, settings.samples)
     renderers = Renderers(
         out / 'pool', scans, settings.samples, settings.renderers, settings.capacity
     )
     try:
-        yield pool, judged
+        yield pool, evaluated
     finally:
         renderers.stop()
 
 
 def shortened(settings: LoopSettings, share: float) -> LoopSettings:
-    """Return the settings with so much of the minutes."""
+    """Return the settings with a share of the minutes."""
     return replace(settings, minutes=settings.minutes * share)
 
 
@@ -145,7 +145,7 @@ def write_manifest(folder: Path) -> None:
 
 
 def _fill(settings: Any, content: Any, path: Path) -> Any:
-    """Return a dataclass with the entries of a mapping put in, nested ones too."""
+    """Return a dataclass with the entries of a mapping, recursively."""
     known = {entry.name: entry for entry in fields(settings)}
     if not isinstance(content, dict) or not set(content) <= set(known):
         wrong = sorted(set(content) - set(known)) if isinstance(content, dict) else [content]
@@ -165,7 +165,7 @@ def _fill(settings: Any, content: Any, path: Path) -> Any:
                 changes[name] = type(old)(value)
             except (TypeError, ValueError) as error:
                 raise LiftError(
-                    ErrorCode.BAD_REQUEST, f'{path}: {name} is {value!r}, which is no '
-                    f'{type(old).__name__}.',
+                    ErrorCode.BAD_REQUEST, f'{path}: {name} is {value!r}, which is not of '
+                    f'the type {type(old).__name__}.',
                 ) from error
     return replace(settings, **changes)

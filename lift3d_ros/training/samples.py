@@ -13,12 +13,11 @@
 # limitations under the License.
 
 """
-What the small networks learn from: one view of an object, its solid and its other views.
+Training samples of the small networks: a view of an object, its occupancy and target views.
 
-A sample is a function of its number: the object (a scan of the train split or a procedural one),
-how it is varied, the scene, the detector's and the sensor's errors and the target cameras all
-follow from it. Renders go through ``make_scene`` and ``crop_object``, so that a network learns on
-what it will be given.
+A sample is a function of its number, which determines the object (a scan of the train split or a
+procedural one), its augmentation, the scene, the errors of detector and sensor and the target
+cameras. Views are rendered by ``make_scene`` and cropped by ``crop_object``, as in inference.
 """
 
 from __future__ import annotations
@@ -53,13 +52,13 @@ from lift3d_ros.synthetic.true_views import object_from_canonical
 from lift3d_ros.synthetic.true_views import true_view
 from lift3d_ros.training.augmentation import varied
 
-#: Side of the target pictures, pixels, and of the grid of the solid, voxels.
+#: Side of the target views, pixels, and of the occupancy grid, voxels.
 TARGET_SIZE = 128
 SOLID_SIZE = 64
 
-#: Heights of target cameras, degrees. No view is synthesised from below, but nothing else tells
-#: what colour an underside has; share of these.
-_AROUND, _BELOW, _FROM_BELOW = (-15.0, 65.0), (-80.0, -15.0), 0.35
+#: Elevations of target cameras, degrees, and the share of the low ones, which supervise the colour
+#: of the underside; no view is synthesised from below.
+ELEVATIONS, LOW_ELEVATIONS, LOW_SHARE = (-15.0, 65.0), (-80.0, -15.0), 0.35
 
 #: Distance of the target cameras from the origin, canonical units.
 RADIUS = 1.7
@@ -68,18 +67,18 @@ RADIUS = 1.7
 @dataclass(frozen=True)
 class SampleSettings:
     """
-    From what ranges samples are drawn; shares are between 0 and 1.
+    Ranges of the random parameters of samples; shares are between 0 and 1.
 
-    - ``scans``: share of samples that show a scan; the others show procedural objects.
-    - ``depth``: share whose view has a depth image.
-    - ``gravity``: share whose gravity is known; else the elevation has an error of
+    - ``scans``: share of scans; the others are procedural objects.
+    - ``depth``: share with a depth image.
+    - ``gravity``: share with known gravity; for the others the elevation has an error of
       ``elevation_error`` degrees.
-    - ``table``: share that stands on a table and is looked at from above; the rest is held in the
-      air and seen from ``elevation_in_air``.
-    - ``noisy_masks``: share with a detector's errors in the mask.
-    - ``occluded``: share with another object in front.
-    - ``targets``: pictures from other sides in each sample.
-    - ``varied``: whether objects are altered (``variation``).
+    - ``table``: share of objects on a table, viewed from ``elevation_on_table``; the others are
+      in the air, viewed from ``elevation_in_air``.
+    - ``noisy_masks``: share of masks with the errors of a detector.
+    - ``occluded``: share of occluded objects.
+    - ``targets``: target views of a sample.
+    - ``varied``: whether objects are augmented (``augmentation.varied``).
     """
 
     scans: float = 0.5
@@ -98,7 +97,7 @@ class SampleSettings:
 @dataclass(frozen=True, eq=False)
 class Sample:
     """
-    One view and what is true of its object, canonical units.
+    A view with ground truth, canonical units.
 
     - ``picture``: uint8 RGBA (size, size, 4); ``depth``: float16 (size, size), 0 = none;
       ``focal`` (2,), ``centre`` (2,): of their camera, pixels; ``pose``: (4, 4), that camera's
@@ -106,8 +105,8 @@ class Sample:
     - ``solid``: bool (64, 64, 64), occupancy at the voxel centres, axes x, y, z.
     - ``targets``: uint8 RGBA (n, 128, 128, 4); ``target_poses``: (n, 4, 4).
     - ``elevation``: float32 (), the true one, degrees.
-    - ``sides``: float32 (1 + n, 3), those of the object's upright box (``upright_sides``), as they
-      would be with its middle as deep as the origin, in the input camera and the target ones.
+    - ``sides``: float32 (1 + n, 3), of the object's upright box (``upright_sides``), scaled so
+      that its centre has the depth of the origin, in the input camera and the targets.
     """
 
     picture: NDArray[np.uint8]
@@ -133,7 +132,7 @@ def make_sample(
         try:
             return _draw(rng, scans, settings)
         except (LiftError, ValueError):
-            # A draw that no camera sees well, or an occluder that fits nowhere: the next one.
+            # An object that is hardly visible, or an occluder without space: draw again.
             continue
 
 
@@ -199,7 +198,7 @@ def _observed(
     pictures, poses = [], []
     for index in range(targets):
         azimuth = float(rng.uniform(-180.0, 180.0))
-        height = float(rng.uniform(*(_BELOW if rng.random() < _FROM_BELOW else _AROUND)))
+        height = float(rng.uniform(*(LOW_ELEVATIONS if rng.random() < LOW_SHARE else ELEVATIONS)))
         if index % 2 == 0:
             height = float(np.clip(canonical.elevation + rng.normal(0.0, 8.0), -40.0, 80.0))
         pose = orbit_pose(azimuth, height, RADIUS)

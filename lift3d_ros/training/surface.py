@@ -13,13 +13,12 @@
 # limitations under the License.
 
 """
-What the small surface network learns: the solid, from views like those that it will be given.
+The training task of the small surface network: occupancy from synthesised and camera views.
 
-The published lesson (Liu et al., One-2-3-45, 2023, section 3.2): a network that shall live with
-what a view model makes up must learn from just that. So the synthesised views are the small view
-model's own. True renders stand for further frames of a camera, and now and then in the place of
-synthesised ones, so that the network does not learn to ignore views: a better view model's, or
-given ones, may show what the coarse volume does not tell.
+The input views must have the errors of inference (Liu et al., One-2-3-45, 2023, section 3.2), so
+that they are synthesised by the small view model. Ground-truth views take the place of source
+views and, in a share of the steps, of synthesised views, so that the network does not learn to
+ignore views: those of a better view model may show more than the coarse volume.
 """
 
 from __future__ import annotations
@@ -55,17 +54,16 @@ from lift3d_ros.training.coarse import model_inputs
 from lift3d_ros.training.coarse import overlap
 from lift3d_ros.training.coarse import stack_samples
 
-#: Shares of steps: with synthesised views; with true ones in their place, from which the network
-#: learns to follow views that show more than the coarse volume told; with true ones as further
-#: frames of a camera. The rest has the input alone.
-_WITH_MADE = 0.5
-_TRUE_AS_MADE = 0.18
-_WITH_TRUE = 0.16
+#: Shares of steps with synthesised views, with ground-truth views in their place, and with
+#: ground-truth views as source views. The other steps have the input alone.
+SYNTHESIZED_SHARE = 0.5
+TRUE_AS_SYNTHESIZED_SHARE = 0.18
+SOURCE_SHARE = 0.16
 
-#: How many synthesised views a step has.
-_MADE = (2, 6)
+#: Range of the number of synthesised views.
+SYNTHESIZED_VIEWS = (2, 6)
 
-#: Every sixth pixel of a target picture, from an offset that is drawn at each step.
+#: Pixels between the rays of a target view; the offset of this grid is random.
 _STRIDE = 6
 
 
@@ -75,7 +73,7 @@ class SurfaceTask:
     def __init__(
         self, model: SmallModel, samples: Sequence[dict[str, NDArray[Any]]], seed: int = 0
     ) -> None:
-        """Keep the view model and the samples of the evaluation."""
+        """Keep the view model and the evaluation samples."""
         self._model = model
         self._samples = list(samples)
         self._random = np.random.default_rng(seed)
@@ -85,15 +83,16 @@ class SurfaceTask:
         inputs = model_inputs(batch)
         volume = self._model.coarse_volume(inputs)
         draw = self._random.random()
-        made = None
-        further: NDArray[np.intp] = np.arange(0)
-        if draw < _WITH_MADE:
-            made = self._made(volume, inputs, self._poses(len(batch['picture'])), step)
-        elif draw < _WITH_MADE + _TRUE_AS_MADE:
-            made = _true(batch, self._some(batch))
-        elif draw < _WITH_MADE + _TRUE_AS_MADE + _WITH_TRUE:
-            further = self._some(batch)
-        field, truth = _fields(model, batch, volume, made, further)
+        synthesized = None
+        sources: NDArray[np.intp] = np.arange(0)
+        if draw < SYNTHESIZED_SHARE:
+            poses = self._random_poses(len(batch['picture']))
+            synthesized = self._synthesize(volume, inputs, poses, step)
+        elif draw < SYNTHESIZED_SHARE + TRUE_AS_SYNTHESIZED_SHARE:
+            synthesized = _true_views(batch, self._random_targets(batch))
+        elif draw < SYNTHESIZED_SHARE + TRUE_AS_SYNTHESIZED_SHARE + SOURCE_SHARE:
+            sources = self._random_targets(batch)
+        field, truth = _fields(model, batch, volume, synthesized, sources)
         logit = field.logit[:, 0]
         size = batch['targets'].shape[2]
         at = torch.arange(0, size - _STRIDE, _STRIDE)
@@ -103,27 +102,27 @@ class SurfaceTask:
         )
         pixels = torch.stack([columns, rows], dim=-1).reshape(-1, 2).to(logit.device)
         rays = camera_rays(size, ZERO123_FOV, logit.device, pixels)
-        solid, inside = field.as_volume(volume.sharpness, batch['target_poses'][:, :2])
-        seen = render(solid, inside, rays, 48)
+        surface, local_poses = field.as_volume(volume.sharpness, batch['target_poses'][:, :2])
+        rendering = render(surface, local_poses, rays, 48)
         true = batch['targets'][:, :2][:, :, pixels[:, 1], pixels[:, 0]].float() / 255.0
         true = true.permute(0, 1, 3, 2)
-        opacity = seen.alpha.clamp(1e-4, 1.0 - 1e-4)
+        opacity = rendering.alpha.clamp(1e-4, 1.0 - 1e-4)
         return {
             'occupancy': 4.0 * functional.binary_cross_entropy_with_logits(logit, truth),
             'overlap': 1.0 - dice(logit.sigmoid(), truth).mean(),
             'reach': 0.5 * extent_loss(logit, truth),
             'alpha': 0.5 * functional.binary_cross_entropy(opacity, true[:, :, 3:]),
-            'color': 8.0 * functional.mse_loss(seen.color, true[:, :, :3]),
+            'color': 8.0 * functional.mse_loss(rendering.color, true[:, :, :3]),
         }
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """
-        Return the mean IoU of the solids, with and without depth.
+        Return the mean IoU of the occupancy, with and without depth.
 
-        From the input alone, with four synthesised views, with true ones in their place and with
-        all true views as further frames.
+        ``iou``: of the input alone; ``made``: with four synthesised views; ``true_made``: with
+        ground-truth views in their place; ``true``: with all of these as source views.
         """
-        found: dict[str, list[float]] = {}
+        lists: dict[str, list[float]] = {}
         for start in range(0, len(self._samples), 8):
             group = self._samples[start:start + 8]
             batch = stack_samples(group, model)
@@ -131,31 +130,32 @@ class SurfaceTask:
             inputs = model_inputs(batch)
             volume = self._model.coarse_volume(inputs)
             ring = np.stack([orbit_pose(a, 25.0, self._model.radius) for a in (45, 135, 225, 315)])
+            rings = np.repeat(ring[None], b, axis=0)
             every = np.arange(count)
             none = every[:0]
-            for name, made, further in (
+            for name, synthesized, sources in (
                 ('iou', None, none),
-                ('made', self._made(volume, inputs, np.repeat(ring[None], b, axis=0), 0), none),
-                ('true_made', _true(batch, every), none),
+                ('made', self._synthesize(volume, inputs, rings, 0), none),
+                ('true_made', _true_views(batch, every), none),
                 ('true', None, every),
             ):
-                field, truth = _fields(model, batch, volume, made, further)
+                field, truth = _fields(model, batch, volume, synthesized, sources)
                 scores = overlap(field.logit[:, 0] > 0.0, truth > 0.5)
                 for index in range(b):
                     kind = 'depth' if group[index]['flags'][0] else 'rgb'
-                    found.setdefault(f'{name}_{kind}', []).append(float(scores[index]))
-        means = {name: float(np.mean(values)) for name, values in found.items()}
+                    lists.setdefault(f'{name}_{kind}', []).append(float(scores[index]))
+        means = {name: float(np.mean(values)) for name, values in lists.items()}
         own = [value for name, value in means.items() if name.startswith(('iou', 'made'))]
         return {'score': float(np.mean(own)), **means}
 
-    def _some(self, batch: dict[str, Tensor]) -> NDArray[np.intp]:
-        """Return some of the indices of the target views."""
+    def _random_targets(self, batch: dict[str, Tensor]) -> NDArray[np.intp]:
+        """Return a random subset of the indices of the target views."""
         count = batch['targets'].shape[1]
         return self._random.permutation(count)[: self._random.integers(1, count + 1)]
 
-    def _poses(self, count: int) -> Array:
-        """Return cameras all around for each of so many objects, (count, n, 4, 4)."""
-        views = int(self._random.integers(*_MADE, endpoint=True))
+    def _random_poses(self, count: int) -> Array:
+        """Return random rings of cameras for ``count`` objects, (count, n, 4, 4)."""
+        views = int(self._random.integers(*SYNTHESIZED_VIEWS, endpoint=True))
         poses = []
         for _ in range(count):
             first = self._random.uniform(0.0, 360.0)
@@ -167,7 +167,7 @@ class SurfaceTask:
             ])
         return np.array(poses)
 
-    def _made(
+    def _synthesize(
         self, volume: CoarseVolume, inputs: dict[str, Tensor], poses: Array, seed: int
     ) -> Sources:
         pictures = []
@@ -177,7 +177,7 @@ class SurfaceTask:
                 volume.select(index), one, poses[index], seed, False, Progress()
             ))
         return posed_sources(
-            # The denoiser gives its pictures to the CPU.
+            # The views of the denoiser are on the CPU.
             torch.stack(pictures).clamp(0.0, 1.0).to(volume.density.device),
             torch.from_numpy(np.ascontiguousarray(poses)).float(),
         )
@@ -187,45 +187,46 @@ def _fields(
     model: nn.Module,
     batch: dict[str, Tensor],
     volume: CoarseVolume,
-    made: Sources | None,
-    further: NDArray[np.intp],
+    synthesized: Sources | None,
+    sources: NDArray[np.intp],
 ) -> tuple[SurfaceField, Tensor]:
     """
     Return the fields and the true occupancy (b, n, n, n) in their boxes.
 
-    ``made`` are views in the place of synthesised ones, ``further`` says which targets are seen,
-    too.
+    ``synthesized`` are the synthesised views or their replacement, ``sources`` the indices of the
+    targets that are source views.
     """
     inputs = model_inputs(batch)
     device = inputs['picture'].device
     box = object_box(volume.density)
     with torch.autocast(device.type, torch.bfloat16):
-        field = model(volume, box, _seen(inputs, batch, further), made, inputs['flags'])
-    places = box.to_canonical(voxel_grid(field.logit.shape[-1], device))
+        captured = _camera_views(inputs, batch, sources)
+        field = model(volume, box, captured, synthesized, inputs['flags'])
+    points = box.to_canonical(voxel_grid(field.logit.shape[-1], device))
     solid = batch['solid'].to(device).float()[:, None]
-    truth = sample_grid(solid, places).reshape(field.logit[:, 0].shape)
-    return field, truth * _within(places).reshape(truth.shape)
+    truth = sample_grid(solid, points).reshape(field.logit[:, 0].shape)
+    return field, truth * _within(points).reshape(truth.shape)
 
 
-def _true(batch: dict[str, Tensor], chosen: NDArray[np.intp]) -> Sources:
-    """Return the ``chosen`` target views, rendered from the true object."""
+def _true_views(batch: dict[str, Tensor], chosen: NDArray[np.intp]) -> Sources:
+    """Return the ``chosen`` target views."""
     at = torch.from_numpy(chosen)
     pictures = batch['targets'][:, at].permute(0, 1, 4, 2, 3).float() / 255.0
     return posed_sources(pictures, batch['target_poses'][:, at].float())
 
 
-def _seen(
-    inputs: dict[str, Tensor], batch: dict[str, Tensor], further: NDArray[np.intp]
+def _camera_views(
+    inputs: dict[str, Tensor], batch: dict[str, Tensor], sources: NDArray[np.intp]
 ) -> Sources:
-    """Return the input, and the targets ``further`` as frames without a depth image."""
+    """Return the input, and the targets ``sources`` as source views without depth."""
     own = Sources(
         inputs['picture'][:, None], inputs['focal'][:, None], inputs['centre'][:, None],
         inputs['pose'][:, None], inputs['depth'][:, None],
     )
-    if not len(further):
+    if not len(sources):
         return own
     assert own.depths is not None
-    true = _true(batch, further)
+    true = _true_views(batch, sources)
     return Sources(
         torch.cat([own.pictures, true.pictures], dim=1),
         torch.cat([own.focal, true.focal], dim=1),
@@ -235,6 +236,6 @@ def _seen(
     )
 
 
-def _within(places: Tensor) -> Tensor:
-    """Return 1 for places (b, n, 3) where the truth is known, (b, n), and 0 beyond."""
-    return (places.abs() <= 0.5 * EXTENT).all(dim=-1).float()
+def _within(points: Tensor) -> Tensor:
+    """Return 1 for points (b, n, 3) within the known cube, else 0, (b, n)."""
+    return (points.abs() <= 0.5 * EXTENT).all(dim=-1).float()

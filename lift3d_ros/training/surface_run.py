@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The training run of the small surface network, over view weights that stay as they are."""
+"""The training run of the small surface network, with fixed view weights."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ _NAME = 'surface'
 @dataclass(frozen=True)
 class SurfaceTraining(RunSettings):
     """
-    A training run of the surface network, beyond what every run has.
+    Settings of the training of the surface network.
 
-    - ``surface``: how the run goes.
+    - ``surface``: of the training loop.
     """
 
     surface: LoopSettings = LoopSettings(minutes=90.0, batch=6, rate=5e-4)
@@ -66,11 +66,11 @@ def train_surface(
     """
     Train the surface network on the train split of ``data``; return the folder of the weights.
 
-    ``views`` is the folder of the small weights whose coarse volumes and views it learns from;
-    the result is a copy of them with the network in it. The network begins as that of the folder
-    ``start``, without it from nothing. ``minutes`` replaces those of the settings. Raises
-    ``LiftError``: ``BAD_REQUEST`` without ``resume`` for an output folder that holds checkpoints,
-    and for a folder of data without scans; ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
+    ``views`` is the folder of the small weights of the coarse volumes and views; the result is a
+    copy of it with the new network. ``start`` is a folder of weights for its initialisation.
+    ``minutes`` replaces those of the settings. Raises ``LiftError``: ``BAD_REQUEST`` for an output
+    folder with checkpoints without ``resume``, and for a folder of data without scans;
+    ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
     """
     check_no_checkpoints(out, (_NAME,), resume)
     model = SmallModel(views, 'cuda' if torch.cuda.is_available() else 'cpu', None)
@@ -79,17 +79,17 @@ def train_surface(
     if start is not None:
         network = read_surface(start / _NAME).train().requires_grad_(True)
     share = 1.0 if minutes is None else minutes / settings.surface.minutes
-    with sample_pool(data, out, settings, report) as (pool, judged):
+    with sample_pool(data, out, settings, report) as (pool, evaluated):
         rng = np.random.default_rng(settings.seed)
-        report('the surface network')
+        report('training the surface network')
         train(
-            network, SurfaceTask(model, judged, settings.seed),
+            network, SurfaceTask(model, evaluated, settings.seed),
             pool.batches(settings.surface.batch, rng), out / _NAME,
             shortened(settings.surface, share), resume, report,
         )
     network.load_state_dict(load_file(out / _NAME / 'best.safetensors'))
     weights = out / 'weights'
-    # Beside the old ones first: they may be the very view weights that are copied.
+    # The old weights may be the view weights that are copied.
     partial = out / 'weights.part'
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(views, partial, ignore=shutil.ignore_patterns(_NAME, 'manifest.json'))
@@ -97,5 +97,5 @@ def train_surface(
     write_manifest(partial)
     shutil.rmtree(weights, ignore_errors=True)
     partial.rename(weights)
-    report(f'the weights are in {weights}')
+    report(f'wrote the weights to {weights}')
     return weights

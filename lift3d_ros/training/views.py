@@ -13,12 +13,11 @@
 # limitations under the License.
 
 """
-The training run of the small view weights, from a folder of scans to a folder of weights.
+The training run of the small view weights.
 
-Four networks are learned one after the other: the depth of a picture, the coarse one, the denoiser
-over both, the one that estimates the elevation. Each leaves its checkpoints in a folder of its own
-below the output, so that an interrupted run goes on where it was, and the weights are written anew
-after each.
+Four networks are trained in order: monocular depth, the coarse network, the denoiser, the
+elevation regressor. Each has its checkpoints in a subfolder of the output, from which an
+interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -59,17 +58,17 @@ from lift3d_ros.training.runs import sample_pool
 from lift3d_ros.training.runs import shortened
 from lift3d_ros.training.runs import write_manifest
 
-#: The runs, in their order; each has settings and a folder of this name.
+#: The networks in their order; each has settings and a folder of this name.
 _PARTS = ('monocular', 'coarse', 'denoiser', 'elevation')
 
 
 @dataclass(frozen=True)
 class ViewTraining(RunSettings):
     """
-    A training run of the view weights, beyond what every run has.
+    Settings of the training of the view weights.
 
-    - ``monocular``, ``coarse``, ``denoiser``, ``elevation``: how the four runs go, with the
-      minutes of each; ``pictures``: samples that the first and the last one learn from.
+    - ``monocular``, ``coarse``, ``denoiser``, ``elevation``: of the four training loops;
+      ``pictures``: training samples of the first and the last.
     """
 
     monocular: LoopSettings = LoopSettings(minutes=20.0, batch=40, rate=3e-3)
@@ -92,10 +91,10 @@ def train_views(
     """
     Train the small view weights on the train split of ``data``; return their folder.
 
-    They begin as the weights in the folder ``start``, without it from nothing. ``minutes`` for
-    all together replaces those of the settings, in the same proportion. Raises ``LiftError``:
-    ``BAD_REQUEST`` without ``resume`` for an output folder that holds checkpoints, and for a
-    folder of data without scans; ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT`` for ``start``.
+    ``start`` is a folder of weights for the initialisation. ``minutes``, a total, replaces those
+    of the settings in proportion. Raises ``LiftError``: ``BAD_REQUEST`` for an output folder with
+    checkpoints without ``resume``, and for a folder of data without scans; ``WEIGHTS_MISSING``,
+    ``WEIGHTS_CORRUPT`` for ``start``.
     """
     check_no_checkpoints(out, _PARTS, resume)
     total = sum(getattr(settings, name).minutes for name in _PARTS)
@@ -104,45 +103,45 @@ def train_views(
     networks = _networks(start)
     coarse, components = networks.coarse, networks.components
     monocular, network = networks.monocular, networks.elevation
-    assert monocular is not None and network is not None, 'all parts are to be trained'
-    with sample_pool(data, out, settings, report) as (pool, judged):
+    assert monocular is not None and network is not None, '``_networks`` returns all'
+    with sample_pool(data, out, settings, report) as (pool, evaluated):
         rng = np.random.default_rng(settings.seed)
-        report('the depth of a picture')
+        report('training the monocular network')
         train(
-            monocular, MonocularTask(judged),
+            monocular, MonocularTask(evaluated),
             MonocularData.read(pool, settings.pictures).batches(settings.monocular.batch, rng),
             out / 'monocular', shortened(settings.monocular, share), resume, report,
         )
         monocular.load_state_dict(load_file(out / 'monocular' / 'best.safetensors'))
         monocular.eval().requires_grad_(False)
-        report('the coarse network')
+        report('training the coarse network')
         train(
-            coarse, CoarseTask(judged, settings.seed, monocular),
+            coarse, CoarseTask(evaluated, settings.seed, monocular),
             pool.batches(settings.coarse.batch, rng),
             out / 'coarse', shortened(settings.coarse, share), resume, report,
         )
         coarse.load_state_dict(load_file(out / 'coarse' / 'best.safetensors'))
         model = DenoiserModel(coarse, components, monocular)
-        report('the denoiser')
+        report('training the denoiser')
         train(
-            model, DenoiserTask(judged, seed=settings.seed),
+            model, DenoiserTask(evaluated, seed=settings.seed),
             pool.batches(settings.denoiser.batch, rng), out / 'denoiser',
             shortened(settings.denoiser, share), resume, report,
         )
-        report('the elevation of the camera')
-        _train_elevation(network, pool, judged, out, settings, share, resume, report)
+        report('training the elevation network')
+        _train_elevation(network, pool, evaluated, out, settings, share, resume, report)
     model.load_state_dict(load_file(out / 'denoiser' / 'best.safetensors'))
     weights = out / 'weights'
     write_small(weights, model.coarse, model.components)
     write_elevation(weights / 'elevation', network)
     write_monocular(weights / 'monocular', monocular)
     write_manifest(weights)
-    report(f'the weights are in {weights}')
+    report(f'wrote the weights to {weights}')
     return weights
 
 
 def _networks(start: Path | None) -> SmallNetworks:
-    """Return the networks of a folder, or new ones, all four and ready to learn."""
+    """Return the networks of a folder, or new ones, ready for training."""
     if start is None:
         coarse = CoarseNet()
         components = make_components(coarse.config.features)
@@ -160,15 +159,15 @@ def _networks(start: Path | None) -> SmallNetworks:
 def _train_elevation(
     network: ElevationNet,
     pool: Pool,
-    judged: Sequence[dict[str, Any]],
+    evaluated: Sequence[dict[str, Any]],
     out: Path,
     settings: ViewTraining,
     share: float,
     resume: bool,
     report: Callable[[str], None],
 ) -> None:
-    """Train the elevation network and make its stated deviations true of the unseen objects."""
-    task = ElevationTask(judged)
+    """Train the elevation network and calibrate its stddev on the evaluation samples."""
+    task = ElevationTask(evaluated)
     rng = np.random.default_rng(settings.seed)
     batches = ElevationData.read(pool, settings.pictures).batches(
         settings.elevation.batch, rng, network.config.size

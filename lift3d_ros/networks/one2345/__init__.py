@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The networks of One-2-3-45 as published: features, cost volume, distance, blending."""
+"""The published networks of One-2-3-45: features, cost volume, distance, blending."""

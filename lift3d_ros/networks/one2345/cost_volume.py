@@ -14,12 +14,11 @@
 
 
 """
-The cost volume: how well the pictures agree about each place in space.
+The cost volume: mean and variance of the pictures' features at each voxel.
 
-Each voxel is projected into each picture and samples the features there; the mean tells what the
-pictures show, the variance whether they show the same (One-2-3-45,
-``reconstruction/models/sparse_sdf_network.py`` and ``ops/back_project.py``). The sums grow picture
-by picture, so that the memory does not depend on how many there are.
+Each voxel is projected into each picture and samples its features (One-2-3-45,
+``reconstruction/models/sparse_sdf_network.py`` and ``ops/back_project.py``). Pictures are added
+one by one, so that the memory does not depend on their number.
 """
 
 from __future__ import annotations
@@ -28,17 +27,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-#: Added to the number of pictures that see a voxel, so that none divides by zero.
+#: Added to the number of pictures that see a voxel, against division by zero.
 _COUNT_EPS = 1e-5
 
-#: ``faithful`` adds what a picture shows at a voxel's mirror image behind its camera, and up to
-#: one pixel beyond its border, without counting it; the published weights were trained on such
-#: sums. ``fixed`` leaves it out.
+#: ``faithful`` also adds, without counting them, the samples of voxels behind the camera and up to
+#: one pixel beyond the border; the published weights are trained on such sums. ``fixed`` omits
+#: them.
 SUMS = ('faithful', 'fixed')
 
 
 def grid_points(resolution: int, device: torch.device | str = 'cpu') -> Tensor:
-    """Return the voxels' places, (resolution^3, 3) from -1 to 1, x slowest and z fastest."""
+    """Return the voxel centres, (resolution^3, 3) from -1 to 1, x slowest and z fastest."""
     axis = torch.arange(resolution, device=device) * (2.0 / (resolution - 1)) - 1.0
     return torch.stack(torch.meshgrid(axis, axis, axis, indexing='ij'), dim=-1).view(-1, 3)
 
@@ -49,10 +48,10 @@ def project(
     """
     Project points (n, 3) by ``projection`` (3, 4), intrinsics times extrinsics.
 
-    ``size`` is height and width in pixels. Returns where they are in the picture, (n, 2) x and y
-    from -1 at the middle of the first pixel to 1 at that of the last, and their depths (n,).
-    Depths from 0 to 0.000001 count as that, and negative ones stay; with ``least_depth`` all below
-    count as that. The published code has the former for the volume and the latter for colours.
+    ``size`` is height and width in pixels. Returns image coordinates (n, 2), x and y from -1 at
+    the centre of the first pixel to 1 at that of the last, and depths (n,). Depths from 0 to 1e-6
+    are 1e-6, negative ones unchanged; with ``least_depth`` it is the least depth. The published
+    code has the former for the volume and the latter for colours.
     """
     image = points @ projection[:, :3].T + projection[:, 3]
     depth = image[:, 2]
@@ -75,7 +74,7 @@ def sample_picture(picture: Tensor, places: Tensor) -> Tensor:
 
 
 class CostVolume:
-    """Sums over the pictures, one added at a time."""
+    """Sums over the pictures, added one by one."""
 
     def __init__(
         self,
@@ -85,7 +84,7 @@ class CostVolume:
         sums: str = SUMS[0],
         chunk: int = 2**17,
     ) -> None:
-        """Begin with no picture; ``chunk`` voxels are projected at once, ``sums`` see ``SUMS``."""
+        """Start empty; ``chunk`` voxels are projected at once, ``sums`` is one of ``SUMS``."""
         self._points = grid_points(resolution, device)
         self._sum = torch.zeros((channels, len(self._points)), device=device)
         self._squares = torch.zeros_like(self._sum)
@@ -96,7 +95,7 @@ class CostVolume:
         self._views = 0
 
     def add(self, features: Tensor, projection: Tensor) -> None:
-        """Add one picture's features (channels, h, w), seen by ``projection`` (3, 4)."""
+        """Add the features (channels, h, w) of a picture with ``projection`` (3, 4)."""
         size = (features.shape[1], features.shape[2])
         for start in range(0, len(self._points), self._chunk):
             part = slice(start, start + self._chunk)
@@ -112,10 +111,10 @@ class CostVolume:
 
     def finish(self) -> tuple[Tensor, Tensor]:
         """
-        Return variance and mean (2 channels, r, r, r), and which voxels count, bool (r, r, r).
+        Return variance and mean (2 channels, r, r, r), and the active voxels, bool (r, r, r).
 
-        A voxel counts that two pictures see, or the only one. Of the others all channels are 0.
-        The sums are used up.
+        A voxel is active if two pictures see it, or the only one; the others are 0. The sums are
+        overwritten.
         """
         active = self._count > min(1, self._views - 1)
         scale = active / (self._count + _COUNT_EPS)

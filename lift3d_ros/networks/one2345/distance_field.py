@@ -14,7 +14,7 @@
 
 
 """
-The signed distance of One-2-3-45: a small network over the place and the volume's features there.
+The signed distance of One-2-3-45: an MLP over position and features of the volume.
 
 Three linear layers with weight norm; the features of the regularised volume join the input of the
 second and the third (One-2-3-45, ``LatentSDFLayer`` of
@@ -30,7 +30,7 @@ from torch import nn
 from torch import Tensor
 from torch.nn import functional
 
-#: Frequencies of the positional encoding, which with the place itself has 39 numbers.
+#: Frequencies of the positional encoding, which has 39 channels with the position itself.
 FREQUENCIES = 6
 
 
@@ -46,10 +46,10 @@ def sample_volume(volume: Tensor, points: Tensor) -> Tensor:
     """
     Return the trilinear samples (n, c) of a volume (c, x, y, z) at points (n, 3) in [-1, 1].
 
-    The first and the last voxel of an axis are at -1 and 1. Beyond them it is zero, and so it is
-    at -1 itself, where the published kernel has it so.
+    The first and the last voxel of an axis are at -1 and 1. Samples beyond them are zero, and at
+    -1 itself, as in the published kernel.
     """
-    # grid_sample counts axes from the last one.
+    # grid_sample takes the coordinate along the last axis first.
     samples = functional.grid_sample(
         volume[None], points.flip(-1)[None, None, None], mode='bilinear', padding_mode='zeros',
         align_corners=True,
@@ -61,14 +61,14 @@ class WeightNormLinear(nn.Module):
     """A linear layer whose rows are ``weight_g weight_v / |weight_v|`` (Salimans, Kingma 2016)."""
 
     def __init__(self, inner: int, outer: int) -> None:
-        """Take the places under their published names."""
+        """Create the parameters under their published names."""
         super().__init__()
         self.weight_g = nn.Parameter(torch.ones(outer, 1))
         self.weight_v = nn.Parameter(torch.empty(outer, inner))
         self.bias = nn.Parameter(torch.zeros(outer))
 
     def start(self, weight: Tensor, bias: float) -> None:
-        """Become the linear layer with this weight (outer, inner) and bias."""
+        """Initialise as the linear layer with this weight (outer, inner) and bias."""
         with torch.no_grad():
             self.weight_v.copy_(weight)
             self.weight_g.copy_(weight.norm(dim=1, keepdim=True))
@@ -84,7 +84,7 @@ class DistanceField(nn.Module):
     """The network ``sdf_layer`` of the published checkpoint."""
 
     def __init__(self, width: int = 128, latent: int = 16, radius: float = 0.5) -> None:
-        """Start as a sphere of ``radius`` (geometric initialisation, Atzmon and Lipman 2020)."""
+        """Initialise as a sphere of ``radius`` (Atzmon and Lipman 2020)."""
         super().__init__()
         encoded = 3 + 6 * FREQUENCIES
         self.lin0 = WeightNormLinear(encoded, width)

@@ -14,11 +14,11 @@
 
 
 """
-The feature pyramid of One-2-3-45: what a picture shows around each of its pixels.
+The feature pyramid of One-2-3-45: image features at three resolutions.
 
-Three levels of convolutions, joined from the coarse to the fine (One-2-3-45,
-``reconstruction/models/featurenet.py``). The norm behind each convolution is InPlaceABN, written
-here as what it computes.
+Three levels of convolutions, merged from coarse to fine (One-2-3-45,
+``reconstruction/models/featurenet.py``). The norm after each convolution is equivalent to
+InPlaceABN.
 """
 
 from __future__ import annotations
@@ -30,9 +30,8 @@ from torch import nn
 from torch import Tensor
 from torch.nn import functional
 
-#: Where a norm takes its mean and variance from: the pictures or voxels of this very scene, or
-#: the averages that were kept in training. The published program never leaves the training mode,
-#: so its results are those of ``scene``.
+#: Source of the mean and variance of norms: the pictures or voxels of the scene, or the running
+#: averages of training. The published program stays in training mode, which is ``scene``.
 NORM_STATISTICS = ('scene', 'running')
 
 #: Channels of a fused map: 32 of the coarse level, 16 of the middle one, 8 of the fine one.
@@ -41,9 +40,9 @@ FUSED_CHANNELS = 56
 
 class ActivatedNorm(nn.Module):
     """
-    Batch norm and leaky ReLU as InPlaceABN computes them.
+    Batch norm and leaky ReLU, equivalent to InPlaceABN.
 
-    The scale is ``|weight| + eps``, because the original inverts the layer in its backward pass;
+    The scale is ``|weight| + eps``, for the original inverts the layer in its backward pass;
     the slope below zero is 0.01 (inplace_abn, ``inplace_abn/functions.py``).
     """
 
@@ -51,7 +50,7 @@ class ActivatedNorm(nn.Module):
     running_var: Tensor
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
-        """Start with the scale 1 and the shift 0."""
+        """Initialise scale 1 and shift 0."""
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
@@ -76,7 +75,7 @@ class ActivatedNorm(nn.Module):
 
 
 class ConvNorm(nn.Module):
-    """A convolution without bias, and the norm and activation behind it."""
+    """A convolution without bias, followed by norm and activation."""
 
     def __init__(self, inner: int, outer: int, kernel: int = 3, stride: int = 1) -> None:
         """Pad so that only the stride changes the size."""
@@ -109,7 +108,7 @@ class FeatureMaps:
         """
         Return all features of one picture at its full size, (56, h, w), the coarse ones first.
 
-        They are made when they are asked for: of 32 pictures they would take half a gigabyte.
+        They are computed on demand: those of 32 pictures take half a gigabyte.
         """
         size = self.fine.shape[2:]
         levels = [
@@ -139,19 +138,19 @@ class FeaturePyramid(nn.Module):
         """
         Return the features of ``images``, (n, 3, h, w) in [0, 1], h and w multiples of 4.
 
-        All pictures go through the norms together, whose statistics they share; what has no norm
-        is done one by one, to save memory.
+        All pictures share the statistics of the norms; layers without norm run picture by picture
+        to save memory.
         """
         fine = self.conv0(images)
         middle = self.conv1(fine)
         top = self.toplayer(self.conv2(middle))
-        joined = _doubled(top) + self.lat1(middle)
+        merged = _upsampled(top) + self.lat1(middle)
         finest = [
-            self.smooth0(_doubled(joined[i:i + 1]) + self.lat0(fine[i:i + 1]))
+            self.smooth0(_upsampled(merged[i:i + 1]) + self.lat0(fine[i:i + 1]))
             for i in range(len(images))
         ]
-        return FeatureMaps(top, self.smooth1(joined), torch.cat(finest))
+        return FeatureMaps(top, self.smooth1(merged), torch.cat(finest))
 
 
-def _doubled(x: Tensor) -> Tensor:
+def _upsampled(x: Tensor) -> Tensor:
     return functional.interpolate(x, scale_factor=2.0, mode='bilinear', align_corners=True)

@@ -14,12 +14,12 @@
 
 
 """
-The frame of One-2-3-45's volume: the first source camera's axes, a cube about all cameras' sight.
+The frame of the volume of One-2-3-45: the reference camera's axes, a cube about all frusta.
 
-Everything is expressed in the optical frame of a reference camera. The axis-aligned box of the
-corners of all viewing frusta gives the centre, and half its longest side, times a margin, the
-unit; the volume is [-1, 1]^3 (One-2-3-45, ``reconstruction/data/One2345_eval_new_data.py`` and
-``scene.py``). How large the object is plays no part.
+The axis-aligned box of the corners of all viewing frusta, in the optical frame of the reference
+camera, defines the centre, and half its longest side, times a margin, the unit; the volume is
+[-1, 1]^3 (One-2-3-45, ``reconstruction/data/One2345_eval_new_data.py`` and ``scene.py``). It is
+independent of the size of the object.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import transform
 
-#: By how much the cube is larger than the box of the frusta.
+#: Size of the cube over that of the box of the frusta.
 MARGIN = 1.1
 
 
 @dataclass(frozen=True, eq=False)
 class FrustumFrame:
     """
-    Where the volume is, and how the pictures see it.
+    The pose and scale of the volume, and the projections of the pictures.
 
     - ``T_world_reference``: pose of the reference camera, optical axes.
     - ``center``: (3,), the volume's centre in the reference camera's frame; ``scale``: length of
@@ -77,27 +77,27 @@ def frustum_frame(
     """
     Return the frame of pictures of one lens.
 
-    ``reference`` (4, 4) and ``poses`` (n, 4, 4) are optical frames in the world; the reference
-    camera's own frustum counts, too. ``K`` is the 3 x 3 camera matrix, ``size`` height and width
+    ``reference`` (4, 4) and ``poses`` (n, 4, 4) are optical frames in the world; the frustum of
+    the reference camera is included. ``K`` is the 3 x 3 camera matrix, ``size`` height and width
     in pixels, ``near`` and ``far`` bound the frusta, in the units of the world.
     """
     T_world_reference = np.asarray(reference, np.float64)
     K = np.asarray(K, np.float64)
     to_reference = invert(T_world_reference)
     height, width = size
-    # As published, the corners are at pixels 0 and width, and not at the outer borders.
+    # As published, the corners are at pixels 0 and width, not at the outer borders.
     u, v, depth = (
         a.ravel() for a in np.meshgrid([0.0, width], [0.0, height], [near, far], indexing='ij'))
     corners = np.stack(
         [(u - K[0, 2]) / K[0, 0] * depth, (v - K[1, 2]) / K[1, 1] * depth, depth], axis=1)
     in_reference = [to_reference @ pose for pose in np.asarray(poses, np.float64)]
-    seen = np.concatenate([corners] + [transform(pose, corners) for pose in in_reference])
-    low, high = seen.min(axis=0), seen.max(axis=0)
+    frusta = np.concatenate([corners] + [transform(pose, corners) for pose in in_reference])
+    low, high = frusta.min(axis=0), frusta.max(axis=0)
     center, scale = (low + high) / 2.0, float((high - low).max() / 2.0 * MARGIN)
     projections, centers = [], []
     for pose in in_reference:
         extrinsic = invert(pose)
-        # x_camera / scale = R x + (R center + t) / scale: the depth is in volume units.
+        # x_camera / scale = R x + (R center + t) / scale: depths are in volume units.
         offset = (extrinsic[:3, :3] @ center + extrinsic[:3, 3]) / scale
         projections.append(K @ np.column_stack([extrinsic[:3, :3], offset]))
         centers.append((pose[:3, 3] - center) / scale)

@@ -14,7 +14,7 @@
 
 
 """
-The surface network of One-2-3-45: posed pictures in, a signed distance and colours out.
+The surface network of One-2-3-45: posed pictures to signed distance and colours.
 
 Four networks under their published names::
 
@@ -22,9 +22,8 @@ Four networks under their published names::
     scene = network.scene(images, frame)
     distance = scene.distance(points)
 
-The published program never leaves the training mode, so that its norms use the statistics of the
-pictures and voxels of the scene; ``norm_statistics`` says so, and nothing here depends on whether
-the module is in training.
+The published program stays in training mode, so that its norms use the statistics of the scene;
+here ``norm_statistics`` selects them, independent of the mode of the module.
 """
 
 from __future__ import annotations
@@ -63,23 +62,23 @@ from lift3d_ros.networks.one2345.regularization import SparseCostRegNet
 #: Voxels along each side of the volume.
 RESOLUTION = 96
 
-#: A pixel is background where all channels are above this share of white (One-2-3-45 takes 245).
-WHITE = 245.0 / 255.0
+#: Channel value above which a pixel is background, if all three are (One-2-3-45 has 245).
+BACKGROUND_LEVEL = 245.0 / 255.0
 
-#: Points whose distance is computed at once, and points that are coloured at once.
-_POINTS_AT_ONCE = 2**16
-_COLORED_AT_ONCE = 2**14
-_BLENDED_AT_ONCE = 2**11
+#: Points of a batch of distances, of colours, and of the blending of colours.
+_DISTANCE_BATCH = 2**16
+_COLOR_BATCH = 2**14
+_BLENDING_BATCH = 2**11
 
 _Check = Callable[[], None]
 
 
-def _go_on() -> None:
-    """Ask nobody whether to go on."""
+def _no_check() -> None:
+    """Never cancel."""
 
 
 class SdfNetwork(nn.Module):
-    """The network ``sdf_network_lod0``: from feature maps to a volume and to distances."""
+    """The network ``sdf_network_lod0``: feature maps to a volume and to distances."""
 
     def __init__(self) -> None:
         """Make the parts under their published names."""
@@ -88,9 +87,9 @@ class SdfNetwork(nn.Module):
         self.sparse_costreg_net = SparseCostRegNet(32, 16)
         self.sdf_layer = DistanceField()
 
-    def compressed(self, maps: FeatureMaps, check: _Check = _go_on) -> Tensor:
-        """Return the features that the cost volume is made of, (n, 16, h, w)."""
-        # Only the norm needs all pictures at once.
+    def compressed(self, maps: FeatureMaps, check: _Check = _no_check) -> Tensor:
+        """Return the features of the cost volume, (n, 16, h, w)."""
+        # The norm alone needs all pictures at once.
         parts = []
         for index in range(len(maps)):
             check()
@@ -99,10 +98,10 @@ class SdfNetwork(nn.Module):
 
 
 class Deviation(nn.Module):
-    """The network ``variance_network_lod0``: how sharply density falls off at the surface."""
+    """The network ``variance_network_lod0``: the sharpness of the density at the surface."""
 
     def __init__(self) -> None:
-        """Start at the published 0.2."""
+        """Initialise the published 0.2."""
         super().__init__()
         self.variance = nn.Parameter(torch.tensor(0.2))
 
@@ -152,8 +151,7 @@ class One2345Network(nn.Module):
         Load the published weights, ready for inference.
 
         ``source`` is ``one2345`` (see ``lift3d weights list``) or a path of ``ckpt_215000.pth``.
-        Raises ``LiftError``: WEIGHTS_MISSING, WEIGHTS_CORRUPT also for a tensor that no network
-        here has.
+        Raises ``LiftError``: WEIGHTS_MISSING, WEIGHTS_CORRUPT, also for an unknown tensor.
         """
         from lift3d_ros.weights.loading import load_state_dicts_one2345
 
@@ -165,10 +163,10 @@ class One2345Network(nn.Module):
         self, networks: Mapping[str, Mapping[str, Tensor]], source: str | os.PathLike[str]
     ) -> None:
         """
-        Take over the state dicts of the four networks, in single precision.
+        Load the state dicts of the four networks, in single precision.
 
-        All tensors must be there and fit, and none may be left over but counters of batches, which
-        nothing uses. Raises ``LiftError(WEIGHTS_CORRUPT)``, which names the ``source``.
+        Raises ``LiftError(WEIGHTS_CORRUPT)``, which names the ``source``, for missing, unknown and
+        misshapen tensors; the unused counters of batches are ignored.
         """
         from lift3d_ros.weights.formats.tables import one2345_shapes
         from lift3d_ros.weights.messages import corrupt
@@ -186,7 +184,7 @@ class One2345Network(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self.variance_network_lod0.variance.device
 
     @torch.no_grad()
@@ -195,17 +193,17 @@ class One2345Network(nn.Module):
         images: Tensor,
         frame: FrustumFrame,
         resolution: int = RESOLUTION,
-        check: _Check = _go_on,
+        check: _Check = _no_check,
     ) -> SurfaceScene:
         """
-        Return the surface that the pictures show.
+        Return the surface of the object in the pictures.
 
         ``images`` is (n, 3, h, w) in [0, 1], the object on white, h and w multiples of 4, the
         ``frame`` has a projection for each. ``check`` is called between pictures and may raise.
 
-        Raises ``LiftError``: ``BAD_REQUEST`` for pictures that do not fit the frame or are no
-        finite numbers, ``NO_SURFACE`` where fewer than two pictures or fewer than half of them
-        show anything but background, or no voxel is seen twice.
+        Raises ``LiftError``: ``BAD_REQUEST`` for pictures that do not fit the frame or are not
+        finite, ``NO_SURFACE`` if fewer than two pictures or half of them show an object, or no
+        voxel is in two views.
         """
         images = images.to(self.device, torch.float32)
         check_pictures(images, frame)
@@ -222,7 +220,7 @@ class One2345Network(nn.Module):
         if not seen.any():
             raise LiftError(
                 ErrorCode.NO_SURFACE,
-                'No part of the volume is in two views; are their poses right?',
+                'No part of the volume is in two views; check their poses.',
             )
         check()
         volume = self.sdf_network_lod0.sparse_costreg_net(volume, seen)
@@ -232,10 +230,10 @@ class One2345Network(nn.Module):
 @dataclass(frozen=True, eq=False)
 class SurfaceScene:
     """
-    What the network knows of one object; all points are in the volume's coordinates, [-1, 1].
+    The volume of one object; points are in the coordinates of the volume, [-1, 1].
 
-    - ``volume``: (16, r, r, r), the regularised features; ``seen``: bool (r, r, r), the voxels
-      that two pictures see.
+    - ``volume``: (16, r, r, r), the regularised features; ``seen``: bool (r, r, r), its active
+      voxels.
     - ``maps``: the features of the ``images`` (n, 3, h, w), ``projections`` their (n, 3, 4).
     """
 
@@ -248,52 +246,52 @@ class SurfaceScene:
     seen: Tensor
 
     @torch.no_grad()
-    def distance(self, points: Tensor, check: _Check = _go_on) -> Tensor:
+    def distance(self, points: Tensor, check: _Check = _no_check) -> Tensor:
         """Return the signed distance (n,), negative inside, at points (n, 3) of any device."""
         field = self.network.sdf_network_lod0.sdf_layer
         result = torch.empty(len(points))
-        for start in range(0, len(points), _POINTS_AT_ONCE):
+        for start in range(0, len(points), _DISTANCE_BATCH):
             check()
-            part = points[start:start + _POINTS_AT_ONCE].to(self.volume.device, torch.float32)
-            result[start:start + _POINTS_AT_ONCE] = field.distance(part, self.volume)
+            part = points[start:start + _DISTANCE_BATCH].to(self.volume.device, torch.float32)
+            result[start:start + _DISTANCE_BATCH] = field.distance(part, self.volume)
         return result
 
     @torch.no_grad()
-    def colors(self, points: Tensor, check: _Check = _go_on) -> Tensor:
+    def colors(self, points: Tensor, check: _Check = _no_check) -> Tensor:
         """
         Return the colours (n, 3), RGB in [0, 1], of surface points (n, 3).
 
-        The direction of the query is the surface's normal, and all pictures take part.
+        The query direction is the surface normal; all pictures are blended.
         """
         result = torch.empty((len(points), 3))
-        for start in range(0, len(points), _COLORED_AT_ONCE):
-            part = points[start:start + _COLORED_AT_ONCE].to(self.volume.device, torch.float32)
-            result[start:start + _COLORED_AT_ONCE] = self._colors(part, check)
+        for start in range(0, len(points), _COLOR_BATCH):
+            part = points[start:start + _COLOR_BATCH].to(self.volume.device, torch.float32)
+            result[start:start + _COLOR_BATCH] = self._colors(part, check)
         return result
 
     def _colors(self, points: Tensor, check: _Check) -> Tensor:
         normals = self.network.sdf_network_lod0.sdf_layer.normals(points, self.volume)
         latent = sample_volume(self.volume, points)
-        # A point takes part if one of the eight voxels around it was seen.
+        # A point is known if one of the eight voxels around it is active.
         known = sample_volume(self.seen[None].float(), points)[:, 0] > 0.0
         known &= (points.abs() < 1.0).all(dim=1)
         size = (self.images.shape[2], self.images.shape[3])
-        seen, visible = [], []
+        samples, visible = [], []
         for index, projection in enumerate(self.projections):
             check()
             picture = torch.cat([self.images[index], self.maps.fused(index)])
             places, _ = project(points, projection, size, least_depth=1e-3)
-            seen.append(sample_picture(picture, places))
+            samples.append(sample_picture(picture, places))
             visible.append((places.abs() < 1.0).all(dim=1) & known)
         centers = torch.from_numpy(self.frame.camera_centers).to(points)
-        together, mask = torch.stack(seen, dim=1), torch.stack(visible, dim=1)
+        stacked, mask = torch.stack(samples, dim=1), torch.stack(visible, dim=1)
         blended = []
-        for start in range(0, len(points), _BLENDED_AT_ONCE):
+        for start in range(0, len(points), _BLENDING_BATCH):
             check()
-            part = slice(start, start + _BLENDED_AT_ONCE)
+            part = slice(start, start + _BLENDING_BATCH)
             directions = direction_differences(points[part], normals[part], centers)
             blended.append(self.network.rendering_network_lod0(
-                latent[part], together[part], directions, mask[part]))
+                latent[part], stacked[part], directions, mask[part]))
         return torch.cat(blended)
 
 
@@ -309,10 +307,10 @@ def check_pictures(images: Tensor, frame: FrustumFrame) -> None:
     if not torch.isfinite(images).all() or not np.isfinite(frame.projections).all():
         raise LiftError(ErrorCode.BAD_REQUEST, 'The pictures or cameras have numbers that are not '
                         'finite.')
-    shows = int((images.amin(dim=1) <= WHITE).flatten(1).any(dim=1).sum())
+    shows = int((images.amin(dim=1) <= BACKGROUND_LEVEL).flatten(1).any(dim=1).sum())
     if n < 2 or shows < 2 or 2 * shows < n:
         raise LiftError(
             ErrorCode.NO_SURFACE,
-            f'{shows} of {n} views show an object; a surface needs two, and half of them. Look at '
-            'the synthesised views: the object may have been lost in them.',
+            f'{shows} of {n} views show an object; a surface needs two, and half of them. Check '
+            'whether the synthesised views show the object.',
         )

@@ -17,9 +17,9 @@
 The 3-D regularisation of One-2-3-45: a sparse U-Net, written with dense convolutions.
 
 The published network runs on torchsparse, over the voxels that two pictures see. Here the volume
-is dense and every voxel outside of that set is 0 before each convolution, which gives the same
-numbers: convolutions see zeros where there is no site, outputs are kept where the sparse network
-has sites, and the norms take their statistics over the sites alone (One-2-3-45,
+is dense and every other voxel is 0 before each convolution, which is equivalent: the inputs of
+convolutions are 0 where there is no site, outputs are kept at the sites of the sparse network, and
+norms take their statistics over the sites (One-2-3-45,
 ``reconstruction/tsparse/modules.py``; torchsparse 1.4.0, ``nn/functional``).
 """
 
@@ -40,7 +40,7 @@ class SiteNorm(nn.Module):
     running_var: Tensor
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
-        """Start with the scale 1 and the shift 0."""
+        """Initialise scale 1 and shift 0."""
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
@@ -50,7 +50,7 @@ class SiteNorm(nn.Module):
         self.statistics = NORM_STATISTICS[0]
 
     def forward(self, x: Tensor, sites: Tensor) -> Tensor:
-        """Return (c, x, y, z), 0 outside of ``sites`` bool (x, y, z); the buffers stay."""
+        """Return (c, x, y, z), 0 outside of ``sites`` bool (x, y, z); the buffers are constant."""
         values = x[:, sites]
         if self.statistics == 'scene':
             variance, mean = torch.var_mean(values, dim=1, correction=0)
@@ -65,14 +65,14 @@ class SiteNorm(nn.Module):
 
 class SparseKernel(nn.Module):
     """
-    The weight of a 3 x 3 x 3 convolution as torchsparse keeps it.
+    The weight of a 3 x 3 x 3 convolution in the layout of torchsparse.
 
     ``kernel`` is (27, inner, outer); its row for the offset (dx, dy, dz) is
     (dz + 1) 9 + (dy + 1) 3 + (dx + 1).
     """
 
     def __init__(self, inner: int, outer: int) -> None:
-        """Draw the weights as torchsparse does."""
+        """Initialise the weights as torchsparse."""
         super().__init__()
         bound = (27 * inner) ** -0.5
         self.kernel = nn.Parameter(torch.empty(27, inner, outer).uniform_(-bound, bound))
@@ -82,7 +82,7 @@ class SparseBlock(nn.Module):
     """A convolution, its norm and its activation, over the sites of one level or to the next."""
 
     def __init__(self, inner: int, outer: int) -> None:
-        """Name the parts as the published checkpoint does."""
+        """Make the layers under their published names."""
         super().__init__()
         self.net = nn.ModuleList([SparseKernel(inner, outer), SiteNorm(outer)])
 
@@ -91,12 +91,12 @@ class SparseBlock(nn.Module):
         return self.net[1](functional.conv3d(x[None], self._forward_weight(), padding=1)[0], sites)
 
     def down(self, x: Tensor, coarse_sites: Tensor) -> Tensor:
-        """Convolve to every second voxel along each axis, where ``coarse_sites`` are."""
+        """Convolve with stride 2, to ``coarse_sites``."""
         result = functional.conv3d(_odd(x)[None], self._forward_weight(), stride=2, padding=1)
         return self.net[1](result[0], coarse_sites)
 
     def up(self, x: Tensor, fine_sites: Tensor) -> Tensor:
-        """Convolve back to the finer level, where ``fine_sites`` are."""
+        """Convolve to the finer level, to ``fine_sites``."""
         weight = dense_weight(self.net[0].get_parameter('kernel'))
         result = functional.conv_transpose3d(x[None], weight, stride=2, padding=1)
         nx, ny, nz = fine_sites.shape
@@ -150,9 +150,9 @@ def coarser_sites(sites: Tensor) -> Tensor:
     """
     Return the sites of a level of half the resolution, bool.
 
-    A voxel of even coordinates is a site of the coarser level where a site lies under the kernel
-    around it, unless one of its coordinates is below the least one of all sites along that axis;
-    above there is no such bound, so that 96 voxels become 49, 25 and 13 (torchsparse 1.4.0,
+    A voxel of even coordinates is a site of the coarser level if a site is within the kernel
+    around it, unless one of its coordinates is below the least of all sites along that axis. There
+    is no upper bound, so that 96 voxels become 49, 25 and 13 (torchsparse 1.4.0,
     ``spdownsample``).
     """
     padded = _odd(sites[None].float())
@@ -167,7 +167,7 @@ def coarser_sites(sites: Tensor) -> Tensor:
 
 
 def _odd(x: Tensor) -> Tensor:
-    """Return (c, x, y, z) with a border of zeros behind every axis of even length."""
+    """Return (c, x, y, z), axes of even length padded by a zero at the end."""
     pads: list[int] = []
     for length in reversed(x.shape[1:]):
         pads += [0, (length + 1) % 2]
