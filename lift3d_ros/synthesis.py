@@ -38,7 +38,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 
-from lift3d_ros.elevation.estimate import Elevation
 from lift3d_ros.elevation.estimate import ElevationSettings
 from lift3d_ros.elevation.estimate import find_elevation
 from lift3d_ros.errors import ErrorCode
@@ -48,7 +47,6 @@ from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import orbit_pose
 from lift3d_ros.geometry import ZERO123_FOV
 from lift3d_ros.geometry.canonical import canonical_frame
-from lift3d_ros.geometry.canonical import CanonicalFrame
 from lift3d_ros.geometry.canonical import PosedViews
 from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
@@ -171,6 +169,7 @@ class ViewSynthesizer:
         radius: float | None = None,
         seed: int = 0,
         samples: int = 1,
+        coarse: bool = False,
         progress: ProgressCallback | None = None,
         cancelled: Callable[[], bool] | None = None,
         deadline: float | None = None,
@@ -181,53 +180,16 @@ class ViewSynthesizer:
         ``azimuths`` (n,) are degrees counter-clockwise from above, 0 at the input camera;
         ``elevations`` (n,) or one number, degrees over the horizon, by default that of the input
         camera. ``radius`` is the distance from the origin in canonical units. ``samples`` is the
-        number of sets of views, each with its own noise. The same ``seed`` gives the same views
-        on the same device. For ``progress``, ``cancelled`` and ``deadline`` see ``Lifter.lift``.
+        number of sets of views, each with its own noise; with ``coarse`` the views are rendered
+        from the coarse volume. The same ``seed`` gives the same views on the same device. For
+        ``progress``, ``cancelled`` and ``deadline`` see ``Lifter.lift``.
 
         Raises ``LiftError``: the errors of ``crop_object`` and ``find_elevation``;
-        ``BAD_REQUEST`` for poses that are not finite, too many or inside the object;
-        ``OUT_OF_MEMORY``, ``CANCELLED``, ``TIMEOUT``.
+        ``BAD_REQUEST`` for poses that are not finite, too many or inside the object, and for
+        ``coarse`` with weights without a coarse volume; ``OUT_OF_MEMORY``, ``CANCELLED``,
+        ``TIMEOUT``.
         """
-        return self._run(
-            False, frame, mask, azimuths, elevations, radius, seed, samples,
-            Progress(progress, cancelled, deadline),
-        )
-
-    def coarse(
-        self,
-        frame: Frame,
-        mask: NDArray[np.bool_],
-        azimuths: ArrayLike,
-        elevations: ArrayLike | None = None,
-        *,
-        radius: float | None = None,
-        seed: int = 0,
-        progress: ProgressCallback | None = None,
-        cancelled: Callable[[], bool] | None = None,
-        deadline: float | None = None,
-    ) -> PosedViews:
-        """
-        Return views rendered from the coarse volume; arguments and errors as ``synthesize``.
-
-        Raises ``LiftError(BAD_REQUEST)`` for weights without a coarse volume.
-        """
-        return self._run(
-            True, frame, mask, azimuths, elevations, radius, seed, 1,
-            Progress(progress, cancelled, deadline),
-        )
-
-    def _run(
-        self,
-        coarse: bool,
-        frame: Frame,
-        mask: NDArray[np.bool_],
-        azimuths: ArrayLike,
-        elevations: ArrayLike | None,
-        radius: float | None,
-        seed: int,
-        samples: int,
-        run: Progress,
-    ) -> PosedViews:
+        run = Progress(progress, cancelled, deadline)
         turns, heights = _check_angles(azimuths, elevations, samples)
         with _memory_errors():
             if self._model is None:
@@ -256,42 +218,54 @@ class ViewSynthesizer:
             ])
             known = elevation.source in ('gravity', 'given')
             rgba = model.views(view, canonical, known, poses, seed, coarse, run)
-        return self._posed(
-            rgba, poses, turns, heights, distance, canonical, elevation, run
-        )
-
-    def _posed(
-        self,
-        rgba: NDArray[np.uint8],
-        poses: Array,
-        azimuths: Array,
-        elevations: Array,
-        radius: float,
-        canonical: CanonicalFrame,
-        elevation: Elevation,
-        run: Progress,
-    ) -> PosedViews:
-        size = self._size or rgba.shape[1]
-        if size != rgba.shape[1]:
-            shrinks = size < rgba.shape[1]
-            filter_ = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-            rgba = np.stack([
-                cv2.resize(picture, (size, size), interpolation=filter_) for picture in rgba
-            ]).astype(np.uint8)
+        rgba = _resized(rgba, self._size or rgba.shape[1])
         return PosedViews(
             images=np.ascontiguousarray(rgba[..., :3]),
             alphas=np.ascontiguousarray(rgba[..., 3]),
-            camera=Camera.from_fov(size, size, ZERO123_FOV),
+            camera=Camera.from_fov(rgba.shape[2], rgba.shape[1], ZERO123_FOV),
             poses=poses,
-            azimuths=azimuths,
-            elevations=elevations,
-            radius=radius,
+            azimuths=turns,
+            elevations=heights,
+            radius=distance,
             canonical=canonical,
             elevation_source=elevation.source,
             elevation_stddev=elevation.stddev,
             method=self.weights,
             seconds={**run.seconds, 'total': run.total},
         )
+
+    def coarse(
+        self,
+        frame: Frame,
+        mask: NDArray[np.bool_],
+        azimuths: ArrayLike,
+        elevations: ArrayLike | None = None,
+        *,
+        radius: float | None = None,
+        seed: int = 0,
+        progress: ProgressCallback | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        deadline: float | None = None,
+    ) -> PosedViews:
+        """
+        Return views rendered from the coarse volume; arguments and errors as ``synthesize``.
+
+        Raises ``LiftError(BAD_REQUEST)`` for weights without a coarse volume.
+        """
+        return self.synthesize(
+            frame, mask, azimuths, elevations, radius=radius, seed=seed, coarse=True,
+            progress=progress, cancelled=cancelled, deadline=deadline,
+        )
+
+
+def _resized(rgba: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Return images (n, h, h, 4) with the side ``size``."""
+    if size == rgba.shape[1]:
+        return rgba
+    filter_ = cv2.INTER_AREA if size < rgba.shape[1] else cv2.INTER_CUBIC
+    return np.stack([
+        cv2.resize(picture, (size, size), interpolation=filter_) for picture in rgba
+    ]).astype(np.uint8)
 
 
 @contextmanager

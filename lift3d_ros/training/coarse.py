@@ -136,23 +136,33 @@ def model_inputs(batch: dict[str, Tensor]) -> dict[str, Tensor]:
 def view_scores(
     volume: CoarseVolume, batch: dict[str, Tensor]
 ) -> tuple[list[list[float]], list[list[float]]]:
-    """Return mask IoU and PSNR of each sample's targets beyond 45 degrees of azimuth."""
+    """Return the ``far_view_scores`` of each sample of views rendered from the volume."""
     size = batch['targets'].shape[2] // 2
     truth = batch['targets'].float().reshape(*batch['targets'].shape[:2], size, 2, size, 2, 4)
-    truth = truth.mean(dim=(3, 5)) / 255.0
-    rays = camera_rays(size, ZERO123_FOV, truth.device)
-    rendering = render(volume, batch['target_poses'], rays, 64)
-    color = rendering.color.transpose(2, 3).reshape(*truth.shape[:4], 3).clamp(0.0, 1.0)
-    alpha = rendering.alpha[:, :, 0].reshape(truth.shape[:4])
-    masks, psnr = [], []
-    for index in range(len(truth)):
-        place = batch['target_poses'][index, :, :3, 3]
-        far = torch.atan2(place[:, 1], place[:, 0]).abs() > np.pi / 4.0
-        iou = overlap(alpha[index, far] > 0.5, truth[index, far, ..., 3] > 0.5)
-        error = (color[index, far] - truth[index, far, ..., :3]).square().mean(dim=(1, 2, 3))
-        masks.append(iou.tolist())
-        psnr.append((-10.0 * error.clamp_min(1e-6).log10()).tolist())
-    return masks, psnr
+    truth = (truth.mean(dim=(3, 5)) / 255.0).permute(0, 1, 4, 2, 3)
+    rendering = render(
+        volume, batch['target_poses'], camera_rays(size, ZERO123_FOV, truth.device), 64
+    )
+    views = torch.cat([rendering.color.clamp(0.0, 1.0), rendering.alpha], dim=2)
+    scores = [
+        far_view_scores(*arrays)
+        for arrays in zip(views.reshape(truth.shape), truth, batch['target_poses'], strict=True)
+    ]
+    return [masks for masks, _ in scores], [psnr for _, psnr in scores]
+
+
+def far_view_scores(
+    views: Tensor, truth: Tensor, poses: Tensor
+) -> tuple[list[float], list[float]]:
+    """
+    Return mask IoU and PSNR (dB) of the views beyond 45 degrees of azimuth from the input.
+
+    ``views`` and ``truth`` are RGBA (v, 4, h, w) in [0, 1] on white, ``poses`` (v, 4, 4).
+    """
+    far = torch.atan2(poses[:, 1, 3], poses[:, 0, 3]).abs() > np.pi / 4.0
+    iou = overlap(views[far, 3] > 0.5, truth[far, 3] > 0.5)
+    error = (views[far, :3] - truth[far, :3]).square().mean(dim=(1, 2, 3))
+    return iou.tolist(), (-10.0 * error.clamp_min(1e-6).log10()).tolist()
 
 
 def overlap(a: Tensor, b: Tensor) -> Tensor:

@@ -33,8 +33,8 @@ from lift3d_ros.networks.small.coarse import CoarseNet
 from lift3d_ros.networks.small.monocular import MonocularNet
 from lift3d_ros.networks.small.monocular import with_predicted_depth
 from lift3d_ros.networks.small.volume import CoarseVolume
+from lift3d_ros.training.coarse import far_view_scores
 from lift3d_ros.training.coarse import model_inputs
-from lift3d_ros.training.coarse import overlap
 from lift3d_ros.training.coarse import stack_samples
 from lift3d_ros.weights.components import Zero123Components
 
@@ -156,26 +156,22 @@ class DenoiserTask:
                     volume, inputs['picture'], inputs['focal'], inputs['centre'], inputs['pose'],
                     batch['target_poses'],
                 )
-                poses = pose_vectors(inputs['pose'], batch['target_poses'])[0]
+                vectors = pose_vectors(inputs['pose'], batch['target_poses'])[0]
                 views = zero.synthesize(
-                    2.0 * inputs['picture'][0] - 1.0, poses.cpu().numpy(), settings,
+                    2.0 * inputs['picture'][0] - 1.0, vectors.cpu().numpy(), settings,
                     extra_channels=extra[0].float(),
                 )
             truth = target_pictures(batch)[0].cpu()
             side = int(rendering.alpha.shape[-1] ** 0.5)
             raw = torch.cat([rendering.color, rendering.alpha], dim=2)[0].cpu()
             raw = raw.reshape(-1, 4, side, side)
-            raw = 2.0 * functional.interpolate(raw, scale_factor=2, mode='bilinear') - 1.0
+            raw = functional.interpolate(raw, scale_factor=2, mode='bilinear')
             kind = 'depth' if sample['flags'][0] else 'rgb'
-            place = batch['target_poses'][0, :, :3, 3].cpu()
-            far = torch.atan2(place[:, 1], place[:, 0]).abs() > np.pi / 4.0
-            for name, pictures in (('', views), ('coarse_', raw)):
-                mask = overlap(pictures[far, 3] > 0.0, truth[far, 3] > 0.0)
-                error = (0.5 * (pictures[far, :3] - truth[far, :3])).square().mean(dim=(1, 2, 3))
-                lists.setdefault(f'{name}mask_{kind}', []).extend(mask.tolist())
-                lists.setdefault(f'{name}psnr_{kind}', []).extend(
-                    (-10.0 * error.clamp_min(1e-6).log10()).tolist()
-                )
+            poses = batch['target_poses'][0].cpu()
+            for name, pictures in (('', 0.5 * (views + 1.0)), ('coarse_', raw)):
+                masks, psnr = far_view_scores(pictures, 0.5 * (truth + 1.0), poses)
+                lists.setdefault(f'{name}mask_{kind}', []).extend(masks)
+                lists.setdefault(f'{name}psnr_{kind}', []).extend(psnr)
         # ``Zero123`` freezes its components.
         for part in (model.unet, model.encoder, model.projection):
             part.requires_grad_(True)

@@ -35,6 +35,7 @@ from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from safetensors.torch import save_file
 import torch
 from torch import nn
@@ -88,7 +89,8 @@ def train(
     Train ``model``; write ``best.safetensors``, ``last.pt`` and ``curve.jsonl`` to ``out``.
 
     ``last.pt`` is the checkpoint for ``resume``; ``best.safetensors`` has the averaged weights
-    with the highest score. An interrupted run resumes at its last evaluation.
+    with the highest score, which ``model`` has on return. An interrupted run resumes at its last
+    evaluation.
     """
     out.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(mixed_precision='bf16', cpu=not torch.cuda.is_available())
@@ -146,6 +148,7 @@ def train(
                 )
             evaluated = time.monotonic()
             if done:
+                plain.load_state_dict(load_file(out / 'best.safetensors'))
                 return
         optimizer.set_rate(
             settings.rate * _share(minutes / settings.minutes, step - first, settings)

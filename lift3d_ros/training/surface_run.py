@@ -22,7 +22,6 @@ from pathlib import Path
 import shutil
 
 import numpy as np
-from safetensors.torch import load_file
 import torch
 
 from lift3d_ros.diffusion.models import SmallModel
@@ -87,7 +86,6 @@ def train_surface(
             pool.batches(settings.surface.batch, rng), out / _NAME,
             shortened(settings.surface, share), resume, report,
         )
-    network.load_state_dict(load_file(out / _NAME / 'best.safetensors'))
     weights = out / 'weights'
     # The old weights may be the view weights that are copied.
     partial = out / 'weights.part'

@@ -23,15 +23,16 @@ interrupted run resumes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import load_file
+from numpy.typing import NDArray
 import torch
+from torch import nn
 
 from lift3d_ros.diffusion.small import make_components
 from lift3d_ros.diffusion.small import read_small
@@ -48,10 +49,10 @@ from lift3d_ros.training.denoiser import DenoiserTask
 from lift3d_ros.training.elevation import ElevationData
 from lift3d_ros.training.elevation import ElevationTask
 from lift3d_ros.training.loop import LoopSettings
+from lift3d_ros.training.loop import Task
 from lift3d_ros.training.loop import train
 from lift3d_ros.training.monocular import MonocularData
 from lift3d_ros.training.monocular import MonocularTask
-from lift3d_ros.training.pool import Pool
 from lift3d_ros.training.runs import check_no_checkpoints
 from lift3d_ros.training.runs import RunSettings
 from lift3d_ros.training.runs import sample_pool
@@ -106,31 +107,39 @@ def train_views(
     assert monocular is not None and network is not None, '``_networks`` returns all'
     with sample_pool(data, out, settings, report) as (pool, evaluated):
         rng = np.random.default_rng(settings.seed)
-        report('training the monocular network')
-        train(
-            monocular, MonocularTask(evaluated),
+
+        def run(
+            name: str, network: nn.Module, task: Task, batches: Iterator[dict[str, NDArray[Any]]]
+        ) -> None:
+            report(f'training the {name} network')
+            loop = shortened(getattr(settings, name), share)
+            train(network, task, batches, out / name, loop, resume, report)
+
+        run(
+            'monocular', monocular, MonocularTask(evaluated),
             MonocularData.read(pool, settings.pictures).batches(settings.monocular.batch, rng),
-            out / 'monocular', shortened(settings.monocular, share), resume, report,
         )
-        monocular.load_state_dict(load_file(out / 'monocular' / 'best.safetensors'))
         monocular.eval().requires_grad_(False)
-        report('training the coarse network')
-        train(
-            coarse, CoarseTask(evaluated, settings.seed, monocular),
+        run(
+            'coarse', coarse, CoarseTask(evaluated, settings.seed, monocular),
             pool.batches(settings.coarse.batch, rng),
-            out / 'coarse', shortened(settings.coarse, share), resume, report,
         )
-        coarse.load_state_dict(load_file(out / 'coarse' / 'best.safetensors'))
         model = DenoiserModel(coarse, components, monocular)
-        report('training the denoiser')
-        train(
-            model, DenoiserTask(evaluated, seed=settings.seed),
-            pool.batches(settings.denoiser.batch, rng), out / 'denoiser',
-            shortened(settings.denoiser, share), resume, report,
+        run(
+            'denoiser', model, DenoiserTask(evaluated, seed=settings.seed),
+            pool.batches(settings.denoiser.batch, rng),
         )
-        report('training the elevation network')
-        _train_elevation(network, pool, evaluated, out, settings, share, resume, report)
-    model.load_state_dict(load_file(out / 'denoiser' / 'best.safetensors'))
+        task = ElevationTask(evaluated)
+        run(
+            'elevation', network, task,
+            ElevationData.read(pool, settings.pictures).batches(
+                settings.elevation.batch, np.random.default_rng(settings.seed),
+                network.config.size,
+            ),
+        )
+        network.eval()
+        factor = network.config.stddev_factor * task.evaluate(network)['factor']
+        network.config = replace(network.config, stddev_factor=factor)
     weights = out / 'weights'
     write_small(weights, model.coarse, model.components)
     write_elevation(weights / 'elevation', network)
@@ -154,29 +163,3 @@ def _networks(start: Path | None) -> SmallNetworks:
     ):
         part.requires_grad_(True).train()
     return replace(read, elevation=elevation, monocular=monocular)
-
-
-def _train_elevation(
-    network: ElevationNet,
-    pool: Pool,
-    evaluated: Sequence[dict[str, Any]],
-    out: Path,
-    settings: ViewTraining,
-    share: float,
-    resume: bool,
-    report: Callable[[str], None],
-) -> None:
-    """Train the elevation network and calibrate its stddev on the evaluation samples."""
-    task = ElevationTask(evaluated)
-    rng = np.random.default_rng(settings.seed)
-    batches = ElevationData.read(pool, settings.pictures).batches(
-        settings.elevation.batch, rng, network.config.size
-    )
-    train(
-        network, task, batches, out / 'elevation', shortened(settings.elevation, share), resume,
-        report,
-    )
-    network.load_state_dict(load_file(out / 'elevation' / 'best.safetensors'))
-    network.eval()
-    factor = network.config.stddev_factor * task.evaluate(network)['factor']
-    network.config = replace(network.config, stddev_factor=factor)
