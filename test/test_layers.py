@@ -57,9 +57,6 @@ STARTS = {'cli': ('bench', 'training', 'node')}
 #: Files a folder may have.
 MAX_FILES = 15
 
-#: Folders that have more, until they are divided.
-LARGE = ('bench',)
-
 
 def _modules() -> Iterator[tuple[str, Path]]:
     for path in sorted(ROOT.rglob('*.py')):
@@ -105,7 +102,5 @@ def test_a_module_imports_from_its_layer_or_a_lower_one(module, path):
 
 @pytest.mark.parametrize('folder', sorted({path.parent for _, path in _modules()}), ids=str)
 def test_a_folder_has_one_subject(folder):
-    if folder.name in LARGE:
-        pytest.skip('to be divided')
     files = [path for path in folder.glob('*.py') if path.name != '__init__.py']
     assert len(files) <= MAX_FILES, sorted(path.name for path in files)

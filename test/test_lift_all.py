@@ -26,7 +26,7 @@ import pytest
 import trimesh
 
 from lift3d_ros import lifter as lifter_module
-from lift3d_ros.bench.timing import five_objects as five_time
+from lift3d_ros.bench.timing import five_objects
 from lift3d_ros.cli import main
 from lift3d_ros.cli.demo import DEMO_SCENE
 from lift3d_ros.errors import ErrorCode
@@ -285,21 +285,21 @@ def test_meshes_of_several_threads_are_decimated_each_for_itself():
 
 
 def test_five_objects_are_timed_beside_one(monkeypatch):
-    monkeypatch.setattr(five_time, 'OBJECTS', 2)
-    monkeypatch.setattr(five_time, 'REPEATS', 1)
-    found = five_time.measure(DEMO_SCENE, 'geometric')
+    monkeypatch.setattr(five_objects, 'OBJECTS', 2)
+    monkeypatch.setattr(five_objects, 'REPEATS', 1)
+    found = five_objects.measure(DEMO_SCENE, 'geometric')
     assert found['threads'] == 2
     assert found['ratio'] == pytest.approx(found['five_seconds'] / found['one_seconds'])
     # It is the work of two, however long it took.
     assert 1.2 < found['five_cpu'] / found['one_cpu'] < 4.0
     assert found['one_memory_mb'] <= found['five_memory_mb']
-    assert len(five_time.as_rows(found)) == len(found) - 1
+    assert len(five_objects.as_rows(found)) == len(found) - 1
 
 
 def test_an_object_that_cannot_be_lifted_is_not_timed(tmp_path):
     write_scene(tmp_path / 'empty', read_scene(DEMO_SCENE)[0], np.zeros((480, 640), bool))
     with pytest.raises(LiftError) as caught:
-        five_time.measure(tmp_path / 'empty', 'geometric')
+        five_objects.measure(tmp_path / 'empty', 'geometric')
     assert caught.value.code is ErrorCode.EMPTY_MASK
 
 

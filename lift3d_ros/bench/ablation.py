@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What each part of the method one2345 brings: the method with one thing changed at a time."""
+"""Ablation of the method one2345: the method with one setting changed at a time."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lift3d_ros.bench.prediction import Prediction
-from lift3d_ros.bench.prediction import prediction_of
-from lift3d_ros.bench.score import Truth
+from lift3d_ros.bench.prediction import Truth
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
@@ -40,7 +39,7 @@ from lift3d_ros.progress import Progress
 from lift3d_ros.synthetic.true_views import object_from_canonical
 from lift3d_ros.synthetic.true_views import true_view
 
-#: Contenders by the names of their rows, and the settings of the method that they change.
+#: Predictors by name, and the settings of the method that they change.
 VARIANTS: dict[str, dict[str, Any]] = {
     'one2345/views=0': {'views': 0},
     'one2345/views=1': {'views': 1},
@@ -52,10 +51,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     'one2345/samples=4': {'views': 8, 'samples': 4},
 }
 
-#: The method as it is, to which the others are compared.
+#: The variant that the others are compared with.
 REFERENCE = 'one2345/views=8'
 
-#: The variant that is given renders of the scan in place of synthesised views.
+#: The variant that takes renders of the scan in place of synthesised views.
 TRUE_VIEWS = 'one2345/true-views'
 
 #: Side of true renders, pixels: that of the synthesised views.
@@ -65,40 +64,33 @@ _SIZE = 128
 class Variant:
     """One of ``VARIANTS``."""
 
-    needs_depth = False
-
     def __init__(self, name: str, timeout: float, weights: str) -> None:
-        """Choose it, and the seconds after which a lift is given up; nothing is loaded yet."""
-        self._name = name
-        self._timeout = timeout
-        self._weights = weights
+        """Choose it, and the seconds after which a lift fails; nothing is loaded yet."""
+        self._name, self._timeout, self._weights = name, timeout, weights
 
-    def predict(self, frame: Frame, mask: NDArray[np.bool_], seed: int) -> Prediction:
-        """Return the lifted shape; the truth is not known."""
-        return self.predict_knowing(frame, mask, seed, None)
-
-    def predict_knowing(
+    def predict(
         self,
         frame: Frame,
         mask: NDArray[np.bool_],
         seed: int,
-        truth: Truth | None,
+        *,
+        truth: Truth | None = None,
+        **_: Any,
     ) -> Prediction:
         """
-        Return the lifted shape; the truth, with its light, is for true views alone.
+        Return the lifted shape; ``truth``, with its light, is read by ``TRUE_VIEWS`` only.
 
-        Raises ``LiftError``, also ``BAD_REQUEST`` for true views where the truth is not known.
+        Raises ``LiftError``, also ``BAD_REQUEST`` for true views without a truth.
         """
         changes = VARIANTS[self._name]
-        loaded = _loaded(self._weights, changes.get('samples', 1))
-        method = replace(loaded, **changes)
+        method = replace(_loaded(self._weights, changes.get('samples', 1)), **changes)
         source = None
         if self._name == TRUE_VIEWS:
             if truth is None:
                 raise LiftError(
                     ErrorCode.BAD_REQUEST,
-                    f'{TRUE_VIEWS} renders the mesh that an object really has, and here none is '
-                    'known; leave it out.',
+                    f'{TRUE_VIEWS} renders the true mesh of an object, which is unknown here; '
+                    'leave it out.',
                 )
             light = truth.light or Light()
             source = functools.partial(_true_views, truth, light, method.views)
@@ -106,7 +98,7 @@ class Variant:
         with run.stage('crop', 0.02):
             view = crop_object(frame, mask)
         shape = method.lift_with(view, source, np.random.default_rng(seed), run)
-        return prediction_of(shape, {**run.seconds, 'total': run.total})
+        return Prediction.from_shape(shape, {**run.seconds, 'total': run.total})
 
 
 @functools.cache

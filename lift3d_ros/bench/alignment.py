@@ -14,7 +14,7 @@
 
 
 """
-Shape alone: both surfaces normalised and turned onto each other before they are compared.
+Shape alone: both surfaces normalised and aligned before they are compared.
 
 What papers on single images report, because their predictions have neither scale nor pose. The
 protocol, after TripoSR (2024, section 4: search over the rotation for the least chamfer distance,
@@ -45,25 +45,26 @@ from scipy.spatial.transform import Rotation
 
 from lift3d_ros.bench.metrics import Distances
 from lift3d_ros.bench.metrics import distances
+from lift3d_ros.bench.metrics import normalise
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry import transform
 
-#: Degrees about z and about the horizontal axis that are tried.
+#: Rotations of the search, degrees about z and about the horizontal axis.
 AZIMUTHS = tuple(range(0, 360, 10))
 TILTS = (0, -15, 15, -30, 30)
 
 _SEARCH_POINTS = 512
-_REFINED = 3
+_ICP_STARTS = 3
 _ICP_POINTS = 2000
-_ICP_REACH = 0.4
+_ICP_MAX_DISTANCE = 0.4
 _ICP_STEPS = 40
 
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
     """
-    The prediction laid on the truth as well as can be, in the cube [-1, 1]^3.
+    The prediction aligned with the truth, in the cube [-1, 1]^3.
 
     - ``predicted``, ``true``: points (n, 3) and (m, 3); ``distances``: between them.
     """
@@ -90,7 +91,7 @@ def align(
                      fixed[_spread(len(fixed), _SEARCH_POINTS)], turns)
     # Where the closest points mislead, ICP makes it worse: every stage is a candidate.
     candidates = []
-    for index in np.argsort(errors, kind='stable')[:_REFINED]:
+    for index in np.argsort(errors, kind='stable')[:_ICP_STARTS]:
         start = normalise(moving @ turns[index].T)
         refined = _icp(start, fixed)
         again = normalise(refined)
@@ -99,18 +100,6 @@ def align(
     rough = [distances(c[_spread(len(c), _ICP_POINTS)], few).chamfer() for c in candidates]
     best = candidates[int(np.argmin(rough))]
     return Alignment(best, fixed, distances(best, fixed))
-
-
-def normalise(points: Floats) -> Array:
-    """Return points (n, 3) with their bounding box centred at 0 and its longest side 2 long."""
-    if len(points) < 4 or not np.isfinite(points).all():
-        raise ValueError('a surface needs four finite points or more to be aligned')
-    p = np.asarray(points, np.float64)
-    low, high = p.min(axis=0), p.max(axis=0)
-    side = float((high - low).max())
-    if side <= 0.0:
-        raise ValueError('a surface without extent cannot be aligned')
-    return (p - 0.5 * (low + high)) * (2.0 / side)
 
 
 def _turns(towards_camera: ArrayLike) -> Array:
@@ -148,15 +137,15 @@ def _icp(moving: Array, fixed: Array) -> Array:
         o3d.geometry.PointCloud(o3d.utility.Vector3dVector(p[_spread(len(p), _ICP_POINTS)]))
         for p in (moving, fixed)
     ]
-    found = registration.registration_icp(
+    result = registration.registration_icp(
         clouds[0],
         clouds[1],
-        _ICP_REACH,
+        _ICP_MAX_DISTANCE,
         np.eye(4),
         registration.TransformationEstimationPointToPoint(),
         registration.ICPConvergenceCriteria(max_iteration=_ICP_STEPS),
     )
-    return transform(found.transformation, moving)
+    return transform(result.transformation, moving)
 
 
 def _spread(size: int, count: int) -> slice:

@@ -13,14 +13,13 @@
 # limitations under the License.
 
 """
-How far the colours of a prediction are from the scan's, apart for what the camera saw.
+Colour error of a prediction, on the observed and on the unobserved surface of the scan.
 
-A scan has the colours of its material, an image those in its light; a mesh that is made of the
-image has the latter. So the scan is compared as it looks in the light of the scene, without
-shadows, and each channel of the prediction is multiplied by the one factor, of exposure and white
-balance, that fits what the camera saw best. Places are compared that are nearest to each other
-after both boxes are laid onto each other, along the true object's axes and without a turn, so that
-neither a wrong scale nor a wrong distance counts.
+A scan stores the colours of its material, an image those under its light, and a predicted mesh has
+the latter. The scan is therefore lit by the light of the scene, without shadows, and each channel
+of the prediction is multiplied by the factor (exposure and white balance) that fits the observed
+surface best. Points are matched to their nearest neighbours after both bounding boxes, along the
+true object's axes, are normalised, so that neither scale nor distance counts.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from lift3d_ros.bench.alignment import normalise
+from lift3d_ros.bench.metrics import normalise
 from lift3d_ros.bench.metrics import sample_with_colors
 from lift3d_ros.bench.metrics import sample_with_normals
 from lift3d_ros.bench.metrics import SAMPLES
@@ -40,39 +39,41 @@ from lift3d_ros.geometry import unit
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.meshing.render import Light
 
-#: A place is seen if the ray to it meets nothing before this share of the way.
-_REACHED = 0.997
+#: A point is visible if the ray to it meets nothing before this share of its distance.
+_VISIBLE_SHARE = 0.997
 
-#: Bounds of a channel's factor.
-_FACTORS = (0.25, 4.0)
+#: Bounds of the factor of a channel.
+_FACTOR_RANGE = (0.25, 4.0)
 
-#: With fewer points on either side of what was seen nothing is told.
-_FEWEST = 50
+#: With fewer visible or hidden points there is no figure.
+_MIN_POINTS = 50
 
 
 def color_errors(
-    predicted: Floats, colors: Floats, true: Floats, true_colors: Floats, seen: NDArray[np.bool_]
+    predicted: Floats, colors: Floats, true: Floats, true_colors: Floats,
+    visible: NDArray[np.bool_],
 ) -> dict[str, float]:
     """
-    Return the mean difference of the channels over what was ``seen`` (m,) and what was not.
+    Return the mean difference of the channels over the ``visible`` (m,) and the hidden points.
 
     ``predicted`` (n, 3) and ``true`` (m, 3) are points of both surfaces along the true object's
     axes, with 8-bit ``colors`` (n, 3) and ``true_colors`` (m, 3). Shares of the full scale, as
     ``color_seen`` and ``color_hidden``; empty for a truth of one colour, and where fewer than 50
-    points are seen or hidden.
+    points are visible or hidden.
     """
     a, b = np.asarray(colors, np.float64), np.asarray(true_colors, np.float64)
-    few = min(int(seen.sum()), int((~seen).sum())) < _FEWEST
-    if few or float(np.ptp(b, axis=0).max()) < 1.0:
+    fewest = min(int(visible.sum()), int((~visible).sum()))
+    if fewest < _MIN_POINTS or float(np.ptp(b, axis=0).max()) < 1.0:
         return {}
     _, nearest = cKDTree(normalise(predicted)).query(normalise(true))
     near = a[nearest]
-    fitted, wanted = near[seen], b[seen]
+    fitted, wanted = near[visible], b[visible]
     factor = (fitted * wanted).sum(axis=0) / np.maximum((fitted**2).sum(axis=0), 1.0)
-    error = np.abs(np.clip(near * np.clip(factor, *_FACTORS), 0.0, 255.0) - b).mean(axis=1) / 255.0
+    scaled = np.clip(near * np.clip(factor, *_FACTOR_RANGE), 0.0, 255.0)
+    error = np.abs(scaled - b).mean(axis=1) / 255.0
     return {
-        'color_seen': float(error[seen].mean()),
-        'color_hidden': float(error[~seen].mean()),
+        'color_seen': float(error[visible].mean()),
+        'color_hidden': float(error[~visible].mean()),
     }
 
 
@@ -88,8 +89,8 @@ def lit_colors(mesh: Mesh, light: Light, count: int = SAMPLES, seed: int = 0) ->
     return np.clip(colors * (light.ambient + light.diffuse * direct)[:, None], 0.0, 255.0)
 
 
-def seen_from(eye: Array, points: Floats, solid: Solid) -> NDArray[np.bool_]:
-    """Return which points (n, 3) on the surface of a solid are seen from ``eye`` (3,)."""
+def visible_from(eye: Array, points: Floats, solid: Solid) -> NDArray[np.bool_]:
+    """Return which points (n, 3) on the surface of a solid are visible from ``eye`` (3,)."""
     directions = np.asarray(points, np.float64) - eye
     distance, _ = solid.cast(np.broadcast_to(eye, directions.shape), directions)
-    return np.asarray(distance > _REACHED)
+    return np.asarray(distance > _VISIBLE_SHARE)

@@ -14,9 +14,11 @@
 
 
 """
-How far a prediction is from the truth, in place: each measure in one function.
+Metrics of surfaces, volumes and confidence: each in one function.
 
-Points and meshes are metres in one common frame and are compared as they lie, without alignment.
+Points and meshes are in metres in one common frame and are not aligned. Functions of confidence
+take, for n vertices, ``confidence`` (n,) from 0 to 1 and ``error`` (n,), the distance to the true
+surface in metres.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 from scipy.spatial import cKDTree
 
 from lift3d_ros.geometry import Array
@@ -33,12 +36,21 @@ from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry.shape import Mesh
 
 #: Points on each surface. At 10,000 the chamfer distance of a mesh to itself, sampled twice, is
-#: 0.4 % of its diagonal: the floor of what the point measures can tell.
+#: 0.4 % of its diagonal: the resolution of the point metrics.
 SAMPLES = 10_000
 
 #: Points of the lattice for volumes, along each side of the box around both meshes. A thin side
 #: has as many as a long one, so that a plate is measured as finely as a ball.
 LATTICE = 48
+
+#: Intervals of confidence in a calibration curve.
+BINS = 10
+
+#: A vertex is correct within this share of the true diagonal.
+TOLERANCE_SHARE = 0.01
+
+#: Steps of the sparsification, 5 % of the vertices each.
+_SPARSIFICATION_STEPS = 20
 
 
 def _fibonacci_sphere(count: int) -> Array:
@@ -49,12 +61,12 @@ def _fibonacci_sphere(count: int) -> Array:
     return np.stack([radius * np.cos(turn), radius * np.sin(turn), z], axis=1)
 
 
-#: Rays that ask whether a point is inside an open scan.
+#: Rays of the occupancy test of a scan with holes.
 _DIRECTIONS = _fibonacci_sphere(7)
 
 
 class Solid:
-    """A mesh made ready for questions about points: how far, and inside or not."""
+    """A mesh for queries of distance, occupancy and ray hits."""
 
     def __init__(self, mesh: Mesh) -> None:
         """Build the search structure (Open3D's ``RaycastingScene``)."""
@@ -78,9 +90,9 @@ class Solid:
         """
         Return which points (..., 3) lie inside.
 
-        A ray from inside leaves a closed mesh through an odd number of faces. Scans have holes,
-        through which some rays leave uncounted: there the majority of seven rays, spread over all
-        directions, decides.
+        A ray from inside leaves a closed mesh through an odd number of faces. Scans with holes
+        lose some of these crossings: there the majority of seven rays, spread over all directions,
+        decides.
         """
         tensor = self._tensor(points)
         if self._closed:
@@ -102,10 +114,10 @@ class Solid:
         and are inf for a miss; normals (n, 3) are unit and those of the faces.
         """
         rays = np.concatenate([origins, directions], axis=1).astype(np.float32)
-        answer = self._scene.cast_rays(self._o3d.core.Tensor.from_numpy(rays))
+        hits = self._scene.cast_rays(self._o3d.core.Tensor.from_numpy(rays))
         return (
-            answer['t_hit'].numpy().astype(np.float64),
-            answer['primitive_normals'].numpy().astype(np.float64),
+            hits['t_hit'].numpy().astype(np.float64),
+            hits['primitive_normals'].numpy().astype(np.float64),
         )
 
     def _tensor(self, points: Floats) -> Any:
@@ -187,18 +199,22 @@ def volume_iou(predicted: Mesh | Solid, true: Mesh | Solid, lattice: int = LATTI
 
     Both are probed at ``lattice`` points along each side of the box around both (the volumetric
     IoU of Mescheder et al., Occupancy Networks, 2019). In a scan that is not closed the majority
-    of rays tells what is inside, see ``Solid.contains``.
+    of rays decides, see ``Solid.contains``.
     """
     a = predicted if isinstance(predicted, Solid) else Solid(predicted)
     b = true if isinstance(true, Solid) else Solid(true)
     if (a.low > b.high).any() or (b.low > a.high).any():
         return 0.0
-    low, high = np.minimum(a.low, b.low), np.maximum(a.high, b.high)
-    middles = (np.arange(lattice) + 0.5) / lattice
-    axes = [start + middles * side for start, side in zip(low, high - low, strict=True)]
-    points = np.stack(np.meshgrid(*axes, indexing='ij'), axis=-1)
+    points = lattice_points(np.minimum(a.low, b.low), np.maximum(a.high, b.high), lattice)
     inside, truth = a.contains(points), b.contains(points)
     return float(np.count_nonzero(inside & truth) / max(np.count_nonzero(inside | truth), 1))
+
+
+def lattice_points(low: Array, high: Array, count: int = LATTICE) -> Array:
+    """Return the middles of ``count`` cells along each side of a box, (count, count, count, 3)."""
+    middles = (np.arange(count) + 0.5) / count
+    axes = [start + middles * side for start, side in zip(low, high - low, strict=True)]
+    return np.stack(np.meshgrid(*axes, indexing='ij'), axis=-1)
 
 
 def centre_error(predicted: Floats, true: Floats) -> float:
@@ -214,10 +230,10 @@ def centre_error(predicted: Floats, true: Floats) -> float:
 
 def distance_error(predicted: Floats, true: Floats, eye: Floats) -> float:
     """
-    Return by which share the middle of a box is nearer or farther than it is.
+    Return the relative error of the distance from the camera to the middle of the box.
 
-    Points are (n, 3) in the true object's frame, ``eye`` (3,) is the camera there. It is what an
-    error of the scale alone does to the place.
+    Points are (n, 3) in the true object's frame, ``eye`` (3,) is the camera there. An error
+    of scale alone moves the object by this share.
     """
     near, far = (
         float(np.linalg.norm(0.5 * (p.min(axis=0) + p.max(axis=0)) - eye))
@@ -234,3 +250,78 @@ def scale_error(predicted: Floats, true: Floats) -> float:
     """
     sides = [np.linalg.norm(np.ptp(points, axis=0)) for points in (predicted, true)]
     return float(abs(sides[0] / sides[1] - 1.0))
+
+
+def normalise(points: Floats) -> Array:
+    """Return points (n, 3) with their bounding box centred at 0 and its longest side 2 long."""
+    if len(points) < 4 or not np.isfinite(points).all():
+        raise ValueError('a surface needs four finite points or more to be aligned')
+    p = np.asarray(points, np.float64)
+    low, high = p.min(axis=0), p.max(axis=0)
+    side = float((high - low).max())
+    if side <= 0.0:
+        raise ValueError('a surface without extent cannot be aligned')
+    return (p - 0.5 * (low + high)) * (2.0 / side)
+
+
+def ause(confidence: Floats, error: Floats) -> float:
+    """
+    Return the area under the sparsification error curve, 0 for the perfect order.
+
+    The least confident vertices are left out, 5 % at a time; the mean error of the rest, over the
+    mean error of all, is compared with that where the worst vertices are left out first, and the
+    difference is averaged (Ilg et al., Uncertainty Estimates and Multi-Hypotheses Networks for
+    Optical Flow, 2018). Uninformative confidence has about the AUSE of a random order.
+    """
+    mean = float(np.mean(error))
+    if mean <= 0.0:
+        return 0.0
+    # Vertices of equal confidence are put in a random order.
+    ties = np.random.default_rng(0).random(len(error))
+    exact = np.asarray(error, np.float64)
+    by_confidence = exact[np.lexsort((ties, -np.asarray(confidence)))]
+    by_error = np.sort(exact)
+    return float(np.mean(_sparsified(by_confidence) - _sparsified(by_error)) / mean)
+
+
+def rank_correlation(confidence: Floats, error: Floats) -> float | None:
+    """
+    Return Spearman's rank correlation of confidence with the negative error, -1 to 1.
+
+    1 where a higher confidence always means a smaller error; None where either is the same at all
+    vertices, which leaves no order.
+    """
+    if np.ptp(confidence) == 0.0 or np.ptp(error) == 0.0:
+        return None
+    return float(stats.spearmanr(confidence, -np.asarray(error)).statistic)
+
+
+def curve(confidence: Floats, error: Floats, tolerance: float) -> list[list[float]]:
+    """
+    Return for each of ``BINS`` equal intervals of confidence what lies in it.
+
+    Each entry is [vertices, sum of their confidences, vertices whose error is below
+    ``tolerance`` metres], so that curves of many shapes can be added up.
+    """
+    at = np.minimum((np.asarray(confidence) * BINS).astype(int), BINS - 1)
+    right = np.asarray(error) < tolerance
+    columns = [np.bincount(at, weights, BINS) for weights in (np.ones(len(at)), confidence, right)]
+    return [[float(value) for value in row] for row in np.stack(columns, axis=1)]
+
+
+def calibration_error(bins: Floats | list[list[float]]) -> float:
+    """
+    Return the expected calibration error of a curve, 0 to 1.
+
+    Mean over vertices of the difference, in each interval, between the mean confidence and the
+    share of correct vertices (Guo et al., On Calibration of Modern Neural Networks, 2017).
+    """
+    count, confidence, right = np.asarray(bins, np.float64).T
+    return float(np.abs(confidence - right).sum() / max(count.sum(), 1.0))
+
+
+def _sparsified(error: Array) -> Array:
+    """Return the mean of the first 100 %, 95 %, ... 5 % of the errors."""
+    removed = np.arange(_SPARSIFICATION_STEPS) / _SPARSIFICATION_STEPS
+    kept = np.ceil(len(error) * (1.0 - removed)).astype(int)
+    return np.cumsum(error)[kept - 1] / kept

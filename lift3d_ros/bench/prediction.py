@@ -12,34 +12,43 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
-"""What every contender of the benchmark gives: the one protocol of methods and baselines."""
+"""What a predictor returns, and the truth that it is compared with."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import field
+from functools import cached_property
 from typing import Any
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
+from lift3d_ros.bench import metrics
+from lift3d_ros.bench.color_error import lit_colors
+from lift3d_ros.bench.color_error import visible_from
+from lift3d_ros.bench.grasps.physics import PhysicsTrial
+from lift3d_ros.bench.grasps.planning import GraspTrial
+from lift3d_ros.bench.grasps.planning import Jaw
 from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import invert
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.geometry.shape import Shape
+from lift3d_ros.meshing.render import Light
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """
-    What a contender makes of one object, in the optical frame, metres.
+    The predicted object, in the optical frame, metres.
 
-    - ``mesh``: the closed surface, or None for a contender that gives points alone.
+    - ``mesh``: the closed surface, or None for a predictor that returns points.
     - ``points``: (n, 3) where there is no mesh.
     - ``confidence``: (n,) at the mesh's vertices, 0 to 1, or None.
-    - ``seconds``: by stage, with ``total``; ``notes``: what else a report may show.
+    - ``seconds``: by stage, with ``total``; ``notes``: further values for the report.
     """
 
     mesh: Mesh | None = None
@@ -48,30 +57,96 @@ class Prediction:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def from_shape(cls, shape: Shape, seconds: dict[str, float]) -> Prediction:
+        """Return the prediction of a method of the package."""
+        stddev = float(np.sqrt(np.trace(shape.pose_covariance[:3, :3])))
+        return cls(
+            mesh=shape.mesh_in_camera(),
+            confidence=shape.confidence,
+            seconds=seconds,
+            notes={
+                'size_mm': [round(1000.0 * float(side), 1) for side in shape.size],
+                'scale_source': shape.scale_source,
+                'scale_stddev': shape.scale_stddev,
+                'centre_stddev_mm': 1000.0 * stddev,
+                'mask_iou': shape.mask_iou,
+                'elevation_deg': shape.elevation,
+                'elevation_source': shape.elevation_source,
+                'confidence': shape.overall_confidence,
+            },
+        )
 
-class Contender(Protocol):
-    """Anything that can be measured. ``needs_depth``: it takes no part in tracks without depth."""
 
-    needs_depth: bool
+class Predictor(Protocol):
+    """A method or a baseline."""
 
-    def predict(self, frame: Frame, mask: NDArray[np.bool_], seed: int) -> Prediction:
-        """Return the object under ``mask``, bool (height, width), or raise ``LiftError``."""
+    def predict(
+        self, frame: Frame, mask: NDArray[np.bool_], seed: int, **inputs: Any
+    ) -> Prediction:
+        """
+        Return the object under ``mask``, bool (height, width), or raise ``LiftError``.
+
+        ``inputs`` are the other inputs of the scene, which a predictor may ignore: ``scale``
+        (``ScaleHints`` or None), ``further`` (views of other cameras) and ``truth`` (``Truth`` or
+        None, for the ablation with true views).
+        """
 
 
-def prediction_of(shape: Shape, seconds: dict[str, float]) -> Prediction:
-    """Return what a method made, with what a report tells of it."""
-    return Prediction(
-        mesh=shape.mesh_in_camera(),
-        confidence=shape.confidence,
-        seconds=seconds,
-        notes={
-            'size_mm': [round(1000.0 * float(side), 1) for side in shape.size],
-            'scale_source': shape.scale_source,
-            'scale_stddev': shape.scale_stddev,
-            'centre_stddev_mm': 1000.0 * float(np.sqrt(np.trace(shape.pose_covariance[:3, :3]))),
-            'mask_iou': shape.mask_iou,
-            'elevation_deg': shape.elevation,
-            'elevation_source': shape.elevation_source,
-            'confidence': shape.overall_confidence,
-        },
-    )
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """
+    The scan and its pose, with search structures that are built once.
+
+    ``mesh`` is in its own frame, z up; ``T_camera_object`` is the pose of that frame. ``light`` is
+    that of the scene, in the frame of the mesh; None where it is unknown.
+    """
+
+    mesh: Mesh
+    T_camera_object: Array
+    light: Light | None = None
+
+    @cached_property
+    def points(self) -> Array:
+        """Points (n, 3) on the surface, object frame."""
+        return metrics.sample_surface(self.mesh, seed=1)
+
+    @cached_property
+    def visible(self) -> NDArray[np.bool_]:
+        """Which of ``points`` are visible to the camera, (n,)."""
+        return visible_from(self.camera_centre, self.points, self.solid)
+
+    @cached_property
+    def colors(self) -> Array | None:
+        """Colours (n, 3) of ``points`` in the light, 0 to 255; None without a light."""
+        return None if self.light is None else lit_colors(self.mesh, self.light, seed=1)
+
+    @cached_property
+    def tree(self) -> cKDTree:
+        """Search tree of ``points``."""
+        return cKDTree(self.points)
+
+    @cached_property
+    def solid(self) -> metrics.Solid:
+        """The mesh for queries of distance and occupancy."""
+        return metrics.Solid(self.mesh)
+
+    @cached_property
+    def trial(self) -> GraspTrial:
+        """The object on its table."""
+        return GraspTrial(self.mesh, Jaw())
+
+    @cached_property
+    def physics(self) -> PhysicsTrial:
+        """The object on its table, in simulated physics."""
+        return PhysicsTrial(self.mesh, Jaw())
+
+    @cached_property
+    def diagonal(self) -> float:
+        """Diagonal of the bounding box, metres."""
+        return metrics.diagonal(self.mesh)
+
+    @property
+    def camera_centre(self) -> Array:
+        """Position of the camera (3,), object frame."""
+        return invert(self.T_camera_object)[:3, 3]

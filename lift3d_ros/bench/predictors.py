@@ -12,14 +12,14 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
-"""Who takes part: the methods of the package and the baselines, under one face."""
+"""The predictors by name: methods of the package, their ablations, and baselines."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 import time
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,9 @@ from numpy.typing import NDArray
 from lift3d_ros.bench.ablation import Variant
 from lift3d_ros.bench.ablation import VARIANTS
 from lift3d_ros.bench.baselines import BASELINES
-from lift3d_ros.bench.mean_shape import MeanShape
-from lift3d_ros.bench.prediction import Contender
+from lift3d_ros.bench.baselines import MeanShape
 from lift3d_ros.bench.prediction import Prediction
-from lift3d_ros.bench.prediction import prediction_of
+from lift3d_ros.bench.prediction import Predictor
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry.frame import Frame
@@ -40,19 +39,20 @@ from lift3d_ros.lifter import Lifter
 from lift3d_ros.lifter import METHODS
 from lift3d_ros.observation.hints import ScaleHints
 
+#: All predictors: baselines, methods, variants of a method.
+NAMES = (*BASELINES, MeanShape.name, *METHODS, *VARIANTS)
 
-class MethodContender:
+
+class MethodPredictor:
     """A method of the package, as ``Lifter`` runs it."""
-
-    needs_depth = False
 
     def __init__(
         self, name: str, timeout: float, weights: str | None = None, samples: int | None = None
     ) -> None:
         """
-        Choose the method and the seconds after which a lift is given up.
+        Choose the method and the seconds after which a lift fails.
 
-        ``weights`` and ``samples`` are for a method with networks, any other does without.
+        ``weights`` and ``samples`` apply to methods with networks only.
         """
         learned = name in LEARNED
         self._lifter = Lifter(
@@ -65,45 +65,42 @@ class MethodContender:
         frame: Frame,
         mask: NDArray[np.bool_],
         seed: int,
+        *,
         scale: ScaleHints | None = None,
         further: Sequence[SourceView] = (),
+        **_: Any,
     ) -> Prediction:
         """Return the lifted shape; ``scale`` and ``further`` as ``Lifter.lift`` takes them."""
         deadline = time.monotonic() + self._timeout
         shape = self._lifter.lift(
             frame, mask, scale=scale, further=further, seed=seed, deadline=deadline
         )
-        return prediction_of(shape, shape.seconds)
+        return Prediction.from_shape(shape, shape.seconds)
 
 
-def names() -> list[str]:
-    """Return all contenders: baselines, methods, variants of a method."""
-    return [*BASELINES, MeanShape.name, *METHODS, *VARIANTS]
-
-
-def check_names(chosen: Sequence[str]) -> None:
-    """Raise ``LiftError(BAD_REQUEST)`` for a contender that does not exist."""
-    for name in chosen:
-        if name not in names():
+def check_names(names: Sequence[str]) -> None:
+    """Raise ``LiftError(BAD_REQUEST)`` for a predictor that does not exist."""
+    for name in names:
+        if name not in NAMES:
             raise LiftError(
                 ErrorCode.BAD_REQUEST,
-                f'There is no method or baseline "{name}"; choose from {", ".join(names())}.',
+                f'There is no method or baseline "{name}"; choose from {", ".join(NAMES)}.',
             )
 
 
-def make_contender(
+def make_predictor(
     name: str,
     mean_shape: Path,
     timeout: float,
     weights: str | None = None,
     samples: int | None = None,
-) -> Contender:
+) -> Predictor:
     """
-    Return the contender of a name.
+    Return the predictor of a name.
 
-    ``mean_shape`` is the file that the baseline ``mean`` reads, ``timeout`` the seconds after
-    which a lift is given up, ``weights`` and ``samples`` those of methods with networks. Raises
-    ``LiftError`` where what the contender needs is not there.
+    ``mean_shape`` is the file of the baseline ``mean``, ``timeout`` the seconds after which a lift
+    fails; ``weights`` and ``samples`` apply to methods with networks. Raises ``LiftError`` where a
+    file is missing.
     """
     if name == MeanShape.name:
         return MeanShape.read(mean_shape)
@@ -111,4 +108,4 @@ def make_contender(
         return BASELINES[name]()
     if name in VARIANTS:
         return Variant(name, timeout, weights or 'small')
-    return MethodContender(name, timeout, weights, samples)
+    return MethodPredictor(name, timeout, weights, samples)

@@ -12,14 +12,14 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
-"""Tasks spread over processes, of which any may die without ending the run."""
+"""Tasks in worker processes; a process that dies is one failed task."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED
 from concurrent.futures import Future
@@ -32,37 +32,91 @@ import multiprocessing
 import os
 import signal
 import threading
-from typing import Protocol
+import time
+import traceback
+from typing import Any
+from typing import ClassVar
 
+from lift3d_ros.bench.results import CannotWriteError
 from lift3d_ros.bench.results import Row
+from lift3d_ros.bench.score import FAILED
 from lift3d_ros.bench.settings import Task
-from lift3d_ros.bench.worker import failure
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.runtime import memory
 
-#: Libraries that would each take all cores in each process.
+#: Limits of the threads of libraries that would each take all cores in each process.
 _THREAD_LIMITS = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
 
-_worker: Runner | None = None
+_worker: TaskWorker | None = None
 
 
-class Runner(Protocol):
-    """What does the tasks of one process."""
+class TaskWorker:
+    """
+    The worker of one process.
+
+    ``failed`` are the figures of a failure; ``fatal`` are codes of errors that end the run,
+    because they would repeat in every scene.
+    """
+
+    failed: ClassVar[Mapping[str, Any]] = {}
+    fatal: ClassVar[tuple[ErrorCode, ...]] = ()
 
     def run(self, task: Task) -> list[Row]:
-        """Return a row for each track of the task."""
-        ...
+        """
+        Return a row for each track of the task; an error becomes a row.
+
+        Raises ``LiftError`` where the run cannot continue: ``INTERNAL`` where a file cannot be
+        written, and the codes of ``fatal``.
+        """
+        rows = []
+        for track in task.tracks:
+            start = time.monotonic()
+            row = task.row(track)
+            try:
+                row.update(self.measure(task, track))
+            except Exception as error:
+                if self.ends_run(error):
+                    raise
+                row.update(failure(error), **self.failed)
+            row['wall_seconds'] = round(time.monotonic() - start, 3)
+            row['peak_memory_mb'] = round(memory.peak_mb(), 1)
+            rows.append(row)
+        return rows
+
+    def measure(self, task: Task, track: str) -> Row:
+        """Return the figures of a task in a track; raises whatever a predictor raises."""
+        raise NotImplementedError
+
+    def ends_run(self, error: Exception) -> bool:
+        """Return whether an error ends the run."""
+        return isinstance(error, CannotWriteError) or (
+            isinstance(error, LiftError) and error.code in self.fatal)
+
+
+def failure(error: Exception) -> Row:
+    """Return the entries of a row that describe an error."""
+    if isinstance(error, LiftError):
+        code, message = error.code, error.message
+    elif isinstance(error, MemoryError):
+        code, message = ErrorCode.OUT_OF_MEMORY, 'The memory ran out.'
+    else:
+        code, message = ErrorCode.INTERNAL, f'{type(error).__name__}: {error}'
+    row: Row = {'ok': False, 'error': {'code': code.value, 'message': message}}
+    if code is ErrorCode.INTERNAL:
+        row['error']['trace'] = ''.join(traceback.format_exception(error)[-3:])
+    return row
 
 
 def run_tasks(
-    tasks: Sequence[Task], make_worker: Callable[[], Runner], jobs: int
+    tasks: Sequence[Task], make_worker: Callable[[], TaskWorker], jobs: int
 ) -> Iterator[list[Row]]:
     """
-    Yield the rows of each task as they come, in any order.
+    Yield the rows of each task as they arrive, in any order.
 
-    ``make_worker``, which can be pickled, is called once in each of ``jobs`` processes; with one
-    job all is done in this process. Neighbouring tasks of one scene go to one process, which makes
-    the scene once. A task whose process dies is a failure, and the process is replaced.
+    ``make_worker``, which must pickle, is called once in each of ``jobs`` processes; one job runs
+    in this process. Consecutive tasks of a scene go to one process, which renders the scene once.
+    A task whose process dies is a failure, and the process is replaced.
     """
     if jobs == 1:
         worker = make_worker()
@@ -70,64 +124,63 @@ def run_tasks(
             yield worker.run(task)
         return
     scenes = deque(deque(group) for _, group in itertools.groupby(tasks, lambda task: task.scene))
-    own: list[deque[Task]] = [deque() for _ in range(jobs)]
+    queues: list[deque[Task]] = [deque() for _ in range(jobs)]
     running: dict[Future[list[Row]], tuple[int, Task]] = {}
     with ExitStack() as stack:
-        # One pool for each process: when it breaks, it is known which task was at fault.
+        # One pool for each process: a broken pool identifies the task.
         pools = [stack.enter_context(_process(make_worker, jobs)) for _ in range(jobs)]
         idle = list(range(jobs))
         while idle or running:
-            for lane in idle:
-                following = _next(own, scenes, lane)
+            for index in idle:
+                following = _next(queues, scenes, index)
                 if following is not None:
-                    running[pools[lane].submit(_run, following)] = (lane, following)
+                    running[pools[index].submit(_run, following)] = (index, following)
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             idle = []
             for future in done:
-                lane, task = running.pop(future)
-                idle.append(lane)
+                index, task = running.pop(future)
+                idle.append(index)
                 try:
                     rows = future.result()
                 except BrokenProcessPool:
-                    rows = _died(task)
-                    pools[lane] = stack.enter_context(_process(make_worker, jobs))
+                    rows = _rows_of_death(task)
+                    pools[index] = stack.enter_context(_process(make_worker, jobs))
                 yield rows
 
 
-def _next(own: list[deque[Task]], scenes: deque[deque[Task]], lane: int) -> Task | None:
-    """Return what a process shall do next: its scene, a new one, or a part of another's."""
-    if not own[lane] and scenes:
-        own[lane] = scenes.popleft()
-    source = own[lane] or max(own, key=len)
+def _next(queues: list[deque[Task]], scenes: deque[deque[Task]], index: int) -> Task | None:
+    """Return the next task of a process: of its scene, of a new one, or of another's queue."""
+    if not queues[index] and scenes:
+        queues[index] = scenes.popleft()
+    source = queues[index] or max(queues, key=len)
     return source.popleft() if source else None
 
 
-def _process(make_worker: Callable[[], Runner], jobs: int) -> ProcessPoolExecutor:
+def _process(make_worker: Callable[[], TaskWorker], jobs: int) -> ProcessPoolExecutor:
     for name in _THREAD_LIMITS:
         os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // jobs)))
-    # Started afresh, not forked: forking after libraries have started threads may hang.
+    # Spawned: a fork after libraries have started threads may hang.
     return ProcessPoolExecutor(
         1, multiprocessing.get_context('spawn'), _initialise, (make_worker,)
     )
 
 
-def _died(task: Task) -> list[Row]:
+def _rows_of_death(task: Task) -> list[Row]:
     death = LiftError(
         ErrorCode.INTERNAL, 'The process died: out of memory, or a fault in native code.'
     )
-    place = {'scene': task.scene, 'object': task.object, 'contender': task.contender}
-    return [{**place, 'track': track, **failure(death)} for track in task.tracks]
+    return [{**task.row(track), **failure(death), **FAILED} for track in task.tracks]
 
 
-def _initialise(make_worker: Callable[[], Runner]) -> None:
+def _initialise(make_worker: Callable[[], TaskWorker]) -> None:
     global _worker
-    # Ctrl-C reaches every process of the terminal; only the first has something to say.
+    # Ctrl-C reaches every process of the terminal; only the parent reports it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     _worker = make_worker()
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -13,36 +13,40 @@
 # limitations under the License.
 
 
-"""Rows of results on disk, appended as they come, so that an interrupted run goes on."""
+"""Files of a run: rows of results, appended as they arrive, so that a run can be resumed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+import io
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.runtime.files import write_whole
 
-#: One row: the figures of a contender on a scene in a track.
+#: The figures of one predictor on one scene in one track.
 Row = dict[str, Any]
 
-#: Scene, track, contender.
+#: Scene, track, predictor.
 Key = tuple[str, str, str]
 
 
 def key(row: Row) -> Key:
-    """Return what a row is the result of."""
+    """Return the scene, track and predictor of a row."""
     return row['scene'], row['track'], row['contender']
 
 
 class CannotWriteError(LiftError):
-    """``LiftError(INTERNAL)`` for results that do not reach the disk; it ends a run."""
+    """``LiftError(INTERNAL)`` for results that cannot be written; it ends a run."""
 
     def __init__(self, path: Path, error: OSError) -> None:
-        """Say what cannot be written and why."""
+        """Name the file and the reason."""
         super().__init__(
             ErrorCode.INTERNAL,
             f'{path} cannot be written: {error.strerror or error}. What was written before is '
@@ -51,20 +55,20 @@ class CannotWriteError(LiftError):
         self._causes = path, error
 
     def __reduce__(self) -> Any:
-        """Pickle by what it was made of, so that the error crosses process borders whole."""
+        """Pickle by the arguments, so that the error can be sent between processes."""
         return type(self), self._causes
 
 
 class Results:
     """
-    A folder with ``rows.jsonl``, one row a line, and ``run.json``, what all rows share.
+    A folder with ``rows.jsonl``, one row a line, and ``run.json``, the settings of all rows.
 
-    The folder is made if need be. Raises ``LiftError`` where it cannot be written
+    The folder is created if needed. Raises ``LiftError`` where it cannot be written
     (``INTERNAL``), or holds the rows of another kind of run (``BAD_REQUEST``).
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any], fresh: bool = False) -> None:
-        """Read what is there; with ``fresh`` begin anew."""
+        """Read the rows of the folder; with ``fresh`` delete them first."""
         self.folder = folder
         self._path = folder / 'rows.jsonl'
         try:
@@ -78,19 +82,19 @@ class Results:
             raise CannotWriteError(folder, error) from error
 
     def __len__(self) -> int:
-        """Return how many rows there are."""
+        """Return the number of rows."""
         return len(self._rows)
 
     def __contains__(self, wanted: Key) -> bool:
-        """Return whether there is a row of that scene, track and contender."""
+        """Return whether there is a row of that scene, track and predictor."""
         return wanted in self._rows
 
     def rows(self) -> list[Row]:
-        """Return all rows in the order of their keys, whatever the order they came in."""
+        """Return all rows, sorted by their keys."""
         return [self._rows[k] for k in sorted(self._rows)]
 
     def append(self, rows: Iterable[Row]) -> None:
-        """Write rows through to the disk; raises ``LiftError(INTERNAL)`` where it is full."""
+        """Write rows and flush them to disk; raises ``LiftError(INTERNAL)`` where it is full."""
         new = list(rows)
         text = ''.join(json.dumps(row) + '\n' for row in new)
         try:
@@ -119,7 +123,7 @@ class Results:
             )
 
     def _read(self) -> list[Row]:
-        """Return the rows of the file; a last line that was cut off is taken away from it."""
+        """Return the rows of the file; an incomplete last line is removed from it."""
         if not self._path.exists():
             return []
         data = self._path.read_bytes()
@@ -140,3 +144,25 @@ class Results:
                 ) from error
             rows.append(row)
         return rows
+
+
+def write_arrays(path: Path, **arrays: Any) -> None:
+    """Write arrays as ``.npz``, whole or not at all; raises ``CannotWriteError``."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    try:
+        write_whole(path, buffer.getvalue())
+    except OSError as error:
+        raise CannotWriteError(path, error) from error
+
+
+def read_arrays(path: Path, *names: str) -> dict[str, Any]:
+    """Return arrays of a file of ``write_arrays``; raises ``LiftError(BAD_REQUEST)``."""
+    try:
+        with np.load(path, allow_pickle=False) as pack:
+            return {name: pack[name] for name in names}
+    except (OSError, ValueError, KeyError) as error:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'{path} is not a file of {" and ".join(names)} ({error}); delete it.',
+        ) from error

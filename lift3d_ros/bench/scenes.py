@@ -12,7 +12,11 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The scenes that the benchmark renders of its objects."""
+"""
+Scenes that are measured: rendered table scenes, real frames, and what a track withholds of them.
+
+A real frame is a scene folder whose ``meta.json`` may name the object's mesh and pose.
+"""
 
 from __future__ import annotations
 
@@ -20,28 +24,102 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
+import json
 from pathlib import Path
 import zlib
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lift3d_ros.bench.prediction import Truth
+from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import invert
+from lift3d_ros.geometry import longest_side
+from lift3d_ros.geometry import transform
+from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.geometry.shape import Mesh
+from lift3d_ros.io.scene import read_scene
 from lift3d_ros.io.scene import write_scene
+from lift3d_ros.observation.hints import Plane
+from lift3d_ros.observation.hints import ScaleHints
+from lift3d_ros.synthetic.objects import load_mesh
 from lift3d_ros.synthetic.objects import ObjectEntry
 from lift3d_ros.synthetic.tabletop import make_scene
 from lift3d_ros.synthetic.tabletop import TableScene
 from lift3d_ros.synthetic.tabletop import TableSettings
 
-#: How many objects are tried as occluders, and how long they may be in metres.
-_OCCLUDERS = 6
-_OCCLUDER_SIZES = (0.06, 0.30)
+#: Candidates for the occluder of a scene, and their length, metres.
+_MAX_OCCLUDERS = 6
+_OCCLUDER_LENGTH_M = (0.06, 0.30)
+
+#: Azimuths of the second to fourth camera from the first, degrees: to one side, to the other, and
+#: behind; each is drawn within this distance of its azimuth.
+_CAMERA_AZIMUTHS_DEG = (90.0, -100.0, 180.0)
+_CAMERA_SPREAD_DEG = 20.0
+
+#: Masks: ``exact``, the visible pixels of the object; ``noisy``, with the errors of a detector.
+MASKS = ('exact', 'noisy')
+
+
+@dataclass(frozen=True)
+class Track:
+    """
+    Inputs of a predictor beside the image and the mask.
+
+    ``scale`` is the source of the scale, one of ``observation.hints.SOURCES``, or empty.
+    """
+
+    depth: bool
+    gravity: bool
+    scale: str = ''
+
+    def strip(self, frame: Frame) -> Frame:
+        """Return the frame without what the track withholds."""
+        return replace(
+            frame,
+            depth=frame.depth if self.depth else None,
+            gravity=frame.gravity if self.gravity else None,
+        )
+
+    def hints(self, mesh: Mesh, T_camera_object: Array) -> ScaleHints | None:
+        """
+        Return the scale hints of a scan on its table, None where the track has none.
+
+        ``mesh`` is z up and stands on the table; ``T_camera_object`` is its pose.
+        """
+        up, low = T_camera_object[:3, 2], mesh.vertices[:, 2].min()
+        if self.scale == 'plane':
+            on_table = transform(T_camera_object, (0.0, 0.0, float(low)))
+            return ScaleHints(plane=Plane(up, float(up @ on_table)), order=('plane',))
+        if self.scale == 'known_size':
+            size = longest_side(mesh.vertices, np.array([0.0, 0.0, 1.0]))
+            return ScaleHints(known_size=size, known_size_stddev=0.0, order=('known_size',))
+        return None
+
+
+TRACKS = {
+    'rgbd': Track(depth=True, gravity=True),
+    'rgbd-blind': Track(depth=True, gravity=False),
+    'rgb': Track(depth=False, gravity=True),
+    'rgb-blind': Track(depth=False, gravity=False),
+    'rgb-plane': Track(depth=False, gravity=True, scale='plane'),
+    'rgb-size': Track(depth=False, gravity=True, scale='known_size'),
+}
+
+
+def choose_mask(
+    exact: NDArray[np.bool_], detection: NDArray[np.bool_], kind: str
+) -> NDArray[np.bool_]:
+    """Return the mask, bool (height, width), of the kind, one of ``MASKS``."""
+    return detection if kind == 'noisy' else exact
+
 
 @dataclass(frozen=True, eq=False)
 class BenchScene:
-    """One view of an object: ``name`` is unique in a run, ``seed`` makes ``scene`` again."""
+    """One view of an object, of a name that is unique in a run and the seed of the scene."""
 
     name: str
     object_name: str
@@ -56,7 +134,7 @@ def make_scenes(
     settings: TableSettings | None = None,
     occluder: Mesh | None = None,
 ) -> Iterator[BenchScene]:
-    """Yield ``views`` scenes of an object, which depend on its name, ``seed`` and nothing else."""
+    """Yield ``views`` scenes of an object, which depend on its name and ``seed`` only."""
     mesh = entry.load()
     occluders = None if occluder is None else [occluder]
     for view in range(views):
@@ -74,7 +152,7 @@ def make_bench_scene(
     """
     Return one scene of an object whose mesh has been read.
 
-    Of ``occluders`` the first that fits between the camera and the object is put there. Raises
+    The first of ``occluders`` that fits between the camera and the object is put there. Raises
     ``ValueError`` where none does.
     """
     number = scene_seed(entry, view, seed)
@@ -95,13 +173,13 @@ def further_scenes(
     """
     Yield ``count`` scenes of the same object from elsewhere, with their cameras' poses.
 
-    The cameras stand around the object, some 90 degrees of azimuth from the first one, then from
-    each other; a pose is the optical frame in that of the first scene, without any error.
+    The cameras stand around the object, about 90 degrees of azimuth apart; a pose is the optical
+    frame in that of the first scene, without error.
     """
     for number in range(1, count + 1):
-        # To one side, to the other, behind.
-        turn = (90.0, -100.0, 180.0)[number - 1] + first.azimuth
-        settings = TableSettings(azimuth=(turn - 20.0, turn + 20.0))
+        middle = _CAMERA_AZIMUTHS_DEG[number - 1] + first.azimuth
+        settings = TableSettings(
+            azimuth=(middle - _CAMERA_SPREAD_DEG, middle + _CAMERA_SPREAD_DEG))
         scene = make_scene(mesh, seed + number, settings)
         yield scene, first.T_camera_object @ invert(scene.T_camera_object)
 
@@ -117,21 +195,22 @@ def draw_occluders(
     """
     Yield up to six other objects that may stand in front of one, in an order drawn by the seed.
 
-    They are 6 to 30 cm long; what cannot be read or is of another size is passed over.
+    They are 6 to 30 cm long; objects that cannot be read or of another size are skipped.
     """
     others = [other for other in objects if other.family != entry.family or not other.family]
     others = [other for other in others if other.name != entry.name]
     rng = np.random.default_rng([scene_seed(entry, view, seed), 0x0CC1])
-    found = 0
+    count = 0
     for index in rng.permutation(len(others)):
-        if found == _OCCLUDERS:
+        if count == _MAX_OCCLUDERS:
             return
         try:
             mesh = others[index].load()
         except LiftError:
             continue
-        if _OCCLUDER_SIZES[0] <= float(np.ptp(mesh.vertices, axis=0).max()) <= _OCCLUDER_SIZES[1]:
-            found += 1
+        low, high = _OCCLUDER_LENGTH_M
+        if low <= float(np.ptp(mesh.vertices, axis=0).max()) <= high:
+            count += 1
             yield mesh
 
 
@@ -143,3 +222,56 @@ def write_bench_scene(folder: Path, scene: TableScene, detected: bool = False) -
     """
     write_scene(folder, scene.frame, scene.detection if detected else scene.mask)
     scene.mesh_in_camera().export(folder / 'truth.ply')
+
+
+def find_real(folder: Path) -> list[Path]:
+    """
+    Return the scene folders in a folder, by name; the folder itself may be one.
+
+    Raises ``LiftError(BAD_REQUEST)`` where there is none.
+    """
+    if (folder / 'camera.json').is_file():
+        return [folder]
+    frames = sorted(path.parent for path in folder.glob('*/camera.json'))
+    if not frames:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'{folder} holds no scene folders (rgb.png, mask.png, camera.json, depth.png).',
+        )
+    return frames
+
+
+def read_real(folder: Path, data: Path) -> tuple[Frame, NDArray[np.bool_], Truth | None]:
+    """
+    Return frame, mask and, where it is known, the truth of a real frame.
+
+    ``meta.json`` is {"objects": [{"mesh": path, "T_cam_obj": 4 x 4}]}, where the path is relative
+    to ``data``, to the folder above it, or to those above the scene. A mesh that is marked
+    ``"mesh_is_ground_truth": false`` is not scored against. Raises ``LiftError`` for a frame that
+    cannot be read and for a mesh that is named but missing (``BAD_REQUEST``).
+    """
+    frame, mask = read_scene(folder)
+    path = folder / 'meta.json'
+    if not path.is_file():
+        return frame, mask, None
+    try:
+        entry = json.loads(path.read_text())['objects'][0]
+        mesh, pose = entry.get('mesh'), entry.get('T_cam_obj')
+        known = mesh is not None and pose is not None and entry.get('mesh_is_ground_truth', True)
+        T_camera_object = np.asarray(pose, np.float64) if known else np.eye(4)
+        if T_camera_object.shape != (4, 4) or not np.isfinite(T_camera_object).all():
+            raise ValueError('T_cam_obj is not a 4 x 4 matrix')
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'{path} does not describe a scene ({type(error).__name__}: {error}).',
+        ) from error
+    if not known:
+        return frame, mask, None
+    roots = (data, data.parent, *folder.resolve().parents[:3])
+    for root in roots:
+        if (root / mesh).is_file():
+            return frame, mask, Truth(load_mesh(root / mesh), T_camera_object)
+    raise LiftError(
+        ErrorCode.BAD_REQUEST, f'{path} names the mesh {mesh}, which is not below {data}.'
+    )

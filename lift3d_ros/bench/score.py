@@ -17,33 +17,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
-from lift3d_ros.bench import calibration
 from lift3d_ros.bench import metrics
 from lift3d_ros.bench.alignment import align
 from lift3d_ros.bench.color_error import color_errors
-from lift3d_ros.bench.color_error import lit_colors
-from lift3d_ros.bench.color_error import seen_from
 from lift3d_ros.bench.grasps.physics import HELD
-from lift3d_ros.bench.grasps.physics import PhysicsTrial
-from lift3d_ros.bench.grasps.planning import GraspTrial
 from lift3d_ros.bench.grasps.planning import Jaw
 from lift3d_ros.bench.grasps.planning import plan
 from lift3d_ros.bench.prediction import Prediction
+from lift3d_ros.bench.prediction import Truth
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry.shape import Mesh
-from lift3d_ros.meshing.render import Light
 
 #: F-scores: the figure's name and its threshold, as a share of the diagonal in place, and as a
 #: distance in the cube [-1, 1]^3 after alignment.
@@ -51,72 +42,11 @@ F_IN_PLACE = {'f_2pct': 0.02, 'f_5pct': 0.05}
 F_ALIGNED = {'aligned_fs_0.1': 0.1, 'aligned_fs_0.2': 0.2, 'aligned_fs_0.5': 0.5,
              'aligned_f_0.05': 0.05}
 
-#: What a contender has where it gave nothing.
+#: The figures of a lift that failed.
 FAILED = {'iou': 0.0, **dict.fromkeys([*F_IN_PLACE, *F_ALIGNED], 0.0)}
 
-_JAW = Jaw()
-
-#: So many of the best grasps are tried in physics.
-_LIFTED = 3
-
-
-@dataclass(frozen=True, eq=False)
-class Truth:
-    """
-    The scan and its place, made ready for any number of predictions.
-
-    ``mesh`` is in its own frame, z up; ``T_camera_object`` is where that frame is. ``light`` is
-    that of the scene, in the frame of the mesh; None where it is not known.
-    """
-
-    mesh: Mesh
-    T_camera_object: Array
-    light: Light | None = None
-
-    @cached_property
-    def points(self) -> Array:
-        """Points (n, 3) on the surface, object frame."""
-        return metrics.sample_surface(self.mesh, seed=1)
-
-    @cached_property
-    def seen(self) -> NDArray[np.bool_]:
-        """Which of ``points`` the camera sees, (n,)."""
-        return seen_from(invert(self.T_camera_object)[:3, 3], self.points, self.solid)
-
-    @cached_property
-    def colors(self) -> Array | None:
-        """Colours (n, 3) of ``points`` in the light, 0 to 255; None without a light."""
-        return None if self.light is None else lit_colors(self.mesh, self.light, seed=1)
-
-    @cached_property
-    def tree(self) -> cKDTree:
-        """Search tree of ``points``."""
-        return cKDTree(self.points)
-
-    @cached_property
-    def solid(self) -> metrics.Solid:
-        """The mesh for questions about distance and inside."""
-        return metrics.Solid(self.mesh)
-
-    @cached_property
-    def trial(self) -> GraspTrial:
-        """The object on its table."""
-        return GraspTrial(self.mesh, _JAW)
-
-    @cached_property
-    def diagonal(self) -> float:
-        """Diagonal of the bounding box, metres."""
-        return metrics.diagonal(self.mesh)
-
-    @cached_property
-    def physics(self) -> PhysicsTrial:
-        """The object on its table, in simulated physics."""
-        return PhysicsTrial(self.mesh, _JAW)
-
-    @property
-    def towards_camera(self) -> Array:
-        """Direction from the object to the camera, object frame."""
-        return invert(self.T_camera_object)[:3, 3]
+#: Grasps of a prediction that are tried in physics, best first.
+_PHYSICS_GRASPS = 3
 
 
 def score(
@@ -125,13 +55,13 @@ def score(
     """
     Return the figures of a prediction.
 
-    Lengths in millimetres where the name ends in ``_mm``, the rest are shares. A figure that the
-    prediction does not allow, such as the IoU of a cloud, is left out. With ``grasp`` grasps are
-    planned on its mesh and tried on the scan, with ``physics`` in simulation, too.
+    Names that end in ``_mm`` are lengths in millimetres, the rest are shares. Figures that are not
+    defined, such as the IoU of a cloud, are omitted. With ``grasp`` grasps are planned on the mesh
+    and tried on the scan, with ``physics`` also in simulation.
 
     Raises ``LiftError(NO_SURFACE)`` for an empty one.
     """
-    # Both in the object's frame: distances are the same there, boxes fit the object.
+    # The object's frame keeps distances, and boxes along its axes fit the object.
     T_object_camera = invert(truth.T_camera_object)
     mesh = None if prediction.mesh is None else prediction.mesh.transformed(T_object_camera)
     if mesh is not None:
@@ -140,26 +70,26 @@ def score(
         points = _thinned(transform(T_object_camera, prediction.points))
     else:
         raise LiftError(ErrorCode.NO_SURFACE, 'The prediction has neither a mesh nor points.')
-    apart = metrics.distances(points, truth.points, truth.tree)
+    distances = metrics.distances(points, truth.points, truth.tree)
     box = points if mesh is None else mesh.vertices
     figures: dict[str, Any] = {
-        'chamfer_mm': 1000.0 * apart.chamfer(),
-        'chamfer_share': apart.chamfer() / truth.diagonal,
-        **{name: apart.f_score(share * truth.diagonal) for name, share in F_IN_PLACE.items()},
+        'chamfer_mm': 1000.0 * distances.chamfer(),
+        'chamfer_share': distances.chamfer() / truth.diagonal,
+        **{name: distances.f_score(share * truth.diagonal) for name, share in F_IN_PLACE.items()},
         'centre_mm': 1000.0 * metrics.centre_error(box, truth.mesh.vertices),
         'scale_error': metrics.scale_error(box, truth.mesh.vertices),
         'distance_error': metrics.distance_error(
-            box, truth.mesh.vertices, invert(truth.T_camera_object)[:3, 3]
+            box, truth.mesh.vertices, truth.camera_centre
         ),
     }
-    figures.update(_as_said(prediction.notes, figures))
-    aligned = align(points, truth.points, truth.towards_camera).distances
+    figures.update(_within_stddev(prediction.notes, figures))
+    aligned = align(points, truth.points, truth.camera_centre).distances
     figures['aligned_cd'] = aligned.chamfer()
     figures.update({name: aligned.f_score(limit) for name, limit in F_ALIGNED.items()})
     if mesh is not None:
         figures['iou'] = metrics.volume_iou(mesh, truth.solid)
         if truth.colors is not None:
-            figures.update(color_errors(points, colors, truth.points, truth.colors, truth.seen))
+            figures.update(color_errors(points, colors, truth.points, truth.colors, truth.visible))
         figures['watertight'] = float(mesh.is_watertight())
         if prediction.confidence is not None:
             figures.update(_calibration(prediction.confidence, mesh, truth))
@@ -168,8 +98,8 @@ def score(
     return figures
 
 
-def _as_said(notes: dict[str, Any], figures: dict[str, Any]) -> dict[str, float]:
-    """Return whether place and scale are off by no more than the standard deviations told."""
+def _within_stddev(notes: dict[str, Any], figures: dict[str, Any]) -> dict[str, float]:
+    """Return whether centre and scale are within the predicted standard deviations."""
     if notes.get('scale_source', 'unknown') == 'unknown':
         return {}
     return {
@@ -182,9 +112,9 @@ def score_grasps(mesh: Mesh, truth: Truth, physics: bool = False) -> dict[str, A
     """
     Return how many grasps were planned on a mesh of the object frame, and which hold.
 
-    With ``physics`` the best of them are tried in simulation, too.
+    With ``physics`` the best of them are also tried in simulation.
     """
-    grasps = plan(mesh, _JAW)
+    grasps = plan(mesh, Jaw())
     held = [truth.trial.holds(grasp) for grasp in grasps]
     figures: dict[str, Any] = {
         'grasps': len(held),
@@ -192,7 +122,7 @@ def score_grasps(mesh: Mesh, truth: Truth, physics: bool = False) -> dict[str, A
         'grasp_top_10': float(np.mean(held)) if held else 0.0,
     }
     if physics:
-        outcomes = [truth.physics.attempt(grasp) for grasp in grasps[:_LIFTED]]
+        outcomes = [truth.physics.attempt(grasp) for grasp in grasps[:_PHYSICS_GRASPS]]
         lifted = [outcome == HELD for outcome in outcomes]
         figures['physics_top_1'] = float(lifted[0]) if lifted else 0.0
         figures['physics_top_3'] = float(np.mean(lifted)) if lifted else 0.0
@@ -202,17 +132,17 @@ def score_grasps(mesh: Mesh, truth: Truth, physics: bool = False) -> dict[str, A
 
 def _calibration(confidence: Any, mesh: Mesh, truth: Truth) -> dict[str, Any]:
     error = truth.solid.distance(mesh.vertices)
-    bins = calibration.curve(confidence, error, calibration.RIGHT * truth.diagonal)
+    bins = metrics.curve(confidence, error, metrics.TOLERANCE_SHARE * truth.diagonal)
     return {
-        'ause': calibration.ause(confidence, error),
-        'rank_correlation': calibration.rank_correlation(confidence, error),
-        'calibration_error': calibration.calibration_error(bins),
+        'ause': metrics.ause(confidence, error),
+        'rank_correlation': metrics.rank_correlation(confidence, error),
+        'calibration_error': metrics.calibration_error(bins),
         'calibration_bins': bins,
     }
 
 
 def _thinned(points: Array) -> Array:
-    """Return as many of the points (n, 3) as a surface is sampled with, at the most."""
+    """Return at most ``SAMPLES`` of the points (n, 3)."""
     if len(points) <= metrics.SAMPLES:
         return points
     chosen = np.random.default_rng(0).choice(len(points), metrics.SAMPLES, replace=False)

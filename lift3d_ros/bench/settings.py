@@ -12,12 +12,13 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
-"""What a run of the benchmark is asked for, and the pieces of work that this comes to."""
+"""Settings of a run, and the tasks that they make."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Sequence
+from dataclasses import asdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ from lift3d_ros.bench.ablation import VARIANTS
 from lift3d_ros.bench.baselines import BASELINES
 from lift3d_ros.bench.grasps.physics import check_packages
 from lift3d_ros.bench.predictors import check_names
-from lift3d_ros.bench.tracks import MASKS
-from lift3d_ros.bench.tracks import TRACKS
+from lift3d_ros.bench.scenes import MASKS
+from lift3d_ros.bench.scenes import TRACKS
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.lifter import LEARNED
@@ -35,31 +36,34 @@ from lift3d_ros.lifter import Lifter
 from lift3d_ros.lifter import METHODS
 from lift3d_ros.synthetic.objects import ObjectEntry
 
-#: The contender that is the scan itself: what the grasp planner can reach at best.
+#: The predictor that returns the scan: the upper bound of the grasp planner.
 SCAN = 'scan'
 
 #: Cameras around one object, at most.
 MAX_CAMERAS = 4
 
-#: The track of real frames, where whatever the frame has is given.
+#: The track of real frames, with all that a frame holds.
 REAL = 'real'
+
+#: Settings that all rows of one folder of results share.
+_IDENTITY = ('mask', 'occluded', 'grasp', 'physics', 'seed', 'weights', 'samples', 'cameras')
 
 
 @dataclass(frozen=True)
 class Settings:
     """
-    What a run does.
+    Settings of a run over shapes.
 
-    - ``contenders``: methods and baselines by name; ``tracks``: of ``TRACKS``.
+    - ``predictors``: methods and baselines by name; ``tracks``: of ``TRACKS``.
     - ``mask``: ``exact`` or ``noisy``; ``occluded``: another object stands in front.
     - ``views``: scenes of each object; ``seed``: of scenes and methods.
-    - ``grasp``: plan and try grasps too, with ``physics`` in simulation besides; ``timeout``:
-      seconds after which a lift is given up.
+    - ``grasp``: also plan and try grasps, with ``physics`` also in simulation; ``timeout``:
+      seconds after which a lift fails.
     - ``weights``, ``samples``: of the methods with networks, as ``Lifter`` takes them.
-    - ``cameras``: that see the object; the methods are given all of them, baselines the first.
+    - ``cameras``: around the object; methods are given all of them, baselines the first.
     """
 
-    contenders: tuple[str, ...]
+    predictors: tuple[str, ...]
     tracks: tuple[str, ...] = ('rgbd',)
     mask: str = 'exact'
     occluded: bool = False
@@ -73,19 +77,10 @@ class Settings:
     cameras: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse what does not exist; raises ``LiftError(BAD_REQUEST)``."""
-        check_names(self.contenders)
-        for track in self.tracks:
-            if track not in TRACKS:
-                raise LiftError(
-                    ErrorCode.BAD_REQUEST,
-                    f'There is no track "{track}"; choose from {", ".join(TRACKS)}.',
-                )
-        if self.mask not in MASKS:
-            raise LiftError(
-                ErrorCode.BAD_REQUEST,
-                f'There is no mask "{self.mask}"; choose from {", ".join(MASKS)}.',
-            )
+        """Check every setting; raises ``LiftError(BAD_REQUEST)``."""
+        check_names(self.predictors)
+        check_choice('track', self.tracks, TRACKS)
+        check_choice('mask', [self.mask], MASKS)
         if self.views < 1:
             raise LiftError(ErrorCode.BAD_REQUEST, f'{self.views} views show nothing.')
         if not 1 <= self.cameras <= MAX_CAMERAS:
@@ -99,37 +94,28 @@ class Settings:
                     ErrorCode.BAD_REQUEST, 'Physics tries grasps; ask for grasps, too (--grasp).'
                 )
             check_packages()
-        for name in self.contenders:
+        for name in self.predictors:
             if name in LEARNED or name in VARIANTS:
-                # What no lift could do shall not become a table of failures.
+                # Fail before the run where every lift would fail.
                 method = name.split('/')[0]
                 Lifter(method, weights=self.weights, samples=self.samples).check()
 
     def identity(self) -> dict[str, Any]:
         """Return what all rows of one folder of results must share to be comparable."""
-        return {
-            'mask': self.mask,
-            'occluded': self.occluded,
-            'grasp': self.grasp,
-            'physics': self.physics,
-            'seed': self.seed,
-            'weights': self.weights,
-            'samples': self.samples,
-            'cameras': self.cameras,
-        }
+        return {name: getattr(self, name) for name in _IDENTITY}
 
 
 @dataclass(frozen=True)
 class Task:
     """
-    One scene for one contender in the tracks that are still to do.
+    One scene for one predictor, in the tracks that have no row yet.
 
-    ``subject`` is an object to make the scene of, or the folder of a real frame.
+    ``subject`` is the object of a scene to render, or the path of a real frame.
     """
 
     subject: ObjectEntry | Path
     view: int
-    contender: str
+    predictor: str
     tracks: tuple[str, ...]
 
     @property
@@ -144,34 +130,59 @@ class Task:
         """The name of the object."""
         return self.subject.name
 
+    def row(self, track: str) -> dict[str, Any]:
+        """Return the entries of a row that name its scene, track and predictor."""
+        return {
+            'scene': self.scene, 'object': self.object, 'track': track,
+            'contender': self.predictor,
+        }
+
+
+def as_record(settings: Any) -> dict[str, Any]:
+    """Return settings as ``report.json`` lists them, where predictors are ``contenders``."""
+    record = asdict(settings)
+    return {'contenders': record.pop('predictors'), **record}
+
+
+def check_choice(
+    kind: str, names: Iterable[str], choices: Iterable[str], where: str = ''
+) -> None:
+    """Raise ``LiftError(BAD_REQUEST)`` for a name that is not among the choices."""
+    choices = list(choices)
+    for name in names:
+        if name not in choices:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                f'There is no {kind} "{name}"{where}; choose from {", ".join(choices)}.',
+            )
+
 
 def plan_tasks(
     settings: Settings, objects: Sequence[ObjectEntry], frames: Sequence[Path]
 ) -> list[Task]:
     """
-    Return all work of a run, scene by scene.
+    Return the tasks of a run, scene by scene.
 
-    Baselines that need depth have no part in tracks without it, and methods alone in those that
-    tell the scale otherwise.
+    Baselines that need depth skip the tracks without it, and all but methods skip the tracks with
+    another source of scale.
     """
-    contenders = list(settings.contenders)
+    names = list(settings.predictors)
     if settings.grasp and 'rgbd' in settings.tracks:
-        contenders.append(SCAN)
-    tasks = []
-    for view in range(settings.views):
-        for entry in objects:
-            for name in contenders:
-                tracks = tuple(
-                    track for track in settings.tracks if _takes_part(name, track)
-                )
-                if tracks:
-                    tasks.append(Task(entry, view, name, tracks))
-    for folder in frames:
-        tasks += [Task(folder, 0, name, (REAL,)) for name in settings.contenders]
-    return tasks
+        names.append(SCAN)
+    tracks = {
+        name: tuple(track for track in settings.tracks if _takes_part(name, track))
+        for name in names
+    }
+    tasks = [
+        Task(entry, view, name, tracks[name])
+        for view in range(settings.views) for entry in objects for name in names if tracks[name]
+    ]
+    return tasks + [
+        Task(folder, 0, name, (REAL,)) for folder in frames for name in settings.predictors
+    ]
 
 
-def _takes_part(contender: str, track: str) -> bool:
+def _takes_part(predictor: str, track: str) -> bool:
     if TRACKS[track].scale:
-        return contender in METHODS
-    return TRACKS[track].depth or contender not in (*BASELINES, SCAN)
+        return predictor in METHODS
+    return TRACKS[track].depth or predictor not in (*BASELINES, SCAN)

@@ -22,6 +22,7 @@ import os
 from pathlib import Path
 import shlex
 import sys
+from typing import Any
 
 from lift3d_ros.cli import values
 from lift3d_ros.errors import ErrorCode
@@ -42,8 +43,8 @@ _VIEWS = 0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = (
-        'Results are kept as they come: the same command goes on where an interrupted run '
-        'stopped. `lift3d bench node` measures what ROS adds to a lift.'
+        'Rows of results are written as they arrive: the same command resumes an interrupted '
+        'run. `lift3d bench node` measures what ROS adds to a lift.'
     )
     what = parser.add_argument_group('what is measured')
     what.add_argument(
@@ -153,18 +154,16 @@ def run(options: argparse.Namespace) -> int:
     Raises ``LiftError`` for data, methods, tracks or splits that do not exist, and for a folder
     of results that cannot be written.
     """
-    if options.views_time:
-        return _run_views_time(options)
-    if options.five:
-        return _run_five_time(options)
+    if options.views_time or options.five:
+        return _run_timing(options)
     if options.views == _VIEWS:
         return _run_views(options)
     from lift3d_ros.bench.ablation import VARIANTS
     from lift3d_ros.bench.baselines import BASELINES
-    from lift3d_ros.bench.mean_shape import MeanShape
+    from lift3d_ros.bench.baselines import MeanShape
     from lift3d_ros.bench.run import run_bench
+    from lift3d_ros.bench.scenes import TRACKS
     from lift3d_ros.bench.settings import Settings
-    from lift3d_ros.bench.tracks import TRACKS
     from lift3d_ros.lifter import DEFAULT_METHOD
 
     methods = options.methods or ['geometric', *([] if options.quick else [DEFAULT_METHOD])]
@@ -177,29 +176,18 @@ def run(options: argparse.Namespace) -> int:
             )
         methods, baselines, tracks = list(VARIANTS), [], options.track or list(TRACKS)
     settings = Settings(
-        contenders=tuple(dict.fromkeys([*baselines, *methods])),
+        predictors=tuple(dict.fromkeys([*baselines, *methods])),
         tracks=tuple(dict.fromkeys(tracks)),
-        mask=options.mask,
-        occluded=options.occluded,
         views=options.scenes or options.views or _QUICK_SCENES,
-        grasp=options.grasp,
-        seed=options.seed,
-        timeout=options.timeout,
-        weights=options.weights,
-        samples=options.samples,
-        physics=options.physics,
-        cameras=options.cameras,
+        **{name: getattr(options, name) for name in (
+            'mask', 'occluded', 'grasp', 'seed', 'timeout', 'weights', 'samples', 'physics',
+            'cameras')},
     )
     failed = run_bench(
-        settings,
-        options.out,
-        data=options.data,
-        split=options.split,
+        settings, options.out,
         count=options.objects or (_QUICK_OBJECTS if options.quick else None),
         real=options.real,
-        jobs=options.jobs,
-        fresh=options.fresh,
-        command=_command(),
+        **_run_options(options),
     )
     return 1 if failed else 0
 
@@ -221,62 +209,50 @@ def _run_views(options: argparse.Namespace) -> int:
         )
     baselines = [] if options.no_baselines else BASELINES
     methods = options.methods or [COARSE, weights_name(options.weights)]
+    settings = ViewsSettings(
+        predictors=tuple(dict.fromkeys([*baselines, *methods])),
+        tracks=tuple(dict.fromkeys(options.track or VIEW_TRACKS)),
+        scenes=options.scenes or (1 if options.quick else _QUICK_SCENES),
+        **{name: getattr(options, name) for name in (
+            'weights', 'sampler', 'steps', 'seed', 'timeout')},
+    )
     failed = run_views(
-        ViewsSettings(
-            contenders=tuple(dict.fromkeys([*baselines, *methods])),
-            weights=options.weights,
-            sampler=options.sampler,
-            steps=options.steps,
-            tracks=tuple(dict.fromkeys(options.track or VIEW_TRACKS)),
-            scenes=options.scenes or (1 if options.quick else _QUICK_SCENES),
-            seed=options.seed,
-            timeout=options.timeout,
-        ),
-        options.out,
-        data=options.data,
-        split=options.split,
+        settings, options.out,
         count=options.objects or (_QUICK_RINGS if options.quick else None),
         official=options.real,
         mean_of=_QUICK_MEAN if options.quick else None,
-        jobs=options.jobs,
-        fresh=options.fresh,
-        command=_command(),
+        **_run_options(options),
     )
     return 1 if failed else 0
 
 
-def _run_views_time(options: argparse.Namespace) -> int:
-    from lift3d_ros.bench.timing.eight_views import run_views_time
-
-    run_views_time(
-        options.out,
-        weights=options.weights,
-        data=options.data,
-        split=options.split,
-        seed=options.seed,
-        command=_command(),
-    )
-    return 0
-
-
-def _run_five_time(options: argparse.Namespace) -> int:
-    from lift3d_ros.bench.timing.five_objects import run_five_time
+def _run_timing(options: argparse.Namespace) -> int:
+    from lift3d_ros.bench.timing.harness import isolated_process
+    from lift3d_ros.bench.views.settings import weights_name
     from lift3d_ros.lifter import DEFAULT_METHOD
     from lift3d_ros.lifter import LEARNED
 
-    methods = options.methods or [DEFAULT_METHOD]
-    if len(methods) != 1:
-        raise LiftError(ErrorCode.BAD_REQUEST, '--five times one method; name one in --methods.')
-    run_five_time(
-        options.out,
-        method=methods[0],
-        weights=options.weights if methods[0] in LEARNED else None,
-        data=options.data,
-        split=options.split,
-        seed=options.seed,
-        command=_command(),
-    )
+    weights = ['--weights', options.weights]
+    if options.views_time:
+        program, column = 'views', weights_name(options.weights)
+        arguments = [*weights, '--seed', str(options.seed)]
+    else:
+        methods = options.methods or [DEFAULT_METHOD]
+        if len(methods) != 1:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST, '--five times one method; name one in --methods.')
+        program, (column,) = 'five', methods
+        arguments = ['--method', column, *(weights if column in LEARNED else [])]
+    isolated_process(
+        options.out, program, arguments, column=column, data=options.data, split=options.split,
+        seed=options.seed, command=_command())
     return 0
+
+
+def _run_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that the runs over shapes and views share."""
+    return {'command': _command(), **{name: getattr(options, name) for name in (
+        'data', 'split', 'jobs', 'fresh')}}
 
 
 def _command() -> str:

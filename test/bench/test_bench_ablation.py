@@ -30,10 +30,10 @@ from lift3d_ros.bench.ablation import REFERENCE
 from lift3d_ros.bench.ablation import TRUE_VIEWS
 from lift3d_ros.bench.ablation import Variant
 from lift3d_ros.bench.ablation import VARIANTS
-from lift3d_ros.bench.reporting.report import text_tables
-from lift3d_ros.bench.reporting.summary import paired_difference
-from lift3d_ros.bench.score import Truth
-from lift3d_ros.bench.tracks import TRACKS
+from lift3d_ros.bench.prediction import Truth
+from lift3d_ros.bench.reporting import shapes
+from lift3d_ros.bench.reporting.statistics import paired_difference
+from lift3d_ros.bench.scenes import TRACKS
 from lift3d_ros.cli import main
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
@@ -126,6 +126,10 @@ def row(contender, name, scene, iou, ok=True):
     }
 
 
+def text_of(rows, predictors):
+    return shapes.report(None, predictors, {}, rows).text()
+
+
 def test_variants_are_compared_scene_by_scene():
     rows = [
         row('one2345/views=0', 'cup', 0, 0.5), row(REFERENCE, 'cup', 0, 0.6),
@@ -138,9 +142,9 @@ def test_variants_are_compared_scene_by_scene():
     # -0.2 and +0.2: half their distance is the deviation of the mean.
     assert (mean, error, objects) == (pytest.approx(0.0), pytest.approx(0.2), 2)
     assert paired_difference(rows[:4], 'one2345/views=0', REFERENCE, 'iou') is None
-    text = text_tables(rows, [REFERENCE, 'one2345/views=0'])
+    text = text_of(rows, [REFERENCE, 'one2345/views=0'])
     assert '-0.0000 (0.2000)' in text.replace('+', '-')
-    assert 'in pairs' not in text_tables(rows[:4], [REFERENCE, 'one2345/views=0'])
+    assert 'in pairs' not in text_of(rows[:4], [REFERENCE, 'one2345/views=0'])
 
 
 def test_the_command_measures_all_variants_on_all_tracks(
@@ -150,7 +154,7 @@ def test_the_command_measures_all_variants_on_all_tracks(
     monkeypatch.setattr(run_module, 'run_bench', lambda settings, *_, **__: asked.append(settings))
     words = ['bench', '--ablation', '--data', str(tmp_path), '--weights', str(learned_weights)]
     assert main(words) == 0
-    assert asked[0].contenders == tuple(VARIANTS)
+    assert asked[0].predictors == tuple(VARIANTS)
     assert asked[0].tracks == tuple(TRACKS)
     assert main([*words, '--track', 'rgb']) == 0
     assert asked[1].tracks == ('rgb',)

@@ -24,21 +24,21 @@ import numpy as np
 import pytest
 
 from lift3d_ros.bench import metrics
+from lift3d_ros.bench.baselines import ASSUMED_DISTANCE
+from lift3d_ros.bench.baselines import average
 from lift3d_ros.bench.baselines import ConvexHull
+from lift3d_ros.bench.baselines import MeanShape
 from lift3d_ros.bench.baselines import MirroredCloud
 from lift3d_ros.bench.baselines import observed_points
 from lift3d_ros.bench.baselines import PartialCloud
-from lift3d_ros.bench.mean_shape import ASSUMED_DISTANCE
-from lift3d_ros.bench.mean_shape import average
-from lift3d_ros.bench.mean_shape import MeanShape
+from lift3d_ros.bench.prediction import Truth
 from lift3d_ros.bench.predictors import check_names
-from lift3d_ros.bench.predictors import make_contender
+from lift3d_ros.bench.predictors import make_predictor
+from lift3d_ros.bench.scenes import choose_mask
 from lift3d_ros.bench.scenes import draw_occluders
 from lift3d_ros.bench.scenes import make_bench_scene
+from lift3d_ros.bench.scenes import TRACKS
 from lift3d_ros.bench.score import score
-from lift3d_ros.bench.score import Truth
-from lift3d_ros.bench.tracks import choose_mask
-from lift3d_ros.bench.tracks import TRACKS
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.synthetic.objects import find_objects
@@ -123,7 +123,7 @@ def test_the_mean_shape_is_closed_round_and_fills_its_box(training):
 
 def test_the_mean_shape_is_kept_and_put_where_the_object_is_seen(training, ball, tmp_path):
     average(training[:1]).write(tmp_path / 'mean.npz')
-    shape = make_contender('mean', tmp_path / 'mean.npz', 60.0)
+    shape = make_predictor('mean', tmp_path / 'mean.npz', 60.0)
     found = figures(ball, shape.predict(ball.frame, ball.mask, 0))
     # Smaller than the ball: its foot is hidden.
     assert found['iou'] > 0.45
@@ -148,7 +148,7 @@ def test_a_broken_mean_shape_is_named(tmp_path):
         MeanShape.read(tmp_path / 'mean.npz')
 
 
-def test_an_unknown_contender_is_refused_with_the_known_ones():
+def test_an_unknown_predictor_is_refused_with_the_known_ones():
     with pytest.raises(LiftError, match='partial, hull, mirrored, mean, geometric'):
         check_names(['hull', 'wizard'])
 

@@ -26,16 +26,14 @@ import numpy as np
 import pytest
 import trimesh
 
-from lift3d_ros.bench import calibration
 from lift3d_ros.bench import metrics
 from lift3d_ros.bench.alignment import align
-from lift3d_ros.bench.alignment import normalise
 from lift3d_ros.bench.color_error import color_errors
 from lift3d_ros.bench.color_error import lit_colors
-from lift3d_ros.bench.color_error import seen_from
+from lift3d_ros.bench.color_error import visible_from
 from lift3d_ros.bench.prediction import Prediction
+from lift3d_ros.bench.prediction import Truth
 from lift3d_ros.bench.score import score
-from lift3d_ros.bench.score import Truth
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import look_at
 from lift3d_ros.geometry.shape import Mesh
@@ -157,7 +155,7 @@ def test_alignment_does_not_make_a_ball_a_rod():
 
 
 def test_normalised_points_fill_the_cube():
-    points = normalise(metrics.sample_surface(box((0.2, 0.1, 0.05), (1.0, 2.0, 3.0))))
+    points = metrics.normalise(metrics.sample_surface(box((0.2, 0.1, 0.05), (1.0, 2.0, 3.0))))
     np.testing.assert_allclose(points.min(axis=0), [-1.0, -0.5, -0.25], atol=0.01)
     np.testing.assert_allclose(points.max(axis=0), [1.0, 0.5, 0.25], atol=0.01)
 
@@ -183,14 +181,14 @@ def red_and_blue(mesh, before, behind):
 def colors_of(predicted, true):
     points, colors = metrics.sample_with_colors(predicted)
     there, wanted = metrics.sample_with_colors(true, seed=1)
-    seen = seen_from(EYE, there, metrics.Solid(true))
+    seen = visible_from(EYE, there, metrics.Solid(true))
     return color_errors(points, colors, there, wanted, seen)
 
 
 def test_half_of_a_ball_is_seen():
     ball = sphere()
     points = metrics.sample_surface(ball)
-    seen = seen_from(EYE, points, metrics.Solid(ball))
+    seen = visible_from(EYE, points, metrics.Solid(ball))
     assert seen.mean() == pytest.approx(0.475, abs=0.02)
     assert (points[seen][:, 0] > 0.0).all()
 
@@ -239,22 +237,22 @@ def test_nothing_is_told_of_a_scan_of_one_colour():
 
 def test_confidence_that_orders_by_error_is_perfect():
     error = np.random.default_rng(0).random(1000)
-    assert calibration.ause(1.0 - error, error) == pytest.approx(0.0, abs=1e-12)
-    assert calibration.rank_correlation(1.0 - error, error) == pytest.approx(1.0)
+    assert metrics.ause(1.0 - error, error) == pytest.approx(0.0, abs=1e-12)
+    assert metrics.rank_correlation(1.0 - error, error) == pytest.approx(1.0)
 
 
 def test_confidence_in_the_wrong_order_is_worse_than_none():
     error = np.random.default_rng(7).random(2000)
     guessed = np.random.default_rng(8).random(2000)
-    reversed_, none = calibration.ause(error, error), calibration.ause(guessed, error)
+    reversed_, none = metrics.ause(error, error), metrics.ause(guessed, error)
     assert reversed_ > 1.8 * none > 0.4
-    assert calibration.rank_correlation(error, error) == pytest.approx(-1.0)
-    assert abs(calibration.rank_correlation(guessed, error)) < 0.1
-    assert calibration.ause(np.ones(2000), error) == pytest.approx(none, abs=0.05)
+    assert metrics.rank_correlation(error, error) == pytest.approx(-1.0)
+    assert abs(metrics.rank_correlation(guessed, error)) < 0.1
+    assert metrics.ause(np.ones(2000), error) == pytest.approx(none, abs=0.05)
 
 
 def test_a_constant_confidence_has_no_rank():
-    assert calibration.rank_correlation(np.full(9, 0.5), np.arange(9.0)) is None
+    assert metrics.rank_correlation(np.full(9, 0.5), np.arange(9.0)) is None
 
 
 def test_the_area_under_sparsification_by_hand():
@@ -262,16 +260,16 @@ def test_the_area_under_sparsification_by_hand():
     error, confidence = np.array([0.0, 2.0]), np.array([0.1, 0.9])
     kept = np.ceil(2 * (1.0 - np.arange(20) / 20))
     expected = np.where(kept == 2, 0.0, 2.0).mean() / 1.0
-    assert calibration.ause(confidence, error) == pytest.approx(expected)
+    assert metrics.ause(confidence, error) == pytest.approx(expected)
 
 
 def test_confidence_that_is_the_share_of_the_right_is_calibrated():
     confidence = np.repeat([0.25, 0.75], 400)
     error = np.tile([0.0, 1.0, 1.0, 1.0], 200)
     error[400:] = 1.0 - error[400:]
-    bins = calibration.curve(confidence, error, 0.5)
-    assert calibration.calibration_error(bins) == pytest.approx(0.0, abs=1e-9)
-    assert calibration.calibration_error(calibration.curve(np.ones(4), np.ones(4), 0.5)) == 1.0
+    bins = metrics.curve(confidence, error, 0.5)
+    assert metrics.calibration_error(bins) == pytest.approx(0.0, abs=1e-9)
+    assert metrics.calibration_error(metrics.curve(np.ones(4), np.ones(4), 0.5)) == 1.0
     assert sum(entry[0] for entry in bins) == 800
 
 

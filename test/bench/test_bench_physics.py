@@ -37,10 +37,10 @@ from lift3d_ros.bench.grasps.physics import SHAKEN
 from lift3d_ros.bench.grasps.planning import Grasp
 from lift3d_ros.bench.grasps.planning import Jaw
 from lift3d_ros.bench.grasps.planning import plan
+from lift3d_ros.bench.prediction import Truth
 from lift3d_ros.bench.score import score_grasps
-from lift3d_ros.bench.score import Truth
 from lift3d_ros.bench.settings import Settings
-from lift3d_ros.bench.timing import convex_parts as parts_time
+from lift3d_ros.bench.timing import convex_parts
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 
@@ -205,10 +205,10 @@ def test_physics_without_grasps_is_refused():
 
 def test_parts_are_measured_against_their_mesh(tmp_path, capfd):
     bar = mesh_of(trimesh.creation.box((0.04, 0.3, 0.06)))
-    fine = parts_time.with_faces(bar, 700)
+    fine = convex_parts.with_faces(bar, 700)
     assert 600 < len(fine.faces) <= 768
     assert fine.is_watertight()
-    found = parts_time.measure(fine)
+    found = convex_parts.measure(fine)
     assert (found.faces, found.parts) == (len(fine.faces), 1)
     assert found.excess == found.missing == 0.0
     assert found.left_out_mm < 0.01
@@ -218,11 +218,11 @@ def test_parts_are_measured_against_their_mesh(tmp_path, capfd):
     corner = np.zeros((24, 24, 6), bool)
     corner[:, :6] = corner[:6] = True
     angle = mesh_of(trimesh.voxel.VoxelGrid(corner).marching_cubes)
-    hull, several = parts_time.measure(angle, 1), parts_time.measure(angle)
+    hull, several = convex_parts.measure(angle, 1), convex_parts.measure(angle)
     assert hull.parts == 1
     assert 0.4 < hull.excess < 0.8
     assert several.excess < 0.1
     trimesh.Trimesh(bar.vertices, bar.faces).export(tmp_path / 'bar.ply')
-    assert parts_time.main([str(tmp_path), '--faces', '500']) == 0
+    assert convex_parts.main([str(tmp_path), '--faces', '500']) == 0
     assert 'bar: ' in capfd.readouterr().out
-    assert parts_time.main([str(tmp_path / 'none')]) == 1
+    assert convex_parts.main([str(tmp_path / 'none')]) == 1

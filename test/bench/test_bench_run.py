@@ -23,7 +23,6 @@ import json
 import os
 from pathlib import Path
 import pickle
-import re
 import resource
 import subprocess
 import sys
@@ -39,25 +38,25 @@ import trimesh
 
 from lift3d_ros.bench import publish
 from lift3d_ros.bench import run as run_module
+from lift3d_ros.bench.baselines import average
 from lift3d_ros.bench.prediction import Prediction
+from lift3d_ros.bench.prediction import Truth
+from lift3d_ros.bench.processes import failure
 from lift3d_ros.bench.processes import run_tasks
-from lift3d_ros.bench.real import find_real
-from lift3d_ros.bench.real import read_real
-from lift3d_ros.bench.reporting.report import text_tables
+from lift3d_ros.bench.reporting import shapes
 from lift3d_ros.bench.reporting.sheet import COLUMNS
 from lift3d_ros.bench.reporting.sheet import strip
 from lift3d_ros.bench.reporting.sheet import TILE
-from lift3d_ros.bench.reporting.summary import mean_over_objects
-from lift3d_ros.bench.reporting.summary import summarise
-from lift3d_ros.bench.reporting.summary import tables
+from lift3d_ros.bench.reporting.statistics import mean_over_objects
 from lift3d_ros.bench.results import CannotWriteError
 from lift3d_ros.bench.results import Results
 from lift3d_ros.bench.run import run_bench
+from lift3d_ros.bench.scenes import find_real
+from lift3d_ros.bench.scenes import read_real
 from lift3d_ros.bench.score import FAILED
 from lift3d_ros.bench.settings import plan_tasks
 from lift3d_ros.bench.settings import SCAN
 from lift3d_ros.bench.settings import Settings
-from lift3d_ros.bench.worker import failure
 from lift3d_ros.bench.worker import Worker
 from lift3d_ros.cli import main
 from lift3d_ros.errors import ErrorCode
@@ -105,6 +104,11 @@ def row(name, contender='hull', ok=True, **figures):
     """Return a row of results."""
     return {'scene': f'{name}_0', 'object': name, 'track': 'rgbd', 'contender': contender,
             'ok': ok, 'error': None, **figures}
+
+
+def text_of(rows, predictors):
+    """Return the tables of rows."""
+    return shapes.report(None, predictors, {}, rows).text()
 
 
 def refusal(function, *arguments, **options):
@@ -244,9 +248,9 @@ class Fragile(Worker):
     """A worker whose process dies of one contender; it lives where spawned processes find it."""
 
     def run(self, task):
-        if task.contender == 'hull' and task.scene == 'ball_0':
+        if task.predictor == 'hull' and task.scene == 'ball_0':
             os._exit(9)
-        return [row(task.scene, task.contender, track=track) for track in task.tracks]
+        return [row(task.scene, task.predictor, track=track) for track in task.tracks]
 
 
 def test_a_process_that_dies_is_one_failure_and_not_the_end(data, tmp_path):
@@ -272,7 +276,7 @@ def test_a_process_that_dies_is_one_failure_and_not_the_end(data, tmp_path):
 def test_a_method_that_fails_is_a_row_that_counts_as_zero(
     data, tmp_path, monkeypatch, error, code
 ):
-    def fail(contender, frame, mask, seed):
+    def fail(contender, frame, mask, seed, **_):
         raise error
 
     monkeypatch.setattr('lift3d_ros.bench.baselines.ConvexHull.predict', fail)
@@ -396,16 +400,16 @@ def test_a_line_that_is_no_row_is_named(tmp_path):
 @pytest.mark.parametrize(
     ('choice', 'message'),
     [
-        ({'contenders': ('wizard',)}, 'no method or baseline "wizard"'),
+        ({'predictors': ('wizard',)}, 'no method or baseline "wizard"'),
         ({'tracks': ('lidar',)}, 'no track "lidar"'),
         ({'mask': 'perfect'}, 'no mask "perfect"'),
         ({'views': 0}, '0 views'),
-        ({'contenders': ('one2345',), 'samples': 17}, 'ask for 1 to 16'),
-        ({'contenders': ('one2345',), 'weights': 'no-such'}, "no weights 'no-such'"),
+        ({'predictors': ('one2345',), 'samples': 17}, 'ask for 1 to 16'),
+        ({'predictors': ('one2345',), 'weights': 'no-such'}, "no weights 'no-such'"),
     ],
 )
 def test_what_does_not_exist_is_refused_at_once(choice, message):
-    assert message in refusal(Settings, **{'contenders': ('hull',), **choice})
+    assert message in refusal(Settings, **{'predictors': ('hull',), **choice})
 
 
 def test_without_any_data_the_run_does_not_begin(tmp_path):
@@ -430,25 +434,25 @@ def test_an_internal_error_keeps_its_trace():
 def test_a_mean_is_over_objects_and_not_over_scenes():
     rows = [row('a', iou=1.0) for _ in range(10)] + [row('b', iou=0.0)]
     mean = mean_over_objects(rows, 'iou')
-    assert (mean.mean, mean.objects, mean.scenes) == (0.5, 2, 11)
-    assert (mean.low, mean.high) == (0.0, 1.0)
+    assert (mean['mean'], mean['objects'], mean['scenes']) == (0.5, 2, 11)
+    assert (mean['low'], mean['high']) == (0.0, 1.0)
 
 
 def test_the_interval_holds_the_mean_of_known_spread():
     values = np.random.default_rng(0).normal(0.5, 0.1, 100)
     mean = mean_over_objects([row(str(k), iou=v) for k, v in enumerate(values)], 'iou')
-    assert mean.high - mean.low == pytest.approx(2 * 1.96 * 0.1 / np.sqrt(100), rel=0.15)
-    assert mean_over_objects([row('a', iou=0.3)] * 3, 'iou').low == pytest.approx(0.3)
+    assert mean['high'] - mean['low'] == pytest.approx(2 * 1.96 * 0.1 / np.sqrt(100), rel=0.15)
+    assert mean_over_objects([row('a', iou=0.3)] * 3, 'iou')['low'] == pytest.approx(0.3)
     assert mean_over_objects([], 'iou') is None
 
 
 def test_a_failure_is_a_zero_in_shares_and_nothing_in_lengths():
     good = row('a', iou=0.8, chamfer_mm=2.0, f_2pct=1.0)
     bad = row('b', ok=False, **FAILED)
-    means = summarise([good, bad])['rgbd']['hull']
-    assert means['iou'].mean == pytest.approx(0.4)
-    assert means['chamfer_mm'].mean == pytest.approx(2.0)
-    body = tables([good, bad], ['hull'], 'rgbd')[0][1]
+    means = shapes.summarise([good, bad])['means']['rgbd']['hull']
+    assert means['iou']['mean'] == pytest.approx(0.4)
+    assert means['chamfer_mm']['mean'] == pytest.approx(2.0)
+    body = shapes.tables(shapes.summarise([good, bad], ['hull']), 'rgbd')[0][1]
     assert body[1][0] == 'hull'
     assert body[1][-1] == '1'
 
@@ -456,22 +460,22 @@ def test_a_failure_is_a_zero_in_shares_and_nothing_in_lengths():
 def test_a_cloud_that_fails_does_not_get_a_volume():
     good = row('a', 'partial', f_2pct=0.5, chamfer_mm=2.0)
     bad = row('b', 'partial', ok=False, **FAILED)
-    means = summarise([good, bad])['rgbd']['partial']
+    means = shapes.summarise([good, bad])['means']['rgbd']['partial']
     assert 'iou' not in means
-    assert means['f_2pct'].mean == pytest.approx(0.25)
+    assert means['f_2pct']['mean'] == pytest.approx(0.25)
 
 
 def test_means_are_told_apart_by_category():
     rows = [row('a', iou=0.8, chamfer_mm=1.0, f_2pct=0.9, category='box'),
             row('b', iou=0.2, chamfer_mm=9.0, f_2pct=0.2, category='mug')]
-    text = text_tables(rows, ['hull'])
+    text = shapes.report(None, ['hull'], {'a': 'box', 'b': 'mug'}, rows).text()
     assert '| box (1) | mug (1) |' in text
-    assert 'by category' not in text_tables(rows[:1], ['hull'])
+    assert 'by category' not in text_of(rows[:1], ['hull'])
 
 
 def test_the_text_is_a_table_of_even_columns_and_names_failures():
     error = {'code': 'NO_SURFACE', 'message': 'nothing'}
-    text = text_tables(
+    text = text_of(
         [row('a', iou=0.8, f_2pct=0.5, chamfer_mm=2.0),
          {**row('b', ok=False, **FAILED), 'error': error}], ['hull'])
     lines = [line for line in text.splitlines() if line.startswith('|')]
@@ -536,8 +540,6 @@ def test_a_folder_without_frames_is_refused(tmp_path):
 
 
 def test_a_strip_shows_error_where_the_prediction_is_wrong():
-    from lift3d_ros.bench.score import Truth
-
     scene = make_scene(sphere(0.05), 1)
     truth = Truth(scene.mesh, scene.T_camera_object)
     right, wrong = (
@@ -552,42 +554,69 @@ def test_a_strip_shows_error_where_the_prediction_is_wrong():
     assert np.ptp(without[:, 3 * TILE:]) == 0
 
 
-# The page of the documentation
+# Results in the documentation
 
 
-def test_reports_and_sheets_are_put_into_a_page(whole, tmp_path):
-    page = tmp_path / 'page.md'
-    page.write_text(f'Before.\n<!-- bench: {whole.name} -->\nold\n<!-- end -->\nAfter.\n')
-    options = ['--runs', str(whole.parent), '--page', str(page)]
+PAGE = (
+    'Before.\n<!-- results: {0} rgbd iou chamfer_mm centre_mm~ -->\nold\n<!-- end -->\n'
+    '![sheet](images/bench_{0}_rgbd_geometric.jpg)\nAfter.\n')
+
+
+@pytest.fixture
+def page(whole, tmp_path):
+    """Return the arguments that take a run into a page, and the page."""
+    path = tmp_path / 'page.md'
+    path.write_text(PAGE.format(whole.name))
+    return ['--runs', str(whole.parent), '--results', str(tmp_path / 'results'),
+            '--page', str(path)], path
+
+
+def test_a_run_is_taken_into_the_results_and_its_table_into_the_page(page, whole, tmp_path):
+    options, path = page
     assert publish.main(options) == 0
-    once = page.read_text()
+    once = path.read_text()
+    # Without the run: the result holds all that the page shows.
+    assert publish.main(options[2:]) == 0
+    assert path.read_text() == once
+    assert once.startswith('Before.') and once.endswith('After.\n')
+    lines = once.splitlines()
+    assert 'old' not in lines
+    assert any(line.startswith('| geometric ') for line in lines)
+    assert '`lift3d bench`' in once
+    picture = tmp_path / 'images' / f'bench_{whole.name}_rgbd_geometric.jpg'
+    assert 10_000 < picture.stat().st_size < 1_500_000
+
+
+def test_a_result_renders_the_tables_of_its_report(page, whole, tmp_path, capsys):
+    options, _ = page
     assert publish.main(options) == 0
-    assert page.read_text() == once
-    assert once.startswith('Before.')
-    assert once.endswith('After.\n')
-    assert 'old' not in once.splitlines()
-    for picture in re.findall(r'\((images/.*?)\)', once):
-        assert 10_000 < (tmp_path / picture).stat().st_size < 1_500_000
-    assert once.count('![') == 2
+    text = (tmp_path / 'results' / f'{whole.name}.json').read_text()
+    assert str(whole) not in text and len(text) < 40_000
+    capsys.readouterr()
+    assert publish.main([*options[2:], '--show', whole.name]) == 0
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith('|')]
+    report = (whole / 'report.md').read_text().splitlines()
+    assert shown == [line for line in report if line.startswith('|')]
 
 
-def test_one_run_of_a_page_is_written_and_the_others_stay(whole, tmp_path, capsys):
-    page = tmp_path / 'page.md'
-    other = '<!-- bench: other -->\nkept\n<!-- end -->\n'
-    page.write_text(f'{other}<!-- bench: {whole.name} -->\nold\n<!-- end -->\n')
-    options = ['--runs', str(whole.parent), '--page', str(page), '--only']
-    assert publish.main([*options, whole.name]) == 0
-    assert page.read_text().startswith(other) and 'old' not in page.read_text().splitlines()
-    assert publish.main([*options, 'unheard-of']) == 1
+def test_a_page_that_names_a_missing_run_is_left_as_it_is(page, tmp_path, capsys):
+    options, path = page
+    path.write_text(PAGE.format('none'))
+    assert publish.main(options) == 1
+    assert path.read_text() == PAGE.format('none')
+    assert 'none' in capsys.readouterr().err
+    assert publish.main([*options, '--only', 'unheard-of']) == 1
     assert 'unheard-of' in capsys.readouterr().err
 
 
-def test_a_page_that_names_a_missing_run_is_left_as_it_is(tmp_path, capsys):
-    page = tmp_path / 'page.md'
-    page.write_text('<!-- bench: none -->\n<!-- end -->\n')
-    assert publish.main(['--runs', str(tmp_path), '--page', str(page)]) == 1
-    assert page.read_text() == '<!-- bench: none -->\n<!-- end -->\n'
-    assert 'none' in capsys.readouterr().err
+def test_the_accuracy_page_shows_the_results_as_they_are(tmp_path):
+    root = Path(__file__).parents[2] / 'docs'
+    (tmp_path / 'page.md').write_text((root / 'accuracy.md').read_text())
+    assert publish.main(['--results', str(root / 'results'),
+                         '--page', str(tmp_path / 'page.md')]) == 0
+    assert (tmp_path / 'page.md').read_text() == (root / 'accuracy.md').read_text()
+    for path in (root / 'results').glob('*.json'):
+        assert publish.as_text(json.loads(path.read_text())).count('|') > 20
 
 
 # The command
@@ -636,7 +665,7 @@ def test_without_names_geometric_and_the_default_method_are_measured(
     monkeypatch.setattr('lift3d_ros.lifter.DEFAULT_METHOD', default)
     assert main(['bench', '--no-baselines', '--samples', '2', '--weights', str(learned_weights),
                  '--out', str(tmp_path)]) == 0
-    assert asked[0].contenders == tuple(dict.fromkeys(['geometric', default]))
+    assert asked[0].predictors == tuple(dict.fromkeys(['geometric', default]))
     assert (asked[0].weights, asked[0].samples) == (str(learned_weights), 2)
 
 
@@ -672,6 +701,9 @@ def test_the_mustard_bottle_is_scored_against_its_scan(shared_data, tmp_path):
 
 def test_the_mean_of_the_training_split_takes_part_where_there_is_one(shared_data, tmp_path):
     objects = find_objects(shared_data / 'objects')
-    assert run_module._prepare_mean(tmp_path, [*objects[:0], *objects[::40]], 'eval')
-    assert (tmp_path / 'mean_shape.npz').is_file()
-    assert not run_module._prepare_mean(tmp_path / 'x', objects, 'train')
+    path = tmp_path / 'mean_shape.npz'
+    train = run_module.training_objects(objects[::40], 'eval')
+    assert run_module.prepare_mean(path, train, average, 'mean shape')
+    assert path.is_file()
+    assert not run_module.training_objects(objects, 'train')
+    assert not run_module.prepare_mean(tmp_path / 'x', [], average, 'mean shape')

@@ -33,15 +33,12 @@ import trimesh
 from view_helpers import random_weights
 
 from lift3d_ros.bench.publish import main as publish
-from lift3d_ros.bench.reporting.views_report import rings
-from lift3d_ros.bench.reporting.views_report import views_text
-from lift3d_ros.bench.reporting.views_summary import difference
-from lift3d_ros.bench.reporting.views_summary import elevation_table
-from lift3d_ros.bench.reporting.views_summary import summarise_views
+from lift3d_ros.bench.reporting import views
+from lift3d_ros.bench.reporting.sheet import rings
 from lift3d_ros.bench.results import CannotWriteError
+from lift3d_ros.bench.scenes import TRACKS
 from lift3d_ros.bench.settings import Task
 from lift3d_ros.bench.timing.eight_views import watch_denoiser
-from lift3d_ros.bench.tracks import TRACKS
 from lift3d_ros.bench.views.baselines import depth_warped
 from lift3d_ros.bench.views.baselines import mean_views
 from lift3d_ros.bench.views.baselines import MeanViews
@@ -49,24 +46,24 @@ from lift3d_ros.bench.views.baselines import repeated
 from lift3d_ros.bench.views.protocol import all_targets
 from lift3d_ros.bench.views.protocol import AZIMUTHS
 from lift3d_ros.bench.views.protocol import in_range
+from lift3d_ros.bench.views.protocol import mask_iou
+from lift3d_ros.bench.views.protocol import MAX_PSNR
+from lift3d_ros.bench.views.protocol import psnr
 from lift3d_ros.bench.views.protocol import RADIUS
+from lift3d_ros.bench.views.protocol import score_views
 from lift3d_ros.bench.views.protocol import SIZE
+from lift3d_ros.bench.views.protocol import ssim
 from lift3d_ros.bench.views.protocol import targets
-from lift3d_ros.bench.views.published_protocol import find_official
+from lift3d_ros.bench.views.published_protocol import find_renders
 from lift3d_ros.bench.views.published_protocol import object_mask
-from lift3d_ros.bench.views.published_protocol import official_inquiry
+from lift3d_ros.bench.views.published_protocol import render_task
 from lift3d_ros.bench.views.run import run_views
-from lift3d_ros.bench.views.score import mask_iou
-from lift3d_ros.bench.views.score import MAX_PSNR
-from lift3d_ros.bench.views.score import psnr
-from lift3d_ros.bench.views.score import score_views
-from lift3d_ros.bench.views.score import ssim
 from lift3d_ros.bench.views.settings import BASELINES
 from lift3d_ros.bench.views.settings import ELEVATION
 from lift3d_ros.bench.views.settings import OFFICIAL
 from lift3d_ros.bench.views.settings import plan_views
 from lift3d_ros.bench.views.settings import ViewsSettings
-from lift3d_ros.bench.views.task import scene_inquiry
+from lift3d_ros.bench.views.task import scene_task
 from lift3d_ros.bench.views.worker import ViewsWorker
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
@@ -138,6 +135,11 @@ def view_row(name, contender, values, track='rgb', ok=True):
              for a, v in zip(AZIMUTHS, values, strict=True)]
     return {'scene': f'{name}_0', 'object': name, 'track': track, 'contender': contender,
             'ok': ok, 'error': None, 'views': views, 'seconds': {'total': 1.0}}
+
+
+def text_of(rows):
+    """Return the tables of rows."""
+    return views.report(None, rows).text()
 
 
 def refusal(function, *arguments, **options):
@@ -214,46 +216,46 @@ def test_pictures_of_another_size_are_not_compared():
 def test_the_truth_of_a_ball_looks_like_the_input_from_all_sides():
     for seed in range(2):
         scene = make_scene(ball(), seed, TableSettings(table_cells=0))
-        inquiry = scene_inquiry(scene, TRACKS['rgb'], 0)
-        images, alphas = repeated(inquiry.view, inquiry.radii)
-        ious = [mask_iou(a, t[..., 3]) for a, t in zip(alphas, inquiry.truth, strict=True)]
+        task = scene_task(scene, TRACKS['rgb'], 0)
+        images, alphas = repeated(task.view, task.radii)
+        ious = [mask_iou(a, t[..., 3]) for a, t in zip(alphas, task.truth, strict=True)]
         # What is left is the lens: the nearer camera sees less than half of the ball.
         assert min(ious) > 0.85
         assert images.shape == (8, SIZE, SIZE, 3)
 
 
 def test_the_truth_without_depth_is_laid_by_the_true_middle(scene):
-    inquiry = scene_inquiry(scene, TRACKS['rgb'], 0)
-    assert inquiry.view.frame.depth is None
-    assert not inquiry.canonical.metric
-    assert inquiry.view.frame.gravity is not None
+    task = scene_task(scene, TRACKS['rgb'], 0)
+    assert task.view.frame.depth is None
+    assert not task.canonical.metric
+    assert task.view.frame.gravity is not None
 
 
 def test_a_ring_differs_from_side_to_side(scene):
-    truth = scene_inquiry(scene, TRACKS['rgbd'], 0).truth
+    truth = scene_task(scene, TRACKS['rgbd'], 0).truth
     assert truth.shape == (8, SIZE, SIZE, 4)
     assert all(0.02 < np.mean(view[..., 3] > 127) < 0.6 for view in truth)
     assert mask_iou(truth[0, ..., 3], truth[2, ..., 3]) < 0.95
 
 
 def test_pixels_moved_by_their_depth_are_where_the_scan_is_seen(scene):
-    inquiry = scene_inquiry(scene, TRACKS['rgbd'], 0)
-    own = inquiry.canonical.elevation
+    task = scene_task(scene, TRACKS['rgbd'], 0)
+    own = task.canonical.elevation
     caster = Raycaster([scene.mesh])
     low, high = scene.mesh.vertices.min(axis=0), scene.mesh.vertices.max(axis=0)
     T = object_from_canonical(
-        inquiry.canonical, scene.T_camera_object, (low + high).astype(np.float64) / 2.0)
+        task.canonical, scene.T_camera_object, (low + high).astype(np.float64) / 2.0)
     near = np.stack([orbit_pose(azimuth, own, RADIUS) for azimuth in (0.0, 10.0)])
-    _, alphas = depth_warped(inquiry.view, inquiry.canonical, near)
+    _, alphas = depth_warped(task.view, task.canonical, near)
     for alpha, pose in zip(alphas, near, strict=True):
         assert mask_iou(alpha, true_view(caster, T, pose, SIZE, scene.light)[..., 3]) > 0.9
 
 
 def test_near_the_input_moved_pixels_beat_the_input_repeated(scene):
-    inquiry = scene_inquiry(scene, TRACKS['rgbd'], 0)
+    task = scene_task(scene, TRACKS['rgbd'], 0)
     moved = score_views(
-        *depth_warped(inquiry.view, inquiry.canonical, inquiry.poses), inquiry.truth)
-    same = score_views(*repeated(inquiry.view, inquiry.radii), inquiry.truth)
+        *depth_warped(task.view, task.canonical, task.poses), task.truth)
+    same = score_views(*repeated(task.view, task.radii), task.truth)
     for k in (0, 7):
         assert moved[k]['iou'] > same[k]['iou']
         assert moved[k]['psnr'] > same[k]['psnr']
@@ -287,12 +289,12 @@ def test_the_mean_of_equal_objects_is_that_object(tmp_path):
     assert made.objects == 6
     for elevation in (12.0, 44.0, 69.0):
         canonical = CanonicalFrame(np.eye(4), 1.0, elevation, metric=False)
-        images, alphas = made.look(canonical, targets(0))
+        images, alphas = made.images(canonical, targets(0))
         assert images.shape == (8, SIZE, SIZE, 3)
         areas = [np.count_nonzero(alpha > 127) for alpha in alphas]
         assert max(areas) < 1.1 * min(areas)
     # The depth of a ball's near side puts the origin before its middle.
-    nearer = made.look(replace(canonical, metric=True), targets(0))[1]
+    nearer = made.images(replace(canonical, metric=True), targets(0))[1]
     assert np.ptp([np.count_nonzero(alpha > 127) for alpha in nearer]) > np.ptp(areas)
     made.write(tmp_path / 'mean.npz')
     assert np.array_equal(MeanViews.read(tmp_path / 'mean.npz').rgba, made.rgba)
@@ -312,19 +314,19 @@ def test_too_few_objects_have_no_mean(tmp_path):
 @pytest.mark.parametrize(
     ('choice', 'message'),
     [
-        ({'contenders': ('geometric',)}, 'no contender "geometric"'),
+        ({'predictors': ('geometric',)}, 'no method or baseline "geometric"'),
         ({'tracks': ('rgb-blind',)}, 'no track "rgb-blind"'),
         ({'scenes': 0}, '0 scenes'),
     ],
 )
 def test_what_does_not_exist_is_refused_at_once(choice, message):
-    assert message in refusal(ViewsSettings, **{'contenders': ('repeated',), **choice})
+    assert message in refusal(ViewsSettings, **{'predictors': ('repeated',), **choice})
 
 
 def test_the_synthesizer_alone_is_asked_for_the_elevation(data):
     settings = ViewsSettings(('repeated', 'coarse', 'other'), weights='some/other', scenes=1)
     tasks = plan_views(settings, find_objects(data, 'eval'))
-    assert {task.contender for task in tasks if ELEVATION in task.tracks} == {'other'}
+    assert {task.predictor for task in tasks if ELEVATION in task.tracks} == {'other'}
     assert len(tasks) == 6
 
 
@@ -366,18 +368,18 @@ def test_a_second_run_measures_nothing_anew(whole, data, monkeypatch):
 
 
 def test_one_that_fails_is_counted_as_white_pictures(data, tmp_path, monkeypatch):
-    def fail(worker, name, inquiry, seconds):
+    def fail(worker, name, task, seconds):
         raise LiftError(ErrorCode.OUT_OF_MEMORY, 'Too little memory.')
 
-    monkeypatch.setattr(ViewsWorker, '_look', fail)
+    monkeypatch.setattr(ViewsWorker, '_predict', fail)
     worker = ViewsWorker(ViewsSettings(('repeated',), scenes=1), tmp_path)
     entry = find_objects(data, 'eval')[0]
     row, = worker.run(Task(entry, 0, 'repeated', ('rgb',)))
     assert not row['ok']
     assert row['error']['code'] == 'OUT_OF_MEMORY'
     assert [view['iou'] for view in row['views']] == [0.0] * 8
-    assert summarise_views([row])['rgb']['repeated']['beyond 45']['psnr'].mean > 5.0
-    text = views_text([row], ['repeated'])
+    assert views.summarise([row])['means']['rgb']['repeated']['beyond 45']['psnr']['mean'] > 5.0
+    text = text_of([row])
     assert '- repeated on ball_0 (rgb): OUT_OF_MEMORY: Too little memory.' in text
 
 
@@ -387,7 +389,7 @@ def test_a_scene_that_cannot_be_made_is_counted_and_not_fatal(data, tmp_path):
     worker = ViewsWorker(ViewsSettings(('repeated',), scenes=1), tmp_path)
     rows = [worker.run(Task(entry, 0, 'repeated', ('rgb',)))[0] for entry in (bad, good)]
     assert [row['ok'] for row in rows] == [False, True]
-    text = views_text(rows, ['repeated'])
+    text = text_of(rows)
     assert 'none.ply' in text
     assert '1 objects, 1 scenes' in text
 
@@ -500,7 +502,7 @@ def test_views_from_other_cameras_are_no_result(data, tmp_path, repeater):
 
 def test_official_cameras_are_asked_for_at_their_own_distances(shared_data, tmp_path, repeater):
     made = repeater()
-    path = find_official(shared_data / 'gso_views')[0]
+    path = find_renders(shared_data / 'gso_views')[0]
     worker = ViewsWorker(ViewsSettings(('repeated', 'small'), scenes=1), tmp_path)
     rows = [worker.run(Task(path, 0, name, (OFFICIAL,)))[0] for name in ('repeated', 'small')]
     assert rows[0]['views'] == rows[1]['views']
@@ -515,7 +517,7 @@ def test_untrained_weights_go_the_whole_way(data, tmp_path):
     settings = ViewsSettings(('coarse', 'small'), str(tmp_path / 'small'), ('rgb',), scenes=1)
     worker = ViewsWorker(settings, tmp_path)
     entry = find_objects(data, 'eval')[0]
-    for name in settings.contenders:
+    for name in settings.predictors:
         row, = worker.run(Task(entry, 0, name, ('rgb',)))
         assert row['ok'], row['error']
         assert [view['azimuth'] for view in row['views']] == list(AZIMUTHS)
@@ -530,28 +532,29 @@ def test_means_are_over_objects_with_the_error_of_their_spread():
     low, high = [10.0] * 8, [20.0] * 8
     rows = [view_row('a', 'small', low), view_row('b', 'small', high)]
     rows.append({**view_row('b', 'small', high), 'scene': 'b_1'})
-    mean = summarise_views(rows)['rgb']['small']['135 to 180']['psnr']
-    assert (mean.mean, mean.objects, mean.views) == (15.0, 2, 6)
-    assert mean.standard_error == pytest.approx(5.0)
+    mean = views.summarise(rows)['means']['rgb']['small']['135 to 180']['psnr']
+    assert (mean['mean'], mean['objects'], mean['views']) == (15.0, 2, 6)
+    assert mean['standard_error'] == pytest.approx(5.0)
 
 
 def test_groups_take_the_views_of_their_azimuths():
     values = [abs(a) for a in AZIMUTHS]
-    groups = summarise_views([view_row('a', 'small', values)])['rgb']['small']
-    assert groups['0 to 45']['psnr'].mean == 22.5
-    assert groups['45 to 135']['psnr'].mean == 90.0
-    assert groups['135 to 180']['psnr'].mean == 157.5
-    assert groups['beyond 45']['psnr'].mean == pytest.approx((67.5 + 112.5 + 157.5) / 3, abs=1e-4)
+    groups = views.summarise([view_row('a', 'small', values)])['means']['rgb']['small']
+    assert groups['0 to 45']['psnr']['mean'] == 22.5
+    assert groups['45 to 135']['psnr']['mean'] == 90.0
+    assert groups['135 to 180']['psnr']['mean'] == 157.5
+    mean = groups['beyond 45']['psnr']['mean']
+    assert mean == pytest.approx((67.5 + 112.5 + 157.5) / 3, abs=1e-4)
 
 
 def test_contenders_are_compared_object_by_object():
     rows = [view_row(name, who, [base + gain] * 8)
             for name, base in (('a', 10.0), ('b', 30.0))
             for who, gain in (('coarse', 0.0), ('small', 1.0))]
-    better = difference(rows, 'rgb', 'small', 'coarse', 'psnr')
-    assert better.mean == pytest.approx(1.0)
-    assert better.standard_error == pytest.approx(0.0)
-    text = views_text(rows, ['coarse', 'small'])
+    better = views.difference(rows, 'rgb', 'small', 'coarse', 'psnr')
+    assert better['mean'] == pytest.approx(1.0)
+    assert better['standard_error'] == pytest.approx(0.0)
+    text = text_of(rows)
     assert '| small - coarse |' in text
     assert '+1.00 ± 0.00' in text
 
@@ -562,9 +565,9 @@ def test_errors_of_the_elevation_have_a_table_of_medians():
              'gravity_stddev_deg': 0.0, 'image_error_deg': error, 'image_scene_error_deg': error,
              'image_stddev_deg': spread}
             for k, (error, spread) in enumerate([(2.0, 3.0), (6.0, 5.0), (50.0, 40.0)])]
-    table = elevation_table(rows)
+    table = views.elevation_table(views.summarise(rows)['elevation'])
     assert table[2][1:] == ['6.00', '41.20', '6.00', '33', '3']
-    assert 'Elevation' in views_text(rows, ['small'])
+    assert 'Elevation' in text_of(rows)
 
 
 def test_a_sheet_names_the_best_and_shows_ten_at_most(tmp_path):
@@ -572,16 +575,16 @@ def test_a_sheet_names_the_best_and_shows_ten_at_most(tmp_path):
 
 
 def test_tables_and_sheets_are_put_into_a_page(whole, tmp_path):
-    (whole / 'views_time.md').write_text('| threads | 2 |\n')
     page = tmp_path / 'page.md'
-    page.write_text(f'<!-- bench: {whole.name} -->\n<!-- end -->\n')
-    assert publish(['--runs', str(whole.parent), '--page', str(page)]) == 0
+    page.write_text(
+        f'<!-- results: {whole.name} rgb psnr iou -->\n<!-- end -->\n'
+        f'![sheet](images/bench_{whole.name}_rings_rgb.jpg)\n')
+    assert publish(['--runs', str(whole.parent), '--results', str(tmp_path / 'results'),
+                    '--page', str(page)]) == 0
     text = page.read_text()
-    assert 'beyond 45 (12 views)' in text
-    assert '### Time of eight views\n\n| threads | 2 |' in text
-    for track in ('rgbd', 'rgb'):
-        assert f'](images/bench_views_rings_{track}.jpg)' in text
-        assert (tmp_path / 'images' / f'bench_views_rings_{track}.jpg').is_file()
+    assert '| depth-warped |' in text and '±' in text
+    assert '2 objects, 2 scenes' in text
+    assert (tmp_path / 'images' / 'bench_views_rings_rgb.jpg').is_file()
 
 
 # Pictures that others rendered
@@ -602,31 +605,31 @@ def test_the_object_on_white_is_found_without_specks():
 def test_official_pictures_agree_with_the_scan_through_our_lens(shared_data):
     folder = shared_data / 'gso_views'
     content = json.loads((folder / 'cameras.json').read_text())
-    found = find_official(folder)
+    found = find_renders(folder)
     assert len(found) == len(content['objects'])
     path = next(path for path in found if path.stem.startswith('ACE_Coffee_Mug'))
-    inquiry = official_inquiry(path)
-    assert sorted(round(t.azimuth) for t in inquiry.targets) == [-135, -45, 45, 135]
-    assert inquiry.canonical.elevation == pytest.approx(content['elevation_deg'][0], abs=2.0)
+    task = render_task(path)
+    assert sorted(round(t.azimuth) for t in task.targets) == [-135, -45, 45, 135]
+    assert task.canonical.elevation == pytest.approx(content['elevation_deg'][0], abs=2.0)
     entry = content['objects'][path.stem[:-2]]
     mesh = load_mesh(shared_data / entry['mesh'])
     own = content['azimuth_deg'][0], content['elevation_deg'][0]
     centre = np.array(entry['center'])
     pose = orbit_pose(*own, content['distance_over_bbox_diagonal'] * entry['diag'])
     pose[:3, 3] += centre
-    T = object_from_canonical(inquiry.canonical, np.linalg.inv(pose), centre)
+    T = object_from_canonical(task.canonical, np.linalg.inv(pose), centre)
     assert np.linalg.norm(transform(T, np.zeros(3)) - centre) < 0.1 * entry['diag']
-    for camera, truth in zip(inquiry.poses, inquiry.truth, strict=True):
+    for camera, truth in zip(task.poses, task.truth, strict=True):
         scan = true_view(Raycaster([mesh]), T, camera, SIZE, Light())
         assert mask_iou(scan[..., 3], truth[..., 3]) > 0.94
 
 
 def test_folders_without_cameras_are_refused(tmp_path):
-    assert 'cameras.json' in refusal(find_official, tmp_path)
+    assert 'cameras.json' in refusal(find_renders, tmp_path)
     (tmp_path / 'cameras.json').write_text('{"objects": {"a": {}}}')
-    assert 'none of the views' in refusal(find_official, tmp_path)
+    assert 'none of the views' in refusal(find_renders, tmp_path)
     (tmp_path / 'a_0.jpg').write_bytes(b'')
-    assert 'does not describe a' in refusal(official_inquiry, find_official(tmp_path)[0])
+    assert 'does not describe a' in refusal(render_task, find_renders(tmp_path)[0])
 
 
 # Time and memory

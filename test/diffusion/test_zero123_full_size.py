@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from lift3d_ros.bench.timing import full_size_views as full_size
+from lift3d_ros.bench.timing.harness import main
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -52,9 +53,9 @@ def test_the_table_is_made_by_one_command(monkeypatch, capsys):
         **full_size.CLIP, 'hidden_size': 64, 'intermediate_size': 64, 'num_hidden_layers': 1,
         'num_attention_heads': 2,
     })
-    monkeypatch.setattr(full_size, '_MATMUL', {'cpu': 64})
+    monkeypatch.setattr(full_size, 'MATMUL_SIZE', {'cpu': 64})
     options = ['--dtype', 'float32', '--views', '2', '--steps', '2']
-    assert full_size.main(options) == 0
+    assert main('zero123', options) == 0
     table = dict(line.split('  ', 1) for line in capsys.readouterr().out.splitlines())
     table = {name: value.strip() for name, value in table.items()}
     assert table['precision'] == 'float32'
@@ -66,5 +67,5 @@ def test_the_table_is_made_by_one_command(monkeypatch, capsys):
 
 def test_a_batch_without_views_is_refused(capsys):
     with pytest.raises(SystemExit):
-        full_size.main(['--views', '0'])
+        main('zero123', ['--views', '0'])
     assert 'at least 1' in capsys.readouterr().err

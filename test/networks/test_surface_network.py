@@ -863,7 +863,7 @@ def test_other_families_and_schedules_are_refused(tiny, network):
 
 
 def test_the_cost_of_the_full_size_is_told():
-    rows = dict(measure_surface('cpu', 4, 32, 12, 200, 40))
+    rows = measure_surface('cpu', 4, 32, 12, 200, 40)
     for stage in ('feature pyramid', 'cost volume', 'regularisation', 'colours of 40 vertices'):
         assert float(rows[stage].split(' s, busy')[0]) >= 0.0
         assert float(rows[stage].split('busy ')[1].split(' s')[0]) >= 0.0

@@ -26,7 +26,7 @@ from scipy.spatial.transform import Rotation
 import trimesh
 
 from lift3d_ros.bench.metrics import distance_error
-from lift3d_ros.bench.tracks import TRACKS
+from lift3d_ros.bench.scenes import TRACKS
 from lift3d_ros.cli import main
 from lift3d_ros.elevation.estimate import find_elevation
 from lift3d_ros.errors import ErrorCode

@@ -13,12 +13,13 @@
 # limitations under the License.
 
 
-"""Pictures of predictions beside the scans: a strip for each object, a sheet of all of them."""
+"""Sheets: renderings of predictions beside the scans, and rings of synthesised views."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,7 +28,8 @@ from numpy.typing import NDArray
 from lift3d_ros.bench.metrics import diagonal
 from lift3d_ros.bench.metrics import Solid
 from lift3d_ros.bench.prediction import Prediction
-from lift3d_ros.bench.score import Truth
+from lift3d_ros.bench.prediction import Truth
+from lift3d_ros.bench.results import Row
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import frame_from_up
@@ -44,24 +46,56 @@ from lift3d_ros.meshing.render import outline
 from lift3d_ros.meshing.render import Raycaster
 from lift3d_ros.meshing.render import sheet
 from lift3d_ros.observation.support import assumed_up
+from lift3d_ros.runtime.files import write_whole
 
-#: Side of a picture, pixels.
+#: Folders of the images of a run, below its results.
+STRIPS = 'strips'
+RINGS = 'rings'
+
+#: The name of the true views, in the place of a predictor.
+TRUTH = 'truth'
+
+#: Side of an image of a strip, pixels.
 TILE = 180
 
-#: What each picture of a strip shows, from left to right.
+#: The images of a strip, from left to right.
 COLUMNS = (
     'input, mask', 'prediction', 'its back', 'scan', 'its back', 'error, red = 5 %', 'on the back',
 )
 
-#: Error at which the colour is at its end, as a share of the true diagonal.
-FULL_ERROR = 0.05
+#: Error at the end of the colour map, as a share of the true diagonal.
+MAX_ERROR_SHARE = 0.05
 
-#: Both sides, as azimuths from the camera's own, and how high the eye stands, degrees.
-_SIDES = (0.0, 160.0)
-_ELEVATION = 25.0
-_FOV = 30.0
+#: Azimuths of the two renderings from the input camera, and their elevation, degrees.
+_AZIMUTHS_DEG = (0.0, 160.0)
+_ELEVATION_DEG = 25.0
+_FOV_DEG = 30.0
+
+#: Colour of an empty image.
 _BLANK = (245, 245, 245)
-_QUALITY = 90
+
+#: Objects on a sheet of rings, the side of an image there in pixels, and the characters of an
+#: object's name below it.
+_RING_OBJECTS = 10
+_RING_TILE = 104
+_RING_NAME_LENGTH = 15
+
+
+def picture_path(out: Path, kind: str, track: str, predictor: str, scene: str) -> Path:
+    """Return the path of the images of a prediction, of the kind ``STRIPS`` or ``RINGS``."""
+    return out / kind / f'{track}_{predictor}' / f'{scene}.jpg'
+
+
+def write_jpeg(path: Path, image: NDArray[np.uint8], quality: int) -> None:
+    """Write an image, uint8 RGB, whole or not at all; raises ``OSError``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, encode_jpeg(image, quality))
+
+
+def encode_jpeg(image: NDArray[np.uint8], quality: int) -> bytes:
+    """Return an image, uint8 RGB, as JPEG."""
+    _, data = cv2.imencode('.jpg', image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return data.tobytes()
 
 
 def write_strip(
@@ -72,24 +106,19 @@ def write_strip(
     truth: Truth | None,
 ) -> None:
     """Write the strip of a prediction with a mesh as JPEG; raises ``OSError``."""
-    if prediction.mesh is None:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
     mesh = prediction.mesh
+    if mesh is None:
+        return
     if truth is not None and prediction.notes.get('scale_source') == 'unknown':
         mesh = _at_true_distance(mesh, truth)
-    picture = strip(frame, mask, mesh, truth)
-    _, data = cv2.imencode(
-        path.suffix, picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
-    )
-    path.write_bytes(data.tobytes())
+    write_jpeg(path, strip(frame, mask, mesh, truth), 90)
 
 
 def _at_true_distance(mesh: Mesh, truth: Truth) -> Mesh:
     """
-    Return a mesh of unknown scale, in the optical frame, as large as it is where the scan is.
+    Return a mesh of unknown scale, in the optical frame, scaled to the distance of the scan.
 
-    It is scaled about the camera, which sees the same then; else it would be out of the picture.
+    It is scaled about the camera, so that its image stays the same.
     """
     scan = truth.mesh.transformed(truth.T_camera_object)
     depths = [float(np.ptp(m.vertices[:, 2]) / 2.0 + m.vertices[:, 2].min()) for m in (mesh, scan)]
@@ -101,11 +130,10 @@ def strip(
     frame: Frame, mask: NDArray[np.bool_], predicted: Mesh, truth: Truth | None
 ) -> NDArray[np.uint8]:
     """
-    Return the pictures of ``COLUMNS`` side by side, uint8 RGB (TILE, 7 TILE, 3).
+    Return the images of ``COLUMNS`` side by side, uint8 RGB (TILE, 7 TILE, 3).
 
-    Scan and prediction are seen by the same camera, so that a shift or a wrong size shows. The
-    error is the distance of the predicted surface to the scan, blue = 0, red = ``FULL_ERROR``.
-    Without the truth its pictures are blank.
+    Scan and prediction are rendered by the same camera. The error is the distance of the predicted
+    surface to the scan, blue = 0, red = ``MAX_ERROR_SHARE``. Without a truth its images are blank.
     """
     meshes = [predicted]
     if truth is not None:
@@ -126,22 +154,83 @@ def compose(rows: Sequence[tuple[Path, Sequence[str]]]) -> NDArray[np.uint8]:
     """
     Return strips below each other, uint8 RGB.
 
-    With each comes the text below its pictures, from left to right. A strip that cannot be read
-    is left out.
+    Each comes with the texts below its images, from left to right. A strip that cannot be read is
+    skipped.
     """
     page = []
     for path, texts in rows:
-        data = np.fromfile(path, np.uint8) if path.is_file() else np.zeros(0, np.uint8)
-        picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-        if picture is None or picture.shape != (TILE, TILE * len(COLUMNS), 3):
+        tiles = _tiles(path)
+        if [tile.shape for tile in tiles] != [(TILE, TILE, 3)] * len(COLUMNS):
             continue
-        tiles = np.split(np.asarray(picture[..., ::-1], np.uint8), len(COLUMNS), axis=1)
         below = [*texts, *[''] * len(COLUMNS)]
         page.append(
             [(tile, f'{title}\n{text}')
              for tile, title, text in zip(tiles, COLUMNS, below, strict=False)]
         )
     return sheet(page, tile=TILE)
+
+
+def rings(
+    folder: Path, rows: Sequence[Row], predictors: Sequence[str], track: str
+) -> NDArray[np.uint8] | None:
+    """
+    Return the sheet of a track of views: ten objects, best first, or None without images.
+
+    Each has the input with the true ring beside it, and below that the ring of each predictor.
+    Objects are sorted by the last predictor's mask IoU beyond 45 degrees and evenly spread from
+    the best to the worst.
+    """
+    def path(name: str, scene: str) -> Path:
+        return picture_path(folder, RINGS, track, name, scene)
+
+    known = {(row['contender'], row['scene']): row for row in rows
+             if row['track'] == track and row.get('views')}
+    ranked = sorted(
+        (row for (name, scene), row in known.items()
+         if name == predictors[-1] and path(TRUTH, scene).is_file()),
+        key=lambda row: -row['iou'],
+    )
+    if not ranked:
+        return None
+    labels = {len(ranked) - 1: 'WORST', len(ranked) // 2: 'MEDIAN', 0: 'BEST'}
+    blank = np.full((TILE, TILE, 3), 255, np.uint8)
+    tiles: list[list[tuple[NDArray[np.uint8], str]]] = []
+    for index in _spread(len(ranked)):
+        row = ranked[index]
+        own, *true = _tiles(path(TRUTH, row['scene']))
+        title = f'{row["object"][:_RING_NAME_LENGTH]}\n{labels.get(index, "")}'
+        tiles.append([(own, title), *(
+            (image, f'true {view["azimuth"]:+.0f}\nfrom {view["elevation"]:.0f} up')
+            for image, view in zip(true, row['views'], strict=False))])
+        for name in predictors:
+            scored: Any = known.get((name, row['scene']))
+            if scored is None or not path(name, row['scene']).is_file():
+                continue
+            images = _tiles(path(name, row['scene']))
+            tiles.append([
+                (blank, f'{name}\nIoU {scored["iou"]:.2f}'),
+                *((image, f'{view["psnr"]:.1f} dB\nIoU {view["iou"]:.2f}')
+                  for image, view in zip(images, scored['views'], strict=False)),
+            ])
+    return sheet(tiles, _RING_TILE)
+
+
+def _spread(count: int) -> list[int]:
+    """Return ranks evenly spread from the first to the last, the middle among them."""
+    chosen = np.unique(np.rint(np.linspace(0, count - 1, min(_RING_OBJECTS, count))).astype(int))
+    if count > 2:
+        chosen[np.abs(chosen - count // 2).argmin()] = count // 2
+    return [int(rank) for rank in chosen]
+
+
+def _tiles(path: Path) -> list[NDArray[np.uint8]]:
+    """Return the square images of a file, from left to right; none where it cannot be read."""
+    data = np.fromfile(path, np.uint8) if path.is_file() else np.zeros(0, np.uint8)
+    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    if picture is None or picture.shape[1] % picture.shape[0]:
+        return []
+    tiles = np.split(picture[..., ::-1], picture.shape[1] // picture.shape[0], axis=1)
+    return [np.ascontiguousarray(tile, np.uint8) for tile in tiles]
 
 
 def _up(frame: Frame, truth: Truth | None) -> Array:
@@ -159,14 +248,14 @@ def _stage(mesh: Mesh, up: Array) -> tuple[Array, float]:
 
 
 def _sides(mesh: Mesh, T_camera_up: Array, radius: float) -> list[NDArray[np.uint8]]:
-    """Return the mesh, given in the optical frame, from both sides."""
+    """Return renderings of a mesh in the optical frame from both sides."""
     upright = mesh.transformed(invert(T_camera_up))
     caster = Raycaster([upright])
-    camera = Camera.from_fov(TILE, TILE, _FOV)
-    distance = 1.2 * radius / np.sin(np.radians(_FOV / 2.0))
+    camera = Camera.from_fov(TILE, TILE, _FOV_DEG)
+    distance = 1.2 * radius / np.sin(np.radians(_FOV_DEG / 2.0))
     pictures = []
-    for azimuth in _SIDES:
-        pose = look_at(spherical(azimuth, _ELEVATION, distance), np.zeros(3))
+    for azimuth in _AZIMUTHS_DEG:
+        pose = look_at(spherical(azimuth, _ELEVATION_DEG, distance), np.zeros(3))
         lamp = rotate(pose, (-0.5, -0.6, -1.0))
         light = Light((lamp[0], lamp[1], lamp[2]))
         pictures.append(caster.render(camera, pose, light).image)
@@ -174,7 +263,7 @@ def _sides(mesh: Mesh, T_camera_up: Array, radius: float) -> list[NDArray[np.uin
 
 
 def _error_colors(predicted: Mesh, scan: Mesh) -> Mesh:
-    error = Solid(scan).distance(predicted.vertices) / (FULL_ERROR * diagonal(scan))
+    error = Solid(scan).distance(predicted.vertices) / (MAX_ERROR_SHARE * diagonal(scan))
     level = np.clip(np.rint(255.0 * (0.05 + 0.9 * error)), 0, 255).astype(np.uint8)
     colors = cv2.applyColorMap(level[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]
     return Mesh(predicted.vertices, predicted.faces, np.ascontiguousarray(colors))
@@ -188,7 +277,7 @@ def _input(frame: Frame, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     row, column, size = int(middle[1] - half), int(middle[0] - half), int(2.0 * half)
     pad = size
     window = np.s_[row + pad:row + pad + size, column + pad:column + pad + size]
-    # Beyond its border the image goes on in grey.
+    # The image is padded with grey.
     image = cv2.copyMakeBorder(
         outline(frame.image, mask, thickness=max(1, round(size / TILE))),
         pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=_BLANK,

@@ -13,51 +13,51 @@
 # limitations under the License.
 
 """
-Seconds that convex parts of scans take, and how well the parts stand for them.
+Seconds of the convex decomposition of scans, and how well the parts fit them.
 
-For example, with one thread, where an idle core takes as many seconds as the processor worked::
+For example, with one thread, where busy seconds are those of an idle core::
 
-    OMP_NUM_THREADS=1 python -m lift3d_ros.bench.timing.convex_parts DIR --objects 6
+    OMP_NUM_THREADS=1 python -m lift3d_ros.bench.timing parts DIR --objects 6
 
-DIR holds objects, as ``lift3d bench --data``; each is brought to as many faces as a lifted mesh
-has at most.
+DIR holds objects, as for ``lift3d bench --data``; each is remeshed to the largest number of faces
+of a lifted mesh.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from dataclasses import asdict
 from dataclasses import dataclass
 from pathlib import Path
-import sys
-import time
 
 import numpy as np
 
-from lift3d_ros.bench.metrics import LATTICE
+from lift3d_ros.bench.metrics import lattice_points
 from lift3d_ros.bench.metrics import Solid
 from lift3d_ros.bench.run import choose_objects
-from lift3d_ros.errors import LiftError
+from lift3d_ros.bench.timing.harness import at_least_one
+from lift3d_ros.bench.timing.harness import Figures
+from lift3d_ros.bench.timing.harness import timed
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.meshing.isosurface import decimate
 from lift3d_ros.robot.convex import convex_parts
 from lift3d_ros.robot.convex import load_coacd
 from lift3d_ros.robot.convex import MAX_PARTS
 
-#: Faces of a lifted mesh, at most, unless told otherwise.
+#: Default bound of the faces of a lifted mesh.
 FACES = 20_000
 
 
 @dataclass(frozen=True)
-class Figures:
+class Parts:
     """
-    What parts of a mesh cost and are.
+    Cost and fit of the parts of a mesh.
 
     - ``faces``: of the mesh; ``parts``: their number.
-    - ``seconds``: that went by; ``processor``: of all threads.
+    - ``seconds``: on the clock; ``processor``: of all threads.
     - ``excess``: volume of the parts outside of the mesh, ``missing``: of the mesh outside of the
       parts, both as shares of the volume of the mesh.
-    - ``left_out_mm``: how far a vertex of the mesh is outside of the parts, at most.
+    - ``left_out_mm``: largest distance of a vertex of the mesh outside of the parts.
     """
 
     faces: int
@@ -69,38 +69,63 @@ class Figures:
     left_out_mm: float
 
 
-def measure(mesh: Mesh, max_parts: int = MAX_PARTS) -> Figures:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument('data', type=Path, metavar='DIR')
+    parser.add_argument('--split', metavar='NAME')
+    parser.add_argument(
+        '--objects', type=at_least_one, metavar='N', help='evenly spread (default: all)')
+    parser.add_argument('--faces', type=at_least_one, default=FACES, metavar='N')
+
+
+def run(options: argparse.Namespace) -> Figures:
+    """Return the figures of every object by its name."""
+    objects, _ = choose_objects(options.data, options.split, options.objects, scenes=True)
+    return {'objects': {
+        entry.name: asdict(measure(with_faces(entry.load(), options.faces))) for entry in objects
+    }}
+
+
+def as_rows(figures: Figures) -> list[list[str]]:
+    """Return a row for each object."""
+    rows = [['object', 'faces', 'parts', 'seconds', 'of processor', 'excess volume',
+             'missing volume', 'vertices outside by at most']]
+    for name, values in figures['objects'].items():
+        parts = Parts(**values)
+        rows.append([
+            name, str(parts.faces), str(parts.parts), f'{parts.seconds:.2f} s',
+            f'{parts.processor:.2f} s', f'{100.0 * parts.excess:.0f} %',
+            f'{100.0 * parts.missing:.1f} %', f'{parts.left_out_mm:.1f} mm'])
+    return rows
+
+
+def measure(mesh: Mesh, max_parts: int = MAX_PARTS) -> Parts:
     """Return the figures of a mesh; raises ``LiftError`` as ``convex_parts`` does."""
     load_coacd()
-    wall, processor = time.perf_counter(), time.process_time()
-    parts = convex_parts(mesh, max_parts)
-    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    seconds, parts = timed(lambda: convex_parts(mesh, max_parts))
     solids, scan = [Solid(part) for part in parts], Solid(mesh)
-    middles = (np.arange(LATTICE) + 0.5) / LATTICE
-    axes = [low + middles * side
-            for low, side in zip(scan.low, scan.high - scan.low, strict=True)]
-    points = np.stack(np.meshgrid(*axes, indexing='ij'), axis=-1)
+    points = lattice_points(scan.low, scan.high)
     inside = scan.contains(points)
-    taken = np.any([solid.contains(points) for solid in solids], axis=0)
+    covered = np.any([solid.contains(points) for solid in solids], axis=0)
     volume = max(np.count_nonzero(inside), 1)
-    beyond = np.min(
+    outside = np.min(
         [np.where(solid.contains(mesh.vertices), 0.0, solid.distance(mesh.vertices))
          for solid in solids],
         axis=0,
     )
-    return Figures(
+    return Parts(
         faces=len(mesh.faces),
         parts=len(parts),
-        seconds=wall,
-        processor=processor,
-        excess=np.count_nonzero(taken & ~inside) / volume,
-        missing=np.count_nonzero(inside & ~taken) / volume,
-        left_out_mm=1000.0 * float(beyond.max()),
+        seconds=seconds.clock,
+        processor=seconds.busy,
+        excess=np.count_nonzero(covered & ~inside) / volume,
+        missing=np.count_nonzero(inside & ~covered) / volume,
+        left_out_mm=1000.0 * float(outside.max()),
     )
 
 
 def with_faces(mesh: Mesh, count: int) -> Mesh:
-    """Return a mesh with about ``count`` faces: divided, and then simplified."""
+    """Return a mesh with about ``count`` faces: subdivided, and then simplified."""
     solid = mesh.to_trimesh()
     while len(solid.faces) < count:
         solid = solid.subdivide()
@@ -108,35 +133,3 @@ def with_faces(mesh: Mesh, count: int) -> Mesh:
         np.asarray(solid.vertices, np.float32), np.asarray(solid.faces, np.int32), count, 3.0
     )
     return Mesh(vertices.astype(np.float32), faces, np.zeros((len(vertices), 3), np.uint8))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure objects, print a line for each, and return 0."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('data', type=Path, metavar='DIR')
-    parser.add_argument('--split', metavar='NAME')
-    parser.add_argument('--objects', type=int, metavar='N', help='evenly spread (default: all)')
-    parser.add_argument('--faces', type=int, default=FACES, metavar='N')
-    options = parser.parse_args(arguments)
-    try:
-        objects, _ = choose_objects(options.data, options.split, options.objects, scenes=True)
-        print('object: faces, parts, seconds, seconds of processor, volume too much, volume '
-              'missing, vertices left out by at most')
-        for entry in objects:
-            found = measure(with_faces(entry.load(), options.faces))
-            print(
-                f'{entry.name}: {found.faces}, {found.parts}, {found.seconds:.2f} s, '
-                f'{found.processor:.2f} s, {100.0 * found.excess:.0f} %, '
-                f'{100.0 * found.missing:.1f} %, {found.left_out_mm:.1f} mm',
-                flush=True,
-            )
-    except LiftError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -12,38 +12,33 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """
-Seconds, memory and throughput of eight views, in a process that does nothing else.
+Seconds, memory and throughput of eight synthesised views.
 
 For example::
 
-    python -m lift3d_ros.bench.timing.eight_views SCENE --weights small
+    python -m lift3d_ros.bench.timing views SCENE --weights small
 
 SCENE is a scene folder. One view-step is one row of the denoiser; a guided step of a view is two.
-What the machine can do is the rate of a plain matrix product in the denoiser's precision, measured
-in the same process.
+The reference rate is that of a matrix product in the denoiser's precision in the same process.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
-from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-import os
+from functools import partial
 from pathlib import Path
 import statistics
-import sys
 import time
 from typing import Any
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from lift3d_ros.bench.timing.harness import print_figures
-from lift3d_ros.bench.timing.harness import run_alone
-from lift3d_ros.bench.timing.harness import scene_parser
+from lift3d_ros.bench.timing.harness import Figures
+from lift3d_ros.bench.timing.harness import matmul_rate
+from lift3d_ros.bench.timing.harness import timed
 from lift3d_ros.io.scene import read_scene
 from lift3d_ros.runtime import memory
 
@@ -51,83 +46,63 @@ if TYPE_CHECKING:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-#: How many views are timed, and how often.
+#: Views in a call, and repetitions.
 VIEWS = 8
 REPEATS = 3
 
-#: Side of the matrices whose product shows what the machine can do.
-_MATMUL = 2048
+#: Side of the matrices of the reference product.
+MATMUL_SIZE = 2048
 
 #: The class of the denoisers of the family.
-_DENOISER = 'UNet2DConditionModel'
+DENOISER = 'UNet2DConditionModel'
 
 
-def run_views_time(
-    out: Path,
-    *,
-    weights: str = 'small',
-    data: Path | None = None,
-    split: str | None = None,
-    seed: int = 0,
-    command: str = '',
-) -> dict[str, Any]:
-    """
-    Time the views of one scene and leave ``views_time.json`` and ``views_time.md`` in ``out``.
-
-    The scene is that of the first object of the split. It is made here and timed in a process of
-    its own, whose memory is that of the synthesis alone. Raises ``LiftError`` where there are no
-    objects or the process fails.
-    """
-    from lift3d_ros.bench.views.settings import weights_name
-
-    return run_alone(
-        out,
-        'views_time',
-        ['--weights', weights, '--seed', str(seed)],
-        as_rows,
-        column=weights_name(weights),
-        data=data,
-        split=split,
-        seed=seed,
-        command=command,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument('scene', type=Path, metavar='SCENE')
+    parser.add_argument('--weights', default='small', metavar='NAME|PATH')
+    parser.add_argument('--seed', type=int, default=0, metavar='N')
 
 
-def as_rows(found: dict[str, Any]) -> list[list[str]]:
-    """Return what was measured as rows of name and value."""
+def run(options: argparse.Namespace) -> Figures:
+    """Return the figures of a scene."""
+    return measure(options.scene, options.weights, options.seed)
+
+
+def as_rows(figures: dict[str, Any]) -> list[list[str]]:
+    """Return the figures as rows of name and value."""
     rows = [
-        ['threads', str(found['threads'])],
-        ['loading, s', f'{found["load_seconds"]:.2f}'],
-        [f'{VIEWS} views, first call, s', f'{found["cold_seconds"]:.2f}'],
-        [f'{VIEWS} views, warm, median of {REPEATS}, s', f'{found["warm_seconds"]:.2f}'],
+        ['threads', str(figures['threads'])],
+        ['loading, s', f'{figures["load_seconds"]:.2f}'],
+        [f'{VIEWS} views, first call, s', f'{figures["cold_seconds"]:.2f}'],
+        [f'{VIEWS} views, warm, median of {REPEATS}, s', f'{figures["warm_seconds"]:.2f}'],
     ]
     rows += [[f'... of it {stage}, s', f'{seconds:.3f}']
-             for stage, seconds in found['stages'].items()]
-    rows.append(['peak memory, MB', f'{found["peak_memory_mb"]:.0f}'])
-    if found['view_steps']:
+             for stage, seconds in figures['stages'].items()]
+    rows.append(['peak memory, MB', f'{figures["peak_memory_mb"]:.0f}'])
+    if figures['view_steps']:
         rows += [
-            ['view-steps of the denoiser', str(found['view_steps'])],
-            ['precision of the denoiser', found['precision']],
-            ['one view-step, ms', f'{1e3 * found["view_step_seconds"]:.1f}'],
-            ['multiply-adds of a view-step, G', f'{found["view_step_flops"] / 2e9:.2f}'],
-            ['rate of the view-steps, GFLOP/s', f'{found["denoiser_rate"] / 1e9:.1f}'],
-            ['... share of a matrix product', f'{100.0 * found["denoiser_share"]:.0f} %'],
+            ['view-steps of the denoiser', str(figures['view_steps'])],
+            ['precision of the denoiser', figures['precision']],
+            ['one view-step, ms', f'{1e3 * figures["view_step_seconds"]:.1f}'],
+            ['multiply-adds of a view-step, G', f'{figures["view_step_flops"] / 2e9:.2f}'],
+            ['rate of the view-steps, GFLOP/s', f'{figures["denoiser_rate"] / 1e9:.1f}'],
+            ['... share of a matrix product', f'{100.0 * figures["denoiser_share"]:.0f} %'],
         ]
     rows += [
-        ['rate of all, GFLOP/s', f'{found["total_rate"] / 1e9:.1f}'],
-        ['... share of a matrix product', f'{100.0 * found["total_share"]:.0f} %'],
+        ['rate of all, GFLOP/s', f'{figures["total_rate"] / 1e9:.1f}'],
+        ['... share of a matrix product', f'{100.0 * figures["total_share"]:.0f} %'],
         *([f'matrix product, {name}, GFLOP/s', f'{rate / 1e9:.1f}']
-          for name, rate in found['matmul_rates'].items()),
-        ['load average before', f'{found["load_average"]:.1f}'],
+          for name, rate in figures['matmul_rates'].items()),
     ]
     return rows
 
 
-def measure(scene: Path, weights: str, seed: int = 0) -> dict[str, Any]:
+def measure(scene: Path, weights: str, seed: int = 0) -> Figures:
     """Return the figures of the views of a scene; raises what loading and synthesis raise."""
-    load_average = os.getloadavg()[0]
     frame, mask = read_scene(scene)
     start = time.perf_counter()
+    # Imports are a part of loading.
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -137,36 +112,35 @@ def measure(scene: Path, weights: str, seed: int = 0) -> dict[str, Any]:
     synthesizer = ViewSynthesizer(weights)
     synthesizer.load()
     load_seconds = time.perf_counter() - start
-    azimuths = ring(VIEWS)
+    synthesize = partial(synthesizer.synthesize, frame, mask, ring(VIEWS), seed=seed)
 
     seconds, stages = [], []
     matmul: dict[str, list[float]] = {'float32': []}
     peak = 0.0
     for _ in range(1 + REPEATS):
-        start = time.perf_counter()
-        views = synthesizer.synthesize(frame, mask, azimuths, seed=seed)
-        seconds.append(time.perf_counter() - start)
+        run, views = timed(synthesize)
+        seconds.append(run.clock)
         stages.append(views.seconds)
         peak = memory.peak_mb()
-        matmul['float32'].append(_matmul_rate('float32'))
+        matmul['float32'].append(matmul_rate('float32', MATMUL_SIZE, clock=True))
     with watch_denoiser() as steps:
-        synthesizer.synthesize(frame, mask, azimuths, seed=seed)
+        synthesize()
     with FlopCounterMode(display=False) as counter, watch_denoiser(counter) as counted:
-        synthesizer.synthesize(frame, mask, azimuths, seed=seed)
+        synthesize()
     warm = statistics.median(seconds[1:])
-    matmul.setdefault(steps.dtype, []).extend(_matmul_rate(steps.dtype) for _ in range(REPEATS))
+    matmul.setdefault(steps.dtype, []).extend(
+        matmul_rate(steps.dtype, MATMUL_SIZE, clock=True) for _ in range(REPEATS))
     rate = max(matmul[steps.dtype])
     total_rate = counter.get_total_flops() / warm
     denoiser_rate = counted.flops / steps.seconds if steps.rows else 0.0
     return {
         'weights': weights,
         'threads': torch.get_num_threads(),
-        'load_average': round(load_average, 2),
         'load_seconds': load_seconds,
         'cold_seconds': seconds[0],
         'warm_seconds': warm,
         'stages': {
-            name: statistics.median(run[name] for run in stages[1:] if name in run)
+            name: statistics.median(spent[name] for spent in stages[1:] if name in spent)
             for name in stages[-1] if name != 'total'
         },
         'peak_memory_mb': peak,
@@ -185,7 +159,7 @@ def measure(scene: Path, weights: str, seed: int = 0) -> dict[str, Any]:
 
 @dataclass
 class Steps:
-    """What a denoiser did: rows of its batches, seconds, operations, and its precision."""
+    """Work of a denoiser: rows of its batches, seconds, operations, and its precision."""
 
     dtype: str = 'float32'
     rows: int = 0
@@ -195,20 +169,20 @@ class Steps:
 
 @contextmanager
 def watch_denoiser(counter: FlopCounterMode | None = None) -> Iterator[Steps]:
-    """Give an account that is filled while denoisers run, the operations by the counter's."""
+    """Yield the work of denoisers, updated while they run; operations are those of ``counter``."""
     from torch.nn.modules import module as hooks
 
     steps = Steps()
-    begun: list[tuple[float, int]] = []
+    started: list[tuple[float, int]] = []
 
     def before(module: torch.nn.Module, arguments: tuple[Any, ...]) -> None:
-        if type(module).__name__ == _DENOISER:
-            begun.append((time.perf_counter(), counter.get_total_flops() if counter else 0))
+        if type(module).__name__ == DENOISER:
+            started.append((time.perf_counter(), counter.get_total_flops() if counter else 0))
 
     def after(module: torch.nn.Module, arguments: tuple[Any, ...], result: Any) -> None:
-        if type(module).__name__ != _DENOISER:
+        if type(module).__name__ != DENOISER:
             return
-        start, flops = begun.pop()
+        start, flops = started.pop()
         steps.seconds += time.perf_counter() - start
         steps.flops += (counter.get_total_flops() if counter else 0) - flops
         steps.dtype = str(next(module.parameters()).dtype).removeprefix('torch.')
@@ -223,33 +197,3 @@ def watch_denoiser(counter: FlopCounterMode | None = None) -> Iterator[Steps]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _matmul_rate(dtype: str) -> float:
-    """Return the floating-point operations a second of a plain product, the best of three."""
-    import torch
-
-    a = torch.from_numpy(
-        np.random.default_rng(0).standard_normal((_MATMUL, _MATMUL), dtype=np.float32)
-    ).to(getattr(torch, dtype))
-    best = float('inf')
-    for _ in range(3):
-        start = time.perf_counter()
-        torch.mm(a, a)
-        best = min(best, time.perf_counter() - start)
-    return 2.0 * _MATMUL**3 / best
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure one scene and print the figures."""
-    parser = scene_parser(__doc__)
-    parser.add_argument('--weights', default='small', metavar='NAME|PATH')
-    parser.add_argument('--seed', type=int, default=0, metavar='N')
-    options = parser.parse_args(arguments)
-    return print_figures(
-        lambda: measure(options.scene, options.weights, options.seed), as_rows, options.json
-    )
-
-
-if __name__ == '__main__':
-    sys.exit(main())

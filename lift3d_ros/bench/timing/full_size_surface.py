@@ -14,22 +14,21 @@
 
 
 """
-What the surface network of One-2-3-45 costs at its published size, with random weights.
+Seconds and memory of the surface network of One-2-3-45 at its published size.
 
 For example::
 
-    python -m lift3d_ros.bench.timing.full_size_views --part surface
+    python -m lift3d_ros.bench.timing surface
 
-Multiply-adds are those of convolutions and matrix products, and for the cost volume four for each
-sample and two for the sums. Seconds are on the clock; busy ones are those of the processor, which
-other work on the machine stretches less, and on a device those on the clock.
+Weights are random. Multiply-adds are those of convolutions and matrix products, and for the cost
+volume four for each sample and two for the sums. Busy seconds are those of the processor, which
+other processes affect less, and on a CUDA device those on the clock.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
-import os
-import time
 from typing import Any
 
 import torch
@@ -37,6 +36,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from lift3d_ros.bench.timing import harness
 from lift3d_ros.diffusion.view_plan import first_stage
 from lift3d_ros.diffusion.view_plan import second_stage
 from lift3d_ros.diffusion.view_plan import SIZE
@@ -49,9 +49,10 @@ from lift3d_ros.networks.one2345.cost_volume import CostVolume
 from lift3d_ros.networks.one2345.network import One2345Network
 from lift3d_ros.networks.one2345.network import RESOLUTION
 from lift3d_ros.networks.one2345.network import SurfaceScene
-from lift3d_ros.runtime import memory
 
-#: Points whose distance is timed, and vertices that are coloured: as many as 20,000 faces have.
+as_rows = harness.items
+
+#: Points of the timed distance, and coloured vertices, as many as 20,000 faces have.
 _DISTANCES = 2**19
 _VERTICES = 10_000
 
@@ -78,36 +79,40 @@ class _Counter(TorchDispatchMode):
 
 
 class _Stages:
-    """Time and work of stages, one after the other."""
+    """Seconds and work of consecutive stages."""
 
     def __init__(self, device: str) -> None:
         self._device = device
-        self.rows: list[tuple[str, str]] = []
+        self.rows: dict[str, str] = {}
         self.busy = 0.0
 
     def run(self, name: str, function: Callable[[], Any], macs: float | None = None) -> Any:
         """Run a stage once; ``macs`` are its multiply-adds where torch does not count them."""
-        _wait(self._device)
-        start, busy = time.perf_counter(), time.process_time()
         with torch.no_grad(), _Counter() as counter:
-            result = function()
-        _wait(self._device)
-        clock = time.perf_counter() - start
-        busy = clock if self._device == 'cuda' else time.process_time() - busy
+            seconds, result = harness.timed(function, self._device)
         work = counter.flops / 2.0 if macs is None else macs
-        self.busy += busy
-        self.rows.append(
-            (name, f'{clock:.2f} s, busy {busy:.2f} s, {work / 1e9:.1f} G multiply-adds, peak '
-             f'{peak_memory(self._device) / 2**30:.2f} GiB'))
+        self.busy += seconds.busy
+        self.rows[name] = (
+            f'{seconds.clock:.2f} s, busy {seconds.busy:.2f} s, {work / 1e9:.1f} G '
+            f'multiply-adds, peak {harness.peak_memory(self._device) / 2**30:.2f} GiB')
         return result
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
+
+
+def run(options: argparse.Namespace) -> harness.Figures:
+    """Return the figures by name, as text."""
+    return measure_surface(options.device)
 
 
 def measure_surface(
     device: str, views: int = 32, size: int = SIZE, voxels: int = RESOLUTION,
     distances: int = _DISTANCES, vertices: int = _VERTICES,
-) -> list[tuple[str, str]]:
-    """Return the rows of the table, name and value."""
-    load = os.getloadavg()[0]
+) -> dict[str, str]:
+    """Return the figures by name, as text."""
     network = One2345Network().to(device).eval().requires_grad_(False)
     first = first_stage(25.0)
     plan = second_stage(first)[:views]
@@ -116,7 +121,7 @@ def measure_surface(
         (views, 3, size, size), generator=torch.Generator().manual_seed(0)).to(device)
     projections = torch.from_numpy(frame.projections).to(device)
     sdf = network.sdf_network_lod0
-    before = peak_memory(device)
+    before = harness.peak_memory(device)
     stages = _Stages(device)
     maps = stages.run('feature pyramid', lambda: network.pyramid_feature_network(images))
     features = stages.run('compressed features', lambda: sdf.compressed(maps))
@@ -128,59 +133,48 @@ def measure_surface(
         return cost.finish()
 
     samples = float(voxels) ** 3 * views * features.shape[1]
-    volume, seen = stages.run('cost volume', costs, 6.0 * samples)
+    volume, visible = stages.run('cost volume', costs, 6.0 * samples)
     features = torch.empty(0)
-    volume = stages.run('regularisation', lambda: sdf.sparse_costreg_net(volume, seen))
-    scene = SurfaceScene(network, frame, images, maps, projections, volume, seen)
+    volume = stages.run('regularisation', lambda: sdf.sparse_costreg_net(volume, visible))
+    scene = SurfaceScene(network, frame, images, maps, projections, volume, visible)
     points = torch.rand(
         (distances, 3), generator=torch.Generator().manual_seed(1)) * 2.0 - 1.0
-    others = stages.busy
+    before_distances = stages.busy
     stages.run(f'distance at {distances} points', lambda: scene.distance(points))
-    each = (stages.busy - others) / distances
+    each = (stages.busy - before_distances) / distances
     on = torch.nn.functional.normalize(points[:vertices] - 0.5, dim=1) * 0.3
     stages.run(f'colours of {vertices} vertices', lambda: scene.colors(on))
 
-    asked = _points_asked(frame.scale)
-    rows = [
-        ('device', f'cpu, {torch.get_num_threads()} threads' if device == 'cpu' else
-         torch.cuda.get_device_name()),
-        ('precision', 'float32'),
-        ('load average before', f'{load:.1f}'),
-        ('parameters', f'{sum(p.numel() for p in network.parameters()) / 1e6:.3f} M'),
-        ('views, their side, voxels', f'{views}, {size}, {voxels}'),
-        ('voxels that two views see', f'{100.0 * seen.float().mean():.0f} %'),
-        ('peak memory before', f'{before / 2**30:.2f} GiB'),
-        *stages.rows,
-        ('peak memory', f'{peak_memory(device) / 2**30:.2f} GiB'),
-    ]
-    for name in SCHEDULES:
-        took = asked[name] * each
-        rows.append((
-            f'surface of {name}',
-            f'busy {stages.busy - each * distances + took:.1f} s, of them {took:.1f} s for '
-            f'{asked[name] / 1e6:.2f} M distances'))
+    counts = _distance_counts(frame.scale)
+    rows = {
+        'device': harness.device_name(device),
+        'precision': 'float32',
+        'parameters': f'{sum(p.numel() for p in network.parameters()) / 1e6:.3f} M',
+        'views, their side, voxels': f'{views}, {size}, {voxels}',
+        'voxels that two views see': f'{100.0 * visible.float().mean():.0f} %',
+        'peak memory before': f'{before / 2**30:.2f} GiB',
+        **stages.rows,
+        'peak memory': f'{harness.peak_memory(device) / 2**30:.2f} GiB',
+    }
+    for name, count in counts.items():
+        busy = stages.busy + (count - distances) * each
+        rows[f'surface of {name}'] = (
+            f'busy {busy:.1f} s, of them {count * each:.1f} s for {count / 1e6:.2f} M distances')
     return rows
 
 
-def peak_memory(device: str) -> int:
-    """Return the most bytes that the process held, or the device for it."""
-    if device == 'cuda':
-        return int(torch.cuda.max_memory_allocated())
-    return round(memory.peak_mb() * 2**20)
-
-
-def _points_asked(scale: float) -> dict[str, int]:
-    """Return how many distances each schedule computes for a ball of a typical size."""
-    asked = 0
+def _distance_counts(scale: float) -> dict[str, int]:
+    """Return the number of distances of each schedule for a ball of a typical size."""
+    count = 0
 
     def ball(points: Tensor) -> Tensor:
-        nonlocal asked
-        asked += len(points)
+        nonlocal count
+        count += len(points)
         return points.norm(dim=1) - 0.3
 
     result = {}
     for name, schedule in SCHEDULES.items():
-        asked = 0
+        count = 0
         within = bounded(ball, torch.zeros(3), REACH / scale)
         if schedule.refine:
             sample_near_surface(within, schedule.resolution)
@@ -188,11 +182,6 @@ def _points_asked(scale: float) -> dict[str, int]:
             axis = torch.linspace(-1.0, 1.0, schedule.resolution)
             square = axis[:, None].square() + axis.square()
             reach = (REACH / scale) ** 2
-            asked = sum(int((square + x * x <= reach).sum()) for x in axis)
-        result[name] = asked
+            count = sum(int((square + x * x <= reach).sum()) for x in axis)
+        result[name] = count
     return result
-
-
-def _wait(device: str) -> None:
-    if device == 'cuda':
-        torch.cuda.synchronize()

@@ -13,40 +13,37 @@
 # limitations under the License.
 
 """
-What the published size of Zero-1-to-3 and One-2-3-45 costs on this machine, with random weights.
+Seconds and memory of Zero-1-to-3 at its published size, with random weights.
 
 For example::
 
-    python -m lift3d_ros.bench.timing.full_size_views --dtype bfloat16 --views 4 --steps 2
-    python -m lift3d_ros.bench.timing.full_size_views --part surface
+    python -m lift3d_ros.bench.timing zero123 --dtype bfloat16 --views 4 --steps 2
 
-The networks have the published widths and are made in the precision asked for, without any
-checkpoint: time and memory do not depend on what the weights are. One view-step is one row of the
-denoiser; a guided step of a view is two. On a processor the share of what a matrix product reaches
-is of processor time, which other work on the machine stretches less than the time on the clock.
+The networks have the published widths and are built in the chosen precision, without a checkpoint:
+time and memory do not depend on the values of weights. One view-step is one row of the denoiser; a
+guided step of a view is two. On a CPU rates are of busy seconds, which other processes affect less
+than those on the clock.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-import os
-import time
 from typing import Any
 
 import torch
 
-from lift3d_ros.bench.timing.full_size_surface import measure_surface
-from lift3d_ros.bench.timing.full_size_surface import peak_memory
+from lift3d_ros.bench.timing import harness
+from lift3d_ros.bench.timing.harness import at_least_one
+from lift3d_ros.bench.timing.harness import timed
 from lift3d_ros.diffusion.zero123 import Zero123
 from lift3d_ros.geometry import zero123_pose
 from lift3d_ros.methods.published_surface import SCHEDULES
 from lift3d_ros.methods.published_surface import view_steps
 from lift3d_ros.weights.components import PoseProjection
 from lift3d_ros.weights.components import Zero123Components
+
+as_rows = harness.items
 
 #: The published widths (Zero-1-to-3's configuration; OpenAI's ViT-L/14).
 UNET: dict[str, Any] = {
@@ -88,12 +85,12 @@ SCHEDULE: dict[str, Any] = {
     'steps_offset': 1,
 }
 
-#: Side of the matrices whose product shows what the machine can do, by kind of device.
-_MATMUL = {'cpu': 4096, 'cuda': 8192}
+#: Side of the matrices of the reference product, by device.
+MATMUL_SIZE = {'cpu': 4096, 'cuda': 8192}
 
 
 def full_size_components(dtype: torch.dtype, device: str) -> Zero123Components:
-    """Return the published architecture with random weights, made where and as they are used."""
+    """Return the published architecture with random weights on a device in a precision."""
     from diffusers import AutoencoderKL
     from diffusers import DDIMScheduler
     from diffusers import UNet2DConditionModel
@@ -102,7 +99,7 @@ def full_size_components(dtype: torch.dtype, device: str) -> Zero123Components:
 
     scheduler = DDIMScheduler(**SCHEDULE)
     default = torch.get_default_dtype()
-    # Made in single precision and converted, the networks would need twice the memory and more.
+    # Built in float32 and converted, the networks would need more than twice the memory.
     torch.set_default_dtype(dtype)
     try:
         with torch.device(device):
@@ -118,139 +115,90 @@ def full_size_components(dtype: torch.dtype, device: str) -> Zero123Components:
         torch.set_default_dtype(default)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print one table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or '').strip().splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
     parser.add_argument('--dtype', choices=('float32', 'bfloat16', 'float16'), default='bfloat16')
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
-    parser.add_argument('--views', type=int, default=4, help='target views in one batch')
-    parser.add_argument('--steps', type=int, default=2, help='denoising steps that are timed')
-    parser.add_argument('--threads', type=int, help='threads of the processor; default: all')
-    parser.add_argument('--part', choices=('views', 'surface'), default='views',
-                        help='the view model, or the surface network (float32, 32 views)')
-    options = parser.parse_args(arguments)
-    if options.views < 1 or options.steps < 1:
-        parser.error('--views and --steps must be at least 1')
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    if options.part == 'surface':
-        rows = measure_surface(options.device)
-    else:
-        rows = measure(
-            getattr(torch, options.dtype), options.device, options.views, options.steps
-        )
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        print(f'{name:<{width}}  {value}')
-    return 0
+    parser.add_argument(
+        '--views', type=at_least_one, default=4, help='target views in one batch')
+    parser.add_argument(
+        '--steps', type=at_least_one, default=2, help='denoising steps that are timed')
 
 
-def measure(
-    dtype: torch.dtype, device: str, views: int, steps: int
-) -> list[tuple[str, str]]:
-    """Return the rows of the table, name and value."""
+def run(options: argparse.Namespace) -> harness.Figures:
+    """Return the figures by name, as text."""
+    return measure(options.dtype, options.device, options.views, options.steps)
+
+
+@torch.no_grad()
+def measure(dtype: str, device: str, views: int, steps: int) -> dict[str, str]:
+    """Return the figures by name, as text."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    load = os.getloadavg()[0]
-    start = time.perf_counter()
-    components = full_size_components(dtype, device)
-    model = Zero123(components, device=device, dtype=dtype, max_batch=views)
-    build = time.perf_counter() - start
+    def build() -> tuple[Zero123Components, Zero123]:
+        components = full_size_components(getattr(torch, dtype), device)
+        return components, Zero123(
+            components, device=device, dtype=getattr(torch, dtype), max_batch=views)
 
+    building, (components, model) = timed(build, device)
     image = torch.rand((3, 256, 256), generator=torch.Generator().manual_seed(0)) * 2.0 - 1.0
     poses = zero123_pose([360.0 * i / views for i in range(views)], 30.0, 0.0, 10.0)
-    encode, condition = _timed(lambda: model.encode(image), device)
-    told = model.conditions(condition, poses)
+    encode, condition = timed(lambda: model.encode(image), device)
+    inputs = model.conditions(condition, poses)
     latents = torch.randn(
         (views, *condition.latent.shape[1:]), generator=torch.Generator().manual_seed(1)
     ).to(device)
-    one = model.conditions(condition, poses[:1])
     with FlopCounterMode(display=False) as counter:
-        model.predict(latents[:1], 500, one)
+        model.predict(latents[:1], 500, model.conditions(condition, poses[:1]))
     macs = counter.get_total_flops() / 2.0
 
-    # The products stand between the steps, so that both meet the same other work.
-    matmul = [_matmul_rate(dtype, device)]
-    taken = []
+    # Products alternate with steps, so that other processes affect both alike.
+    product = partial(harness.matmul_rate, dtype, MATMUL_SIZE[device], device, 2)
+    matmul, runs = [product()], []
     for step in range(steps):
-        taken.append(_timed(partial(model.predict, latents, 999 - step, told), device)[0])
-        matmul.append(_matmul_rate(dtype, device))
-    decode, _ = _timed(lambda: model.codec.decode(latents[:1].to(dtype)), device)
-    seconds = [timing.clock / views for timing in taken]
-    rate = 2.0 * macs * views / min(timing.busy for timing in taken)
+        runs.append(timed(partial(model.predict, latents, 999 - step, inputs), device)[0])
+        matmul.append(product())
+    decode, _ = timed(
+        lambda: model.codec.decode(latents[:1].to(getattr(torch, dtype))), device)
+    seconds = [run.clock / views for run in runs]
+    busy = min(run.busy for run in runs) / views
+    rate = 2.0 * macs / busy
     per = ', a processor' if device == 'cpu' else ''
-    return [
-        ('device', f'{device}, {torch.get_num_threads()} threads' if device == 'cpu' else
-         torch.cuda.get_device_name()),
-        ('precision', str(dtype).removeprefix('torch.')),
-        ('load average before', f'{load:.1f}'),
-        ('parameters: UNet', f'{_millions(components.unet)} M'),
-        ('parameters: VAE', f'{_millions(components.vae)} M'),
-        ('parameters: image encoder', f'{_millions(components.image_encoder)} M'),
-        ('building the networks', f'{build:.1f} s'),
-        ('encoding the input, once', f'{encode.clock:.2f} s'),
-        ('views in a batch', f'{views}'),
-        (f'one view-step, best of {steps}', f'{min(seconds):.3f} s'),
-        (f'one view-step, mean of {steps}', f'{sum(seconds) / steps:.3f} s'),
-        (f'the same in busy time, best of {steps}', f'{2.0 * macs / rate:.3f} s'),
-        ('decoding one view', f'{decode.clock:.2f} s'),
-        ('multiply-adds of a view-step', f'{macs / 1e9:.1f} G'),
-        (f'rate of the view-step{per}', f'{rate / 1e12:.3f} TFLOP/s'),
-        (f'rate of a matrix product{per}', f'{max(matmul) / 1e12:.3f} TFLOP/s'),
-        ('share of that rate', f'{100.0 * rate / max(matmul):.0f} %'),
-        ('peak memory', f'{peak_memory(device) / 2**30:.2f} GiB'),
-        *_roads(components.scheduler, 2.0 * macs / rate, encode.busy, decode.busy),
-    ]
+    return {
+        'device': harness.device_name(device),
+        'precision': dtype,
+        'parameters: UNet': f'{_millions(components.unet)} M',
+        'parameters: VAE': f'{_millions(components.vae)} M',
+        'parameters: image encoder': f'{_millions(components.image_encoder)} M',
+        'building the networks': f'{building.clock:.1f} s',
+        'encoding the input, once': f'{encode.clock:.2f} s',
+        'views in a batch': f'{views}',
+        f'one view-step, best of {steps}': f'{min(seconds):.3f} s',
+        f'one view-step, mean of {steps}': f'{sum(seconds) / steps:.3f} s',
+        f'the same in busy time, best of {steps}': f'{busy:.3f} s',
+        'decoding one view': f'{decode.clock:.2f} s',
+        'multiply-adds of a view-step': f'{macs / 1e9:.1f} G',
+        f'rate of the view-step{per}': f'{rate / 1e12:.3f} TFLOP/s',
+        f'rate of a matrix product{per}': f'{max(matmul) / 1e12:.3f} TFLOP/s',
+        'share of that rate': f'{100.0 * rate / max(matmul):.0f} %',
+        'peak memory': f'{harness.peak_memory(device) / 2**30:.2f} GiB',
+        **_schedules(components.scheduler, busy, encode.busy, decode.busy),
+    }
 
 
-def _roads(
-    scheduler: Any, step: float, encode: float, decode: float
-) -> list[tuple[str, str]]:
-    """Return the view-steps of One-2-3-45's schedules, and the busy time of their views."""
-    rows = []
+def _schedules(scheduler: Any, step: float, encode: float, decode: float) -> dict[str, str]:
+    """Return the view-steps of One-2-3-45's schedules, and the busy seconds of their views."""
+    rows = {}
     for name, schedule in SCHEDULES.items():
         first = view_steps(schedule.first, scheduler)
         second = view_steps(schedule.second, scheduler)
         steps = 8 * first + 32 * second
         # The input and each of the eight views are encoded once, and all forty decoded.
         seconds = steps * step + 9 * encode + 40 * decode
-        rows.append((
-            f'views of One-2-3-45, {name}',
-            f'8 x {first} + 32 x {second} = {steps} view-steps, busy {seconds:.0f} s'))
+        rows[f'views of One-2-3-45, {name}'] = (
+            f'8 x {first} + 32 x {second} = {steps} view-steps, busy {seconds:.0f} s')
     return rows
 
 
 def _millions(network: torch.nn.Module) -> str:
     return f'{sum(p.numel() for p in network.parameters()) / 1e6:.1f}'
-
-
-@dataclass(frozen=True)
-class _Timing:
-    """Seconds on the clock, and those that the processor (all threads) or the device worked."""
-
-    clock: float
-    busy: float
-
-
-def _timed(function: Callable[[], Any], device: str) -> tuple[_Timing, Any]:
-    """Return how long a call took until the device had done it, and its result."""
-    if device == 'cuda':
-        torch.cuda.synchronize()
-    start, busy = time.perf_counter(), time.process_time()
-    with torch.no_grad():
-        result = function()
-    if device == 'cuda':
-        torch.cuda.synchronize()
-    clock = time.perf_counter() - start
-    return _Timing(clock, clock if device == 'cuda' else time.process_time() - busy), result
-
-
-def _matmul_rate(dtype: torch.dtype, device: str) -> float:
-    """Return the floating-point operations of a large square product for each busy second."""
-    n = _MATMUL[device]
-    a = torch.randn((n, n), device=device).to(dtype)
-    return 2.0 * n**3 / min(_timed(lambda: a @ a, device)[0].busy for _ in range(2))
-
-
-if __name__ == '__main__':
-    raise SystemExit(main())

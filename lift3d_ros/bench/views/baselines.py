@@ -14,10 +14,10 @@
 
 
 """
-What a view synthesis has to beat: pictures from other sides that no network makes.
+Baselines of view synthesis, without a network.
 
-``repeated``: the input again. ``depth-warped``: its pixels where their depth puts them. ``mean``:
-the mean of what training objects look like from there.
+``repeated``: the input. ``depth-warped``: its pixels, warped by their depth. ``mean``: the mean of
+the training objects from the target camera.
 """
 
 from __future__ import annotations
@@ -30,11 +30,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lift3d_ros.bench.tracks import TRACKS
+from lift3d_ros.bench.results import read_arrays
+from lift3d_ros.bench.results import write_arrays
+from lift3d_ros.bench.scenes import TRACKS
 from lift3d_ros.bench.views.protocol import all_targets
 from lift3d_ros.bench.views.protocol import poses
 from lift3d_ros.bench.views.protocol import SIZE
 from lift3d_ros.bench.views.protocol import Target
+from lift3d_ros.bench.views.task import box_middle
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
@@ -56,45 +59,45 @@ from lift3d_ros.synthetic.true_views import object_from_canonical
 from lift3d_ros.synthetic.true_views import true_view
 
 #: uint8 RGB (n, size, size, 3) on white, and uint8 alphas (n, size, size).
-Pictures = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+Images = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
-#: Pictures are drawn this many times finer than they are compared.
-_FINER = 2
+#: Supersampling of the images of baselines.
+_SUPERSAMPLING = 2
 
-#: Gaps between moved pixels that are closed, side in fine pixels.
-_GAP = 5
+#: Width of gaps between warped pixels that are filled, in supersampled pixels.
+_MAX_GAP_PIXELS = 5
 
-#: Elevations of the input camera in degrees are told apart in bands by the mean of views.
+#: Edges of the bands of the input camera's elevation in the mean of views, degrees.
 _BANDS = np.arange(10.0, 71.0, 10.0)
 
 
-def repeated(view: ObjectView, radii: Array, size: int = SIZE) -> Pictures:
+def repeated(view: ObjectView, radii: Array, size: int = SIZE) -> Images:
     """
-    Return the input picture for each target camera, at the scale of the target lens.
+    Return the input image for each target camera, at the scale of the target lens.
 
-    The canonical unit, ``VIEW_FILL`` of the input picture, is as long as the lens shows it at
-    the camera's distance, ``radii`` (n,) in canonical units.
+    The canonical unit, ``VIEW_FILL`` of the input image, has its length in the lens at the
+    camera's distance, ``radii`` (n,) in canonical units.
     """
     return _split(np.stack([_scaled(view, radius, size) for radius in radii]))
 
 
 def depth_warped(
     view: ObjectView, canonical: CanonicalFrame, targets: Array, size: int = SIZE
-) -> Pictures:
+) -> Images:
     """
-    Return the input's pixels moved by their depth to target cameras, nearest on top.
+    Return the input's pixels warped by their depth into target cameras, nearest on top.
 
-    ``targets`` are poses (n, 4, 4) in the canonical frame. Pixels without a reading are left out;
+    ``targets`` are poses (n, 4, 4) in the canonical frame. Pixels without a reading are omitted;
     without any depth all lie in the plane through the canonical origin that faces the camera.
-    Gaps of a pixel or two between moved pixels are filled from their neighbours.
+    Gaps of a pixel or two between warped pixels are filled from their neighbours.
     """
     depth = _depth_of_crop(view) if canonical.metric else None
     if depth is None:
         depth = np.full(view.alpha.shape, canonical.T_camera_object[2, 3])
-    seen = (view.alpha > 127) & (depth > 0.0)
-    points = view.camera.rays()[seen] * (depth[seen] / canonical.scale)[:, None]
+    valid = (view.alpha > 127) & (depth > 0.0)
+    points = view.camera.rays()[valid] * (depth[valid] / canonical.scale)[:, None]
     points = transform(canonical.input_pose, points)
-    colors = view.image[seen]
+    colors = view.image[valid]
     return _split(np.stack([_splat(points, colors, pose, size) for pose in targets]))
 
 
@@ -113,29 +116,22 @@ class MeanViews:
 
     @classmethod
     def read(cls, path: Path) -> MeanViews:
-        """Return what ``write`` has left; raises ``LiftError(BAD_REQUEST)``."""
-        try:
-            with np.load(path, allow_pickle=False) as pack:
-                rgba, objects = pack['rgba'], int(pack['objects'])
-            if rgba.ndim != 6 or rgba.shape[:3] != (2, len(_BANDS) - 1, len(all_targets())):
-                raise ValueError(f'of the shape {rgba.shape}')
-        except (OSError, ValueError, KeyError) as error:
+        """Return the views of a file of ``write``; raises ``LiftError(BAD_REQUEST)``."""
+        arrays = read_arrays(path, 'rgba', 'objects')
+        rgba = arrays['rgba']
+        if rgba.ndim != 6 or rgba.shape[:3] != (2, len(_BANDS) - 1, len(all_targets())):
             raise LiftError(
-                ErrorCode.BAD_REQUEST, f'{path} does not hold mean views ({error}); delete it.'
-            ) from error
-        return cls(rgba, objects)
+                ErrorCode.BAD_REQUEST,
+                f'{path} holds mean views of the shape {rgba.shape}; delete it.',
+            )
+        return cls(rgba, int(arrays['objects']))
 
     def write(self, path: Path) -> None:
-        """Write as ``.npz``; it appears under its name only when it is complete."""
-        partial = path.with_name(f'.{path.stem}.part.npz')
-        try:
-            np.savez_compressed(partial, rgba=self.rgba, objects=self.objects)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        """Write as ``.npz``."""
+        write_arrays(path, rgba=self.rgba, objects=self.objects)
 
-    def look(self, canonical: CanonicalFrame, targets: Sequence[Target]) -> Pictures:
-        """Return the mean pictures for target cameras about an input of that frame."""
+    def images(self, canonical: CanonicalFrame, targets: Sequence[Target]) -> Images:
+        """Return the mean images for target cameras about an input of that frame."""
         known = all_targets()
         views = self.rgba[int(canonical.metric), _band(canonical.elevation)]
         return _split(views[[known.index(target) for target in targets]])
@@ -147,35 +143,35 @@ def mean_views(
     """
     Return the mean views of objects.
 
-    Each object is looked at once, from any azimuth and one band of elevations, and normalised by
-    what is seen there, as the benchmark does it. Objects that cannot be read or seen are left
-    out. Raises ``LiftError(BAD_REQUEST)`` where a band of elevations has none.
+    Each object is the input once, from any azimuth and one band of elevations, in its canonical
+    frame as in the benchmark. Objects that cannot be read or rendered are skipped. Raises
+    ``LiftError(BAD_REQUEST)`` where a band of elevations has none.
     """
-    chosen = all_targets()
+    targets = all_targets()
     bands = len(_BANDS) - 1
-    total = np.zeros((2, bands, len(chosen), size, size, 4))
+    total = np.zeros((2, bands, len(targets), size, size, 4))
     count = np.zeros(bands, int)
     for index, entry in enumerate(objects):
         band = index % bands
         try:
-            total[:, band] += _pictures_of(entry, band, [seed, index], chosen, size)
+            total[:, band] += _images_of(entry, band, [seed, index], targets, size)
         except (LiftError, ValueError):
             continue
         count[band] += 1
     if not count.all():
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'{count.sum()} of {len(objects)} objects can be looked at, too few for the mean of '
+            f'{count.sum()} of {len(objects)} objects can be rendered, too few for the mean of '
             'views.',
         )
     mean = total / count[None, :, None, None, None, None]
     return MeanViews(np.rint(mean).astype(np.uint8), int(count.sum()))
 
 
-def _pictures_of(
-    entry: ObjectEntry, band: int, seed: Sequence[int], chosen: Sequence[Target], size: int
+def _images_of(
+    entry: ObjectEntry, band: int, seed: Sequence[int], targets: Sequence[Target], size: int
 ) -> NDArray[np.uint8]:
-    """Return the views (2, n, size, size, 4) of an object seen from a band of elevations."""
+    """Return the views (2, n, size, size, 4) of an object from a band of elevations."""
     number = int(np.random.default_rng(seed).integers(2**31))
     settings = TableSettings(
         elevation=(float(_BANDS[band]), float(_BANDS[band + 1])),
@@ -186,23 +182,21 @@ def _pictures_of(
     )
     scene = make_scene(entry.load(), number, settings)
     caster = Raycaster([scene.mesh])
-    low, high = scene.mesh.vertices.min(axis=0), scene.mesh.vertices.max(axis=0)
-    middle = (low + high).astype(np.float64) / 2.0
-    pictures = []
+    images = []
     for track in (TRACKS['rgb'], TRACKS['rgbd']):
         view = crop_object(track.strip(scene.frame), scene.mask)
         canonical = canonical_frame(view, scene.elevation)
-        T = object_from_canonical(canonical, scene.T_camera_object, middle)
-        pictures.append([
+        T = object_from_canonical(canonical, scene.T_camera_object, box_middle(scene.mesh))
+        images.append([
             true_view(caster, T, pose, size, scene.light)
-            for pose in poses(chosen, canonical.elevation)
+            for pose in poses(targets, canonical.elevation)
         ])
-    return np.array(pictures)
+    return np.array(images)
 
 
 def _scaled(view: ObjectView, radius: float, size: int) -> NDArray[np.uint8]:
-    """Return the input, uint8 RGBA (size, size, 4), as large as it is at that distance."""
-    fine = _FINER * size
+    """Return the input, uint8 RGBA (size, size, 4), scaled to a camera distance."""
+    fine = _SUPERSAMPLING * size
     zoom = Camera.from_fov(fine, fine, ZERO123_FOV).fx / radius / (VIEW_FILL * VIEW_SIZE)
     shift = (fine - 1) / 2.0 - zoom * (VIEW_SIZE - 1) / 2.0
     enlarged = cv2.warpAffine(
@@ -238,8 +232,8 @@ def _depth_of_crop(view: ObjectView) -> Array | None:
 def _splat(
     points: Array, colors: NDArray[np.uint8], pose: Array, size: int
 ) -> NDArray[np.uint8]:
-    """Return what a camera sees of coloured points, uint8 RGBA (size, size, 4) on white."""
-    fine = _FINER * size
+    """Return the image of coloured points, uint8 RGBA (size, size, 4) on white."""
+    fine = _SUPERSAMPLING * size
     u, v, z = Camera.from_fov(fine, fine, ZERO123_FOV).project(transform(invert(pose), points))
     inside = (z > 0.0) & (u > -0.5) & (u < fine - 0.5) & (v > -0.5) & (v < fine - 0.5)
     order = np.flatnonzero(inside)
@@ -250,9 +244,10 @@ def _splat(
     color = np.zeros((fine, fine, 3), np.float32)
     hit[row, column] = 1.0
     color[row, column] = colors[order]
-    closed = cv2.morphologyEx(hit, cv2.MORPH_CLOSE, np.ones((_GAP, _GAP), np.uint8))
-    weight = cv2.blur(hit, (_GAP, _GAP), borderType=cv2.BORDER_CONSTANT)
-    around = cv2.blur(color, (_GAP, _GAP), borderType=cv2.BORDER_CONSTANT)
+    window = (_MAX_GAP_PIXELS, _MAX_GAP_PIXELS)
+    closed = cv2.morphologyEx(hit, cv2.MORPH_CLOSE, np.ones(window, np.uint8))
+    weight = cv2.blur(hit, window, borderType=cv2.BORDER_CONSTANT)
+    around = cv2.blur(color, window, borderType=cv2.BORDER_CONSTANT)
     filled = around / np.maximum(weight, 1e-6)[..., None]
     shown = np.where(hit[..., None] > 0.0, color, filled)
     on_white = shown * closed[..., None] + 255.0 * (1.0 - closed[..., None])
@@ -262,5 +257,5 @@ def _splat(
     return np.clip(np.rint(rgba), 0, 255).astype(np.uint8)
 
 
-def _split(rgba: NDArray[np.uint8]) -> Pictures:
+def _split(rgba: NDArray[np.uint8]) -> Images:
     return np.ascontiguousarray(rgba[..., :3]), np.ascontiguousarray(rgba[..., 3])

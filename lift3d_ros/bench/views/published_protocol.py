@@ -14,7 +14,7 @@
 
 
 """
-Pictures of scans that others have rendered, with their cameras: inputs and truth of another kind.
+Published renders of scans with their cameras: inputs and true images of another renderer.
 
 A folder holds ``cameras.json`` and the views ``NAME_0.jpg``, ``NAME_1.jpg``, ... of each object on
 white. ``cameras.json`` has ``width``, ``height``, ``K``, the lists ``azimuth_deg`` and
@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from lift3d_ros.bench.views.protocol import SIZE
 from lift3d_ros.bench.views.protocol import Target
-from lift3d_ros.bench.views.task import Inquiry
+from lift3d_ros.bench.views.task import ViewTask
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
@@ -50,41 +50,46 @@ from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.synthetic.true_views import object_from_canonical
 
-#: The view that is the input: the one from obliquely above.
+#: Number of the input view, from obliquely above.
 INPUT = 0
 
-#: A pixel that is farther than this from white in any channel is the object, and so is what is
-#: white inside of it up to this share of it; larger holes are seen through.
-_NOT_WHITE = 15
-_HOLE = 0.01
+#: Least difference from white, in any channel, of a pixel of the object.
+_MIN_DIFFERENCE = 15
 
-#: Pictures are turned into the target lens this many times finer than they are compared.
-_FINER = 8
+#: Largest white area inside the object that belongs to it, as a share of the object; larger ones
+#: are holes.
+_MAX_WHITE_SHARE = 0.01
+
+#: Smallest component of the object, as a share of the largest; smaller ones are compression noise.
+_MIN_COMPONENT_SHARE = 0.02
+
+#: Supersampling of the warp into the target lens.
+_SUPERSAMPLING = 8
 
 
-def find_official(folder: Path) -> list[Path]:
+def find_renders(folder: Path) -> list[Path]:
     """
-    Return the input pictures of a folder, in the order of their names.
+    Return the input renders of a folder, in the order of their names.
 
-    Raises ``LiftError(BAD_REQUEST)`` where it has no cameras or none of the pictures.
+    Raises ``LiftError(BAD_REQUEST)`` where it has no cameras or none of the renders.
     """
     content = _cameras(folder)
-    found = [
+    renders = [
         path for path in (folder / f'{name}_{INPUT}.jpg' for name in sorted(content['objects']))
         if path.is_file()
     ]
-    if not found:
+    if not renders:
         raise LiftError(ErrorCode.BAD_REQUEST, f'{folder} has none of the views of its objects.')
-    return found
+    return renders
 
 
-def official_inquiry(path: Path, size: int = SIZE) -> Inquiry:
+def render_task(path: Path, size: int = SIZE) -> ViewTask:
     """
-    Return what is asked of a picture: the other views of its object.
+    Return the task of a render: the other views of its object.
 
-    The target cameras stand where the official ones do, at their own distances in canonical
-    units, and look at the canonical origin through the lens of Zero-1-to-3. Pictures from one
-    place differ by a homography alone, by which the official ones become the truth. Raises
+    The target cameras stand where the published ones do, at their own distances in canonical
+    units, and look at the canonical origin through the lens of Zero-1-to-3. Images from one
+    position differ by a homography, which maps the published ones to the truth. Raises
     ``LiftError`` for files that cannot be read.
     """
     content = _cameras(path.parent)
@@ -111,48 +116,35 @@ def official_inquiry(path: Path, size: int = SIZE) -> Inquiry:
     canonical = canonical_frame(view, 0.0)
     T = object_from_canonical(canonical, invert(cameras[INPUT]), centre)
     others = [k for k in range(len(cameras)) if k != INPUT]
-    azimuths, heights, radii, poses, truth, named = [], [], [], [], [], []
-    for k in others:
-        eye = transform(np.linalg.inv(T), cameras[k][:3, 3])
-        radius = float(np.linalg.norm(eye))
-        azimuth = float(np.degrees(np.arctan2(eye[1], eye[0])))
-        height = float(np.degrees(np.arcsin(eye[2] / radius)))
-        pose = orbit_pose(azimuth, height, radius)
-        turn = T[:3, :3] / np.cbrt(np.linalg.det(T[:3, :3])) @ pose[:3, :3]
-        picture = _read(path.with_name(f'{name}_{k}.jpg'))
-        truth.append(_through_lens(picture, camera, turn.T @ cameras[k][:3, :3], size))
-        azimuths.append(azimuth)
-        heights.append(height)
-        radii.append(radius)
-        poses.append(pose)
-        turned = content['azimuth_deg'][k] - content['azimuth_deg'][INPUT]
-        named.append(Target((turned + 180.0) % 360.0 - 180.0, content['elevation_deg'][k]))
-    return Inquiry(
-        view=view,
-        canonical=canonical,
-        azimuths=np.array(azimuths),
-        elevations=np.array(heights),
-        radii=np.array(radii),
-        poses=np.stack(poses),
-        truth=np.stack(truth),
-        targets=named,
-        notes={'elevation_deg': round(canonical.elevation, 2), 'metric': canonical.metric},
-    )
+    eyes = transform(np.linalg.inv(T), np.stack([cameras[k][:3, 3] for k in others]))
+    radii = np.linalg.norm(eyes, axis=1)
+    azimuths = np.degrees(np.arctan2(eyes[:, 1], eyes[:, 0]))
+    elevations = np.degrees(np.arcsin(eyes[:, 2] / radii))
+    poses = np.stack([orbit_pose(*pose) for pose in zip(azimuths, elevations, radii, strict=True)])
+    R_object_canonical = T[:3, :3] / np.cbrt(np.linalg.det(T[:3, :3]))
+    truth, targets = [], []
+    for k, pose in zip(others, poses, strict=True):
+        turn = (R_object_canonical @ pose[:3, :3]).T @ cameras[k][:3, :3]
+        truth.append(
+            _through_lens(_read(path.with_name(f'{name}_{k}.jpg')), camera, turn, size))
+        azimuth = content['azimuth_deg'][k] - content['azimuth_deg'][INPUT]
+        targets.append(Target((azimuth + 180.0) % 360.0 - 180.0, content['elevation_deg'][k]))
+    return ViewTask(
+        view, canonical, azimuths, elevations, radii, poses, np.stack(truth), targets)
 
 
 def object_mask(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return where a picture on white, uint8 RGB, shows an object."""
-    other = (image.min(axis=2) < 255 - _NOT_WHITE).astype(np.uint8)
+    """Return the mask of the object in an image on white, uint8 RGB."""
+    other = (image.min(axis=2) < 255 - _MIN_DIFFERENCE).astype(np.uint8)
     other = cv2.morphologyEx(other, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-    # Specks of the compression are none of it.
     count, labels, stats, _ = cv2.connectedComponentsWithStats(other, connectivity=4)
     areas = stats[1:, cv2.CC_STAT_AREA]
     if count < 2:
         return np.zeros(image.shape[:2], np.bool_)
-    mask = np.isin(labels, 1 + np.flatnonzero(areas >= 0.02 * areas.max()))
+    mask = np.isin(labels, 1 + np.flatnonzero(areas >= _MIN_COMPONENT_SHARE * areas.max()))
     _, labels, stats, _ = cv2.connectedComponentsWithStats(
         (~mask).astype(np.uint8), connectivity=8)
-    small = stats[:, cv2.CC_STAT_AREA] < _HOLE * np.count_nonzero(mask)
+    small = stats[:, cv2.CC_STAT_AREA] < _MAX_WHITE_SHARE * np.count_nonzero(mask)
     return np.asarray(mask | small[labels], np.bool_)
 
 
@@ -160,11 +152,11 @@ def _through_lens(
     image: NDArray[np.uint8], camera: Camera, turn: Array, size: int
 ) -> NDArray[np.uint8]:
     """
-    Return a picture as the lens of Zero-1-to-3 sees it, uint8 RGBA (size, size, 4) on white.
+    Return an image through the lens of Zero-1-to-3, uint8 RGBA (size, size, 4) on white.
 
-    ``turn`` (3, 3) maps directions of the picture's optical frame into that of the lens.
+    ``turn`` (3, 3) maps directions of the image's optical frame into that of the lens.
     """
-    fine = _FINER * size
+    fine = _SUPERSAMPLING * size
     H = Camera.from_fov(fine, fine, ZERO123_FOV).K @ turn @ np.linalg.inv(camera.K)
     rgba = np.dstack([image, np.where(object_mask(image), 255, 0).astype(np.uint8)])
     warped = cv2.warpPerspective(

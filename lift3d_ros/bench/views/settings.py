@@ -12,8 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
-"""What a run over synthesised views is asked for, and the pieces of work that this comes to."""
+"""Settings of a run over synthesised views, and the tasks that they make."""
 
 from __future__ import annotations
 
@@ -22,43 +21,44 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lift3d_ros.bench.settings import check_choice
 from lift3d_ros.bench.settings import Task
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.synthetic.objects import ObjectEntry
 
-#: The mean of training views; it needs a split ``train`` apart from what is measured.
+#: The mean of training views, which needs a split ``train`` apart from what is measured.
 MEAN = 'mean'
 
-#: Contenders that need no weights.
+#: Predictors without weights.
 BASELINES = ('repeated', MEAN, 'depth-warped')
 
-#: The coarse volume's own rendering: what diffusion has to add to.
+#: The rendering of the coarse volume, which conditions the denoiser.
 COARSE = 'coarse'
 
-#: The tracks: depth and gravity are given, or gravity alone.
+#: The tracks: with depth and gravity, or with gravity.
 VIEW_TRACKS = ('rgbd', 'rgb')
 
-#: The name of the track that asks for the elevation of the input camera, and for no views.
+#: The track of the elevation of the input camera, without views.
 ELEVATION = 'elevation'
 
-#: The name of the track of pictures that others have rendered.
+#: The track of published renders.
 OFFICIAL = 'official'
 
 
 @dataclass(frozen=True)
 class ViewsSettings:
     """
-    What a run does.
+    Settings of a run over synthesised views.
 
-    - ``contenders``: ``BASELINES``, ``COARSE`` and the name of the weights, as chosen.
-    - ``weights``: a name or a folder, as the synthesizer takes it; ``sampler``, ``steps``: how it
-      samples, 0 steps are the sampler's own.
+    - ``predictors``: of ``BASELINES``, ``COARSE`` and the name of the weights.
+    - ``weights``: a name or a folder, as the synthesizer takes it; ``sampler``, ``steps``: of its
+      sampler, where 0 steps are the sampler's default.
     - ``tracks``: of ``VIEW_TRACKS``; ``scenes``: of each object; ``seed``: of scenes and methods.
-    - ``timeout``: seconds after which a synthesis is given up.
+    - ``timeout``: seconds after which a synthesis fails.
     """
 
-    contenders: tuple[str, ...]
+    predictors: tuple[str, ...]
     weights: str = 'small'
     tracks: tuple[str, ...] = VIEW_TRACKS
     scenes: int = 2
@@ -68,23 +68,16 @@ class ViewsSettings:
     steps: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what does not exist; raises ``LiftError(BAD_REQUEST)``."""
+        """Check every setting; raises ``LiftError(BAD_REQUEST)``."""
         known = (*BASELINES, COARSE, self.synthesizer)
-        for kind, names, choice in (('contender', self.contenders, known),
-                                    ('track', self.tracks, VIEW_TRACKS)):
-            for name in names:
-                if name not in choice:
-                    raise LiftError(
-                        ErrorCode.BAD_REQUEST,
-                        f'There is no {kind} "{name}" for views; choose from '
-                        f'{", ".join(choice)}.',
-                    )
+        check_choice('method or baseline', self.predictors, known, ' for views')
+        check_choice('track', self.tracks, VIEW_TRACKS, ' for views')
         if self.scenes < 1:
             raise LiftError(ErrorCode.BAD_REQUEST, f'{self.scenes} scenes show nothing.')
 
     @property
     def synthesizer(self) -> str:
-        """The name under which the weights are listed."""
+        """The name of the weights in tables."""
         return weights_name(self.weights)
 
     def identity(self) -> dict[str, Any]:
@@ -96,23 +89,22 @@ class ViewsSettings:
 
 
 def weights_name(weights: str) -> str:
-    """Return the name under which weights, a name or a folder, are listed."""
+    """Return the name of weights, given by name or folder, in tables."""
     return Path(weights).name or weights
 
 
 def plan_views(
-    settings: ViewsSettings, objects: Sequence[ObjectEntry], pictures: Sequence[Path] = ()
+    settings: ViewsSettings, objects: Sequence[ObjectEntry], renders: Sequence[Path] = ()
 ) -> list[Task]:
-    """Return all work of a run, scene by scene; ``pictures`` are inputs that others rendered."""
+    """Return the tasks of a run, scene by scene; ``renders`` are published inputs."""
     tasks = []
     for number in range(settings.scenes):
         for entry in objects:
-            for name in settings.contenders:
-                asked = (ELEVATION,) if name == settings.synthesizer else ()
-                tasks.append(Task(entry, number, name, (*settings.tracks, *asked)))
-    # No training view was normalised like those pictures, and they have no depth.
-    tasks += [
+            for name in settings.predictors:
+                elevation = (ELEVATION,) if name == settings.synthesizer else ()
+                tasks.append(Task(entry, number, name, (*settings.tracks, *elevation)))
+    # The mean of training views has no published renders: their canonical frame differs.
+    return tasks + [
         Task(path, 0, name, (OFFICIAL,))
-        for path in pictures for name in settings.contenders if name != MEAN
+        for path in renders for name in settings.predictors if name != MEAN
     ]
-    return tasks

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""What contenders of the benchmark of synthesised views are asked, and what is true there."""
+"""Tasks of view synthesis: the input, the target cameras and the true images."""
 
 from __future__ import annotations
 
@@ -23,18 +23,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lift3d_ros.bench.tracks import Track
-from lift3d_ros.bench.views.protocol import elevations
-from lift3d_ros.bench.views.protocol import poses
-from lift3d_ros.bench.views.protocol import RADIUS
-from lift3d_ros.bench.views.protocol import SIZE
-from lift3d_ros.bench.views.protocol import Target
-from lift3d_ros.bench.views.protocol import targets
+from lift3d_ros.bench.scenes import Track
+from lift3d_ros.bench.views import protocol
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry.canonical import canonical_frame
 from lift3d_ros.geometry.canonical import CanonicalFrame
 from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import ObjectView
+from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.meshing.render import Raycaster
 from lift3d_ros.synthetic.tabletop import TableScene
 from lift3d_ros.synthetic.true_views import object_from_canonical
@@ -42,16 +38,15 @@ from lift3d_ros.synthetic.true_views import true_view
 
 
 @dataclass(frozen=True, eq=False)
-class Inquiry:
+class ViewTask:
     """
-    What contenders are given, from where they shall look, and what is true there.
+    The input of a view synthesis, its target cameras and the true images.
 
     - ``view``: the input, and ``canonical`` its frame, as the track has them.
     - ``azimuths``, ``elevations`` (n,): of the target cameras, degrees; ``radii`` (n,): their
       distances, canonical units; ``poses`` (n, 4, 4).
     - ``truth``: uint8 RGBA (n, size, size, 4) on white.
-    - ``targets``: the same cameras as they were meant: how far round the object from the input.
-    - ``notes``: what a row shall tell of it.
+    - ``targets``: the same cameras relative to the input camera.
     """
 
     view: ObjectView
@@ -61,35 +56,43 @@ class Inquiry:
     radii: Array
     poses: Array
     truth: NDArray[np.uint8]
-    targets: list[Target]
-    notes: dict[str, Any]
+    targets: list[protocol.Target]
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """The entries of a row that describe the input."""
+        return {'elevation_deg': round(self.canonical.elevation, 2),
+                'metric': self.canonical.metric}
 
 
-def scene_inquiry(
-    scene: TableScene, track: Track, number: int, size: int = SIZE
-) -> Inquiry:
+def scene_task(
+    scene: TableScene, track: Track, number: int, size: int = protocol.SIZE
+) -> ViewTask:
     """
-    Return what is asked of a tabletop scene in a track.
+    Return the task of a table scene in a track.
 
     The truth is the scan from the target cameras, in the light of the scene without its shadows.
     ``number`` chooses among the target cameras.
     """
     view = crop_object(track.strip(scene.frame), scene.mask)
     canonical = canonical_frame(view, scene.elevation)
-    chosen = targets(number)
-    cameras = poses(chosen, canonical.elevation)
-    low, high = scene.mesh.vertices.min(axis=0), scene.mesh.vertices.max(axis=0)
-    T = object_from_canonical(
-        canonical, scene.T_camera_object, (low + high).astype(np.float64) / 2.0)
+    targets = protocol.targets(number)
+    poses = protocol.poses(targets, canonical.elevation)
+    T = object_from_canonical(canonical, scene.T_camera_object, box_middle(scene.mesh))
     caster = Raycaster([scene.mesh])
-    return Inquiry(
+    return ViewTask(
         view=view,
         canonical=canonical,
-        azimuths=np.array([target.azimuth for target in chosen]),
-        elevations=elevations(chosen, canonical.elevation),
-        radii=np.full(len(chosen), RADIUS),
-        poses=cameras,
-        truth=np.stack([true_view(caster, T, pose, size, scene.light) for pose in cameras]),
-        targets=chosen,
-        notes={'elevation_deg': round(canonical.elevation, 2), 'metric': canonical.metric},
+        azimuths=np.array([target.azimuth for target in targets]),
+        elevations=protocol.elevations(targets, canonical.elevation),
+        radii=np.full(len(targets), protocol.RADIUS),
+        poses=poses,
+        truth=np.stack([true_view(caster, T, pose, size, scene.light) for pose in poses]),
+        targets=targets,
     )
+
+
+def box_middle(mesh: Mesh) -> Array:
+    """Return the middle of the bounding box of a mesh, (3,)."""
+    low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
+    return (low + high).astype(np.float64) / 2.0

@@ -13,13 +13,12 @@
 # limitations under the License.
 
 
-"""Where views are synthesised and compared with the true ones: one process of a run."""
+"""One process of a run over views: render scenes, synthesise views and score them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 import functools
-import os
 from pathlib import Path
 import time
 from typing import Any
@@ -29,154 +28,122 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lift3d_ros.bench.processes import failure
+from lift3d_ros.bench.processes import TaskWorker
+from lift3d_ros.bench.reporting.sheet import picture_path
+from lift3d_ros.bench.reporting.sheet import RINGS
+from lift3d_ros.bench.reporting.sheet import TRUTH
+from lift3d_ros.bench.reporting.sheet import write_jpeg
 from lift3d_ros.bench.results import CannotWriteError
 from lift3d_ros.bench.results import Row
 from lift3d_ros.bench.scenes import make_bench_scene
 from lift3d_ros.bench.scenes import scene_seed
+from lift3d_ros.bench.scenes import TRACKS
 from lift3d_ros.bench.settings import Task
-from lift3d_ros.bench.tracks import TRACKS
-from lift3d_ros.bench.views.baselines import depth_warped
-from lift3d_ros.bench.views.baselines import MeanViews
-from lift3d_ros.bench.views.baselines import Pictures
-from lift3d_ros.bench.views.baselines import repeated
-from lift3d_ros.bench.views.protocol import in_range
-from lift3d_ros.bench.views.protocol import SIZE
-from lift3d_ros.bench.views.protocol import UNSEEN
-from lift3d_ros.bench.views.published_protocol import official_inquiry
-from lift3d_ros.bench.views.score import FIGURES
-from lift3d_ros.bench.views.score import score_views
+from lift3d_ros.bench.views import baselines
+from lift3d_ros.bench.views import protocol
+from lift3d_ros.bench.views.published_protocol import render_task
 from lift3d_ros.bench.views.settings import COARSE
 from lift3d_ros.bench.views.settings import ELEVATION
 from lift3d_ros.bench.views.settings import MEAN
 from lift3d_ros.bench.views.settings import ViewsSettings
-from lift3d_ros.bench.views.task import Inquiry
-from lift3d_ros.bench.views.task import scene_inquiry
-from lift3d_ros.bench.worker import failure
+from lift3d_ros.bench.views.task import scene_task
+from lift3d_ros.bench.views.task import ViewTask
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import unit
 from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.shape import Mesh
-from lift3d_ros.runtime import memory
 from lift3d_ros.synthetic.objects import ObjectEntry
 from lift3d_ros.synthetic.tabletop import TableScene
 
 if TYPE_CHECKING:
     from lift3d_ros.synthesis import ViewSynthesizer
 
-#: The name of the true pictures among those that are kept for the sheet.
-TRUTH = 'truth'
 
-_QUALITY = 92
+class ViewsWorker(TaskWorker):
+    """Scenes, predictors and scores of one process."""
 
-
-def ring_path(out: Path, track: str, contender: str, scene: str) -> Path:
-    """Return where the pictures of a contender are kept for the sheet."""
-    return out / 'rings' / f'{track}_{contender}' / f'{scene}.jpg'
-
-
-class ViewsWorker:
-    """Scenes, contenders and results of one process."""
+    fatal = (ErrorCode.WEIGHTS_MISSING, ErrorCode.WEIGHTS_CORRUPT)
 
     def __init__(self, settings: ViewsSettings, out: Path, mean: Path | None = None) -> None:
-        """Take what a run is; ``mean`` is the file of the mean views."""
+        """Take the settings of the run; ``mean`` is the file of the mean views."""
         self._settings, self._out, self._mean_path = settings, out, mean
-        self._mean: MeanViews | None = None
-        self._made: ViewSynthesizer | None = None
-        # Neighbouring tasks are of one scene.
+        self._mean: baselines.MeanViews | None = None
+        self._synthesizer_loaded: ViewSynthesizer | None = None
+        # Consecutive tasks share the scene.
         self._scene = functools.lru_cache(maxsize=1)(self._make_scene)
-        self._inquiry = functools.lru_cache(maxsize=4)(self._make_inquiry)
+        self._view_task = functools.lru_cache(maxsize=4)(self._make_view_task)
 
-    def run(self, task: Task) -> list[Row]:
-        """
-        Return a row for each track of the task; whatever fails is a row with its error.
-
-        Raises ``LiftError`` where the run cannot go on: ``INTERNAL`` where the pictures for the
-        sheet cannot be written, ``WEIGHTS_MISSING`` and ``WEIGHTS_CORRUPT``.
-        """
-        rows = []
-        for track in task.tracks:
-            row: Row = {
-                'scene': task.scene,
-                'object': task.object,
-                'track': track,
-                'contender': task.contender,
-            }
-            try:
-                row.update(self._measure(task, track))
-            except Exception as error:
-                if _ends_run(error):
-                    raise
-                row.update(_failure(error))
-            row['peak_memory_mb'] = round(memory.peak_mb(), 1)
-            rows.append(row)
-        return rows
-
-    def _measure(self, task: Task, track: str) -> Row:
+    def measure(self, task: Task, track: str) -> Row:
+        """Return the figures of a task in a track; raises where there is no scene."""
         if track == ELEVATION:
-            scene = self._scene(task.subject, task.view)
-            return self._elevations(scene)
-        inquiry = self._inquiry(task.subject, task.view, track)
+            return self._elevations(self._scene(task.subject, task.view))
+        view_task = self._view_task(task.subject, task.view, track)
         row: Row = {'ok': True, 'error': None}
         seconds: dict[str, float] = {}
         start = time.monotonic()
         try:
-            images, alphas = self._look(task.contender, inquiry, seconds)
-            scores = score_views(images, alphas, inquiry.truth)
+            images, alphas = self._predict(task.predictor, view_task, seconds)
+            scores = protocol.score_views(images, alphas, view_task.truth)
         except Exception as error:
-            if _ends_run(error):
+            if self.ends_run(error):
                 raise
-            # What fails has shown nothing: it is scored as white pictures.
-            row.update(_failure(error))
-            images = np.full_like(inquiry.truth[..., :3], 255)
-            alphas = np.zeros_like(inquiry.truth[..., 3])
-            scores = score_views(images, alphas, inquiry.truth)
+            # A failure is scored as white images.
+            row.update(failure(error))
+            images = np.full_like(view_task.truth[..., :3], 255)
+            alphas = np.zeros_like(view_task.truth[..., 3])
+            scores = protocol.score_views(images, alphas, view_task.truth)
         else:
             seconds.setdefault('total', time.monotonic() - start)
         row['seconds'] = {name: round(s, 4) for name, s in seconds.items()}
-        row.update(inquiry.notes)
+        row.update(view_task.notes)
         row['views'] = [
             {'azimuth': target.azimuth, 'elevation': round(float(elevation), 2), **score}
             for target, elevation, score in zip(
-                inquiry.targets, inquiry.elevations, scores, strict=True)
+                view_task.targets, view_task.elevations, scores, strict=True)
         ]
-        unseen = [v for v in row['views'] if in_range(v['azimuth'], UNSEEN)]
-        for figure in FIGURES:
-            row[figure] = round(float(np.mean([v[figure] for v in unseen or row['views']])), 4)
+        unobserved = [view for view in row['views']
+                      if protocol.in_range(view['azimuth'], protocol.UNOBSERVED)]
+        for figure in protocol.FIGURES:
+            values = [view[figure] for view in unobserved or row['views']]
+            row[figure] = round(float(np.mean(values)), 4)
         if task.view == 0:
-            self._keep(task, track, inquiry, images)
+            self._keep(task, track, view_task, images)
         return row
 
-    def _look(self, name: str, inquiry: Inquiry, seconds: dict[str, float]) -> Pictures:
-        """Return the pictures of a contender, and the seconds of its stages by the way."""
+    def _predict(
+        self, name: str, view_task: ViewTask, seconds: dict[str, float]
+    ) -> baselines.Images:
+        """Return the images of a predictor, and add the seconds of its stages."""
         if name == 'repeated':
-            return repeated(inquiry.view, inquiry.radii)
+            return baselines.repeated(view_task.view, view_task.radii)
         if name == 'depth-warped':
-            return depth_warped(inquiry.view, inquiry.canonical, inquiry.poses)
+            return baselines.depth_warped(view_task.view, view_task.canonical, view_task.poses)
         if name == MEAN:
             if self._mean is None:
-                assert self._mean_path is not None, 'a run with the mean has made it'
-                self._mean = MeanViews.read(self._mean_path)
-            return self._mean.look(inquiry.canonical, inquiry.targets)
+                assert self._mean_path is not None, 'the run has made the mean views'
+                self._mean = baselines.MeanViews.read(self._mean_path)
+            return self._mean.images(view_task.canonical, view_task.targets)
         synthesizer = self._synthesizer()
         make = synthesizer.coarse if name == COARSE else synthesizer.synthesize
-        return self._synthesize(make, inquiry, seconds)
+        return self._synthesize(make, view_task, seconds)
 
     def _synthesize(
-        self, make: Callable[..., Any], inquiry: Inquiry, seconds: dict[str, float]
-    ) -> Pictures:
-        size = inquiry.truth.shape[1]
-        images = np.empty((len(inquiry.poses), size, size, 3), np.uint8)
-        alphas = np.empty((len(inquiry.poses), size, size), np.uint8)
-        # One call for each distance: all target cameras of a call stand on one sphere.
-        for radius in np.unique(inquiry.radii):
-            chosen = np.flatnonzero(inquiry.radii == radius)
+        self, make: Callable[..., Any], view_task: ViewTask, seconds: dict[str, float]
+    ) -> baselines.Images:
+        size = view_task.truth.shape[1]
+        images = np.empty((len(view_task.poses), size, size, 3), np.uint8)
+        alphas = np.empty((len(view_task.poses), size, size), np.uint8)
+        # All target cameras of a call stand on one sphere.
+        for radius in np.unique(view_task.radii):
+            chosen = np.flatnonzero(view_task.radii == radius)
             views = make(
-                inquiry.view.frame, inquiry.view.mask, inquiry.azimuths[chosen],
-                inquiry.elevations[chosen], radius=float(radius), seed=self._settings.seed,
+                view_task.view.frame, view_task.view.mask, view_task.azimuths[chosen],
+                view_task.elevations[chosen], radius=float(radius), seed=self._settings.seed,
                 deadline=time.monotonic() + self._settings.timeout,
             )
-            if not np.allclose(views.poses, inquiry.poses[chosen], atol=1e-4):
+            if not np.allclose(views.poses, view_task.poses[chosen], atol=1e-4):
                 raise LiftError(
                     ErrorCode.INTERNAL, 'The views are from other cameras than asked for.')
             images[chosen], alphas[chosen] = views.images, views.alphas
@@ -186,34 +153,33 @@ class ViewsWorker:
 
     def _synthesizer(self) -> ViewSynthesizer:
         """Return the synthesizer, loaded."""
-        if self._made is None:
+        if self._synthesizer_loaded is None:
             from lift3d_ros.elevation.estimate import ElevationSettings
             from lift3d_ros.synthesis import ViewSynthesizer
 
-            # What is unsure counts, too: it is measured, not refused.
-            elevation = ElevationSettings(max_stddev=360.0)
-            made = ViewSynthesizer(
+            synthesizer = ViewSynthesizer(
                 self._settings.weights,
                 sampler=self._settings.sampler,
                 steps=self._settings.steps or None,
-                elevation=elevation,
-                size=SIZE,
+                # Uncertain elevations are measured, not refused.
+                elevation=ElevationSettings(max_stddev=360.0),
+                size=protocol.SIZE,
             )
-            made.load()
-            self._made = made
-        return self._made
+            synthesizer.load()
+            self._synthesizer_loaded = synthesizer
+        return self._synthesizer_loaded
 
     def _elevations(self, scene: TableScene) -> Row:
         """
-        Return by how much the elevation is off, degrees: from gravity, and from the image alone.
+        Return the error of the elevation, degrees: from gravity, and from the image alone.
 
-        It is measured against that of the ray through the middle of the mask's box, which is what
-        gravity is asked for, and against the elevation of the camera over the true middle.
+        The reference is the elevation of the ray through the middle of the mask's box, and the
+        elevation of the camera over the true middle.
         """
         view = crop_object(scene.frame, scene.mask)
         middle = (view.image.shape[0] - 1) / 2.0
         ray = unit(view.camera.unproject(middle, middle, 1.0))
-        # The mesh's own z axis, not the gravity that the frame tells.
+        # The z axis of the mesh, not the gravity of the frame.
         true = float(np.degrees(np.arcsin(-(scene.T_camera_object[:3, 2] @ ray))))
         row: Row = {
             'ok': True, 'error': None,
@@ -224,9 +190,9 @@ class ViewsWorker:
                 views = self._synthesizer().coarse(
                     TRACKS[track].strip(scene.frame), scene.mask, np.zeros(1))
             except LiftError as error:
-                if _ends_run(error):
+                if self.ends_run(error):
                     raise
-                row.update(_failure(error))
+                row.update(failure(error))
                 continue
             value = views.canonical.elevation
             row |= {
@@ -246,44 +212,27 @@ class ViewsWorker:
     def _load(self, entry: ObjectEntry) -> Mesh:
         return entry.load()
 
-    def _make_inquiry(self, subject: ObjectEntry | Path, number: int, track: str) -> Inquiry:
+    def _make_view_task(
+        self, subject: ObjectEntry | Path, number: int, track: str
+    ) -> ViewTask:
         if isinstance(subject, Path):
-            return official_inquiry(subject)
-        return scene_inquiry(
+            return render_task(subject)
+        return scene_task(
             self._scene(subject, number),
             TRACKS[track],
             scene_seed(subject, number, self._settings.seed),
         )
 
     def _keep(
-        self, task: Task, track: str, inquiry: Inquiry, images: NDArray[np.uint8]
+        self, task: Task, track: str, view_task: ViewTask, images: NDArray[np.uint8]
     ) -> None:
-        """Keep pictures for the sheet: those of the contender, the true ones, the input."""
-        small = cv2.resize(inquiry.view.image, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-        true = [small, *inquiry.truth[..., :3]]
-        for name, pictures in ((task.contender, list(images)), (TRUTH, true)):
-            path = ring_path(self._out, track, name, task.scene)
-            partial = path.with_name(f'.{path.stem}.{os.getpid()}.jpg')
+        """Write images for the sheet: those of the predictor, the true ones, the input."""
+        size = (protocol.SIZE, protocol.SIZE)
+        small = cv2.resize(view_task.view.image, size, interpolation=cv2.INTER_AREA)
+        true = [small, *view_task.truth[..., :3]]
+        for name, row in ((task.predictor, list(images)), (TRUTH, true)):
+            path = picture_path(self._out, RINGS, track, name, task.scene)
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                _, data = cv2.imencode(
-                    '.jpg', np.concatenate(pictures, axis=1)[..., ::-1],
-                    [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-                partial.write_bytes(data.tobytes())
-                partial.replace(path)
+                write_jpeg(path, np.concatenate(row, axis=1), 92)
             except OSError as error:
                 raise CannotWriteError(path, error) from error
-
-
-def _ends_run(error: Exception) -> bool:
-    """Tell whether an error is no failure of a scene, but one that all scenes would have."""
-    return isinstance(error, CannotWriteError) or (
-        isinstance(error, LiftError)
-        and error.code in (ErrorCode.WEIGHTS_MISSING, ErrorCode.WEIGHTS_CORRUPT)
-    )
-
-
-def _failure(error: Exception) -> Row:
-    """Return the part of a row that tells an error, without the shares of a lift."""
-    told = failure(error)
-    return {'ok': False, 'error': told['error']}
