@@ -69,13 +69,8 @@ class Variant:
         self._name, self._timeout, self._weights = name, timeout, weights
 
     def predict(
-        self,
-        frame: Frame,
-        mask: NDArray[np.bool_],
-        seed: int,
-        *,
-        truth: Truth | None = None,
-        **_: Any,
+        self, frame: Frame, mask: NDArray[np.bool_], seed: int, *, truth: Truth | None = None,
+        **_: Any
     ) -> Prediction:
         """
         Return the lifted shape; ``truth``, with its light, is read by ``TRUE_VIEWS`` only.

@@ -281,9 +281,7 @@ def _surface(field: Array, level: float) -> Mesh:
     return mesh if mesh.volume() > 0.0 else Mesh(mesh.vertices, mesh.faces[:, ::-1], mesh.colors)
 
 
-def _fit_to_points(
-    frame: Frame, mask: NDArray[np.bool_], up: Array
-) -> tuple[Array, Array]:
+def _fit_to_points(frame: Frame, mask: NDArray[np.bool_], up: Array) -> tuple[Array, Array]:
     """
     Return pose and extents (along the view, across it, up; metres) of the object.
 

@@ -61,14 +61,8 @@ class MethodPredictor:
         self._timeout = timeout
 
     def predict(
-        self,
-        frame: Frame,
-        mask: NDArray[np.bool_],
-        seed: int,
-        *,
-        scale: ScaleHints | None = None,
-        further: Sequence[SourceView] = (),
-        **_: Any,
+        self, frame: Frame, mask: NDArray[np.bool_], seed: int, *, scale: ScaleHints | None = None,
+        further: Sequence[SourceView] = (), **_: Any
     ) -> Prediction:
         """Return the lifted shape; ``scale`` and ``further`` as ``Lifter.lift`` takes them."""
         deadline = time.monotonic() + self._timeout
@@ -89,11 +83,8 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def make_predictor(
-    name: str,
-    mean_shape: Path,
-    timeout: float,
-    weights: str | None = None,
-    samples: int | None = None,
+    name: str, mean_shape: Path, timeout: float, weights: str | None = None,
+    samples: int | None = None
 ) -> Predictor:
     """
     Return the predictor of a name.

@@ -165,7 +165,7 @@ def _timing(name: str, figures: dict[str, Any]) -> str:
 def _fill(match: re.Match[str], results: Path) -> str:
     """Return a block of the page with its table, its commands and their revisions."""
     sources = [word.split('/') for word in match[1].split() if '/' in word]
-    tracks, lines = [], {}
+    tracks, lines = [], dict[str, None]()
     for name, track in sources:
         result = _read(results / f'{name}.json')
         tracks.append((result, track, f', {name} {track}' if len(sources) > 1 else ''))

@@ -30,6 +30,7 @@ from lift3d_ros.bench.baselines import MeanShape
 from lift3d_ros.bench.processes import run_tasks
 from lift3d_ros.bench.processes import TaskWorker
 from lift3d_ros.bench.reporting import shapes
+from lift3d_ros.bench.reporting.report import Report
 from lift3d_ros.bench.reporting.report import write_report
 from lift3d_ros.bench.results import CannotWriteError
 from lift3d_ros.bench.results import Results
@@ -51,16 +52,9 @@ _LINE_INTERVAL_S = 10.0
 
 
 def run_bench(
-    settings: Settings,
-    out: Path,
-    *,
-    data: Path | None = None,
-    split: str | None = None,
-    count: int | None = None,
-    real: Path | None = None,
-    jobs: int = 1,
-    fresh: bool = False,
-    command: str = '',
+    settings: Settings, out: Path, *, data: Path | None = None, split: str | None = None,
+    count: int | None = None, real: Path | None = None, jobs: int = 1, fresh: bool = False,
+    command: str = ''
 ) -> int:
     """
     Run or resume a benchmark and write its report to ``out``; return the number of failed rows.
@@ -94,18 +88,14 @@ def run_bench(
 
 
 def carry_out(
-    tasks: Sequence[Task],
-    results: Results,
-    make_worker: Callable[[], TaskWorker],
-    jobs: int,
-    make_report: Callable[[Sequence[Row]], Any],
-    record: dict[str, Any],
+    tasks: Sequence[Task], results: Results, make_worker: Callable[[], TaskWorker], jobs: int,
+    make_report: Callable[[Sequence[Row]], Report], record: dict[str, Any]
 ) -> int:
     """
     Do the tasks without a row, print and write the report; return the number of failed rows.
 
-    ``make_report`` makes a ``reporting.report.Report`` of all rows; ``record`` holds ``command``
-    and ``run``, the settings. Raises ``LiftError`` where a file cannot be written.
+    ``make_report`` makes the report of all rows; ``record`` holds ``command`` and ``run``, the
+    settings. Raises ``LiftError`` where a file cannot be written.
     """
     left = remaining(tasks, results)
     if len(results):
@@ -151,11 +141,8 @@ def training_objects(objects: Sequence[ObjectEntry], split: str | None) -> list[
 
 
 def prepare_mean(
-    path: Path,
-    train: Sequence[ObjectEntry],
-    make: Callable[[Sequence[ObjectEntry]], Any],
-    what: str,
-    fresh: bool = False,
+    path: Path, train: Sequence[ObjectEntry], make: Callable[[Sequence[ObjectEntry]], Any],
+    what: str, fresh: bool = False
 ) -> bool:
     """Return whether a mean over training objects is in its file, after making it if possible."""
     if path.exists() and not fresh:

@@ -128,11 +128,8 @@ class BenchScene:
 
 
 def make_scenes(
-    entry: ObjectEntry,
-    views: int,
-    seed: int = 0,
-    settings: TableSettings | None = None,
-    occluder: Mesh | None = None,
+    entry: ObjectEntry, views: int, seed: int = 0, settings: TableSettings | None = None,
+    occluder: Mesh | None = None
 ) -> Iterator[BenchScene]:
     """Yield ``views`` scenes of an object, which depend on its name and ``seed`` only."""
     mesh = entry.load()
@@ -142,12 +139,8 @@ def make_scenes(
 
 
 def make_bench_scene(
-    entry: ObjectEntry,
-    mesh: Mesh,
-    view: int,
-    seed: int = 0,
-    settings: TableSettings | None = None,
-    occluders: Iterable[Mesh] | None = None,
+    entry: ObjectEntry, mesh: Mesh, view: int, seed: int = 0,
+    settings: TableSettings | None = None, occluders: Iterable[Mesh] | None = None
 ) -> BenchScene:
     """
     Return one scene of an object whose mesh has been read.

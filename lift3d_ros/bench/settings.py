@@ -144,9 +144,7 @@ def as_record(settings: Any) -> dict[str, Any]:
     return {'contenders': record.pop('predictors'), **record}
 
 
-def check_choice(
-    kind: str, names: Iterable[str], choices: Iterable[str], where: str = ''
-) -> None:
+def check_choice(kind: str, names: Iterable[str], choices: Iterable[str], where: str = '') -> None:
     """Raise ``LiftError(BAD_REQUEST)`` for a name that is not among the choices."""
     choices = list(choices)
     for name in names:

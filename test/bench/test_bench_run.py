@@ -558,7 +558,7 @@ def test_a_strip_shows_error_where_the_prediction_is_wrong():
 
 
 PAGE = (
-    'Before.\n<!-- results: {0} rgbd iou chamfer_mm centre_mm~ -->\nold\n<!-- end -->\n'
+    'Before.\n<!-- results: {0}/rgbd iou chamfer_mm centre_mm~ -->\nold\n<!-- end -->\n'
     '![sheet](images/bench_{0}_rgbd_geometric.jpg)\nAfter.\n')
 
 

@@ -577,13 +577,12 @@ def test_a_sheet_names_the_best_and_shows_ten_at_most(tmp_path):
 def test_tables_and_sheets_are_put_into_a_page(whole, tmp_path):
     page = tmp_path / 'page.md'
     page.write_text(
-        f'<!-- results: {whole.name} rgb psnr iou -->\n<!-- end -->\n'
+        f'<!-- results: {whole.name}/rgb psnr iou -->\n<!-- end -->\n'
         f'![sheet](images/bench_{whole.name}_rings_rgb.jpg)\n')
     assert publish(['--runs', str(whole.parent), '--results', str(tmp_path / 'results'),
                     '--page', str(page)]) == 0
     text = page.read_text()
     assert '| depth-warped |' in text and '±' in text
-    assert '2 objects, 2 scenes' in text
     assert (tmp_path / 'images' / 'bench_views_rings_rgb.jpg').is_file()
 
 

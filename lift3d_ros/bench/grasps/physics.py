@@ -111,11 +111,8 @@ class PhysicsTrial:
     """The true object on its table, on which grasps are tried in simulation."""
 
     def __init__(
-        self,
-        mesh: Mesh,
-        jaw: Jaw,
-        physics: Physics | None = None,
-        parts: Sequence[Mesh] | None = None,
+        self, mesh: Mesh, jaw: Jaw, physics: Physics | None = None,
+        parts: Sequence[Mesh] | None = None
     ) -> None:
         """
         Take the scan, which stands on its lowest point.
@@ -245,9 +242,7 @@ def _motion(physics: Physics) -> Array:
     return places
 
 
-def _build(
-    parts: Sequence[Array], mass: MassProperties, jaw: Jaw, physics: Physics
-) -> Any:
+def _build(parts: Sequence[Array], mass: MassProperties, jaw: Jaw, physics: Physics) -> Any:
     """Return the specification of the scene: table, object, and the open jaw at the origin."""
     import mujoco
 

@@ -175,9 +175,7 @@ def is_free(grasp: Grasp, jaw: Jaw, obstacles: Array, floor: float) -> bool:
     return not inside.any()
 
 
-def _pairs(
-    solid: Solid, points: Array, normals: Array, jaw: Jaw
-) -> tuple[Array, Array, Array]:
+def _pairs(solid: Solid, points: Array, normals: Array, jaw: Jaw) -> tuple[Array, Array, Array]:
     """Return both contacts (n, 3) of antipodal pairs, and how square they are, 0 to 1."""
     # From just inside, so that the first hit is the far side.
     start = points - 1e-4 * normals

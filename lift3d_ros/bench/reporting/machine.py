@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""The machine and the software that a report was made with."""
+"""The machine and the software of a report."""
 
 from __future__ import annotations
 
@@ -66,17 +66,10 @@ def _version(package: str) -> str | None:
 
 def _revision() -> str | None:
     """Return the commit of the source tree, with ``+`` where files differ; None elsewhere."""
-    git = ['git', '-C', str(Path(lift3d_ros.__file__).parent)]
+    command = ['git', '-C', str(Path(lift3d_ros.__file__).parent), 'describe', '--always',
+               '--exclude=*', '--dirty=+']
     try:
-        commit, changes = (
-            subprocess.run(
-                [*git, *command], check=True, capture_output=True, text=True, timeout=10
-            ).stdout.strip()
-            for command in (
-                ('rev-parse', '--short', 'HEAD'),
-                ('status', '--porcelain', '--untracked-files=no', '.'),
-            )
-        )
+        return subprocess.run(
+            command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-    return commit + ('+' if changes else '')

@@ -16,13 +16,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
 import json
 from pathlib import Path
 from typing import Any
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -39,25 +39,30 @@ LISTED_FAILURES = 20
 Table = tuple[str, list[list[str]]]
 
 
-class Report(Protocol):
+@dataclass(frozen=True, eq=False)
+class Report:
     """
     The report of a run.
 
-    ``title``: the command. ``result``: means and counts, plain numbers, from which all tables are
-    rendered. ``rows``: of which it is.
+    - ``title``: the command; ``rows``: of all scenes; ``result``: their means and counts, plain
+      numbers, from which all tables are rendered.
+    - ``as_text``: renders a result as Markdown; ``sheets``: file names and pages, uint8 RGB.
     """
 
     title: str
-    result: dict[str, Any]
     rows: Sequence[Row]
+    result: dict[str, Any]
+    as_text: Callable[[dict[str, Any]], str]
+    sheets: Iterable[tuple[str, NDArray[np.uint8]]]
+
+    @property
+    def failures(self) -> list[Row]:
+        """The rows that failed."""
+        return [row for row in self.rows if not row['ok']]
 
     def text(self) -> str:
         """Return all tables in Markdown."""
-        ...
-
-    def sheets(self) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-        """Yield the name and the page, uint8 RGB, of each sheet."""
-        ...
+        return self.as_text({**self.result, 'failures': self.failures})
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ def write_report(folder: Path, report: Report, record: dict[str, Any]) -> list[P
         **record,
         'machine': describe_machine(),
         **report.result,
-        'failures': [row for row in report.rows if not row['ok']],
+        'failures': report.failures,
         'rows': list(report.rows),
     }
     text = f'# {report.title}\n\n    {header(content)}\n\n{report.text()}'
@@ -109,7 +114,7 @@ def write_report(folder: Path, report: Report, record: dict[str, Any]) -> list[P
     for path, data in files:
         write_whole(path, data)
     paths = [path for path, _ in files]
-    for name, page in report.sheets():
+    for name, page in report.sheets:
         path = folder / name
         quality = [cv2.IMWRITE_JPEG_QUALITY, 86] if path.suffix == '.jpg' else []
         _, encoded = cv2.imencode(path.suffix, page[..., ::-1], quality)

@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from lift3d_ros.bench.ablation import VARIANTS
 from lift3d_ros.bench.reporting.report import Column
 from lift3d_ros.bench.reporting.report import failures
 from lift3d_ros.bench.reporting.report import markdown
+from lift3d_ros.bench.reporting.report import Report
 from lift3d_ros.bench.reporting.report import Table
 from lift3d_ros.bench.reporting.sheet import compose
 from lift3d_ros.bench.reporting.sheet import picture_path
@@ -109,36 +109,13 @@ _NAME_LENGTH = 26
 _MIN_BEST_IOU = 0.2
 
 
-@dataclass(frozen=True, eq=False)
-class ShapesReport:
-    """The report of a run over shapes; see ``report.Report``."""
-
-    folder: Path
-    rows: Sequence[Row]
-    result: dict[str, Any]
-    title = 'lift3d bench'
-
-    def text(self) -> str:
-        """Return all tables of all tracks in Markdown."""
-        return as_text({**self.result, 'failures': [row for row in self.rows if not row['ok']]})
-
-    def sheets(self) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-        """Yield the sheet of each method and track; the first one is ``sheet.png``."""
-        first = True
-        for track, by_name in self.result['means'].items():
-            for name in by_name:
-                page = sheet_of(self.folder, self.rows, track, name) if name in METHODS else None
-                if page is not None:
-                    yield 'sheet.png' if first else f'sheet_{track}_{name}.png', page
-                    first = False
-
-
 def report(
     folder: Path, predictors: Sequence[str], categories: Mapping[str, str], rows: Sequence[Row]
-) -> ShapesReport:
+) -> Report:
     """Return the report of rows; ``categories`` are those of objects by their names."""
     rows = [{**row, 'category': categories.get(row['object'], '')} for row in rows]
-    return ShapesReport(folder, rows, summarise(rows, predictors))
+    result = summarise(rows, predictors)
+    return Report('lift3d bench', rows, result, as_text, _sheets(folder, rows, result))
 
 
 def summarise(rows: Sequence[Row], predictors: Sequence[str] = ()) -> dict[str, Any]:
@@ -235,6 +212,19 @@ def tables(result: dict[str, Any], track: str) -> list[Table]:
             body.append([name, *shares, f'{curve["error"]:.3f}'])
         tables.append(('Share of vertices within 1 % of the diagonal, by confidence', body))
     return tables
+
+
+def _sheets(
+    folder: Path, rows: Sequence[Row], result: dict[str, Any]
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Yield the sheet of each method and track; the first one is ``sheet.png``."""
+    name = 'sheet.png'
+    for track, by_name in result['means'].items():
+        for method in [method for method in by_name if method in METHODS]:
+            page = sheet_of(folder, rows, track, method)
+            if page is not None:
+                yield name or f'sheet_{track}_{method}.png', page
+                name = ''
 
 
 def sheet_of(

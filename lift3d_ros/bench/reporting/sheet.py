@@ -99,11 +99,7 @@ def encode_jpeg(image: NDArray[np.uint8], quality: int) -> bytes:
 
 
 def write_strip(
-    path: Path,
-    frame: Frame,
-    mask: NDArray[np.bool_],
-    prediction: Prediction,
-    truth: Truth | None,
+    path: Path, frame: Frame, mask: NDArray[np.bool_], prediction: Prediction, truth: Truth | None
 ) -> None:
     """Write the strip of a prediction with a mesh as JPEG; raises ``OSError``."""
     mesh = prediction.mesh

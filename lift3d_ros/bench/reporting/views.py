@@ -20,15 +20,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lift3d_ros.bench.reporting.report import failures
 from lift3d_ros.bench.reporting.report import markdown
+from lift3d_ros.bench.reporting.report import Report
 from lift3d_ros.bench.reporting.report import Table
 from lift3d_ros.bench.reporting.sheet import rings
 from lift3d_ros.bench.reporting.statistics import Mean
@@ -54,31 +53,15 @@ REFUSED_STDDEV_DEG = 25.0
 _ELEVATION_SOURCES = {'gravity': 'from gravity', 'image': 'from the image alone'}
 
 
-@dataclass(frozen=True, eq=False)
-class ViewsReport:
-    """The report of a run over views; see ``report.Report``."""
-
-    folder: Path
-    rows: Sequence[Row]
-    result: dict[str, Any]
-    title = 'lift3d bench --views'
-
-    def text(self) -> str:
-        """Return all tables of all tracks in Markdown."""
-        return as_text({**self.result, 'failures': [row for row in self.rows if not row['ok']]})
-
-    def sheets(self) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-        """Yield the sheet of rings of each track."""
-        for track, means in self.result['means'].items():
-            shown = [name for name in means if name not in BASELINES] or list(means)
-            page = rings(self.folder, self.rows, shown, track)
-            if page is not None:
-                yield f'rings_{track}.jpg', page
-
-
-def report(folder: Path, rows: Sequence[Row]) -> ViewsReport:
+def report(folder: Path, rows: Sequence[Row]) -> Report:
     """Return the report of rows."""
-    return ViewsReport(folder, rows, summarise(rows))
+    result = summarise(rows)
+    shown = {track: [name for name in means if name not in BASELINES] or list(means)
+             for track, means in result['means'].items()}
+    pages = ((f'rings_{track}.jpg', rings(folder, rows, names, track))
+             for track, names in shown.items())
+    sheets = ((name, page) for name, page in pages if page is not None)
+    return Report('lift3d bench --views', rows, result, as_text, sheets)
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, Any]:

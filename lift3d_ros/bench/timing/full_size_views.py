@@ -47,42 +47,25 @@ as_rows = harness.items
 
 #: The published widths (Zero-1-to-3's configuration; OpenAI's ViT-L/14).
 UNET: dict[str, Any] = {
-    'sample_size': 32,
-    'in_channels': 8,
-    'out_channels': 4,
-    'block_out_channels': (320, 640, 1280, 1280),
-    'layers_per_block': 2,
-    'cross_attention_dim': 768,
+    'sample_size': 32, 'in_channels': 8, 'out_channels': 4, 'layers_per_block': 2,
+    'block_out_channels': (320, 640, 1280, 1280), 'cross_attention_dim': 768,
     'attention_head_dim': 8,
     'down_block_types': ('CrossAttnDownBlock2D',) * 3 + ('DownBlock2D',),
     'up_block_types': ('UpBlock2D',) + ('CrossAttnUpBlock2D',) * 3,
 }
 VAE: dict[str, Any] = {
-    'block_out_channels': (128, 256, 512, 512),
-    'down_block_types': ('DownEncoderBlock2D',) * 4,
-    'up_block_types': ('UpDecoderBlock2D',) * 4,
-    'layers_per_block': 2,
-    'latent_channels': 4,
-    'sample_size': 256,
-    'scaling_factor': 0.18215,
+    'block_out_channels': (128, 256, 512, 512), 'layers_per_block': 2, 'latent_channels': 4,
+    'down_block_types': ('DownEncoderBlock2D',) * 4, 'up_block_types': ('UpDecoderBlock2D',) * 4,
+    'sample_size': 256, 'scaling_factor': 0.18215,
 }
 CLIP: dict[str, Any] = {
-    'hidden_size': 1024,
-    'intermediate_size': 4096,
-    'num_hidden_layers': 24,
-    'num_attention_heads': 16,
-    'patch_size': 14,
-    'image_size': 224,
-    'projection_dim': 768,
+    'hidden_size': 1024, 'intermediate_size': 4096, 'num_hidden_layers': 24,
+    'num_attention_heads': 16, 'patch_size': 14, 'image_size': 224, 'projection_dim': 768,
     'hidden_act': 'quick_gelu',
 }
 SCHEDULE: dict[str, Any] = {
-    'beta_start': 0.00085,
-    'beta_end': 0.012,
-    'beta_schedule': 'scaled_linear',
-    'clip_sample': False,
-    'set_alpha_to_one': False,
-    'steps_offset': 1,
+    'beta_start': 0.00085, 'beta_end': 0.012, 'beta_schedule': 'scaled_linear',
+    'clip_sample': False, 'set_alpha_to_one': False, 'steps_offset': 1,
 }
 
 #: Side of the matrices of the reference product, by device.

@@ -142,15 +142,8 @@ def main(name: str, arguments: Sequence[str]) -> int:
 
 
 def isolated_process(
-    out: Path,
-    name: str,
-    arguments: Sequence[str],
-    *,
-    column: str,
-    data: Path | None,
-    split: str | None,
-    seed: int,
-    command: str,
+    out: Path, name: str, arguments: Sequence[str], *, column: str, data: Path | None,
+    split: str | None, seed: int, command: str
 ) -> Figures:
     """
     Run a program of ``PROGRAMS`` on one scene; write ``NAME_time.json`` and ``.md`` to ``out``.

@@ -137,9 +137,7 @@ class MeanViews:
         return _split(views[[known.index(target) for target in targets]])
 
 
-def mean_views(
-    objects: Sequence[ObjectEntry], seed: int = 0, size: int = SIZE
-) -> MeanViews:
+def mean_views(objects: Sequence[ObjectEntry], seed: int = 0, size: int = SIZE) -> MeanViews:
     """
     Return the mean views of objects.
 
@@ -229,9 +227,7 @@ def _depth_of_crop(view: ObjectView) -> Array | None:
     ), np.float64)
 
 
-def _splat(
-    points: Array, colors: NDArray[np.uint8], pose: Array, size: int
-) -> NDArray[np.uint8]:
+def _splat(points: Array, colors: NDArray[np.uint8], pose: Array, size: int) -> NDArray[np.uint8]:
     """Return the image of coloured points, uint8 RGBA (size, size, 4) on white."""
     fine = _SUPERSAMPLING * size
     u, v, z = Camera.from_fov(fine, fine, ZERO123_FOV).project(transform(invert(pose), points))

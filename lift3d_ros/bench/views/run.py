@@ -37,17 +37,9 @@ from lift3d_ros.bench.views.worker import ViewsWorker
 
 
 def run_views(
-    settings: ViewsSettings,
-    out: Path,
-    *,
-    data: Path | None = None,
-    split: str | None = None,
-    count: int | None = None,
-    official: Path | None = None,
-    mean_of: int | None = None,
-    jobs: int = 1,
-    fresh: bool = False,
-    command: str = '',
+    settings: ViewsSettings, out: Path, *, data: Path | None = None, split: str | None = None,
+    count: int | None = None, official: Path | None = None, mean_of: int | None = None,
+    jobs: int = 1, fresh: bool = False, command: str = ''
 ) -> int:
     """
     Run or resume a benchmark of views and write its report to ``out``; return the failed rows.

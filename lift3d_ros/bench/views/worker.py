@@ -212,9 +212,7 @@ class ViewsWorker(TaskWorker):
     def _load(self, entry: ObjectEntry) -> Mesh:
         return entry.load()
 
-    def _make_view_task(
-        self, subject: ObjectEntry | Path, number: int, track: str
-    ) -> ViewTask:
+    def _make_view_task(self, subject: ObjectEntry | Path, number: int, track: str) -> ViewTask:
         if isinstance(subject, Path):
             return render_task(subject)
         return scene_task(
