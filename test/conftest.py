@@ -33,13 +33,12 @@ if TYPE_CHECKING:
 
     from lift3d_ros.node.client import LiftClient
 
+# Before numpy and torch are imported, and for the processes that the tests start: processes of
+# several threads each, which wait for one another by spinning, are many times slower together.
+os.environ.update(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE')
+
 #: The number of this process among those that share the tests (pytest-xdist), or None.
 WORKER = os.environ.get('PYTEST_XDIST_WORKER', '').removeprefix('gw') or None
-if WORKER is not None:
-    # Before numpy and torch are imported, and for the child processes: processes of several
-    # threads each, which wait for one another by spinning, are many times slower together.
-    os.environ['OMP_NUM_THREADS'] = '1'
-    os.environ['OMP_WAIT_POLICY'] = 'PASSIVE'
 
 # How long an example takes is the machine's matter.
 hypothesis.settings.register_profile('patient', deadline=None)
