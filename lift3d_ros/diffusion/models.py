@@ -195,16 +195,16 @@ class SmallModel:
             azimuths, elevations = _angles(poses)
             _, own = _angles(inputs['pose'].double().cpu().numpy())
             vectors = zero123_pose(azimuths, elevations, 0.0, float(own[0]))
-            made = self._zero.synthesize(
+            views = self._zero.synthesize(
                 2.0 * inputs['picture'][0] - 1.0, vectors, self._sampler, seed=seed,
                 extra_channels=torch.cat(channels)[each.reshape(-1)], progress=run,
                 fractions=(half, fractions[1]),
             )
-        made = 0.5 * (made.float() + 1.0)
+        views = 0.5 * (views.float() + 1.0)
         if self._sampler.steps == 1 and not bool(inputs['flags'][0, 0]):
             # Two estimates of one mean, of equal error without depth.
-            made = 0.5 * (made + fine.to(made.device))
-        return made
+            views = 0.5 * (views + fine.to(views.device))
+        return views
 
 
 class PublishedModel:
@@ -258,19 +258,19 @@ class PublishedModel:
         else:
             vectors = zero123_pose(azimuths, elevations, radii - self.radius, own)
         with run.stage('denoise', 1.0):
-            made = self._zero.synthesize(
+            views = self._zero.synthesize(
                 _pixels(view), vectors, self._sampler, seed=seed, progress=run,
                 fractions=(0.1, 1.0),
             )
-        rgb = _to_uint8(0.5 * (made + 1.0))
+        rgb = _to_uint8(0.5 * (views + 1.0))
         alpha = np.where((rgb > _BACKGROUND_LEVEL).all(axis=-1), 0, 255).astype(np.uint8)
         return np.concatenate([rgb, alpha[..., None]], axis=-1)
 
     def _nearby(self, view: ObjectView) -> NDArray[np.uint8]:
         offsets = np.asarray(NEARBY_OFFSETS, np.float64)
         vectors = zero123_pose(offsets[:, 1], offsets[:, 0], 0.0, 0.0)
-        made = self._zero.synthesize(_pixels(view), vectors, self._sampler)
-        return np.ascontiguousarray(_to_uint8(0.5 * (made + 1.0)))
+        views = self._zero.synthesize(_pixels(view), vectors, self._sampler)
+        return np.ascontiguousarray(_to_uint8(0.5 * (views + 1.0)))
 
 
 def fast_dtype(device: str) -> torch.dtype:

@@ -108,7 +108,7 @@ MIRROR_CANONICAL = np.diag([1.0, -1.0, 1.0, 1.0])
 MIRROR_OPTICAL = np.diag([-1.0, 1.0, 1.0, 1.0])
 
 #: The axis to mirror of the arrays of a sample.
-MIRROR_AXES = {'picture': 1, 'depth': 1, 'seen': 1, 'targets': 2, 'solid': 1}
+MIRROR_AXES = {'picture': 1, 'depth': 1, 'surface_depth': 1, 'targets': 2, 'solid': 1}
 
 
 def mirrored(sample: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -50,11 +50,11 @@ _MIN_PIXELS = 40
 _MAX_RELATIVE_DEPTH = 1.2
 
 
-def visible_depth(solid: Tensor, pose: Tensor, focal: Tensor, centre: Tensor) -> Tensor:
+def visible_depth(occupancy: Tensor, pose: Tensor, focal: Tensor, centre: Tensor) -> Tensor:
     """
     Return the depth of the surface of an occupancy grid, (h, h), 0 for background.
 
-    ``solid`` (n, n, n) is the occupancy, 0 to 1, of the cube of ``EXTENT``; ``pose`` (4, 4) is the
+    ``occupancy`` (n, n, n), 0 to 1, is that of the cube of ``EXTENT``; ``pose`` (4, 4) is the
     optical frame in canonical coordinates, ``focal`` and ``centre`` (2,) are pixels of a picture
     of ``PICTURE_SIZE``; h is that over ``STRIDE``. Along z, canonical units.
     """
@@ -67,7 +67,7 @@ def visible_depth(solid: Tensor, pose: Tensor, focal: Tensor, centre: Tensor) ->
     steps = (torch.arange(_RAY_SAMPLES) + 0.5) / _RAY_SAMPLES
     t = near[:, None] + (far - near)[:, None] * steps
     points = (eye + rays[:, None] * t[..., None]).reshape(1, -1, 3)
-    value = sample_grid(solid[None, None].float(), points).reshape(t.shape)
+    value = sample_grid(occupancy[None, None].float(), points).reshape(t.shape)
     inside = (value > 0.5) & (far > near)[:, None]
     first = inside.float().argmax(dim=1)
     row, before = torch.arange(len(first)), (first - 1).clamp_min(0)
@@ -121,7 +121,7 @@ def depth_views(sample: dict[str, NDArray[Any]]) -> list[dict[str, NDArray[Any]]
     Return the views of a ``Sample`` with their depth.
 
     Each has ``picture``, ``focal``, ``centre``, ``pose`` and ``flags`` of the sample, its row of
-    ``sides``, (3,), and ``seen``: float32 (h, h), of ``visible_depth``.
+    ``sides``, (3,), and ``surface_depth``: float32 (h, h), of ``visible_depth``.
     """
     lens = Camera.from_fov(PICTURE_SIZE, PICTURE_SIZE, ZERO123_FOV)
     own = {name: sample[name] for name in ('picture', 'focal', 'centre', 'pose', 'flags')}
@@ -146,7 +146,7 @@ def depth_views(sample: dict[str, NDArray[Any]]) -> list[dict[str, NDArray[Any]]
             solid, *(torch.from_numpy(view[name]).float() for name in ('pose', 'focal', 'centre'))
         )
         if int((depth > 0.0).sum()) >= _MIN_PIXELS:
-            visible.append({**view, 'seen': np.asarray(depth.numpy(), np.float32)})
+            visible.append({**view, 'surface_depth': np.asarray(depth.numpy(), np.float32)})
     return visible
 
 
@@ -194,9 +194,9 @@ class MonocularTask:
             count = known.sum(dim=(1, 2)).clamp_min(1.0)
             depth += (error.abs().sum(dim=(1, 2)) / count).tolist()
             middle += mean.abs().tolist()
-            depths = batch['seen'] * known
-            level = (depths.sum(dim=(1, 2)) / count)[:, None, None]
-            flat += (((batch['seen'] - level) * known).abs().sum(dim=(1, 2)) / count).tolist()
+            truth = batch['surface_depth']
+            level = ((truth * known).sum(dim=(1, 2)) / count)[:, None, None]
+            flat += (((truth - level) * known).abs().sum(dim=(1, 2)) / count).tolist()
         return {
             'score': -float(np.mean(depth)),
             'depth': float(np.mean(depth)),
@@ -220,9 +220,10 @@ def _errors(
     camera = [batch[name].float() for name in ('focal', 'centre', 'pose')]
     with torch.autocast(picture.device.type, torch.bfloat16):
         depth, sides = model(picture, *camera, batch['flags'].float())
-    truth = batch['seen'] - origin_depth(*camera)[:, None, None]
+    surface = batch['surface_depth']
+    truth = surface - origin_depth(*camera)[:, None, None]
     alpha = functional.avg_pool2d(picture[:, 3:], STRIDE)[:, 0]
-    known = ((alpha > 0.8) & (batch['seen'] > 0.0) & (truth.abs() < _MAX_RELATIVE_DEPTH)).float()
+    known = ((alpha > 0.8) & (surface > 0.0) & (truth.abs() < _MAX_RELATIVE_DEPTH)).float()
     error = (depth.float() - truth) * known
     mean = error.sum(dim=(1, 2)) / known.sum(dim=(1, 2)).clamp_min(1.0)
     sides, true = sides.float(), batch['sides'].float().log()

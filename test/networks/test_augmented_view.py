@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""Other looks at a picture: what they say of camera, depth and object stays true."""
+"""Augmented views: picture, camera, depth and object stay consistent."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def sample():
     return {name: getattr(one, name) for name in one.__dataclass_fields__}
 
 
-def look_at_sample(sample):
+def view_of_sample(sample):
     picture = torch.from_numpy(sample['picture'].copy()).permute(2, 0, 1)[None].float()
     return AugmentedView(
         picture, *(torch.from_numpy(sample[name].copy())[None].float() for name in CAMERA)
     )
 
 
-def seen_by(sample, look):
+def seen_by(sample, view):
     solid = torch.from_numpy(sample['solid'].astype(np.float32))
-    return visible_depth(solid, look.pose[0], look.focal[0], look.centre[0])
+    return visible_depth(solid, view.pose[0], view.focal[0], view.centre[0])
 
 
 def numbers(*values):
@@ -56,11 +56,11 @@ def numbers(*values):
 
 
 @pytest.mark.parametrize(('angle', 'zoom'), [(0.4, 1.0), (-0.7, 0.9), (0.0, 0.8), (1.2, 1.0)])
-def test_a_turned_camera_sees_the_solid_where_the_turned_picture_shows_it(sample, angle, zoom):
-    straight = look_at_sample(sample)
-    look = straight.rolled(*numbers(angle, zoom))
-    depth = seen_by(sample, look)
-    shown = look.picture[0, 3, ::2, ::2] > 127.0
+def test_a_rolled_camera_sees_the_object_where_the_rolled_picture_shows_it(sample, angle, zoom):
+    straight = view_of_sample(sample)
+    view = straight.rolled(*numbers(angle, zoom))
+    depth = seen_by(sample, view)
+    shown = view.picture[0, 3, ::2, ::2] > 127.0
     assert (shown & (depth > 0.0)).sum() > 0.9 * (shown | (depth > 0.0)).sum()
     before = replace(straight, picture=seen_by(sample, straight)[None, None])
     turned = before.rolled(*numbers(angle, zoom)).picture[0, 0]
@@ -68,15 +68,15 @@ def test_a_turned_camera_sees_the_solid_where_the_turned_picture_shows_it(sample
     assert both.sum() > 0.9 * (depth > 0.0).sum()
     # The middle pixel of both looks at the same place.
     assert (turned - depth)[both].abs().median() < 0.01
-    rotation = look.pose[0, :3, :3]
+    rotation = view.pose[0, :3, :3]
     assert torch.allclose(rotation @ rotation.T, torch.eye(3), atol=1e-5)
-    assert torch.equal(look.pose[0, :3, 3], straight.pose[0, :3, 3])
-    assert torch.allclose(look.pose[0, :3, 2], straight.pose[0, :3, 2])
-    assert torch.allclose(look.focal, zoom * straight.focal)
+    assert torch.equal(view.pose[0, :3, 3], straight.pose[0, :3, 3])
+    assert torch.allclose(view.pose[0, :3, 2], straight.pose[0, :3, 2])
+    assert torch.allclose(view.focal, zoom * straight.focal)
 
 
-def test_looks_of_several_pictures_are_those_of_each(sample):
-    one = look_at_sample(sample)
+def test_a_batch_of_views_is_augmented_one_by_one(sample):
+    one = view_of_sample(sample)
     both = concatenate_views([one, one])
     angle, zoom = torch.tensor([0.3, -0.2]), torch.tensor([0.9, 1.0])
     found = both.rolled(angle, zoom)
@@ -86,8 +86,8 @@ def test_looks_of_several_pictures_are_those_of_each(sample):
             assert torch.allclose(vars(found)[name][index], value[0], atol=1e-4), name
 
 
-def test_no_turn_changes_nothing_and_turns_undo_each_other(sample):
-    straight = look_at_sample(sample)
+def test_no_roll_is_the_identity_and_rolls_are_inverted(sample):
+    straight = view_of_sample(sample)
     same = straight.rolled(*numbers(0.0, 1.0))
     for name, value in vars(straight).items():
         assert torch.allclose(vars(same)[name], value, atol=1e-3), name
@@ -97,7 +97,7 @@ def test_no_turn_changes_nothing_and_turns_undo_each_other(sample):
     assert (back.picture - straight.picture).abs().mean() < 6.0
 
 
-def test_a_mirrored_look_is_that_of_the_mirrored_sample(sample):
-    look, other = look_at_sample(sample).mirrored(), look_at_sample(mirrored(sample))
+def test_a_mirrored_view_is_that_of_the_mirrored_sample(sample):
+    view, other = view_of_sample(sample).mirrored(), view_of_sample(mirrored(sample))
     for name, value in vars(other).items():
-        assert torch.allclose(vars(look)[name], value, atol=1e-4), name
+        assert torch.allclose(vars(view)[name], value, atol=1e-4), name

@@ -153,8 +153,8 @@ def test_the_pictures_of_a_sample_have_their_depths():
     for view in views:
         shown = view['picture'][::2, ::2, 3] > 127
         # What is seen has a depth; an occluder may hide what has one.
-        assert (view['seen'][shown] > 0.0).mean() > 0.9
-        assert view['seen'].dtype == np.float32
+        assert (view['surface_depth'][shown] > 0.0).mean() > 0.9
+        assert view['surface_depth'].dtype == np.float32
 
 
 def test_the_sides_of_a_sample_are_those_of_its_solid():

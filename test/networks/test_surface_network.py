@@ -711,7 +711,7 @@ def test_a_scene_has_distances_and_colours(network, carton):
     images = as_tensor(rendered(carton, plan, 32))
     state = {name: t.clone() for name, t in network.state_dict().items()}
     scene = network.scene(images, frame, 24)
-    assert scene.volume.shape == (16, 24, 24, 24) and (scene.volume[:, ~scene.seen] == 0.0).all()
+    assert scene.volume.shape == (16, 24, 24, 24) and (scene.volume[:, ~scene.active] == 0.0).all()
     points = 0.3 * functional.normalize(
         torch.randn(30, 3, generator=torch.Generator().manual_seed(0)), dim=1)
     distance = scene.distance(points)

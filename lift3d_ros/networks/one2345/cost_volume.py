@@ -64,10 +64,10 @@ def project(
     return 2.0 * (image[:, :2] / depth[:, None]) / span - 1.0, depth
 
 
-def sample_picture(picture: Tensor, places: Tensor) -> Tensor:
-    """Return the bilinear samples (n, c) of a picture (c, h, w) at ``places`` of ``project``."""
+def sample_picture(picture: Tensor, image_points: Tensor) -> Tensor:
+    """Return bilinear samples (n, c) of a picture (c, h, w) at ``image_points`` (n, 2)."""
     samples = functional.grid_sample(
-        picture[None], places[None, None], mode='bilinear', padding_mode='zeros',
+        picture[None], image_points[None, None], mode='bilinear', padding_mode='zeros',
         align_corners=True,
     )
     return samples[0, :, 0].T
@@ -99,9 +99,9 @@ class CostVolume:
         size = (features.shape[1], features.shape[2])
         for start in range(0, len(self._points), self._chunk):
             part = slice(start, start + self._chunk)
-            places, depth = project(self._points[part], projection, size)
-            inside = (places.abs() <= 1.0).all(dim=1) & (depth > 0.0)
-            samples = sample_picture(features, places).T
+            image_points, depth = project(self._points[part], projection, size)
+            inside = (image_points.abs() <= 1.0).all(dim=1) & (depth > 0.0)
+            samples = sample_picture(features, image_points).T
             if self._masked:
                 samples = samples * inside
             self._sum[:, part] += samples

@@ -118,6 +118,6 @@ class DistanceField(nn.Module):
     def normals(self, points: Tensor, volume: Tensor) -> Tensor:
         """Return the unit gradients of the distance at points, (n, 3), outwards."""
         with torch.enable_grad():
-            places = points.detach().requires_grad_(True)
-            (gradient,) = torch.autograd.grad(self.distance(places, volume).sum(), places)
+            variable = points.detach().requires_grad_(True)
+            (gradient,) = torch.autograd.grad(self.distance(variable, volume).sum(), variable)
         return functional.normalize(gradient, dim=1, eps=1e-6)

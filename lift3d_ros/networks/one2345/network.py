@@ -216,15 +216,15 @@ class One2345Network(nn.Module):
             check()
             cost.add(features, projection)
         del compressed
-        volume, seen = cost.finish()
-        if not seen.any():
+        volume, active = cost.finish()
+        if not active.any():
             raise LiftError(
                 ErrorCode.NO_SURFACE,
                 'No part of the volume is in two views; check their poses.',
             )
         check()
-        volume = self.sdf_network_lod0.sparse_costreg_net(volume, seen)
-        return SurfaceScene(self, frame, images, maps, projections, volume, seen)
+        volume = self.sdf_network_lod0.sparse_costreg_net(volume, active)
+        return SurfaceScene(self, frame, images, maps, projections, volume, active)
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,7 +232,7 @@ class SurfaceScene:
     """
     The volume of one object; points are in the coordinates of the volume, [-1, 1].
 
-    - ``volume``: (16, r, r, r), the regularised features; ``seen``: bool (r, r, r), its active
+    - ``volume``: (16, r, r, r), the regularised features; ``active``: bool (r, r, r), its active
       voxels.
     - ``maps``: the features of the ``images`` (n, 3, h, w), ``projections`` their (n, 3, 4).
     """
@@ -243,7 +243,7 @@ class SurfaceScene:
     maps: FeatureMaps
     projections: Tensor
     volume: Tensor
-    seen: Tensor
+    active: Tensor
 
     @torch.no_grad()
     def distance(self, points: Tensor, check: _Check = _no_check) -> Tensor:
@@ -273,16 +273,16 @@ class SurfaceScene:
         normals = self.network.sdf_network_lod0.sdf_layer.normals(points, self.volume)
         latent = sample_volume(self.volume, points)
         # A point is known if one of the eight voxels around it is active.
-        known = sample_volume(self.seen[None].float(), points)[:, 0] > 0.0
+        known = sample_volume(self.active[None].float(), points)[:, 0] > 0.0
         known &= (points.abs() < 1.0).all(dim=1)
         size = (self.images.shape[2], self.images.shape[3])
         samples, visible = [], []
         for index, projection in enumerate(self.projections):
             check()
             picture = torch.cat([self.images[index], self.maps.fused(index)])
-            places, _ = project(points, projection, size, least_depth=1e-3)
-            samples.append(sample_picture(picture, places))
-            visible.append((places.abs() < 1.0).all(dim=1) & known)
+            image_points, _ = project(points, projection, size, least_depth=1e-3)
+            samples.append(sample_picture(picture, image_points))
+            visible.append((image_points.abs() < 1.0).all(dim=1) & known)
         centers = torch.from_numpy(self.frame.camera_centers).to(points)
         stacked, mask = torch.stack(samples, dim=1), torch.stack(visible, dim=1)
         blended = []
