@@ -32,19 +32,21 @@ from numpy.typing import NDArray
 from lift3d_ros.cli import scenes
 from lift3d_ros.cli import values
 from lift3d_ros.diffusion import view_grid
+from lift3d_ros.elevation.estimate import ElevationSettings
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import ZERO123_FOV
 from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.io.scene import read_input
+from lift3d_ros.synthesis import MAX_VIEWS
+from lift3d_ros.synthesis import ring
+from lift3d_ros.synthesis import SAMPLERS
+from lift3d_ros.synthesis import ViewSynthesizer
 
 if TYPE_CHECKING:
     from lift3d_ros.geometry.canonical import PosedViews
     from lift3d_ros.progress import ProgressCallback
-    from lift3d_ros.synthesis import ViewSynthesizer
-
-_SAMPLERS = ('fast', 'faithful')
 
 #: Pictures in a row of the sheet.
 _COLUMNS = 4
@@ -105,7 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='as `lift3d weights list` names them, or a folder (default: small)',
     )
     parser.add_argument(
-        '--sampler', choices=_SAMPLERS, default='fast',
+        '--sampler', choices=SAMPLERS, default='fast',
         help='few steps, or as published (default: fast)')
     parser.add_argument(
         '--steps', type=values.count, metavar='N', help='of the sampler (default: its own)')
@@ -141,13 +143,10 @@ def run(options: argparse.Namespace) -> int:
     """
     Synthesise the views of every scene; return 0 if all succeeded, else 1.
 
-    Raises ``LiftError`` for angles that do not pair up, weights that are not there or broken, a
-    device that is not there, two scenes of one name and an output folder that cannot be made.
+    Raises ``LiftError`` for angles of different numbers, missing or corrupt weights, a device that
+    is not available, two scenes of one name and an output folder that cannot be created.
     """
     named = scenes.named(options.scenes)
-    from lift3d_ros.synthesis import MAX_VIEWS
-    from lift3d_ros.synthesis import ring
-
     count = options.ring or view_grid.DEFAULT_RING_VIEWS
     azimuths = np.asarray(options.azimuth or ring(count), np.float64)
     if len(azimuths) > MAX_VIEWS:
@@ -223,10 +222,6 @@ def view_sheet(
 
 
 def _synthesizer(options: argparse.Namespace) -> ViewSynthesizer:
-    from lift3d_ros.elevation.estimate import ElevationSettings
-    from lift3d_ros.synthesis import ViewSynthesizer
-
-    size = {} if options.size is None else {'size': options.size}
     return ViewSynthesizer(
         options.weights,
         options.device,
@@ -235,7 +230,7 @@ def _synthesizer(options: argparse.Namespace) -> ViewSynthesizer:
         elevation=ElevationSettings(
             assumed=options.assume_elevation, given=options.elevation_of_input
         ),
-        **size,
+        size=options.size,
     )
 
 
