@@ -152,7 +152,7 @@ class TestNetwork:
         # One camera is so near that a part of the places lies beyond its picture.
         views.poses[0, 2, :3, 3] *= 0.6
         places = (torch.rand(1, 200, 3) - 0.5) * 0.6 * EXTENT
-        found = network._cost_volume(views, places)
+        found = network.cost_volume(views, places)
         features, valid = [], []
         for index in range(5):
             grid, _ = project_to_grid(

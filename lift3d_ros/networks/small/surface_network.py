@@ -224,8 +224,8 @@ class SurfaceNet(nn.Module):
         no_views = torch.zeros((b, 2 * self.config.pixels + 1, size**3), device=device)
         x = torch.cat(
             [
-                self._cost_volume(captured, coarse_points),
-                no_views if synthesized is None else self._cost_volume(synthesized, coarse_points),
+                self.cost_volume(captured, coarse_points),
+                no_views if synthesized is None else self.cost_volume(synthesized, coarse_points),
                 sample_grid(volume.features.float(), coarse_points),
                 unit.reshape(1, -1, 3).transpose(1, 2).expand(b, 3, -1),
                 box.side.log()[:, None, None].expand(b, 1, size**3),
@@ -245,7 +245,7 @@ class SurfaceNet(nn.Module):
             box,
         )
 
-    def _cost_volume(self, sources: Sources, points: Tensor) -> Tensor:
+    def cost_volume(self, sources: Sources, points: Tensor) -> Tensor:
         """
         Return the mean and variance of the views' features at points (b, n, 3), (b, 2 p + 1, n).
 
