@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import partial
 
 
 class ErrorCode(str, Enum):
@@ -61,3 +62,12 @@ class LiftError(Exception):
     def __reduce__(self) -> tuple[type[LiftError], tuple[ErrorCode, str]]:
         """Pickle by code and message, so that the error crosses process borders whole."""
         return type(self), (self.code, self.message)
+
+
+#: The most frequent errors, by their messages.
+bad_image = partial(LiftError, ErrorCode.BAD_IMAGE)
+bad_request = partial(LiftError, ErrorCode.BAD_REQUEST)
+no_camera = partial(LiftError, ErrorCode.NO_CAMERA)
+size_mismatch = partial(LiftError, ErrorCode.SIZE_MISMATCH)
+weights_corrupt = partial(LiftError, ErrorCode.WEIGHTS_CORRUPT)
+weights_missing = partial(LiftError, ErrorCode.WEIGHTS_MISSING)

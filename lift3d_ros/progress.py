@@ -66,10 +66,8 @@ class Progress:
             raise LiftError(ErrorCode.CANCELLED, 'The request was cancelled.')
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise LiftError(
-                ErrorCode.TIMEOUT,
-                f'The deadline passed after {self.total:.2f} s; allow more time or lower the '
-                'resolution of the method.',
-            )
+                ErrorCode.TIMEOUT, f'The deadline passed after {self.total:.2f} s; allow more '
+                'time or lower the resolution of the method.')
         if fraction is not None:
             self._fraction = max(self._fraction, fraction)
             if self._callback is not None and stage is not None:

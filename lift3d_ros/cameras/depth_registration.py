@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.errors import size_mismatch
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import invert
@@ -64,18 +65,15 @@ def register_depth(
     ``NO_TRANSFORM`` for a pose that is no rigid motion or of more than ``MAX_BASELINE_M``.
     """
     if depth.shape != (depth_camera.height, depth_camera.width):
-        raise LiftError(
-            ErrorCode.SIZE_MISMATCH,
+        raise size_mismatch(
             f'The depth is {depth.shape[1]} x {depth.shape[0]}, but its camera is '
-            f'{depth_camera.width} x {depth_camera.height}; use the camera_info of the depth.',
-        )
+            f'{depth_camera.width} x {depth_camera.height}; use the camera_info of the depth.')
     T = np.asarray(T_color_depth, np.float64)
     if not is_rigid(T) or np.linalg.norm(T[:3, 3]) > MAX_BASELINE_M:
         raise LiftError(
-            ErrorCode.NO_TRANSFORM,
-            'The pose of the depth camera is not a rigid transform with a translation of less '
-            f'than {MAX_BASELINE_M:g} m; give T_color_depth, 4 x 4, in metres.',
-        )
+            ErrorCode.NO_TRANSFORM, 'The pose of the depth camera is not a rigid transform with a '
+            f'translation of less than {MAX_BASELINE_M:g} m; give T_color_depth, 4 x 4, in '
+            'metres.')
     depth = np.where(np.isfinite(depth) & (depth > 0.0), depth, np.float32(0.0))
     first = _splatted(depth, depth_camera, color_camera, T)
     return _looked_up(depth, first, depth_camera, color_camera, T)

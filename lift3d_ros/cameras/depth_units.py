@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lift3d_ros.errors import ErrorCode
-from lift3d_ros.errors import LiftError
+from lift3d_ros.errors import bad_image
+from lift3d_ros.errors import bad_request
 
 #: Default metres per count of integer depth images (REP 118).
 MILLIMETRE = 0.001
@@ -58,11 +58,9 @@ def check_unit(unit: Any, where: str) -> float:
     is_number = isinstance(unit, (int, float)) and not isinstance(unit, bool)
     # The bounds also refuse NaN, and integers that do not fit into a float.
     if not is_number or not low <= unit <= high:
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
+        raise bad_request(
             f'{where} is {unit!r}; it must be the metres per count of an integer depth image, '
-            f'{low:g} to {high:g}: 0.001 for millimetres.',
-        )
+            f'{low:g} to {high:g}: 0.001 for millimetres.')
     return float(unit)
 
 
@@ -81,11 +79,9 @@ def metres(raw: NDArray[Any], unit: float, what: str) -> NDArray[np.float32]:
         depth = depth.astype(np.float32, copy=False)
         depth[(raw <= 0) | (raw == np.iinfo(raw.dtype).max)] = 0.0
         return without_saturation(depth)
-    raise LiftError(
-        ErrorCode.BAD_IMAGE,
+    raise bad_image(
         f'{what} has type {raw.dtype} and shape {raw.shape}; it must have one channel: 16-bit '
-        'integers in millimetres or in depth_unit (16UC1), or floats in metres (32FC1).',
-    )
+        'integers in millimetres or in depth_unit (16UC1), or floats in metres (32FC1).')
 
 
 def without_saturation(depth: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -126,12 +122,10 @@ def check_depth_of_object(depth: NDArray[np.float32], mask: NDArray[np.bool_]) -
     median = float(np.median(values))
     low, high = _PLAUSIBLE_DEPTH
     if not low <= median <= high:
-        raise LiftError(
-            ErrorCode.BAD_IMAGE,
+        raise bad_image(
             f'The depth of the object is {median:.4g} m, which is outside the range of depth '
             'cameras: the unit is wrong. Floats are in metres and integers in millimetres; for '
-            'another unit set depth_unit (a parameter of the node, and an entry of camera.json).',
-        )
+            'another unit set depth_unit (a parameter of the node, and an entry of camera.json).')
 
 
 def normalised_note(depth: NDArray[np.float32]) -> str | None:

@@ -39,8 +39,8 @@ from lift3d_ros.cameras.lenses import undistort
 from lift3d_ros.cameras.plausibility import check_camera
 from lift3d_ros.cameras.plausibility import check_size
 from lift3d_ros.cameras.plausibility import read_matrix
-from lift3d_ros.errors import ErrorCode
-from lift3d_ros.errors import LiftError
+from lift3d_ros.errors import no_camera
+from lift3d_ros.errors import size_mismatch
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import is_rigid
@@ -84,12 +84,10 @@ class DescribedCamera:
             fits = depth.shape == (self.camera.height, self.camera.width)
             return undistort(depth, self.maps) if fits else depth
         if depth.shape != (own.camera.height, own.camera.width):
-            raise LiftError(
-                ErrorCode.SIZE_MISMATCH,
+            raise size_mismatch(
                 f'The depth is {depth.shape[1]} x {depth.shape[0]}, but depth_camera is '
                 f'{own.camera.width} x {own.camera.height}; correct width, height and K of '
-                'depth_camera.',
-            )
+                'depth_camera.')
         T = np.eye(4) if self.T_color_depth is None else self.T_color_depth
         return register_depth(undistort(depth, own.maps), own.camera, self.camera, T)
 
@@ -106,21 +104,17 @@ def read_camera(entries: Mapping[str, Any], source: str) -> DescribedCamera:
     if inner is None:
         return one
     if not isinstance(inner, Mapping):
-        raise LiftError(
-            ErrorCode.NO_CAMERA,
-            f'The depth_camera in {source} is not a JSON object with "width", "height" and "K".',
-        )
+        raise no_camera(
+            f'The depth_camera in {source} is not a JSON object with "width", "height" and "K".')
     try:
         T = np.asarray(inner.get('T_color_depth', np.eye(4)), np.float64)
     except (TypeError, ValueError, OverflowError):
         T = np.zeros((0, 0))
     if not is_rigid(T):
-        raise LiftError(
-            ErrorCode.NO_CAMERA,
+        raise no_camera(
             f'T_color_depth in {source} is not a rigid transform; give the 4 x 4 matrix of a '
             'rotation and a translation in metres, from the frame of the depth to that of the '
-            'image.',
-        )
+            'image.')
     depth = _read_one(inner, f'The depth_camera in {source}')
     return DescribedCamera(one.camera, one.maps, (*one.notes, *depth.notes), depth, T)
 
@@ -128,18 +122,15 @@ def read_camera(entries: Mapping[str, Any], source: str) -> DescribedCamera:
 def _read_one(entries: Mapping[str, Any], source: str) -> DescribedCamera:
     missing = [name for name in ('width', 'height', 'K') if entries.get(name) is None]
     if missing:
-        raise LiftError(
-            ErrorCode.NO_CAMERA,
+        raise no_camera(
             f'{source} does not describe a camera: it has no "{missing[0]}"; it must hold '
-            '"width", "height" and "K" as a 3 x 3 list.',
-        )
+            '"width", "height" and "K" as a 3 x 3 list.')
     try:
         width, height = check_size(entries['width'], entries['height'], source)
     except (TypeError, ValueError, OverflowError) as error:
-        raise LiftError(
-            ErrorCode.NO_CAMERA,
-            f'{source} has a width or height that is not a number; set the size of the image.',
-        ) from error
+        raise no_camera(
+            f'{source} has a width or height that is not a number; set the size of the '
+            'image.') from error
     matrix = read_matrix(entries['K'], f'K of {source}')
     D = entries.get('D')
     model = entries.get('distortion_model') or ''

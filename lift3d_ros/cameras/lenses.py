@@ -29,8 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 
-from lift3d_ros.errors import ErrorCode
-from lift3d_ros.errors import LiftError
+from lift3d_ros.errors import no_camera
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
 
@@ -126,11 +125,9 @@ class Lens:
         size = (camera.width, camera.height)
         shown = ((sparse > -0.5) & (sparse < np.array(size) - 0.5)).all(axis=-1)
         if not np.isfinite(sparse).all() or shown.mean() < MIN_SHOWN_SHARE:
-            raise LiftError(
-                ErrorCode.NO_CAMERA,
+            raise no_camera(
                 f'The distortion coefficients {self.D.tolist()} map almost no pixels into the '
-                'image; calibrate the camera again.',
-            )
+                'image; calibrate the camera again.')
         if np.abs(sparse - np.stack([u, v], axis=-1)).max() < MIN_SHIFT_PX:
             return None
         initialise = (
@@ -177,43 +174,34 @@ def read_distortion(entries: ArrayLike, model: str, what: str) -> tuple[Array, b
     try:
         D = np.asarray(entries, np.float64).reshape(-1)
     except (TypeError, ValueError, OverflowError) as error:
-        raise LiftError(
-            ErrorCode.NO_CAMERA,
-            f'The distortion of {what} is not a list of numbers; calibrate the camera again.',
-        ) from error
+        raise no_camera(
+            f'The distortion of {what} is not a list of numbers; calibrate the camera '
+            'again.') from error
     if not (np.abs(D) <= MAX_COEFFICIENT).all():
-        raise LiftError(
-            ErrorCode.NO_CAMERA,
+        raise no_camera(
             f'The distortion of {what} has coefficients that are not finite or beyond '
-            f'{MAX_COEFFICIENT:.0e}; calibrate the camera again.',
-        )
+            f'{MAX_COEFFICIENT:.0e}; calibrate the camera again.')
     if not D.any():
         return np.zeros(0), False
     name = model.strip().lower()
     if name in FISHEYE_MODELS:
         if len(D) < FISHEYE_COUNT or D[FISHEYE_COUNT:].any():
-            raise LiftError(
-                ErrorCode.NO_CAMERA,
+            raise no_camera(
                 f'{what} has {len(D)} coefficients for "{model}", which takes {FISHEYE_COUNT}; '
-                'calibrate the camera again.',
-            )
+                'calibrate the camera again.')
         return D[:FISHEYE_COUNT].copy(), True
     if name in RADIAL_MODELS:
         if len(D) not in RADIAL_COUNTS:
             counts = ', '.join(map(str, RADIAL_COUNTS))
-            raise LiftError(
-                ErrorCode.NO_CAMERA,
+            raise no_camera(
                 f'{what} has {len(D)} coefficients for "{model}", which takes {counts}; calibrate '
-                'the camera again.',
-            )
+                'the camera again.')
         return D, False
     hint = ' although this model has no distortion' if name in NO_MODELS else ''
-    raise LiftError(
-        ErrorCode.NO_CAMERA,
+    raise no_camera(
         f'{what} has coefficients of the distortion model "{model}"{hint}, which is not '
         'supported; use plumb_bob, rational_polynomial or equidistant, or rectify the image with '
-        'image_proc.',
-    )
+        'image_proc.')
 
 
 def undistort(pixels: NDArray[Any], maps: Maps | None, smooth: bool = False) -> NDArray[Any]:

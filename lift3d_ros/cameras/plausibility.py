@@ -27,8 +27,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lift3d_ros.errors import ErrorCode
-from lift3d_ros.errors import LiftError
+from lift3d_ros.errors import no_camera
+from lift3d_ros.errors import size_mismatch
 from lift3d_ros.geometry import Camera
 
 #: Full angles of view, degrees, twice the angle of the outermost ray from the optical axis. No
@@ -72,58 +72,43 @@ def read_matrix(entries: ArrayLike, what: str) -> np.ndarray:
     try:
         K = np.asarray(entries, np.float64).reshape(3, 3)
     except (TypeError, ValueError, OverflowError) as error:
-        raise LiftError(
-            ErrorCode.NO_CAMERA, f'{what} is not a matrix of 3 x 3 numbers; write it row by row.'
-        ) from error
+        raise no_camera(
+            f'{what} is not a matrix of 3 x 3 numbers; write it row by row.') from error
     if not np.isfinite(K).all() or np.abs(K).max() > MAX_ENTRY_PX:
-        raise LiftError(
-            ErrorCode.NO_CAMERA,
+        raise no_camera(
             f'{what} has entries that are not finite or beyond {MAX_ENTRY_PX:.0e} pixels; '
-            'calibrate the camera again.',
-        )
+            'calibrate the camera again.')
     if not K[:2].any():
-        raise LiftError(
-            ErrorCode.NO_CAMERA,
+        raise no_camera(
             f'{what} is zeros: the camera is not calibrated. Calibrate it, or publish its focal '
-            'length in pixels.',
-        )
+            'length in pixels.')
     if np.array_equal(K, np.eye(3)):
-        raise LiftError(
-            ErrorCode.NO_CAMERA,
+        raise no_camera(
             f'{what} is the identity: the camera is not calibrated. Calibrate it, or publish its '
-            'focal length in pixels.',
-        )
+            'focal length in pixels.')
     if K[0, 0] <= 0.0 or K[1, 1] <= 0.0:
-        raise LiftError(
-            ErrorCode.NO_CAMERA,
-            f'{what} has the focal lengths {K[0, 0]:g} and {K[1, 1]:g}; both must be positive.',
-        )
+        raise no_camera(
+            f'{what} has the focal lengths {K[0, 0]:g} and {K[1, 1]:g}; both must be positive.')
     lower = np.abs([K[1, 0], K[2, 0], K[2, 1]]).max()
     # Some drivers leave the last entry 0.
     if lower > 1e-6 * K[0, 0] or K[2, 2] not in (0.0, 1.0) and abs(K[2, 2] - 1.0) > 1e-6:
-        raise LiftError(
-            ErrorCode.NO_CAMERA,
+        raise no_camera(
             f'{what} is not a camera matrix: it must be [fx, s, cx; 0, fy, cy; 0, 0, 1], row by '
-            'row.',
-        )
+            'row.')
     return K
 
 
 def check_size(width: float, height: float, what: str) -> tuple[int, int]:
     """Return the size of an image in whole pixels; raises ``LiftError(NO_CAMERA)``."""
     if isinstance(width, bool) or isinstance(height, bool):
-        raise LiftError(
-            ErrorCode.NO_CAMERA,
-            f'{what} has a width or height that is not a number; set the size of the image.',
-        )
+        raise no_camera(
+            f'{what} has a width or height that is not a number; set the size of the image.')
     sides = np.asarray([width, height], np.float64)
     # Comparisons with NaN are false.
     if not ((sides >= 1.0) & (sides <= MAX_SIDE_PX) & (sides == np.rint(sides))).all():
-        raise LiftError(
-            ErrorCode.NO_CAMERA,
+        raise no_camera(
             f'{what} says that the image is {width:.6g} x {height:.6g}; set its size in whole '
-            'pixels.',
-        )
+            'pixels.')
     return int(width), int(height)
 
 
@@ -143,11 +128,9 @@ def check_camera(camera: Camera, what: str = 'The camera') -> tuple[str, ...]:
     fov = np.array(check_fov(camera, what))
     aspect = float(focal.max() / focal.min())
     if aspect > POSSIBLE_PIXEL_ASPECT:
-        raise LiftError(
-            ErrorCode.NO_CAMERA,
+        raise no_camera(
             f'{what} has the focal lengths {focal[0]:g} and {focal[1]:g}, which differ by a '
-            f'factor of {aspect:.1f}; calibrate the camera again.',
-        )
+            f'factor of {aspect:.1f}; calibrate the camera again.')
     notes = []
     angles = f'{fov[0]:.1f} x {fov[1]:.1f} degrees'
     low, high = USUAL_FOV_DEG
@@ -197,12 +180,10 @@ def check_fov(camera: Camera, what: str = 'The camera') -> tuple[float, float]:
     across, down = (float(fov) for fov in 2.0 * np.degrees(np.arctan(reach / focal)))
     low, high = POSSIBLE_FOV_DEG
     if not low <= max(across, down) <= high:
-        raise LiftError(
-            ErrorCode.NO_CAMERA,
+        raise no_camera(
             f'{what} has the focal lengths {camera.fx:g} and {camera.fy:g} for {camera.width} x '
             f'{camera.height} pixels: a field of view of {across:.1f} x {down:.1f} degrees, which '
-            'is impossible for a pinhole camera. Give focal lengths in pixels of this image.',
-        )
+            'is impossible for a pinhole camera. Give focal lengths in pixels of this image.')
     return across, down
 
 
@@ -216,19 +197,15 @@ def _check_resolution(factors: np.ndarray, camera: Camera, what: str) -> None:
         corner = ''
     common = abs(factors[0] - factors[1]) <= COMMON_FACTOR_TOLERANCE * abs(mean)
     if mean > 0.1 and common and abs(mean - 1.0) > 2.0 * USUAL_OFFSET:
-        raise LiftError(
-            ErrorCode.SIZE_MISMATCH,
+        raise size_mismatch(
             f'{what} has a matrix for another resolution: its principal point ({camera.cx:.0f}, '
             f'{camera.cy:.0f}) is the centre of an image of about {mean * camera.width:.0f} x '
             f'{mean * camera.height:.0f}, but the image is {size}. Scale the focal lengths and '
-            'the principal point by the same factor as the image.',
-        )
+            'the principal point by the same factor as the image.')
     if corner:
-        raise LiftError(
-            ErrorCode.NO_CAMERA,
+        raise no_camera(
             f'{what} has its principal point at {corner}, in a corner of the image of {size}; '
-            'calibrate the camera, or set cx and cy to the centre of the image.',
-        )
+            'calibrate the camera, or set cx and cy to the centre of the image.')
 
 
 def join_notes(*groups: Sequence[str]) -> tuple[str, ...]:

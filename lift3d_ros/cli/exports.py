@@ -24,8 +24,7 @@ from typing import Any
 from typing import TYPE_CHECKING
 
 from lift3d_ros.cli import scenes
-from lift3d_ros.errors import ErrorCode
-from lift3d_ros.errors import LiftError
+from lift3d_ros.errors import bad_request
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,11 +98,9 @@ def chosen(options: argparse.Namespace) -> Export:
         options.format, options.texture, options.cloud, options.density, options.convex_parts
     )
     if export.is_description and options.frame not in (None, 'object'):
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
+        raise bad_request(
             f'A {options.format} file is in the object frame, not in the {options.frame} frame; '
-            'leave --frame out, or choose the format ply, glb, obj or stl.',
-        )
+            'leave --frame out, or choose the format ply, glb, obj or stl.')
     return export
 
 
@@ -120,11 +117,9 @@ def check_names(export: Export, folder: Path, names: Iterable[str]) -> None:
         for file in export.files(export.path(folder, name)):
             other = owners.setdefault(file, name)
             if other != name:
-                raise LiftError(
-                    ErrorCode.BAD_REQUEST,
+                raise bad_request(
                     f'{file} would be written for both scenes {other} and {name}; rename one or '
-                    'use two output folders.',
-                )
+                    'use two output folders.')
 
 
 def entries(shape: Shape, written: Written) -> dict[str, Any]:

@@ -21,8 +21,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from lift3d_ros.cli import values
-from lift3d_ros.errors import ErrorCode
-from lift3d_ros.errors import LiftError
+from lift3d_ros.errors import bad_request
 
 if TYPE_CHECKING:
     from lift3d_ros.io.scene import Selection
@@ -66,11 +65,9 @@ def chosen(options: argparse.Namespace) -> Selection:
     if options.box is not None:
         x, y, width, height = options.box
         if width < 1 or height < 1:
-            raise LiftError(
-                ErrorCode.BAD_REQUEST,
+            raise bad_request(
                 f'The box is {width} x {height} pixels; give --box X Y W H with a width and a '
-                'height of 1 or more.',
-            )
+                'height of 1 or more.')
         box = x, y, x + width, y + height
     point = None if options.point is None else (options.point[0], options.point[1])
     return Selection(box, point, options.label)

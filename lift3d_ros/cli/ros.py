@@ -23,8 +23,7 @@ import signal
 import sys
 from typing import NoReturn
 
-from lift3d_ros.errors import ErrorCode
-from lift3d_ros.errors import LiftError
+from lift3d_ros.errors import bad_request
 from lift3d_ros.runtime.ros_environment import check_environment
 
 #: The package of the node; running it as a module starts the node itself.
@@ -42,11 +41,9 @@ def require_ros(arguments: Sequence[str] = ()) -> None:
         ('lift3d_ros.msg', 'The messages of lift3d_ros are not built'),
     ):
         if importlib.util.find_spec(module) is None:
-            raise LiftError(
-                ErrorCode.BAD_REQUEST,
+            raise bad_request(
                 f'{what}; source the ROS 2 workspace that holds lift3d_ros, or in its source tree '
-                'run `make setup` and then `. tools/env.sh`.',
-            )
+                'run `make setup` and then `. tools/env.sh`.')
     check_environment(arguments)
 
 

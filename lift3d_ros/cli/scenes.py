@@ -30,6 +30,7 @@ from typing import Any
 from typing import TYPE_CHECKING
 
 from lift3d_ros.cli import values
+from lift3d_ros.errors import bad_request
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.io.scene_files import is_picture
@@ -66,17 +67,14 @@ def named(paths: Iterable[Path]) -> dict[str, Path]:
             resolved = path.resolve()
         except (OSError, RuntimeError, ValueError) as error:
             # RuntimeError: a circle, up to Python 3.12.
-            raise LiftError(
-                ErrorCode.BAD_REQUEST, f'{str(path)[:200]!r} is not a valid scene path: {error}.'
-            ) from error
+            raise bad_request(
+                f'{str(path)[:200]!r} is not a valid scene path: {error}.') from error
         name = resolved.stem if is_picture(resolved) else resolved.name
         other = scenes.setdefault(name, resolved)
         if other != resolved:
-            raise LiftError(
-                ErrorCode.BAD_REQUEST,
-                f'{other} and {resolved} would both be written to {name}.*; rename one or use '
-                'two output folders.',
-            )
+            raise bad_request(
+                f'{other} and {resolved} would both be written to {name}.*; rename one or use two '
+                'output folders.')
     return scenes
 
 
@@ -190,6 +188,5 @@ def _as_lift_error(error: Exception) -> LiftError:
         return write_error(error)
     traceback.print_exception(error)
     return LiftError(
-        ErrorCode.INTERNAL,
-        f'{type(error).__name__}: {error}; please report it with the trace above.',
-    )
+        ErrorCode.INTERNAL, f'{type(error).__name__}: {error}; please report it with the trace '
+        'above.')

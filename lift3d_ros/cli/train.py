@@ -21,8 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lift3d_ros.errors import ErrorCode
-from lift3d_ros.errors import LiftError
+from lift3d_ros.errors import bad_request
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,14 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Train; return the exit status."""
     if options.minutes is not None and not options.minutes > 0.0:
-        raise LiftError(
-            ErrorCode.BAD_REQUEST, f'--minutes is {options.minutes}; it must be more than 0.'
-        )
+        raise bad_request(f'--minutes is {options.minutes}; it must be more than 0.')
     if options.what == 'views' and options.weights is not None:
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
-            '--weights is an option of train surface; to initialise with weights, use --from.',
-        )
+        raise bad_request(
+            '--weights is an option of train surface; to initialise with weights, use --from.')
     from lift3d_ros.training.runs import read_settings
 
     settings: Any

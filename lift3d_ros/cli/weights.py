@@ -20,6 +20,7 @@ import argparse
 from pathlib import Path
 import sys
 
+from lift3d_ros.errors import bad_request
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.weights import store
@@ -174,9 +175,7 @@ def _fetch(entry: Entry, options: argparse.Namespace) -> int:
 def _ask() -> None:
     """Raise ``LiftError`` unless a person at the terminal agrees."""
     if not sys.stdin.isatty():
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
-            'Nothing was downloaded: without a terminal to ask on, say --yes.')
+        raise bad_request('Nothing was downloaded: without a terminal to ask on, say --yes.')
     try:
         answer = input('Download? [y/N] ')
     except EOFError:

@@ -22,8 +22,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lift3d_ros.errors import bad_image
+from lift3d_ros.errors import bad_request
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.errors import no_camera
+from lift3d_ros.errors import size_mismatch
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import is_rigid
@@ -73,31 +77,23 @@ class Frame:
         ``SIZE_MISMATCH`` where sizes differ, ``NO_CAMERA`` for a gravity without direction.
         """
         if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] != 3:
-            raise LiftError(
-                ErrorCode.BAD_IMAGE,
+            raise bad_image(
                 f'The image has type {self.image.dtype} and shape {self.image.shape}; it must be '
-                'uint8 RGB, height x width x 3.',
-            )
+                'uint8 RGB, height x width x 3.')
         size = (self.camera.height, self.camera.width)
         if self.image.shape[:2] != size:
-            raise LiftError(
-                ErrorCode.SIZE_MISMATCH,
+            raise size_mismatch(
                 f'The image is {self.image.shape[1]} x {self.image.shape[0]}, its camera '
-                f'{size[1]} x {size[0]}; use the camera_info of this very image.',
-            )
+                f'{size[1]} x {size[0]}; use the camera_info of this very image.')
         if self.depth is not None:
             if self.depth.ndim != 2 or self.depth.dtype != np.float32:
-                raise LiftError(
-                    ErrorCode.BAD_IMAGE,
+                raise bad_image(
                     f'The depth has type {self.depth.dtype} and shape {self.depth.shape}; it must '
-                    'be float32 metres, height x width.',
-                )
+                    'be float32 metres, height x width.')
             if self.depth.shape != size:
-                raise LiftError(
-                    ErrorCode.SIZE_MISMATCH,
+                raise size_mismatch(
                     f'The depth is {self.depth.shape[1]} x {self.depth.shape[0]}, the image '
-                    f'{size[1]} x {size[0]}; register the depth to the image first.',
-                )
+                    f'{size[1]} x {size[0]}; register the depth to the image first.')
             # Negative and infinite readings are none, and nothing beyond can be added up safely.
             absent = (self.depth < 0.0) | (self.depth > MAX_DEPTH_M)
             if absent.any():
@@ -107,11 +103,9 @@ class Frame:
             try:
                 direction = unit(np.asarray(self.gravity, np.float64).reshape(3))
             except ValueError as error:
-                raise LiftError(
-                    ErrorCode.NO_CAMERA,
+                raise no_camera(
                     'The gravity must be a direction [x, y, z] in the optical frame; leave it out '
-                    'where it is not known.',
-                ) from error
+                    'where it is not known.') from error
             object.__setattr__(self, 'gravity', direction)
 
 
@@ -195,12 +189,10 @@ class SourceView:
     def __post_init__(self) -> None:
         """Raise ``LiftError(BAD_REQUEST)`` for a pose that is no rigid motion."""
         if not is_rigid(self.T_ref_src):
-            raise LiftError(
-                ErrorCode.BAD_REQUEST,
+            raise bad_request(
                 'The pose of a further view is no rigid motion; give the 4 x 4 matrix of a '
                 'rotation and a translation in metres, from its optical frame to that of the '
-                'first view.',
-            )
+                'first view.')
         object.__setattr__(
             self, 'T_ref_src', np.asarray(self.T_ref_src, np.float64)
         )
@@ -215,8 +207,7 @@ def bounding_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     if not len(columns):
         raise LiftError(
-            ErrorCode.EMPTY_MASK, 'The mask has no pixels; is the object in the image?'
-        )
+            ErrorCode.EMPTY_MASK, 'The mask has no pixels; is the object in the image?')
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
@@ -228,26 +219,20 @@ def crop_object(frame: Frame, mask: NDArray[np.bool_]) -> ObjectView:
     a mask of another type, ``SIZE_MISMATCH``, ``EMPTY_MASK``, ``MASK_TOO_SMALL``.
     """
     if mask.dtype != np.bool_ or mask.ndim != 2:
-        raise LiftError(
-            ErrorCode.BAD_IMAGE,
+        raise bad_image(
             f'The mask has type {mask.dtype} and shape {mask.shape}; it must be bool, height x '
-            'width.',
-        )
+            'width.')
     if mask.shape != frame.image.shape[:2]:
-        raise LiftError(
-            ErrorCode.SIZE_MISMATCH,
-            f'The mask is {mask.shape[1]} x {mask.shape[0]}, the image '
-            f'{frame.camera.width} x {frame.camera.height}; scale the mask to the image, nearest '
-            'neighbour.',
-        )
+        raise size_mismatch(
+            f'The mask is {mask.shape[1]} x {mask.shape[0]}, the image {frame.camera.width} x '
+            f'{frame.camera.height}; scale the mask to the image, nearest neighbour.')
     left, top, right, bottom = bounding_box(mask)
     pixels = int(np.count_nonzero(mask))
     if pixels < MIN_MASK_PIXELS or min(right - left, bottom - top) < 3:
         raise LiftError(
-            ErrorCode.MASK_TOO_SMALL,
-            f'The mask has {pixels} pixels in a box of {right - left} x {bottom - top}; at least '
-            f'{MIN_MASK_PIXELS} and 3 x 3 are needed. Move closer or use more resolution.',
-        )
+            ErrorCode.MASK_TOO_SMALL, f'The mask has {pixels} pixels in a box of {right - left} x '
+            f'{bottom - top}; at least {MIN_MASK_PIXELS} and 3 x 3 are needed. Move closer or use '
+            'more resolution.')
     # Only the box is worked on, so a large frame costs no more than a small one.
     box = np.s_[top:bottom, left:right]
     weight = mask[box].astype(np.float32)

@@ -31,7 +31,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import bad_image
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry.frame import MIN_MASK_PIXELS
 from lift3d_ros.io.pictures import Picture
@@ -156,11 +156,9 @@ def read_binary(
         return grey > 0.5 * full, (_soft_note(name, len(levels)),)
     if levels[0] > _DARK * full:
         raise _no_background(name, int(levels[0]))
-    raise LiftError(
-        ErrorCode.BAD_IMAGE,
+    raise bad_image(
         f'{name} has {len(levels)} values between {levels[0]} and {levels[-1]}, so it is a '
-        'picture, not a mask; set the background to 0 and the object to 255, as PNG or mono8.',
-    )
+        'picture, not a mask; set the background to 0 and the object to 255, as PNG or mono8.')
 
 
 def read_labels(mask: MaskPixels, name: str = 'The mask') -> NDArray[Any]:
@@ -172,50 +170,40 @@ def read_labels(mask: MaskPixels, name: str = 'The mask') -> NDArray[Any]:
     integers, or are blurred.
     """
     if mask.lossy:
-        raise LiftError(
-            ErrorCode.BAD_IMAGE,
+        raise bad_image(
             f'{name} is a label image with lossy compression, such as JPEG, which changes labels; '
-            'publish it raw or as PNG.',
-        )
+            'publish it raw or as PNG.')
     values = mask.values if mask.labels is None else mask.labels
     if mask.narrowed:
-        raise LiftError(
-            ErrorCode.BAD_IMAGE,
+        raise bad_image(
             f'{name} has 16-bit colours, which are not supported as labels; use 8 bits per '
-            'channel, or one 16-bit channel.',
-        )
+            'channel, or one 16-bit channel.')
     if values.dtype == np.bool_:
         values = values.astype(np.uint8)
     if values.ndim == 2:
         labels = _whole_numbers(values, name, labels=True)
     elif values.dtype != np.uint8:
-        raise LiftError(
-            ErrorCode.BAD_IMAGE,
+        raise bad_image(
             f'{name} has {values.shape[2]} channels of type {values.dtype}; publish labels in one '
-            'channel, or one colour per label with 8 bits per channel (rgb8).',
-        )
+            'channel, or one colour per label with 8 bits per channel (rgb8).')
     else:
         labels = values[..., 0] if values.shape[2] == 2 else pack_colors(values)
         found, sizes = _levels(labels)
         tiny = int(np.count_nonzero(sizes[found > 0] < MIN_MASK_PIXELS))
         large = int(np.count_nonzero(found > 0)) - tiny
         if len(found) > MAX_LABELS or tiny > max(_MAX_TINY_LABELS, 4 * large):
-            raise LiftError(
-                ErrorCode.BAD_IMAGE,
+            raise bad_image(
                 f'{name} has {len(found)} colours, {tiny} of them on fewer than {MIN_MASK_PIXELS} '
-                'pixels: it was smoothed or compressed as JPEG. Use one colour per object, '
-                'resize with nearest-neighbour interpolation, and save as PNG.',
-            )
+                'pixels: it was smoothed or compressed as JPEG. Use one colour per object, resize '
+                'with nearest-neighbour interpolation, and save as PNG.')
     found, sizes = _levels(labels)
     if np.count_nonzero(found) > _MAX_LABELS_WITHOUT_AREAS:
         dense, flat = _flat(labels, found)
         if _without_areas(found, sizes, np.bincount(dense[flat], minlength=len(found))):
-            raise LiftError(
-                ErrorCode.BAD_IMAGE,
+            raise bad_image(
                 f'{name} has {len(found)} labels, and most of them have no area: it was smoothed '
                 'or compressed as JPEG. Resize labels with nearest-neighbour interpolation, and '
-                'save as PNG.',
-            )
+                'save as PNG.')
     alpha = deciding_alpha(mask.values)
     return labels if alpha is None else np.where(alpha >= _OPAQUE, labels, 0)
 
@@ -234,21 +222,17 @@ def check_coverage(mask: NDArray[np.bool_], name: str = 'The mask') -> tuple[str
     share = pixels / mask.size
     sides = [mask[0], mask[-1], mask[:, 0], mask[:, -1]]
     if share > _MAX_COVERAGE:
-        raise LiftError(
-            ErrorCode.BAD_IMAGE,
+        raise bad_image(
             f'{name} covers {100.0 * share:.0f} % of the image, so it does not outline the '
-            'object; set the background to 0.',
-        )
+            'object; set the background to 0.')
     if not all(side.any() for side in sides):
         if share > _LARGE_COVERAGE:
             return (_coverage_note(name, share), *rectangle)
         return rectangle
     if float(np.concatenate(sides).mean()) >= _INVERTED_BORDER:
-        raise LiftError(
-            ErrorCode.BAD_IMAGE,
+        raise bad_image(
             f'{name} covers the whole border of the image but not its interior: object and '
-            'background are swapped. Invert it so that the background is 0.',
-        )
+            'background are swapped. Invert it so that the background is 0.')
     note = (
         f'{name} touches all four borders of the image; check that it is not inverted (the '
         'background is 0), or move the camera back.'
@@ -311,18 +295,14 @@ def _whole_numbers(values: NDArray[Any], name: str, labels: bool = False) -> NDA
         if not labels and not whole and top <= 1.0:
             return np.rint(255.0 * values).astype(np.uint8)
         if labels and kind.itemsize * 8 < 64 and top >= _EXACT[kind.itemsize]:
-            raise LiftError(
-                ErrorCode.BAD_IMAGE,
+            raise bad_image(
                 f'{name} has labels up to {top:.0f}, but floats of {8 * kind.itemsize} bits '
                 f'represent integers exactly only up to {_EXACT[kind.itemsize]:.0f}, so labels '
-                'may have been merged; publish 32SC1.',
-            )
+                'may have been merged; publish 32SC1.')
         if not whole or top >= 2.0**31:
-            raise LiftError(
-                ErrorCode.BAD_IMAGE,
+            raise bad_image(
                 f'{name} has values that are not integers; publish labels as 16UC1 or 32SC1, and '
-                'a binary mask as mono8.',
-            )
+                'a binary mask as mono8.')
         values = values.astype(np.int32)
     return np.maximum(values, 0) if values.dtype.kind == 'i' else values
 
@@ -399,11 +379,9 @@ def _without_areas(
 
 
 def _no_background(name: str, value: int) -> LiftError:
-    return LiftError(
-        ErrorCode.BAD_IMAGE,
+    return bad_image(
         f'{name} has no background: its smallest value is {value}, not 0. Set the background to 0 '
-        'and the object to 255.',
-    )
+        'and the object to 255.')
 
 
 def _soft_note(name: str, levels: int) -> str:

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL import UnidentifiedImageError
 
+from lift3d_ros.errors import bad_image
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.runtime.files import read_regular
@@ -130,7 +131,7 @@ def read_bytes(path: Path) -> bytes:
         return read_regular(path, MAX_BYTES, ErrorCode.BAD_IMAGE)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise LiftError(ErrorCode.BAD_IMAGE, f'{path} cannot be read: {reason}.') from error
+        raise bad_image(f'{path} cannot be read: {reason}.') from error
 
 
 def decode_picture(data: bytes | memoryview, what: str) -> Picture:
@@ -160,10 +161,8 @@ def decode_picture(data: bytes | memoryview, what: str) -> Picture:
         _check_jpeg(image, data, what)
     try:
         if kind in ('PNG', 'WEBP', 'TIFF') and getattr(image, 'is_animated', False):
-            raise LiftError(
-                ErrorCode.BAD_IMAGE,
-                f'{what} holds several images (an animation or pages); save a single image.',
-            )
+            raise bad_image(
+                f'{what} holds several images (an animation or pages); save a single image.')
         applied = _tiff_orientation(image) if kind == 'TIFF' else 1
         raw_mode = _raw_mode(image)
         image.load()
@@ -177,7 +176,7 @@ def decode_picture(data: bytes | memoryview, what: str) -> Picture:
 def check_size(width: int, height: int, what: str) -> None:
     """Raise ``LiftError(BAD_IMAGE)`` for a picture without pixels or with too many."""
     if width < 1 or height < 1:
-        raise LiftError(ErrorCode.BAD_IMAGE, f'{what} is {width} x {height}; it has no pixels.')
+        raise bad_image(f'{what} is {width} x {height}; it has no pixels.')
     if width * height > MAX_PIXELS:
         raise _too_large(f'{what} is {width} x {height}')
 
@@ -199,19 +198,16 @@ def read_array(path: Path) -> NDArray[Any]:
         }[version]
         shape, by_columns, kind = reader(stream)
     except Exception as error:
-        raise LiftError(
-            ErrorCode.BAD_IMAGE, f'{path} is not a NumPy file ({type(error).__name__}: {error}).'
-        ) from error
+        raise bad_image(
+            f'{path} is not a NumPy file ({type(error).__name__}: {error}).') from error
     if len(shape) == 3 and 1 in (shape[0], shape[2]):
         shape = shape[1:] if shape[0] == 1 else shape[:2]
     if len(shape) != 2 or kind.kind not in 'biuf':
-        raise LiftError(
-            ErrorCode.BAD_IMAGE,
-            f'{path} has shape {shape} and type {kind}; it must hold numbers, height x width.',
-        )
+        raise bad_image(
+            f'{path} has shape {shape} and type {kind}; it must hold numbers, height x width.')
     check_size(shape[1], shape[0], str(path))
     if len(data) - stream.tell() < shape[0] * shape[1] * kind.itemsize:
-        raise LiftError(ErrorCode.BAD_IMAGE, f'{path} is not a complete file; write it again.')
+        raise bad_image(f'{path} is not a complete file; write it again.')
     values = np.frombuffer(data, kind, shape[0] * shape[1], stream.tell())
     values = values.reshape(shape, order='F' if by_columns else 'C')
     return np.ascontiguousarray(values.astype(kind.newbyteorder('=')))
@@ -249,12 +245,10 @@ def orientation_for(picture: Picture, size: tuple[int, int], what: str) -> int:
     width, height = picture.size
     if picture.orientation >= 5 and width != height and size[0] != size[1]:
         return picture.orientation if (size[0] < size[1]) == (height < width) else 1
-    raise LiftError(
-        ErrorCode.BAD_IMAGE,
+    raise bad_image(
         f'{what} has EXIF orientation {picture.orientation}, and it is unclear whether camera and '
         'mask refer to the rotated image; rotate the pixels themselves and remove the EXIF '
-        'orientation.',
-    )
+        'orientation.')
 
 
 def rgb(picture: Picture) -> NDArray[np.uint8]:
@@ -296,7 +290,7 @@ def eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
 def _kind_of(data: bytes, what: str) -> str:
     """Return Pillow's name of a format by its first bytes."""
     if not data:
-        raise LiftError(ErrorCode.BAD_IMAGE, f'{what} is empty; save or send the image again.')
+        raise bad_image(f'{what} is empty; save or send the image again.')
     for first, kind in _SIGNATURES:
         if data.startswith(first):
             return kind
@@ -306,13 +300,9 @@ def _kind_of(data: bytes, what: str) -> str:
     if data[4:8] == b'ftyp':
         known = ['HEIF or AVIF']
     if known:
-        raise LiftError(
-            ErrorCode.BAD_IMAGE, f'{what} is a {known[0]} file, which is not supported; save it '
-            f'as {READABLE}.',
-        )
-    raise LiftError(
-        ErrorCode.BAD_IMAGE, f'{what} is not an image; it must be {READABLE}.'
-    )
+        raise bad_image(
+            f'{what} is a {known[0]} file, which is not supported; save it as {READABLE}.')
+    raise bad_image(f'{what} is not an image; it must be {READABLE}.')
 
 
 def _webp_size(data: bytes, what: str) -> tuple[int, int]:
@@ -363,11 +353,9 @@ def _check_tiff(image: Image.Image, what: str) -> None:
         raise _damaged(what, b'', error) from error
     # Tiles at the border may reach over it, by less than one tile.
     if tile[0] * tile[1] > max(4 * width * height, 1 << 20):
-        raise LiftError(
-            ErrorCode.BAD_IMAGE,
+        raise bad_image(
             f'{what} has {width} x {height} pixels in tiles of {tile[0]} x {tile[1]}; save it '
-            'again.',
-        )
+            'again.')
 
 
 def _check_jpeg(image: Image.Image, data: bytes, what: str) -> None:
@@ -375,8 +363,7 @@ def _check_jpeg(image: Image.Image, data: bytes, what: str) -> None:
     scans = data.count(b'\xff\xda')
     pixels = scans * image.size[0] * image.size[1]
     if scans > MAX_JPEG_SCANS or (scans > 1 and pixels > _MAX_SCANNED_PIXELS):
-        raise LiftError(
-            ErrorCode.BAD_IMAGE, f'{what} is a JPEG with {scans} scans; save it as PNG.')
+        raise bad_image(f'{what} is a JPEG with {scans} scans; save it as PNG.')
 
 
 def _raw_mode(image: Image.Image) -> str:
@@ -442,16 +429,10 @@ def _picture(
 
 
 def _too_large(begin: str) -> LiftError:
-    return LiftError(
-        ErrorCode.BAD_IMAGE,
-        f'{begin}; downscale it to less than {MAX_PIXELS // 1_000_000} megapixels.',
-    )
+    return bad_image(f'{begin}; downscale it to less than {MAX_PIXELS // 1_000_000} megapixels.')
 
 
 def _damaged(what: str, data: bytes, error: Exception | None = None) -> LiftError:
     known = error is not None and not isinstance(error, UnidentifiedImageError) and str(error)
     reason = f' ({error})' if known else ''
-    return LiftError(
-        ErrorCode.BAD_IMAGE,
-        f'{what} is not a complete image file{reason}; save or send it again.',
-    )
+    return bad_image(f'{what} is not a complete image file{reason}; save or send it again.')

@@ -27,7 +27,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import bad_image
 from lift3d_ros.errors import LiftError
 from lift3d_ros.io.pictures import check_size
 
@@ -103,7 +103,6 @@ def _numbers(data: bytes | memoryview, what: str) -> NDArray[np.int64]:
 
 
 def _damaged(what: str) -> LiftError:
-    return LiftError(
-        ErrorCode.BAD_IMAGE, f'{what} is not a complete RVL stream; send it again, or set the '
-        "publisher's compressedDepth format to png.",
-    )
+    return bad_image(
+        f"{what} is not a complete RVL stream; send it again, or set the publisher's "
+        'compressedDepth format to png.')

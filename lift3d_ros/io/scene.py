@@ -44,8 +44,10 @@ from numpy.typing import NDArray
 from lift3d_ros.cameras import depth_units as depths
 from lift3d_ros.cameras.description import DescribedCamera
 from lift3d_ros.cameras.description import read_camera
-from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import bad_image
 from lift3d_ros.errors import LiftError
+from lift3d_ros.errors import no_camera
+from lift3d_ros.errors import size_mismatch
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import invert
@@ -128,15 +130,11 @@ def read_folder(
     try:
         is_folder = folder.is_dir()
     except OSError as error:
-        raise LiftError(
-            ErrorCode.BAD_IMAGE, f'{str(folder)[:200]} cannot be read: {error.strerror}.'
-        ) from error
+        raise bad_image(f'{str(folder)[:200]} cannot be read: {error.strerror}.') from error
     if not is_folder:
-        raise LiftError(
-            ErrorCode.BAD_IMAGE,
+        raise bad_image(
             f'{folder} is not a folder; a scene is a folder with rgb.png, mask.png and '
-            'camera.json.',
-        )
+            'camera.json.')
     path = scene_files.find(folder, 'rgb', scene_files.PICTURES)
     if path is None:
         raise _missing(folder, 'rgb.png', scene_files.PICTURES)
@@ -175,12 +173,10 @@ def read_folder(
         mask, more = scene_files.read_mask(mask_path, size, selection.label)
         more = (*more, *masks.check_coverage(mask, str(mask_path)))
         if orientation != 1 and mask.shape != image.shape[:2]:
-            raise LiftError(
-                ErrorCode.SIZE_MISMATCH,
+            raise size_mismatch(
                 f'{mask_path} is {mask.shape[1]} x {mask.shape[0]}, and {path.name} is {size[0]} '
                 f'x {size[1]} after its EXIF rotation; give a mask and a camera.json for the same '
-                'image.',
-            )
+                'image.')
     depth_file = None if depth_path is None else depth_path.name
     frame = Frame(
         described.undistorted_image(image),
@@ -220,12 +216,10 @@ def read_input(
         return SceneInput(replace(frame, notes=notes), mask, 'assumed')
     alpha = masks.deciding_alpha(pixels)
     if alpha is None:
-        raise LiftError(
-            ErrorCode.BAD_IMAGE,
+        raise bad_image(
             f'{path} has no transparent pixels, so the object is not defined; give a box around '
             'it or a pixel on it (--box LEFT TOP WIDTH HEIGHT, --point X Y of lift3d lift), make '
-            'the background transparent (alpha 0), or give a scene folder with a mask.png.',
-        )
+            'the background transparent (alpha 0), or give a scene folder with a mask.png.')
     return SceneInput(frame, alpha > 127, 'assumed')
 
 
@@ -268,12 +262,10 @@ def read_plane(path: Path) -> Plane | None:
     try:
         numbers = np.asarray(entry, np.float64).reshape(4)
     except (ValueError, TypeError, OverflowError) as error:
-        raise LiftError(
-            ErrorCode.NO_CAMERA,
+        raise no_camera(
             f'The "plane" in {path / "camera.json"} cannot be read ({type(error).__name__}: '
             f'{error}); it must be [x, y, z, offset]: its normal, which points up, and its offset '
-            'in metres, negative since the camera is above.',
-        ) from error
+            'in metres, negative since the camera is above.') from error
     return Plane(numbers[:3], float(numbers[3]))
 
 
@@ -287,17 +279,13 @@ def read_pose(folder: Path) -> Array:
     try:
         T = np.asarray(scene_files.read_entries(folder)['T_world_camera'], np.float64)
     except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise LiftError(
-            ErrorCode.NO_CAMERA,
+        raise no_camera(
             f'{path} has no pose ({type(error).__name__}: {error}); further views and the world '
-            'frame need "T_world_camera", 4 x 4, in camera.json.',
-        ) from error
+            'frame need "T_world_camera", 4 x 4, in camera.json.') from error
     if not is_rigid(T):
-        raise LiftError(
-            ErrorCode.NO_CAMERA,
+        raise no_camera(
             f'T_world_camera in {path} is not a rigid transform; give the 4 x 4 matrix of a '
-            'rotation and a translation in metres, from the optical frame to the world.',
-        )
+            'rotation and a translation in metres, from the optical frame to the world.')
     return T
 
 
@@ -336,7 +324,7 @@ def write_scene(
 def _write_image(path: Path, image: NDArray[Any]) -> None:
     done, data = cv2.imencode(path.suffix, image)
     if not done:
-        raise LiftError(ErrorCode.BAD_IMAGE, f'{path} cannot be encoded as {path.suffix}.')
+        raise bad_image(f'{path} cannot be encoded as {path.suffix}.')
     write_whole(path, data.tobytes())
 
 
@@ -350,17 +338,15 @@ def _read_camera(
         gravity = entries.get('gravity')
         direction = None if gravity is None else np.asarray(gravity, np.float64)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise scene_files.no_camera(path, error) from error
+        raise scene_files.camera_error(path, error) from error
     try:
         unit = depths.check_unit(
             entries.get('depth_unit', depths.MILLIMETRE), f'depth_unit in {path}')
     except LiftError as error:
-        raise LiftError(ErrorCode.NO_CAMERA, error.message) from error
+        raise no_camera(error.message) from error
     return camera, direction, unit
 
 
 def _missing(folder: Path, name: str, endings: tuple[str, ...], more: str = '') -> LiftError:
     forms = ', '.join(endings)
-    return LiftError(
-        ErrorCode.BAD_IMAGE, f'{folder} has no {name} (or another of {forms}).{more}'
-    )
+    return bad_image(f'{folder} has no {name} (or another of {forms}).{more}')

@@ -26,8 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lift3d_ros.cameras import depth_units as depths
+from lift3d_ros.errors import bad_image
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.errors import no_camera
 from lift3d_ros.io import masks
 from lift3d_ros.io import pictures
 from lift3d_ros.runtime.files import read_regular
@@ -63,9 +65,7 @@ def find(folder: Path, stem: str, endings: tuple[str, ...], strict: bool = False
         with os.scandir(folder) as entries:
             named = [Path(folder, entry.name) for entry in entries]
     except OSError as error:
-        raise LiftError(
-            ErrorCode.BAD_IMAGE, f'{folder} cannot be read: {error.strerror}.'
-        ) from error
+        raise bad_image(f'{folder} cannot be read: {error.strerror}.') from error
     same = sorted(
         path for path in named
         if path.stem.lower() == stem and path.suffix.lower() not in _BESIDE
@@ -75,16 +75,11 @@ def find(folder: Path, stem: str, endings: tuple[str, ...], strict: bool = False
     others = [path for path in same if path not in found]
     if len(found) > 1 or (strict and found and others):
         names = ' and '.join(path.name for path in same)
-        raise LiftError(
-            ErrorCode.BAD_IMAGE, f'{folder} contains {names}, which is ambiguous; keep only one '
-            'of them.',
-        )
+        raise bad_image(f'{folder} contains {names}, which is ambiguous; keep only one of them.')
     if not found and others:
-        raise LiftError(
-            ErrorCode.BAD_IMAGE,
+        raise bad_image(
             f'{others[0]} has an unsupported format; convert it to '
-            f'{", ".join(stem + ending for ending in endings)}.',
-        )
+            f'{", ".join(stem + ending for ending in endings)}.')
     return found[0] if found else None
 
 
@@ -101,19 +96,17 @@ def read_entries(folder: Path) -> dict[str, Any]:
         # RecursionError: nested more deeply than Python reads.
         entries = json.loads(read_regular(path, _MAX_JSON_BYTES, ErrorCode.NO_CAMERA))
     except (OSError, ValueError, RecursionError) as error:
-        raise no_camera(path, error) from error
+        raise camera_error(path, error) from error
     if not isinstance(entries, dict):
-        raise no_camera(path, TypeError('it is not a JSON object'))
+        raise camera_error(path, TypeError('it is not a JSON object'))
     return entries
 
 
-def no_camera(path: Path, error: Exception) -> LiftError:
+def camera_error(path: Path, error: Exception) -> LiftError:
     """Return the error of a camera.json that does not describe a camera."""
-    return LiftError(
-        ErrorCode.NO_CAMERA,
+    return no_camera(
         f'{path} does not describe a camera ({type(error).__name__}: {error}); it must hold '
-        '"width", "height", "K" as a 3 x 3 list and optionally "gravity" and "depth_unit".',
-    )
+        '"width", "height", "K" as a 3 x 3 list and optionally "gravity" and "depth_unit".')
 
 
 def read_mask(
@@ -144,16 +137,14 @@ def mask_of(
     labels = masks.read_labels(pixels, name)
     if label == 0:
         raise LiftError(
-            ErrorCode.NO_OBJECT, f'The label 0 is the background of {name}; choose another label.'
-        )
+            ErrorCode.NO_OBJECT, f'The label 0 is the background of {name}; choose another label.')
     mask = labels == label
     if not mask.any():
         present = [str(value) for value in np.unique(labels).tolist() if value]
         listed = ', '.join(present[:20]) + (', ...' if len(present) > 20 else '')
         raise LiftError(
-            ErrorCode.NO_OBJECT,
-            f'The label {label} is not in {name}; its labels are: {listed or "none"}.',
-        )
+            ErrorCode.NO_OBJECT, f'The label {label} is not in {name}; its labels are: '
+            f'{listed or "none"}.')
     return mask, ()
 
 

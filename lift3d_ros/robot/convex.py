@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lift3d_ros.errors import bad_request
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
@@ -142,11 +143,9 @@ def check_packages() -> None:
         try:
             importlib.import_module(name)
         except ImportError as error:
-            raise LiftError(
-                ErrorCode.BAD_REQUEST,
+            raise bad_request(
                 f'Convex parts need the package {name} ({error}); install it (pip install '
-                f'{name}), or do with one hull.',
-            ) from error
+                f'{name}), or do with one hull.') from error
 
 
 def _thinned(mesh: Mesh) -> tuple[Array, NDArray[np.int32], bool]:
@@ -251,8 +250,8 @@ def _qhull(points: Array) -> Any:
             # Facets nearly in one plane; joggled, Qhull has no trouble with them.
             return ConvexHull(points, qhull_options='QJ')
         raise LiftError(
-            ErrorCode.NO_SURFACE, 'The surface is flat: it has no hull to collide with.'
-        ) from error
+            ErrorCode.NO_SURFACE, 'The surface is flat: it has no hull to collide '
+            'with.') from error
 
 
 def _spans_volume(points: Array) -> bool:

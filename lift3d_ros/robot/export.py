@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import bad_request
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry.shape import Mesh
@@ -311,4 +311,4 @@ def _list(words: Any) -> str:
 
 
 def _refusal(message: str) -> LiftError:
-    return LiftError(ErrorCode.BAD_REQUEST, message)
+    return bad_request(message)

@@ -21,8 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lift3d_ros.errors import ErrorCode
-from lift3d_ros.errors import LiftError
+from lift3d_ros.errors import bad_request
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.robot.convex import convex_hull
@@ -57,11 +56,9 @@ class MassProperties:
 def check_density(density: float) -> None:
     """Raise ``LiftError(BAD_REQUEST)`` for a density that no body has."""
     if not (np.isfinite(density) and density > 0.0):
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
+        raise bad_request(
             f'The density is {density}; give a positive number of kg per cubic metre '
-            f'({DEFAULT_DENSITY:g} is that of water).',
-        )
+            f'({DEFAULT_DENSITY:g} is that of water).')
 
 
 def mass_properties(mesh: Mesh, density: float = DEFAULT_DENSITY) -> MassProperties:

@@ -27,8 +27,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lift3d_ros.errors import ErrorCode
-from lift3d_ros.errors import LiftError
+from lift3d_ros.errors import bad_request
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.runtime.files import write_whole
 
@@ -94,10 +93,8 @@ def bake(mesh: Mesh, size: int = DEFAULT_TEXTURE) -> TexturedMesh:
 def check_size(size: int) -> None:
     """Raise ``LiftError(BAD_REQUEST)`` for a texture that is too small or too large."""
     if not MIN_TEXTURE <= size <= MAX_TEXTURE:
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
-            f'The texture is to be {size} pixels wide; choose {MIN_TEXTURE} to {MAX_TEXTURE}.',
-        )
+        raise bad_request(
+            f'The texture is to be {size} pixels wide; choose {MIN_TEXTURE} to {MAX_TEXTURE}.')
 
 
 def load_xatlas() -> Any:
@@ -105,10 +102,9 @@ def load_xatlas() -> Any:
     try:
         import xatlas
     except ImportError as error:
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
-            f'Textures need the package xatlas ({error}); install it: pip install xatlas.',
-        ) from error
+        raise bad_request(
+            f'Textures need the package xatlas ({error}); install it: pip install '
+            'xatlas.') from error
     return xatlas
 
 

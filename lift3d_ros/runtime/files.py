@@ -27,6 +27,7 @@ import shutil
 import stat
 from typing import BinaryIO
 
+from lift3d_ros.errors import bad_request
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 
@@ -84,10 +85,7 @@ def write_error(error: OSError) -> LiftError:
     }.get(error.errno or 0, 'choose a path that can be written')
     # Paths of thousands of letters fill logs.
     name = str(error.filename2 or error.filename or 'A file')[:300]
-    return LiftError(
-        ErrorCode.BAD_REQUEST,
-        f'{name} could not be written ({error.strerror or error}): {advice}.',
-    )
+    return bad_request(f'{name} could not be written ({error.strerror or error}): {advice}.')
 
 
 def open_regular(path: Path, code: ErrorCode = ErrorCode.BAD_REQUEST) -> BinaryIO:
@@ -168,7 +166,4 @@ def make_folder(folder: Path) -> None:
     except (OSError, ValueError) as error:
         # ValueError: a zero byte in the path.
         reason = error.strerror if isinstance(error, OSError) else error
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
-            f'The folder {str(folder)[:300]!r} cannot be made: {reason}.',
-        ) from error
+        raise bad_request(f'The folder {str(folder)[:300]!r} cannot be made: {reason}.') from error

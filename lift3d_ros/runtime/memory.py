@@ -60,10 +60,8 @@ def exhausted(error: BaseException | None = None) -> LiftError:
     """Return the error for an out-of-memory condition that ``error`` reported."""
     reason = f' ({type(error).__name__})' if error is not None else ''
     return LiftError(
-        ErrorCode.OUT_OF_MEMORY,
-        f'The process is out of memory{reason}; give it more memory, or lower the resolution of '
-        'the images, max_faces or samples.',
-    )
+        ErrorCode.OUT_OF_MEMORY, f'The process is out of memory{reason}; give it more memory, or '
+        'lower the resolution of the images, max_faces or samples.')
 
 
 def check_limits(address_space_mib: int, data_mib: int) -> None:
@@ -81,10 +79,8 @@ def check_limits(address_space_mib: int, data_mib: int) -> None:
         bound = resource.getrlimit(limit)[0]
         if bound != resource.RLIM_INFINITY and bound < needed << 20:
             raise LiftError(
-                ErrorCode.OUT_OF_MEMORY,
-                f'The process is limited to {bound >> 20} MiB ({command}), but needs {needed} '
-                'MiB; raise the limit.',
-            )
+                ErrorCode.OUT_OF_MEMORY, f'The process is limited to {bound >> 20} MiB '
+                f'({command}), but needs {needed} MiB; raise the limit.')
 
 
 def headroom_mib() -> float:

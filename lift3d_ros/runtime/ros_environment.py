@@ -28,7 +28,7 @@ from pathlib import Path
 import re
 import tempfile
 
-from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import bad_request
 from lift3d_ros.errors import LiftError
 
 #: The port numbers of DDS end with this domain.
@@ -136,4 +136,4 @@ def _check_log_folder() -> None:
 
 
 def _refusal(message: str) -> LiftError:
-    return LiftError(ErrorCode.BAD_REQUEST, message)
+    return bad_request(message)

@@ -26,6 +26,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lift3d_ros.errors import bad_request
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry.frame import MIN_MASK_PIXELS
@@ -96,11 +97,9 @@ def segment_point(
     u, v = point
     height, width = image.shape[:2]
     if not (0 <= u < width and 0 <= v < height):
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
+        raise bad_request(
             f'The point ({u}, {v}) is outside the image of {width} x {height}; give the column '
-            'and row of a pixel on the object.',
-        )
+            'and row of a pixel on the object.')
     box = None if depth is None else _box_by_depth(depth, point)
     if box is not None:
         try:
@@ -111,10 +110,8 @@ def segment_point(
     box = _box_by_color(image, point)
     if box is None:
         raise LiftError(
-            ErrorCode.NO_OBJECT,
-            f'No object stands out at the point ({u}, {v}); choose a pixel on the object, or give '
-            'a box or a mask.',
-        )
+            ErrorCode.NO_OBJECT, f'No object stands out at the point ({u}, {v}); choose a pixel '
+            'on the object, or give a box or a mask.')
     mask, notes = _segment(image, None, box, point)
     return mask, notes
 
@@ -309,32 +306,25 @@ def _clipped(box: Box, shape: tuple[int, ...]) -> Box:
     height, width = shape[:2]
     left, top, right, bottom = (int(value) for value in box)
     if right <= left or bottom <= top:
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
+        raise bad_request(
             f'The box ({left}, {top}) to ({right}, {bottom}) is empty; give its upper-left corner '
-            'and a width and height of at least 3 pixels.',
-        )
+            'and a width and height of at least 3 pixels.')
     left, right = max(0, left), min(width, right)
     top, bottom = max(0, top), min(height, bottom)
     if right <= left or bottom <= top:
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
+        raise bad_request(
             f'The box lies outside the image of {width} x {height}; give it in pixels of this '
-            'image.',
-        )
+            'image.')
     if min(right - left, bottom - top) < 3 or (right - left) * (bottom - top) < MIN_MASK_PIXELS:
         raise LiftError(
-            ErrorCode.MASK_TOO_SMALL,
-            f'The box is {right - left} x {bottom - top} pixels; at least {MIN_MASK_PIXELS} and 3 '
-            'x 3 are needed. Move the camera closer, or use a higher resolution.',
-        )
+            ErrorCode.MASK_TOO_SMALL, f'The box is {right - left} x {bottom - top} pixels; at '
+            f'least {MIN_MASK_PIXELS} and 3 x 3 are needed. Move the camera closer, or use a '
+            'higher resolution.')
     return left, top, right, bottom
 
 
 def _nothing(box: Box) -> LiftError:
     left, top, right, bottom = box
     return LiftError(
-        ErrorCode.EMPTY_MASK,
-        f'Nothing in the box ({left}, {top}) to ({right}, {bottom}) stands out from its '
-        'surroundings; check that the object is in the box, or give a mask.',
-    )
+        ErrorCode.EMPTY_MASK, f'Nothing in the box ({left}, {top}) to ({right}, {bottom}) stands '
+        'out from its surroundings; check that the object is in the box, or give a mask.')

@@ -19,8 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 import difflib
 
-from lift3d_ros.errors import ErrorCode
-from lift3d_ros.errors import LiftError
+from lift3d_ros.errors import bad_request
 
 
 @dataclass(frozen=True)
@@ -184,8 +183,6 @@ def entry_of(name: str) -> Entry:
     if name not in CATALOG:
         near = difflib.get_close_matches(name, CATALOG, n=1)
         hint = f' Did you mean {near[0]}?' if near else ''
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
-            f'There are no weights named {name!r}.{hint} Known are {", ".join(CATALOG)}.',
-        )
+        raise bad_request(
+            f'There are no weights named {name!r}.{hint} Known are {", ".join(CATALOG)}.')
     return CATALOG[name]

@@ -23,7 +23,7 @@ from pathlib import Path
 import re
 
 from lift3d_ros.errors import ErrorCode
-from lift3d_ros.errors import LiftError
+from lift3d_ros.errors import weights_corrupt
 from lift3d_ros.runtime.files import open_regular
 from lift3d_ros.runtime.files import read_regular
 
@@ -57,8 +57,7 @@ def digest_beside(file: Path) -> str | None:
         return None
     match = _DIGEST.match(text)
     if match is None:
-        raise LiftError(
-            ErrorCode.WEIGHTS_CORRUPT,
+        raise weights_corrupt(
             f'{beside} contains no SHA-256; write the 64 hexadecimal digits to it, or remove it.')
     return match[1].lower()
 
@@ -68,6 +67,5 @@ def check_beside(files: Iterable[Path]) -> None:
     for file in files:
         expected = digest_beside(file)
         if expected is not None and sha256_of(file) != expected:
-            raise LiftError(
-                ErrorCode.WEIGHTS_CORRUPT,
+            raise weights_corrupt(
                 f'The SHA-256 of {file} differs from {file.name}.sha256; get the file again.')

@@ -23,7 +23,7 @@ from typing import Any
 from typing import NoReturn
 
 from lift3d_ros.errors import ErrorCode
-from lift3d_ros.errors import LiftError
+from lift3d_ros.errors import weights_corrupt
 from lift3d_ros.runtime.files import read_regular
 
 #: The settings of published networks have a few kB, records of weights less than 100 kB.
@@ -58,15 +58,11 @@ def parse_json(text: bytes, source: Path | str) -> Any:
         return json.loads(
             text.decode('utf-8'), parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError:
-        raise LiftError(
-            ErrorCode.WEIGHTS_CORRUPT,
-            f'{source} is not valid JSON: it is nested too deeply; get the file again.',
-        ) from None
+        raise weights_corrupt(
+            f'{source} is not valid JSON: it is nested too deeply; get the file again.') from None
     except ValueError as error:
-        raise LiftError(
-            ErrorCode.WEIGHTS_CORRUPT,
-            f'{source} is not valid JSON: {first_line(error)}; get the file again.',
-        ) from error
+        raise weights_corrupt(
+            f'{source} is not valid JSON: {first_line(error)}; get the file again.') from error
 
 
 def read_json(path: Path) -> Any:
@@ -87,8 +83,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     """
     content = read_json(path)
     if not isinstance(content, dict):
-        raise LiftError(
-            ErrorCode.WEIGHTS_CORRUPT, f'{path} holds no settings; get the file again.')
+        raise weights_corrupt(f'{path} holds no settings; get the file again.')
     _check_settings(content, path, '', 0)
     check_counts(content, path)
     return content
@@ -124,8 +119,7 @@ def _check_settings(value: Any, path: Path, name: str, depth: int) -> None:
 
 
 def _implausible(path: Path, name: str) -> NoReturn:
-    raise LiftError(
-        ErrorCode.WEIGHTS_CORRUPT,
+    raise weights_corrupt(
         f'{path} is damaged: the value of {name[:60]!r} is larger than that of any network; get '
         'the file again.')
 

@@ -31,8 +31,10 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import bad_request
 from lift3d_ros.errors import LiftError
+from lift3d_ros.errors import weights_corrupt
+from lift3d_ros.errors import weights_missing
 from lift3d_ros.runtime.files import make_folder
 from lift3d_ros.weights import store
 from lift3d_ros.weights.catalog import Entry
@@ -73,7 +75,7 @@ def remote_files(entry: Entry) -> list[File]:
     """
     remote = entry.remote
     if remote is None:
-        raise LiftError(ErrorCode.WEIGHTS_MISSING, _by_hand(entry, 'It cannot be fetched'))
+        raise weights_missing(_by_hand(entry, 'It cannot be fetched'))
     address = f'{endpoint()}/api/models/{remote.repository}?blobs=true'
     try:
         with _open(address) as response:
@@ -81,25 +83,20 @@ def remote_files(entry: Entry) -> list[File]:
     except urllib.error.HTTPError as error:
         raise _refused(entry, error) from error
     except (OSError, HTTPException) as error:
-        raise LiftError(
-            ErrorCode.WEIGHTS_MISSING,
+        raise weights_missing(
             _by_hand(entry, f'There is no way to {endpoint()} ({_reason(error)})')) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise LiftError(
-            ErrorCode.WEIGHTS_MISSING,
-            _by_hand(entry, f'{address} gave no list of files')) from error
+        raise weights_missing(_by_hand(entry, f'{address} gave no list of files')) from error
     names = [remote.path] if remote.path else _of_folder(list(listed))
     if not names or any(name not in listed for name in names):
-        raise LiftError(
-            ErrorCode.WEIGHTS_MISSING,
+        raise weights_missing(
             _by_hand(entry, f'{remote.repository} has no {remote.path or "folder of weights"}; '
                      f'its files are {", ".join(sorted(listed)[:12])}'))
     files = []
     for name in names:
         pure = PurePosixPath(name)
         if pure.is_absolute() or '..' in pure.parts or not name.isprintable():
-            raise LiftError(
-                ErrorCode.BAD_REQUEST, f'{address} names a file outside: {shown(name)}.')
+            raise bad_request(f'{address} names a file outside: {shown(name)}.')
         item = listed[name]
         lfs = item.get('lfs') or {}
         files.append(File(
@@ -177,8 +174,7 @@ def _download(entry: Entry, file: File, target: Path, progress: Progress) -> Non
             idle = 0 if grown else idle + 1
             if idle >= _PATIENCE:
                 kept = partial.stat().st_size if partial.is_file() else 0
-                raise LiftError(
-                    ErrorCode.WEIGHTS_MISSING,
+                raise weights_missing(
                     f'The download of {file.path} broke off ({last}); {store.format_size(kept)} '
                     f'of it are kept, and `lift3d weights fetch {entry.name}` goes on from there.')
             time.sleep(0.2 * 2**idle)
@@ -186,10 +182,9 @@ def _download(entry: Entry, file: File, target: Path, progress: Progress) -> Non
         _etag_of(partial).unlink(missing_ok=True)
     if file.sha256 and sha256_of(target) != file.sha256:
         target.unlink()
-        raise LiftError(
-            ErrorCode.WEIGHTS_CORRUPT,
-            f'What came from {file.url} has another SHA-256 than published; it was removed. '
-            f'Run `lift3d weights fetch {entry.name}` again.')
+        raise weights_corrupt(
+            f'What came from {file.url} has another SHA-256 than published; it was removed. Run '
+            f'`lift3d weights fetch {entry.name}` again.')
 
 
 def _transfer(file: File, partial: Path, progress: Progress) -> bool:
@@ -264,7 +259,7 @@ def _refused(entry: Entry, error: urllib.error.HTTPError) -> LiftError:
             f'{entry.page} and set HF_TOKEN to an access token')
     else:
         why = f'{endpoint()} answered {error.code} {error.reason}'
-    return LiftError(ErrorCode.WEIGHTS_MISSING, _by_hand(entry, why))
+    return weights_missing(_by_hand(entry, why))
 
 
 def _by_hand(entry: Entry, why: str) -> str:

@@ -27,8 +27,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lift3d_ros.errors import bad_request
 from lift3d_ros.errors import ErrorCode
-from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import POSE_DIMS
 from lift3d_ros.runtime.files import read_regular
 from lift3d_ros.weights import networks
@@ -170,8 +170,9 @@ def write_safetensors(
             value = tensors[name].to(types[name])
             fault = value_fault(value)
             if fault:
-                corrupt(path, f'cannot be written: {name[:200]} {fault}. If values are too large '
-                        f'for {types[name]}, import with --dtype float32 or bfloat16')
+                corrupt(
+                    path, f'cannot be written: {name[:200]} {fault}. If values are too large for '
+                    f'{types[name]}, import with --dtype float32 or bfloat16')
             file.write(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
@@ -226,30 +227,27 @@ def _name_for(checkpoint: Checkpoint, path: Path, say: Say) -> str:
             say(f'by its name these are the weights {entry.name}; --name says otherwise')
             return entry.name
     fitting = [entry.name for entry in CATALOG.values() if _fits(checkpoint, entry)]
-    raise LiftError(
-        ErrorCode.BAD_REQUEST,
+    raise bad_request(
         f'{path} is {checkpoint.kind.value}, of which there are several that do not differ in '
         f'names and shapes. Say which with --name: {", ".join(fitting)}, or a name of your own '
-        'for a model of the Zero-1-to-3 kind.',
-    )
+        'for a model of the Zero-1-to-3 kind.')
 
 
 def _family_for(checkpoint: Checkpoint, name: str) -> str:
     entry = CATALOG.get(name)
     if entry is None:
         if checkpoint.family not in POSE_DIMS:
-            raise LiftError(
-                ErrorCode.BAD_REQUEST,
+            raise bad_request(
                 f'{name} is no name for {checkpoint.kind.value}; `lift3d weights list` has them.')
         return checkpoint.family
     if entry.packaged:
-        raise LiftError(
-            ErrorCode.BAD_REQUEST, f'{name} comes with the package; import under another name.')
+        raise bad_request(f'{name} comes with the package; import under another name.')
     if checkpoint.family in POSE_DIMS and entry.family in POSE_DIMS:
         return checked_family(checkpoint, entry.family)
     if checkpoint.family != entry.family:
-        corrupt(checkpoint.path, f'is {checkpoint.kind.value}, and {name} is of the family '
-                f'{entry.family}')
+        corrupt(
+            checkpoint.path, f'is {checkpoint.kind.value}, and {name} is of the family '
+            f'{entry.family}')
     return entry.family
 
 
@@ -277,8 +275,9 @@ def _recorded_sources(
         digest = sha256_of(file)
         expected = known or digest_beside(file)
         if expected and digest != expected:
-            corrupt(file, f'is not the published file: its SHA-256 is {digest}, the published one '
-                    f'is {expected}; get it again')
+            corrupt(
+                file, f'is not the published file: its SHA-256 is {digest}, the published one is '
+                f'{expected}; get it again')
         if not expected and not has_checksums(file):
             unchecked.append(file)
         sources[file.relative_to(base).as_posix()] = {
@@ -296,12 +295,9 @@ def _given_digest(path: Path, sha256: str | None) -> str | None:
     if sha256 is None:
         return None
     if re.fullmatch('[0-9a-fA-F]{64}', sha256) is None:
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
-            f'{sha256[:80]!r} is not a SHA-256; give 64 hexadecimal digits.')
+        raise bad_request(f'{sha256[:80]!r} is not a SHA-256; give 64 hexadecimal digits.')
     if path.is_dir():
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
+        raise bad_request(
             '--sha256 is for a single file; for a folder, put the digest of each file beside it '
             'as FILE.sha256.')
     return sha256.lower()

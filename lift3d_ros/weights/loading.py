@@ -23,8 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lift3d_ros.errors import ErrorCode
-from lift3d_ros.errors import LiftError
+from lift3d_ros.errors import bad_request
 from lift3d_ros.geometry import POSE_DIMS
 from lift3d_ros.weights import networks
 from lift3d_ros.weights import store
@@ -125,8 +124,9 @@ def zero123_parts(checkpoint: Checkpoint, *, ema: bool = True) -> Converted:
         elif checkpoint.kind in (Kind.LAYOUT_A, Kind.LAYOUT_B):
             model = _from_layout(checkpoint)
         else:
-            corrupt(checkpoint.path, f'holds {checkpoint.kind.value} and no model of the '
-                    'Zero-1-to-3 family')
+            corrupt(
+                checkpoint.path, f'holds {checkpoint.kind.value} and no model of the Zero-1-to-3 '
+                'family')
         _check_tokens(checkpoint, model)
     for tensors in model.parts.values():
         check_values(checkpoint.path, tensors)
@@ -138,8 +138,9 @@ def _check_tokens(checkpoint: Checkpoint, model: Converted) -> None:
     for part, setting in (('unet', 'cross_attention_dim'), ('image_encoder', 'projection_dim')):
         width = model.configs[part].get(setting, token)
         if width != token:
-            corrupt(checkpoint.path, f'does not fit together: {part} has tokens of {width} '
-                    f'numbers and the pose projection of {token}')
+            corrupt(
+                checkpoint.path, f'does not fit together: {part} has tokens of {width} numbers '
+                f'and the pose projection of {token}')
 
 
 def checked_family(checkpoint: Checkpoint, named: str | None) -> str:
@@ -147,13 +148,13 @@ def checked_family(checkpoint: Checkpoint, named: str | None) -> str:
     if named is None:
         return checkpoint.family
     if named not in POSE_DIMS:
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
+        raise bad_request(
             f'There is no family {named!r} of pose vectors; known are {", ".join(POSE_DIMS)}.')
     there = POSE_DIMS[checkpoint.family]
     if POSE_DIMS[named] != there:
-        corrupt(checkpoint.path, f'is of the family {checkpoint.family}, whose poses have {there} '
-                f'numbers; those of {named} have {POSE_DIMS[named]}')
+        corrupt(
+            checkpoint.path, f'is of the family {checkpoint.family}, whose poses have {there} '
+            f'numbers; those of {named} have {POSE_DIMS[named]}')
     return named
 
 
@@ -163,8 +164,9 @@ def check_channels(checkpoint: Checkpoint, model: Converted, family: str) -> Non
     latent = model.configs['vae'].get('latent_channels', 4)
     # The packaged weights may have further conditioning images.
     if family != 'small' and channels != 2 * latent:
-        corrupt(checkpoint.path, f'has a UNet of {channels} channels; the Zero-1-to-3 family has '
-                f'{2 * latent}: the noisy latent and that of the input image')
+        corrupt(
+            checkpoint.path, f'has a UNet of {channels} channels; the Zero-1-to-3 family has '
+            f'{2 * latent}: the noisy latent and that of the input image')
 
 
 def _from_layout(checkpoint: Checkpoint) -> Converted:

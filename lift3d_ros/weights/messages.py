@@ -23,6 +23,7 @@ from typing import NoReturn
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.errors import weights_corrupt
 
 #: Names in damaged files may have megabytes.
 _LONGEST_MESSAGE = 2000
@@ -30,7 +31,7 @@ _LONGEST_MESSAGE = 2000
 
 def corrupt(path: str | os.PathLike[str], what: str) -> NoReturn:
     """Raise the error for weights that cannot be used; ``what`` goes on after their path."""
-    raise LiftError(ErrorCode.WEIGHTS_CORRUPT, f'{shown(os.fspath(path))} {shown(what)}.')
+    raise weights_corrupt(f'{shown(os.fspath(path))} {shown(what)}.')
 
 
 @contextmanager
@@ -45,18 +46,14 @@ def damage_refused(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except MemoryError as error:
         raise LiftError(
-            ErrorCode.OUT_OF_MEMORY,
-            f'{shown(os.fspath(path))} needs more memory than is free; free memory, or use '
-            'smaller weights.',
-        ) from error
+            ErrorCode.OUT_OF_MEMORY, f'{shown(os.fspath(path))} needs more memory than is free; '
+            'free memory, or use smaller weights.') from error
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError,
             ValueError) as error:
         first = (str(error).strip().splitlines() or [''])[0].rstrip('.')
-        raise LiftError(
-            ErrorCode.WEIGHTS_CORRUPT,
+        raise weights_corrupt(
             f'{shown(os.fspath(path))} is inconsistent, so it is another model or is damaged; get '
-            f'it again ({shown(f"{type(error).__name__}: {first}")}).',
-        ) from error
+            f'it again ({shown(f"{type(error).__name__}: {first}")}).') from error
 
 
 def shown(text: str) -> str:

@@ -31,8 +31,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.errors import weights_corrupt
 from lift3d_ros.weights.components import PoseProjection
 from lift3d_ros.weights.formats.checkpoint import Tensors
 from lift3d_ros.weights.messages import corrupt
@@ -103,20 +103,16 @@ def empty_network(part: str, config: Config) -> nn.Module:
     known = _BUILDERS[part]
     name = class_name(config)
     if name not in known:
-        raise LiftError(
-            ErrorCode.WEIGHTS_CORRUPT,
+        raise weights_corrupt(
             f'The settings of {part} name the class {shown(name)[:100] or "(none)"}; known is '
-            f'{" or ".join(known)}. Other classes are not imported.',
-        )
+            f'{" or ".join(known)}. Other classes are not imported.')
     try:
         with torch.device('meta'):
             return known[name](config)
     except Exception as error:
-        raise LiftError(
-            ErrorCode.WEIGHTS_CORRUPT,
+        raise weights_corrupt(
             f'{name} refuses the settings of {part}: {type(error).__name__}: '
-            f'{shown(str(error))[:300]}.',
-        ) from error
+            f'{shown(str(error))[:300]}.') from error
 
 
 def expected_shapes(
@@ -196,23 +192,18 @@ def scheduler(config: Config) -> Any:
     from diffusers import DDIMScheduler
 
     if class_name(config) not in _SCHEDULERS:
-        raise LiftError(
-            ErrorCode.WEIGHTS_CORRUPT,
+        raise weights_corrupt(
             f'The settings of the scheduler name the class {shown(class_name(config))[:100]}; '
-            f'known are {", ".join(_SCHEDULERS)}.',
-        )
+            f'known are {", ".join(_SCHEDULERS)}.')
     try:
         made = DDIMScheduler.from_config(dict(config))
         finite = bool(torch.isfinite(made.alphas_cumprod).all())
     except Exception as error:
-        raise LiftError(
-            ErrorCode.WEIGHTS_CORRUPT,
-            'The settings of the scheduler are refused: '
-            f'{type(error).__name__}: {shown(str(error))[:300]}.',
-        ) from error
+        raise weights_corrupt(
+            f'The settings of the scheduler are refused: {type(error).__name__}: '
+            f'{shown(str(error))[:300]}.') from error
     if not finite:
-        raise LiftError(
-            ErrorCode.WEIGHTS_CORRUPT,
+        raise weights_corrupt(
             'The settings of the scheduler give a noise schedule that is not finite; get the '
             'folder again.')
     return made

@@ -29,8 +29,11 @@ import shutil
 import stat
 from typing import Any
 
+from lift3d_ros.errors import bad_request
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.errors import weights_corrupt
+from lift3d_ros.errors import weights_missing
 from lift3d_ros.weights.catalog import CATALOG
 from lift3d_ros.weights.digests import sha256_of
 from lift3d_ros.weights.documents import read_json
@@ -114,11 +117,9 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
         # An unknown user after the tilde, a name that is too long.
         except (OSError, RuntimeError, ValueError):
             pass
-        raise LiftError(
-            ErrorCode.WEIGHTS_MISSING,
+        raise weights_missing(
             f'There are no weights {text[:300]!r}: neither a file or folder, nor a name that '
-            '`lift3d weights list` shows.',
-        )
+            '`lift3d weights list` shows.')
     if entry.packaged:
         advice = (
             'They come with the package, so it is not wholly installed: install it again, or set '
@@ -134,7 +135,7 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
             f'Run `lift3d weights fetch {text}`, or `lift3d weights import PATH --name {text}` '
             'if you have them.'
         )
-    raise LiftError(ErrorCode.WEIGHTS_MISSING, f'The weights {text} are not here. {advice}')
+    raise weights_missing(f'The weights {text} are not here. {advice}')
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -154,8 +155,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     except LiftError as error:
         fault = error.message.rstrip('.')
     if fault:
-        raise LiftError(
-            ErrorCode.WEIGHTS_CORRUPT,
+        raise weights_corrupt(
             f'The record {path} cannot be used; import the weights again: {shown(fault)}.')
     return dict(content)
 
@@ -193,8 +193,7 @@ def problems(folder: Path, *, digests: bool = True) -> list[str]:
     """
     manifest = read_manifest(folder)
     if manifest is None:
-        raise LiftError(
-            ErrorCode.WEIGHTS_CORRUPT,
+        raise weights_corrupt(
             f'{folder} has no {MANIFEST} to compare with; import the weights again.')
     return _differences(folder, manifest, digests, {})
 
@@ -260,11 +259,9 @@ def check(folder: Path, *, digests: bool | None = None) -> None:
         digests = sum(record['bytes'] for record in manifest['files'].values()) <= _QUICK_BYTES
     found = _differences(folder, manifest, digests, _compared)
     if found:
-        raise LiftError(
-            ErrorCode.WEIGHTS_CORRUPT,
-            f'The weights in {folder} were changed or damaged: {"; ".join(found[:5])}. '
-            'Import or install them again.',
-        )
+        raise weights_corrupt(
+            f'The weights in {folder} were changed or damaged: {"; ".join(found[:5])}. Import or '
+            'install them again.')
 
 
 def size_of(folder: Path) -> int:
@@ -285,8 +282,7 @@ def writing(name: str, details: dict[str, Any]) -> Iterator[Path]:
     the same name, and where the folder cannot be written.
     """
     if not _is_name(name):
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
+        raise bad_request(
             f'{name!r} is no name for weights: letters, digits, dots, dashes and underscores.')
     root = user_root()
     with _writable(root):
@@ -322,11 +318,9 @@ def check_space(folder: Path, needed: int) -> None:
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
+        raise bad_request(
             f'{folder} has {format_size(free)} free and {format_size(needed)} are needed; free '
-            f'some, or set {ENVIRONMENT} to a folder on another disk.',
-        )
+            f'some, or set {ENVIRONMENT} to a folder on another disk.')
 
 
 def format_size(count: float) -> str:
@@ -395,8 +389,6 @@ def _writable(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
+        raise bad_request(
             f'The folder {root} cannot be written: {error.strerror or error}. Set {ENVIRONMENT} '
-            'to one that can.',
-        ) from error
+            'to one that can.') from error

@@ -80,5 +80,6 @@ def check_room(
     needed = sum(tensor.numel() * tensor.element_size()
                  for tensors in parts.values() for tensor in tensors.values())
     if needed > stored + _SHARED_BYTES:
-        corrupt(path, f'has {stored} bytes, but its tensors would take {needed}; it is damaged or '
-                'malicious; get it again')
+        corrupt(
+            path, f'has {stored} bytes, but its tensors would take {needed}; it is damaged or '
+            'malicious; get it again')

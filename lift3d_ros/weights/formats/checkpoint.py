@@ -32,7 +32,8 @@ from typing import Any
 from torch import Tensor
 
 from lift3d_ros.errors import ErrorCode
-from lift3d_ros.errors import LiftError
+from lift3d_ros.errors import weights_corrupt
+from lift3d_ros.errors import weights_missing
 from lift3d_ros.geometry import POSE_DIMS
 from lift3d_ros.runtime.files import open_regular
 from lift3d_ros.weights.documents import read_settings
@@ -105,15 +106,12 @@ def read(path: Path, *, ema: bool = True) -> Checkpoint:
             if path.is_dir():
                 checkpoint = _read_folder(path, ema)
             elif not path.exists():
-                raise LiftError(
-                    ErrorCode.WEIGHTS_MISSING, f'There is no file or folder {shown(str(path))}.')
+                raise weights_missing(f'There is no file or folder {shown(str(path))}.')
             else:
                 checkpoint = _recognise(path, read_tensors(path))
         return checkpoint
     except OSError as error:
-        raise LiftError(
-            ErrorCode.WEIGHTS_MISSING, f'{path} cannot be read: {error.strerror or error}.'
-        ) from error
+        raise weights_missing(f'{path} cannot be read: {error.strerror or error}.') from error
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
@@ -134,11 +132,13 @@ def read_tensors(path: Path) -> dict[str, Any]:
     if not start:
         corrupt(path, 'is empty')
     if start.startswith(b'version https://git-lfs'):
-        corrupt(path, 'is only the pointer that git keeps in place of a large file; run '
-                 '`git lfs pull` where it comes from')
+        corrupt(
+            path, 'is only the pointer that git keeps in place of a large file; run `git lfs '
+            'pull` where it comes from')
     if re.match(rb'\s*<(!doctype|html|\?xml)', start, re.IGNORECASE):
-        corrupt(path, 'is a web page, most often one that a download link leads to; open it in a '
-                 'browser to see what it wants')
+        corrupt(
+            path, 'is a web page, most often one that a download link leads to; open it in a '
+            'browser to see what it wants')
     if start[:2] == b'PK':
         corrupt(path, 'is a zip archive without a first record, so not of torch')
     corrupt(path, 'is neither a file of torch nor of safetensors')
@@ -183,11 +183,9 @@ def _recognise(path: Path, content: dict[str, Any]) -> Checkpoint:
         return Checkpoint(path, Kind.LOFTR, 'loftr', {'loftr': bare}, files=[path])
     sample = ', '.join(list(names)[:3]) or 'none'
     corrupt(
-        path,
-        'holds weights that this package does not know: neither of the Zero-1-to-3 family nor of '
-        f'One-2-3-45 or LoFTR. Its first names are: {sample}. A single part of a diffusers folder '
-        'is not enough; give the folder',
-    )
+        path, 'holds weights that this package does not know: neither of the Zero-1-to-3 family '
+        f'nor of One-2-3-45 or LoFTR. Its first names are: {sample}. A single part of a diffusers '
+        'folder is not enough; give the folder')
 
 
 def _family_of_ldm(path: Path, tensors: Tensors) -> str:
@@ -197,11 +195,9 @@ def _family_of_ldm(path: Path, tensors: Tensors) -> str:
         if first is not None and first.ndim == 4:
             channels = f', and its UNet takes {first.shape[1]} channels'
         corrupt(
-            path,
-            'is a latent diffusion checkpoint of another family: it has no cc_projection.weight'
-            f'{channels}. Stable Diffusion and its relatives do not know poses; the checkpoints '
-            'that this package reads are in `lift3d weights list`',
-        )
+            path, 'is a latent diffusion checkpoint of another family: it has no '
+            f'cc_projection.weight{channels}. Stable Diffusion and its relatives do not know '
+            'poses; the checkpoints that this package reads are in `lift3d weights list`')
     return _family_of_projection(path, 'cc_projection.weight', tensors['cc_projection.weight'])
 
 
@@ -214,11 +210,9 @@ def _family_of_projection(path: Path, name: str, weight: Tensor) -> str:
         if POSE_DIMS[family] == numbers:
             return family
     corrupt(
-        path,
-        f'is of another family: {name} has the shape {list(weight.shape)}, so its poses have '
-        f'{numbers} numbers. Those of Zero-1-to-3 have 4 ([768, 772]) and those of ZeroNVS 19 '
-        '([768, 787])',
-    )
+        path, f'is of another family: {name} has the shape {list(weight.shape)}, so its poses '
+        f'have {numbers} numbers. Those of Zero-1-to-3 have 4 ([768, 772]) and those of ZeroNVS '
+        '19 ([768, 787])')
 
 
 def _only_tensors(path: Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -252,8 +246,9 @@ def _read_folder(folder: Path, ema: bool) -> Checkpoint:
         kind = Kind.ZERO123PLUS
         wanted = ['unet', 'vae', 'text_encoder', 'vision_encoder']
     elif (folder / 'unet').is_dir():
-        corrupt(folder, 'is a diffusers folder of another family: it has neither cc_projection/ '
-                 'nor clip_camera_projection/ nor vision_encoder/')
+        corrupt(
+            folder, 'is a diffusers folder of another family: it has neither cc_projection/ nor '
+            'clip_camera_projection/ nor vision_encoder/')
     else:
         corrupt(folder, 'is no folder of weights: it has neither model.safetensors nor unet/')
     parts: dict[str, Tensors] = {}
@@ -275,8 +270,9 @@ def _family_of_folder(folder: Path, pose: str, tensors: Tensors) -> str:
     for name in ('projection.weight', 'proj.weight'):
         if name in tensors:
             return _family_of_projection(folder, f'{pose}/ {name}', tensors[name])
-    corrupt(folder, f'has neither projection.weight nor proj.weight in {pose}/; the names there '
-             f'are {list(tensors)[:5]}')
+    corrupt(
+        folder, f'has neither projection.weight nor proj.weight in {pose}/; the names there are '
+        f'{list(tensors)[:5]}')
 
 
 def weights_file(folder: Path, *, ema: bool) -> Path:
@@ -287,8 +283,7 @@ def weights_file(folder: Path, *, ema: bool) -> Path:
     not, then full before half precision, then safetensors before torch. Raises ``LiftError``.
     """
     if not folder.is_dir():
-        raise LiftError(
-            ErrorCode.WEIGHTS_CORRUPT,
+        raise weights_corrupt(
             f'{folder.parent} is not whole: the folder {folder.name}/ is missing.')
     pattern = re.compile(
         r'(?:diffusion_pytorch_model|pytorch_model|model)(?:\.([\w]+))?\.(safetensors|bin)')
@@ -299,8 +294,9 @@ def weights_file(folder: Path, *, ema: bool) -> Path:
             variant = (match[1] or '').split('_')
             found.append((('ema' in variant) != ema, 'fp16' in variant, match[2] == 'bin', path))
     if not found:
-        corrupt(folder, 'has no file of weights, such as diffusion_pytorch_model.safetensors '
-                 'or model.safetensors (files in several pieces are not read)')
+        corrupt(
+            folder, 'has no file of weights, such as diffusion_pytorch_model.safetensors or '
+            'model.safetensors (files in several pieces are not read)')
     return min(found)[-1]
 
 
@@ -310,5 +306,4 @@ def _read_config(path: Path, optional: bool) -> dict[str, Any]:
     except FileNotFoundError:
         if optional:
             return {}
-        raise LiftError(
-            ErrorCode.WEIGHTS_CORRUPT, f'{path} is missing; get the whole folder.') from None
+        raise weights_corrupt(f'{path} is missing; get the whole folder.') from None

@@ -187,8 +187,9 @@ def unet_config(path: Path, tensors: Tensors) -> dict[str, Any]:
             levels[-1].append(prefix)
     counts = {len(level) for level in levels}
     if len(counts) != 1 or 0 in counts:
-        corrupt(path, 'lacks blocks of its UNet, or has too many: there are '
-                 f'{[len(level) for level in levels]} at its resolutions')
+        corrupt(
+            path, 'lacks blocks of its UNet, or has too many: there are '
+            f'{[len(level) for level in levels]} at its resolutions')
     widths = [_shape(path, tensors, f'{level[0]}0.in_layers.2.weight')[0] for level in levels]
     attention = [_has(tensors, f'{level[0]}1.') for level in levels]
     context = f'{_UNET}middle_block.1.transformer_blocks.0.attn2.to_k.weight'

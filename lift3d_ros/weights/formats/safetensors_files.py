@@ -67,8 +67,9 @@ def read_header(path: Path) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
             corrupt(path, 'is cut short; get it again')
         length = struct.unpack('<Q', start)[0]
         if length > min(size - 8, _MOST_HEADER_BYTES):
-            corrupt(path, f'is cut short or damaged: its header would have {length} bytes; get it '
-                    'again')
+            corrupt(
+                path, f'is cut short or damaged: its header would have {length} bytes; get it '
+                'again')
         text = file.read(length)
     try:
         header = parse_json(text, path)
@@ -87,13 +88,14 @@ def read_header(path: Path) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
     end = max((place[1] for place in places), default=0)
     if 8 + length + end != size:
         what = 'is cut short' if size < 8 + length + end else 'has more data than its header says'
-        corrupt(path, f'{what}: it has {size} bytes and should have {8 + length + end}; get it '
-                'again')
+        corrupt(
+            path, f'{what}: it has {size} bytes and should have {8 + length + end}; get it again')
     last = 0
     for first, end, name in sorted(places):
         if first != last:
-            corrupt(path, f'is damaged: the data of {name[:100]} does not begin where the data '
-                    'before it ends; get it again')
+            corrupt(
+                path, f'is damaged: the data of {name[:100]} does not begin where the data before '
+                'it ends; get it again')
         last = end
     return {name: (DTYPES[entry['dtype']], tuple(entry['shape']))
             for name, entry in header.items()}

@@ -87,8 +87,9 @@ def read_zip(path: Path) -> Any:
         folder = pickles[0].removesuffix('data.pkl')
         order = _content(file, records.get(f'{folder}byteorder', (0, 0)), 16)
         if order == b'big':
-            corrupt(path, 'was written on a machine with another order of bytes; save it on a '
-                    'little-endian one')
+            corrupt(
+                path, 'was written on a machine with another order of bytes; save it on a '
+                'little-endian one')
         start, size = records[pickles[0]]
         if size > _MOST_PICKLE_BYTES:
             corrupt(path, f'is damaged: its index would take {size} bytes; get it again')
@@ -154,8 +155,9 @@ def read_legacy(path: Path) -> Any:
         if version != _LEGACY_PROTOCOL or not isinstance(system, dict):
             raise Damaged('is from an unknown version of torch')
         if system.get('little_endian') is not True:
-            corrupt(path, 'was written on a machine with another order of bytes; save it on a '
-                    'little-endian one')
+            corrupt(
+                path, 'was written on a machine with another order of bytes; save it on a '
+                'little-endian one')
         content = TensorUnpickler(cast(BinaryIO, _Bounded(file)), storage).load()
         keys = _pickle(file)
         if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(whole):
@@ -217,12 +219,14 @@ def _check_end(path: Path, file: BinaryIO) -> None:
         file.seek(_LOCATOR.unpack(locator)[2])
         end = file.read(_END_64.size)
         if len(end) < _END_64.size:
-            corrupt(path, 'is damaged: the directory of its archive lies outside the file; get it '
-                    'again')
+            corrupt(
+                path, 'is damaged: the directory of its archive lies outside the file; get it '
+                'again')
         directory = _END_64.unpack(end)[8]
     if directory > min(size, _MOST_DIRECTORY_BYTES):
-        corrupt(path, f'is damaged: the directory of its archive would take {directory} bytes; '
-                'get it again')
+        corrupt(
+            path, f'is damaged: the directory of its archive would take {directory} bytes; get it '
+            'again')
     file.seek(0)
 
 
@@ -237,9 +241,10 @@ def _records(
         name = entry.filename
         shown = f'its record {name[:80]}'
         if entry.compress_type != zipfile.ZIP_STORED:
-            corrupt(path, f'is not an archive in the form that torch writes: {shown} is '
-                    'compressed. Unpack it and pack it again without compression (zip -0), or '
-                    'save it again with torch')
+            corrupt(
+                path, f'is not an archive in the form that torch writes: {shown} is compressed. '
+                'Unpack it and pack it again without compression (zip -0), or save it again with '
+                'torch')
         if entry.flag_bits & 0x2061 or entry.file_size != entry.compress_size:
             corrupt(path, f'is damaged: {shown} is encrypted or has two sizes; get it again')
         if name in found:
@@ -256,8 +261,9 @@ def _records(
                 'utf-8' if entry.flag_bits & 0x800 else 'cp437', 'replace'):
             corrupt(path, f'is damaged: {shown} is not where its directory says; get it again')
         if _crc(file, start, entry.file_size) != entry.CRC:
-            corrupt(path, f'is damaged: {shown} does not match its stored checksum (CRC-32); get '
-                    'the file again')
+            corrupt(
+                path, f'is damaged: {shown} does not match its stored checksum (CRC-32); get the '
+                'file again')
         found[name] = (start, entry.file_size)
     return found
 
@@ -300,17 +306,15 @@ def _damage(path: Path) -> Iterator[None]:
         raise
     except Foreign as error:
         corrupt(
-            path,
-            f'holds objects other than tensors ({error}), which could run code when they are '
-            'loaded. Nothing in it was executed. If you trust whoever made it, have them save the '
-            "tensors alone: torch.save({'state_dict': checkpoint['state_dict']}, ...)",
-        )
+            path, f'holds objects other than tensors ({error}), which could run code when they '
+            'are loaded. Nothing in it was executed. If you trust whoever made it, have them save '
+            "the tensors alone: torch.save({'state_dict': checkpoint['state_dict']}, ...)")
     except Damaged as error:
         corrupt(path, f'{error}; get it again. Nothing in it was executed')
     except MemoryError:
         raise
     # The machine of a damaged pickle raises errors of many types.
     except Exception as error:
-        corrupt(path, 'is damaged, or is a pickle that torch did not write '
-                f'({type(error).__name__}: {first_line(error)}); get it again. Nothing in it was '
-                'executed')
+        corrupt(
+            path, f'is damaged, or is a pickle that torch did not write ({type(error).__name__}: '
+            f'{first_line(error)}); get it again. Nothing in it was executed')
