@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""From a masked frame to an observation: what the sensor and the detector got wrong is mended."""
+"""Clean the depth of a masked frame: one object, in a window of bounded size."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ from lift3d_ros.observation.occluders import find_occluders
 from lift3d_ros.segmentation.depth_pieces import depth_pieces
 from lift3d_ros.segmentation.depth_pieces import DEPTH_STEP
 
-#: Readings outside this range, metres, are no readings of an object that a robot can reach.
+#: Range of the depth of objects that a robot can reach, metres.
 DEPTH_RANGE = (0.05, 10.0)
 
-#: The longer side of the object in the window that is worked on, pixels at the most.
+#: Longer side of the object in its window, pixels at most.
 WINDOW_SIDE = 400
 
-#: How far the window reaches over the object's bounding box, as a share of its longer side. The
-#: support plane is looked for there.
+#: Margin of the window around the object's bounding box, as a share of its longer side. It shows
+#: the support plane.
 WINDOW_MARGIN = 0.5
 
-#: A reading tells the depth so far around it: pixels at least, and as a share of the root of the
-#: mask's area.
-_HOLE = (4.0, 0.05)
+#: Distance from a reading up to which depth is continued from it where other views may have
+#: measured: pixels, and share of the root of the mask's area; the larger one.
+MAX_CONTINUED_PIXELS, MAX_CONTINUED_SHARE = 4.0, 0.05
 
-#: What hides an object and gives no readings, or what is so near that it gives none itself, is
-#: taken to be so much of its distance away.
-_NEARER = 0.8
+#: Assumed distance of an occluder without readings, and of surface too near for readings, over the
+#: smallest distance that was measured on the object.
+UNMEASURED_DISTANCE = 0.8
 
-#: Readings of the object that a surface can be told from.
+#: Readings of the object that its surface can be estimated from.
 MIN_READINGS = 30
 
 
@@ -58,22 +58,21 @@ def observe(view: ObjectView) -> ObjectObservation:
     """
     Return the cleaned observation of a view.
 
-    Raises ``LiftError(NO_DEPTH_IN_MASK)`` where the frame has a depth image that says nothing of
-    the object.
+    Raises ``LiftError(NO_DEPTH_IN_MASK)`` for a depth image without usable readings of the object.
     """
     cut, camera = view.window(WINDOW_SIDE, _margin(view))
     mask = np.ascontiguousarray(view.mask[cut])
     image = np.ascontiguousarray(view.frame.image[cut])
     tolerance = mask_tolerance(view.frame.camera, cut[0].step)
     if view.frame.depth is None:
-        nothing = np.zeros(mask.shape, bool)
+        none = np.zeros(mask.shape, bool)
         return ObjectObservation(
             camera=camera,
             image=image,
             mask=mask,
-            occluder=nothing,
+            occluder=none,
             depth=None,
-            measured=nothing,
+            measured=none,
             surroundings=np.zeros(mask.shape, np.float32),
             outline=outline_distance(mask),
             thickness=np.zeros(mask.shape, np.float32),
@@ -88,53 +87,53 @@ def observe(view: ObjectView) -> ObjectObservation:
         raise LiftError(
             ErrorCode.NO_DEPTH_IN_MASK,
             f'Only {np.count_nonzero(measured)} depth readings in the mask belong to one surface; '
-            f'{MIN_READINGS} are needed. Is the depth registered to the image, and the object '
-            'neither transparent nor mirror-like?',
+            f'{MIN_READINGS} are needed. Check that the depth is registered to the image; leave '
+            'the depth out if the object is transparent or mirror-like.',
         )
     return assemble(camera, image, mask & ~past, steady, measured, tolerance)
 
 
-def with_occluder_depth(view: ObjectView, seen: ObjectObservation) -> ObjectView:
+def with_occluder_depth(view: ObjectView, observation: ObjectObservation) -> ObjectView:
     """
-    Return a view whose depth tells what hides the object, where that gives no readings.
+    Return a view with depth at occluders that have no readings.
 
-    It is put before all that was measured of the object, so that who looks at the depth image
-    knows that behind it everything is possible. ``seen`` is the observation of the view.
+    The depth is in front of the whole object, so that networks do not take the pixels for free
+    space. ``observation`` is that of the view.
     """
-    hiding = seen.occluder & (seen.surroundings == 0.0)
-    if view.frame.depth is None or seen.depth is None or not hiding.any():
+    hiding = observation.occluder & (observation.surroundings == 0.0)
+    if view.frame.depth is None or observation.depth is None or not hiding.any():
         return view
     (rows, columns), _ = view.window(WINDOW_SIDE, _margin(view))
     fine = np.repeat(np.repeat(hiding, rows.step, axis=0), columns.step, axis=1)
     depth = view.frame.depth.copy()
     part = depth[rows.start : rows.stop, columns.start : columns.stop]
     hidden = fine[: part.shape[0], : part.shape[1]] & ~(np.nan_to_num(part) > 0.0)
-    part[hidden] = _NEARER * float(seen.depth[seen.measured].min())
+    part[hidden] = UNMEASURED_DISTANCE * float(observation.depth[observation.measured].min())
     return replace(view, frame=replace(view.frame, depth=depth))
 
 
 def with_holes_open(observation: ObjectObservation) -> ObjectObservation:
     """
-    Return an observation that says nothing of how deep its object is far from any reading.
+    Return an observation without bounds on the object's depth far from any reading.
 
-    What is too dark, too bright or too near to be measured is continued from the nearest reading,
-    which is a good guess where one camera is all there is; where another one measured it, it would
-    contradict that.
+    Where the surface is too dark, too bright or too near, depth is continued from the nearest
+    reading: a good estimate for a single view, but inconsistent with another view that measured
+    there.
     """
-    seen = observation
-    if seen.depth is None:
-        return seen
-    far = cv2.distanceTransform(
-        (~seen.measured).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+    if observation.depth is None:
+        return observation
+    mask, measured = observation.mask, observation.measured
+    distance = cv2.distanceTransform(
+        (~measured).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
     )
-    reach = max(_HOLE[0], _HOLE[1] * float(np.sqrt(np.count_nonzero(seen.mask))))
-    open_ = seen.mask & ~seen.occluder & (far > reach)
-    near = np.float32(_NEARER) * seen.depth[seen.measured].min()
-    return replace(seen, depth=np.where(open_, near, seen.depth))
+    reach = MAX_CONTINUED_SHARE * float(np.sqrt(np.count_nonzero(mask)))
+    hole = mask & ~observation.occluder & (distance > max(MAX_CONTINUED_PIXELS, reach))
+    near = np.float32(UNMEASURED_DISTANCE) * observation.depth[measured].min()
+    return replace(observation, depth=np.where(hole, near, observation.depth))
 
 
 def _margin(view: ObjectView) -> int:
-    """Return by how many pixels the window reaches over the object."""
+    """Return the margin of the window around the object, pixels."""
     return int(np.ceil(WINDOW_MARGIN * view.longer_side())) + 4
 
 
@@ -146,14 +145,15 @@ def assemble(
     measured: NDArray[np.bool_],
     tolerance: float,
     raised: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
-    silent: NDArray[np.bool_] | None = None,
+    unmeasured: NDArray[np.bool_] | None = None,
 ) -> ObjectObservation:
     """
-    Return the observation of readings (height, width) in metres, 0 = none, by a mask.
+    Return the observation of readings (height, width) in metres, 0 = none, with a mask.
 
-    ``tolerance`` is that of the mask's outline in pixels. ``raised`` tells what rises from the
-    support plane, and what rises high enough to hide something; ``silent`` what hides the plane
-    and gives no readings. Both are None where that is not known.
+    ``tolerance`` is that of the mask's outline in pixels. ``raised`` are two images: surface above
+    the support plane, and surface high enough to be an occluder; ``unmeasured`` are occluders
+    without readings. Both are None if unknown. Raises ``LiftError(NO_DEPTH_IN_MASK)`` if nothing
+    is ``measured``.
     """
     if not measured.any():
         raise LiftError(
@@ -164,14 +164,14 @@ def assemble(
     filled = _fill(_smooth(readings, measured), measured)
     surroundings = np.where(mask, np.float32(0.0), readings)
     occluder = find_occluders(mask, filled, surroundings, raised)
-    if silent is not None:
-        occluder |= silent
+    if unmeasured is not None:
+        occluder |= unmeasured
     return ObjectObservation(
         camera=camera,
         image=image,
         mask=mask,
         occluder=occluder,
-        # What is hidden may come as near as what hides it, or as the rest of the object.
+        # Hidden surface may be as near as the occluder, or as the rest of the object.
         depth=np.where(
             occluder,
             np.where(surroundings > 0.0, surroundings, np.minimum(filled, filled[measured].min())),
@@ -186,30 +186,30 @@ def assemble(
 
 
 def _check_readings(readings: NDArray[np.float32]) -> None:
-    """Raise ``NO_DEPTH_IN_MASK`` for readings (n,) in metres that are none, or of another unit."""
+    """Raise ``NO_DEPTH_IN_MASK`` for too few readings (n,), and for those not in metres."""
     present = readings[readings > 0.0]
     if len(present) < MIN_READINGS:
         raise LiftError(
             ErrorCode.NO_DEPTH_IN_MASK,
             f'The depth image has {len(present)} readings inside the mask; {MIN_READINGS} are '
-            'needed. Is it registered to the image? Leave the depth out to lift from the image '
-            'alone, without scale.',
+            'needed. Check that it is registered to the image, or leave the depth out to lift '
+            'from the image alone, without scale.',
         )
     middle = float(np.median(present))
     if not DEPTH_RANGE[0] < middle < DEPTH_RANGE[1]:
         raise LiftError(
             ErrorCode.NO_DEPTH_IN_MASK,
-            f'The depth inside the mask is {middle:g} m in the median, outside {DEPTH_RANGE[0]} m '
-            f'to {DEPTH_RANGE[1]} m: the unit looks wrong. 32-bit float depth is in metres, '
+            f'The median depth inside the mask is {middle:g} m, outside {DEPTH_RANGE[0]} m to '
+            f'{DEPTH_RANGE[1]} m: the unit seems to be wrong. 32-bit float depth is in metres, '
             '16-bit depth in millimetres; for another unit set depth_unit.',
         )
 
 
 def _drop_flying_pixels(depth: NDArray[np.float32]) -> NDArray[np.float32]:
     """
-    Zero the readings that few of their neighbours share a surface with.
+    Return depth without readings that few of their neighbours share a surface with.
 
-    Depth cameras blend the two surfaces at an edge into points that hang in the air between.
+    Depth cameras blend the two surfaces at an edge into points between them.
     """
     padded = np.pad(depth, 1)
     near = np.zeros(depth.shape, np.uint8)
@@ -217,7 +217,7 @@ def _drop_flying_pixels(depth: NDArray[np.float32]) -> NDArray[np.float32]:
         for du in range(3):
             other = padded[dv : dv + depth.shape[0], du : du + depth.shape[1]]
             near += np.abs(other - depth) < 0.6 * DEPTH_STEP * depth
-    # The pixel itself is one of the nine; the straight edge of a surface has five more.
+    # The pixel itself is one of the nine; on the straight edge of a surface five more are near.
     return np.where(near >= 5, depth, np.float32(0.0))
 
 
@@ -225,11 +225,11 @@ def _object_segments(
     depth: NDArray[np.float32], camera: Camera
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """
-    Return which readings inside the mask are the object's, and which were taken past it.
+    Return which readings inside the mask are on the object, and which are on its background.
 
-    ``depth`` is 0 outside the mask. The readings are cut into segments where the depth steps;
-    those that lie within the size of the object around the largest one are kept, those behind it
-    tell that the mask reaches too far.
+    ``depth`` is 0 outside the mask. Divides the readings into segments at steps of the depth.
+    Those within the size of the object around the largest one are on the object; those behind are
+    on the background, where the mask is too wide.
     """
     from scipy import ndimage
     from scipy.spatial import cKDTree
@@ -250,8 +250,8 @@ def _object_segments(
     keep = (sizes >= max(8, 0.004 * sizes.sum())) & (means > near - extent) & ~behind
     behind[0] = keep[0] = False
     kept = keep[labels] & valid
-    # A last sieve for what hangs loose: distance to the neighbours in space. A surface seen at
-    # 80 degrees is six times sparser than one seen from the front.
+    # Outliers are far from their neighbours in space. A surface at 80 degrees to the line of
+    # sight is six times sparser than one at a right angle.
     v, u = np.nonzero(kept)
     if len(u) > 50:
         points = camera.unproject(u, v, depth[v, u])
@@ -283,7 +283,7 @@ def outline_distance(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Return the distance to the outline in pixels, positive inside the mask."""
     inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    # Where there is no outline the distances are unbounded.
+    # Without an outline the distances are unbounded.
     far = np.float32(np.hypot(mask.shape[0], mask.shape[1]))
     inside, outside = np.minimum(inside, far), np.minimum(outside, far)
     # The outline runs between the pixels, half a pixel from the centres on both sides.
@@ -294,19 +294,19 @@ def _thickness(
     mask: NDArray[np.bool_], depth: NDArray[np.float32], camera: Camera
 ) -> NDArray[np.float32]:
     """
-    Return the chord at each pixel of round cross-sections that fill the outline, metres.
+    Return the thickness at each pixel of round cross-sections that fill the outline, metres.
 
-    Every pixel belongs to the largest disc inside the outline that covers it; steps in the depth
-    are outlines too, so that a handle before a body has the handle's thickness.
+    It is the chord of the largest disc inside the outline that covers the pixel. Steps in the
+    depth are outlines too, so that a handle in front of a body has the handle's thickness.
     """
     step = cv2.dilate(depth, np.ones((3, 3), np.uint8)) - depth > DEPTH_STEP * depth
     inner = (mask & ~step).astype(np.uint8)
     distance = cv2.distanceTransform(inner, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    # Without any outline, as in a mask that fills the image, the distance is unbounded.
+    # A mask that fills the image has no outline, and the distance is unbounded.
     distance = np.minimum(distance, np.float32(np.hypot(mask.shape[0], mask.shape[1])))
     ridge = (distance > 0.0) & (distance >= cv2.dilate(distance, np.ones((3, 3), np.uint8)))
     rows, columns = np.nonzero(ridge)
-    # Painted from the smallest disc to the largest; a few hundred cover the rest.
+    # Larger discs are painted over smaller ones; at most 2,000 are enough.
     order = np.argsort(distance[rows, columns], kind='stable')
     order = order[:: -(-len(order) // 2000)] if len(order) else order
     radius = np.zeros_like(distance)

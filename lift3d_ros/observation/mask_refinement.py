@@ -24,7 +24,7 @@ from lift3d_ros.observation.cleaning import assemble
 from lift3d_ros.observation.cleaning import MIN_READINGS
 from lift3d_ros.observation.cleaning import outline_distance
 from lift3d_ros.observation.object_observation import ObjectObservation
-from lift3d_ros.observation.occluders import find_silent
+from lift3d_ros.observation.occluders import find_unmeasured_occluders
 from lift3d_ros.observation.support import Support
 from lift3d_ros.segmentation.depth_pieces import depth_pieces
 from lift3d_ros.segmentation.depth_pieces import DEPTH_STEP
@@ -94,6 +94,11 @@ def refine_mask(
     if np.count_nonzero(own_readings & ~mixed) >= MIN_READINGS:
         own_readings &= ~mixed
         refined &= ~(mixed & added)
+    unmeasured = None
+    if wide:
+        unmeasured = find_unmeasured_occluders(
+            observation, refined, readings, support, plane_tolerance
+        )
     high = (height > OCCLUDER_HEIGHT_TOLERANCES * plane_tolerance) & np.isfinite(height)
     return assemble(
         camera,
@@ -103,7 +108,7 @@ def refine_mask(
         own_readings,
         tolerance,
         (raised, high) if wide else None,
-        find_silent(observation, refined, readings, support, plane_tolerance) if wide else None,
+        unmeasured,
     )
 
 

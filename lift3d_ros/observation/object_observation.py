@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What one view says of an object: where it is, where it is not, what is unknown."""
+"""The observation of an object in one view: occupied, free and unknown space."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import Floats
 
-#: Pixels by which the outline of a detector's mask is off, in an image of so many pixels width.
+#: Error of the outline of a detector's mask in pixels, in an image of that width.
 MASK_TOLERANCE, MASK_TOLERANCE_WIDTH = 3.0, 640
 
 
@@ -38,17 +38,17 @@ class ObjectObservation:
     All images have the shape (height, width) of ``camera``, whose optical frame is the frame's.
 
     - ``mask``: bool, the object.
-    - ``occluder``: bool, pixels where something nearer hides what may be the object.
-    - ``depth``: float32 metres, the object's own readings, continued to every pixel from the
-      nearest reading; that of the occluder where there is one. None without a depth image.
-    - ``measured``: bool, where ``depth`` is a reading and not a continuation.
+    - ``occluder``: bool, pixels where something nearer may hide a part of the object.
+    - ``depth``: float32 metres, the readings of the object, continued to every pixel from the
+      nearest one; that of the occluder where there is one. None without a depth image.
+    - ``measured``: bool, where ``depth`` is a reading.
     - ``surroundings``: float32 metres, readings off the object, 0 where there is none.
     - ``outline``: float32 pixels, distance to the outline of the mask, positive inside. Occluders
       count as inside.
-    - ``thickness``: float32 metres, how thick the object would be at a pixel if its cross-section
-      were as deep as it is wide.
+    - ``thickness``: float32 metres, of the object at a pixel if its cross-section is as deep as
+      wide.
     - ``image``: uint8 RGB (height, width, 3).
-    - ``tolerance``: pixels by which the outline of the mask may be off.
+    - ``tolerance``: error of the outline of the mask, pixels.
     """
 
     camera: Camera
@@ -88,12 +88,12 @@ class ObjectObservation:
 
     def occupancy_bound(self, points: Floats) -> NDArray[np.float32]:
         """
-        Return how deep points lie in what the view allows to be solid, (n,) metres.
+        Return the largest depth inside the object that the view allows at points, (n,) metres.
 
-        ``points`` is (n, 3) in the optical frame. The value is positive for a point behind the
-        measured surface and inside the outline, and its negative part is the distance into free
-        space. It is the truncated signed distance of a depth map (Curless and Levoy, A Volumetric
-        Method, 1996) cut with the cone of the outline, that is, exact at zero.
+        ``points`` (n, 3) are in the optical frame. The value is positive behind the measured
+        surface and inside the outline, where a point may be occupied; a negative value is the
+        distance into free space. It is the intersection of the signed distance of a depth map
+        (Curless and Levoy, A Volumetric Method, 1996) and the cone of the outline, exact at zero.
         """
         u, v, z = (a.astype(np.float32) for a in self.camera.project(points))
         behind = z > 1e-6
@@ -106,9 +106,9 @@ class ObjectObservation:
 
     def behind(self, points: Floats) -> NDArray[np.float32]:
         """
-        Return how far points (n, 3) lie behind the measured surface along z, (n,) metres.
+        Return the distance along z of points (n, 3) behind the measured surface, (n,) metres.
 
-        NaN where the view has no reading near the point's pixel.
+        NaN without a reading near the point's pixel.
         """
         u, v, z = (a.astype(np.float32) for a in self.camera.project(points))
         np.nan_to_num(u, copy=False, nan=-1e6)
@@ -122,13 +122,13 @@ class ObjectObservation:
         self, points: Floats
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """
-        Return how far points (n, 3) lie behind the surface, and the thickness there, metres.
+        Return the distance of points (n, 3) behind the surface, and the thickness there, metres.
 
-        The surface is the continued one: there is a value for every point. Raises ``ValueError``
+        The surface is the continued one, so that every point has a value. Raises ``ValueError``
         for an observation without depth.
         """
         if self.depth is None:
-            raise ValueError('thickness is told behind a measured surface; there is no depth')
+            raise ValueError('the thickness needs an observation with depth')
         u, v, z = (a.astype(np.float32) for a in self.camera.project(points))
         np.nan_to_num(u, copy=False, nan=-1e6)
         np.nan_to_num(v, copy=False, nan=-1e6)
@@ -151,9 +151,9 @@ class ObjectObservation:
 
 def mask_tolerance(camera: Camera, stride: int = 1) -> float:
     """
-    Return by how many pixels the outline of a detector's mask may be off.
+    Return the error of the outline of a detector's mask, pixels.
 
-    ``camera`` is that of the whole image; the pixels are those of a window that takes each
+    ``camera`` is that of the whole image; the pixels are those of a window with every
     ``stride``-th one.
     """
     longer = max(camera.width, camera.height)
@@ -166,9 +166,9 @@ def sample(
     """
     Return the image at pixels (u, v), float32 (n,) or (n, channels), bilinear.
 
-    Beyond its border the image goes on with the value of the border.
+    Outside of the image the value is that of its border.
     """
-    # remap takes no side over 32767, so the list is folded into rows.
+    # cv2.remap takes no side over 32767 pixels, so that the list is folded into rows.
     row = 1024
     count = len(u)
     rows = -(-count // row)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What stands before an object and may hide a part of it."""
+"""Find occluders: what is in front of an object and may hide a part of it."""
 
 from __future__ import annotations
 
@@ -26,20 +26,21 @@ from lift3d_ros.observation.object_observation import ObjectObservation
 from lift3d_ros.observation.support import Support
 from lift3d_ros.segmentation.depth_pieces import DEPTH_STEP
 
-#: How far holes of the depth reach around what stands before an object, as a share of the root of
-#: the mask's area.
-_RIM = 0.12
+#: Width of the holes of the depth around an occluder, over the root of the mask's area.
+RIM_WIDTH = 0.12
 
-#: Holes of the depth narrower than twice this share of the root of the mask's area are noise. A
-#: wider one hides the object if so much of what lies around it was measured, and less than so much
-#: of it has the plane's colours.
-_NOISE, _AROUND, _PLAIN = 0.06, 0.4, 0.5
+#: Radius of the largest hole of the depth that is noise, over the root of the mask's area.
+NOISE_RADIUS = 0.06
 
-#: Share of the readings of an occluder that rise high.
-_HIGH_SHARE = 0.1
+#: Smallest share of the pixels around a hole with readings, and largest share of its pixels with
+#: the colours of the support plane, if it is an occluder.
+MIN_MEASURED_AROUND, MAX_PLANE_COLORED = 0.4, 0.5
 
-#: Cells of CIE Lab along each of its axes; those that hold so much of the plane are its colours.
-_CELLS, _COMMON = (8, 32, 32), 0.95
+#: Smallest share of the readings of an occluder that are high above the support plane.
+MIN_HIGH_SHARE = 0.1
+
+#: Cells along the axes of CIE Lab, and the share of the plane's pixels in those of its colours.
+COLOR_CELLS, PLANE_COLOR_SHARE = (8, 32, 32), 0.95
 
 
 def find_occluders(
@@ -49,12 +50,13 @@ def find_occluders(
     raised: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None,
 ) -> NDArray[np.bool_]:
     """
-    Return the pixels off the mask where something before the object may hide a part of it.
+    Return the pixels off the mask of occluders with readings, bool (height, width).
 
-    Something nearer that rises from the support plane and touches the mask in the image, with the
-    holes of the depth at its edge. Without a plane the table before the object would be taken for
-    it, so that only what is nearer within the hull of the mask counts. ``raised`` are two images
-    bool (height, width): what rises from the plane, and what rises high enough to hide something.
+    An occluder is nearer than the object, rises from the support plane and touches the mask in the
+    image; the holes of the depth at its edge belong to it. Without a plane the table in front of
+    the object would be one, so that only nearer readings within the hull of the mask count.
+    ``raised`` are two images, bool (height, width): surface above the plane, and surface high
+    enough to be an occluder.
     """
     nearer = (surroundings > 0.0) & (surroundings < (1.0 - DEPTH_STEP) * depth) & ~mask
     if raised is None:
@@ -68,25 +70,25 @@ def find_occluders(
     nearer &= above
     if not nearer.any():
         return nearer
-    width = 2 * int(_RIM * np.sqrt(np.count_nonzero(mask))) + 1
+    width = 2 * int(RIM_WIDTH * np.sqrt(np.count_nonzero(mask))) + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
     rim = cv2.dilate(nearer.astype(np.uint8), disc).astype(bool)
     hole = (surroundings == 0.0) & ~mask
     hiding = nearer | (rim & hole)
     for piece, around in _pieces(hole, mask, mask | nearer):
-        # What has readings at its edges alone, where it is lighter or less inclined.
-        if nearer[around].mean() > _AROUND:
+        # Dark or inclined occluders have readings at their edges alone.
+        if nearer[around].mean() > MIN_MEASURED_AROUND:
             hiding |= piece
     near = cv2.dilate(mask.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
     _, labels = cv2.connectedComponents(hiding.astype(np.uint8), connectivity=8)
-    # A bump of the plane is no occluder: what hides something is high, for a part at least.
+    # A bump of the plane is no occluder: a part of an occluder is high.
     touching = np.unique(labels[near & (labels > 0)])
     high = np.bincount(labels[nearer & tall], minlength=int(labels.max()) + 1)
     part = np.bincount(labels[nearer], minlength=len(high))
-    return np.isin(labels, touching[high[touching] >= _HIGH_SHARE * part[touching]])
+    return np.isin(labels, touching[high[touching] >= MIN_HIGH_SHARE * part[touching]])
 
 
-def find_silent(
+def find_unmeasured_occluders(
     observation: ObjectObservation,
     mask: NDArray[np.bool_],
     readings: NDArray[np.float32],
@@ -94,11 +96,11 @@ def find_silent(
     tolerance: float,
 ) -> NDArray[np.bool_]:
     """
-    Return the pixels off the mask where something without readings may hide a part of it.
+    Return the pixels off the mask of occluders without readings, bool (height, width).
 
-    What shines, is black or too near gives none. But holes of the depth are far backgrounds and
-    the object's own shade, too: only a wide one counts, that touches the mask, where the support
-    plane should have been measured and lies around it, and that has other colours than the plane.
+    Shiny, black and very near surfaces have none. Far backgrounds and the shadow of the object in
+    the depth have none either: a hole is an occluder if it is wide, touches the mask, hides the
+    support plane, has readings around it, and has other colours than the plane.
     """
     rays = observation.camera.rays()
     start = support.height(np.zeros(3))
@@ -110,25 +112,27 @@ def find_silent(
         return flat
     hole = (readings == 0.0) & ~mask & (expected < np.percentile(readings[flat], 99.0))
     plain = _colored_like(observation.image, flat)
-    silent = np.zeros(mask.shape, bool)
+    occluder = np.zeros(mask.shape, bool)
     for piece, around in _pieces(hole, mask, mask):
-        if (readings[around] > 0.0).mean() > _AROUND and plain[piece].mean() < _PLAIN:
-            silent |= piece
-    return silent
+        if plain[piece].mean() >= MAX_PLANE_COLORED:
+            continue
+        if (readings[around] > 0.0).mean() > MIN_MEASURED_AROUND:
+            occluder |= piece
+    return occluder
 
 
 def _pieces(
     hole: NDArray[np.bool_], mask: NDArray[np.bool_], touched: NDArray[np.bool_]
 ) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
     """
-    Yield the wide holes of the depth that touch something, and what lies around each off the mask.
+    Yield the wide holes of the depth beside ``touched``, and the pixels around each off the mask.
 
-    Wide is meant against the root of the mask's area.
+    ``NOISE_RADIUS`` says what is wide.
     """
-    radius = max(1, round(_NOISE * float(np.sqrt(np.count_nonzero(mask)))))
+    radius = max(1, round(NOISE_RADIUS * float(np.sqrt(np.count_nonzero(mask)))))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     wide = cv2.morphologyEx(hole.astype(np.uint8), cv2.MORPH_OPEN, disc)
-    # With it goes what lies between it and what it touches.
+    # The pixels between the hole and what it touches belong to it.
     wide = cv2.dilate(wide, disc) & hole.astype(np.uint8)
     _, labels = cv2.connectedComponents(wide, connectivity=8)
     near = cv2.dilate(touched.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
@@ -141,11 +145,11 @@ def _pieces(
 
 
 def _colored_like(image: NDArray[np.uint8], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return where an RGB image (height, width, 3) has the usual colours of pixels ``known``."""
+    """Return where an RGB image (height, width, 3) has the common colours of pixels ``known``."""
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
     ranges = [0, 256] * 3
-    counts = cv2.calcHist([lab], [0, 1, 2], known.astype(np.uint8), list(_CELLS), ranges)
+    counts = cv2.calcHist([lab], [0, 1, 2], known.astype(np.uint8), list(COLOR_CELLS), ranges)
     falling = np.sort(counts, axis=None)[::-1]
-    least = falling[np.searchsorted(np.cumsum(falling), _COMMON * falling.sum())]
-    cell = [lab[..., k].astype(np.int64) * n // 256 for k, n in enumerate(_CELLS)]
+    least = falling[np.searchsorted(np.cumsum(falling), PLANE_COLOR_SHARE * falling.sum())]
+    cell = [lab[..., k].astype(np.int64) * n // 256 for k, n in enumerate(COLOR_CELLS)]
     return counts[cell[0], cell[1], cell[2]] >= max(least, 1.0)

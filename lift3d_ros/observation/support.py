@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The plane that the object stands on, and which way is up."""
+"""Find the plane that the object stands on, and the vertical."""
 
 from __future__ import annotations
 
@@ -26,26 +26,25 @@ from lift3d_ros.geometry import unit
 from lift3d_ros.observation.object_observation import ObjectObservation
 from lift3d_ros.observation.object_observation import sample
 
-#: Camera elevation that is assumed where nothing tells the vertical: robots look down at tables.
+#: Elevation of the camera, degrees, if the vertical is unknown: robots look down at tables.
 ASSUMED_ELEVATION = 30.0
 
-#: Angle between the plane's normal and the vertical up to which a plane can carry an object.
+#: Largest angle, degrees, between the vertical and the normal of a plane that carries objects.
 MAX_TILT = 20.0
 
-#: What is nearer than a place by this share of the object's size hides it.
-_BEFORE = 0.1
+#: Distance by which a reading is nearer than a place that it hides, over the object's size.
+MIN_OCCLUDER_DISTANCE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class Support:
     """
-    Which way is up, and where the object ends below.
+    The vertical and the support plane.
 
     - ``up``: unit vector in the optical frame.
-    - ``offset``: ``up @ x`` of the points of the plane in metres, or None where no plane was
-      found.
-    - ``stddev``: of a single reading about the plane, metres.
-    - ``source``: ``gravity``, ``plane`` or ``assumed``, where ``up`` comes from.
+    - ``offset``: ``up @ x`` of the points x of the plane in metres, None without a plane.
+    - ``stddev``: of a reading about the plane, metres.
+    - ``source``: of ``up``: ``gravity``, ``plane`` or ``assumed``.
     """
 
     up: Array
@@ -60,7 +59,7 @@ class Support:
         return np.asarray(points) @ self.up - self.offset
 
     def elevation(self, ray: Array) -> float:
-        """Return by how many degrees a viewing ray of the optical frame dips below horizontal."""
+        """Return the angle of a viewing ray of the optical frame below the horizon, degrees."""
         return float(np.degrees(np.arcsin(np.clip(-unit(ray) @ self.up, -1.0, 1.0))))
 
 
@@ -76,9 +75,9 @@ def find_support(
     """
     Find the support plane around the object.
 
-    Random sample consensus (Fischler and Bolles, 1981) over the readings off the mask. A plane is
-    taken where the object lies above it and comes down to it, and where it does not contradict
-    ``gravity`` (unit vector, optical frame, pointing down).
+    Random sample consensus (Fischler and Bolles, 1981) over the readings off the mask. Accepts a
+    plane if the object is above it and reaches down to it, and if it is consistent with
+    ``gravity`` (unit vector, optical frame, pointing down), if that is given.
     """
     vertical = None if gravity is None else -np.asarray(gravity, np.float64)
     fallback = Support(
@@ -94,18 +93,18 @@ def find_support(
     points = points[rng.permutation(len(points))[:2000]]
     size = float(np.ptp(points, axis=0).max())
     tolerance = max(0.004, 0.006 * float(np.median(around[:, 2])))
-    found = fit_plane(around, points, vertical, tolerance, rng)
-    if found is None:
+    plane = fit_plane(around, points, vertical, tolerance, rng)
+    if plane is None:
         return fallback
-    normal, offset, stddev = found
+    normal, offset, stddev = plane
     low = float(np.percentile(points @ normal - offset, 1.0))
     if low > max(0.02, 0.15 * size) and not _hides_its_foot(observation, points, normal, offset):
-        # The object hangs over the plane or stands on something else: the plane still tells the
-        # vertical where gravity does not.
+        # The object is held above the plane or stands on something else. Without gravity, the
+        # plane still gives the vertical.
         if vertical is None:
             return Support(normal, None, stddev, 'plane')
         return fallback
-    # A measured plane is more exact than a gravity vector that passed through a transform tree.
+    # A measured plane is more exact than gravity from a tree of transforms.
     return Support(normal, offset, stddev, 'plane' if vertical is None else 'gravity')
 
 
@@ -119,16 +118,16 @@ def fit_plane(
     """
     Return normal, offset and standard deviation of the plane below the object, or None.
 
-    ``around`` (n, 3) are readings of which many are of the plane, ``points`` (m, 3) those that lie
-    over it, ``vertical`` (3,) is nearly its normal where that is known. ``tolerance`` in metres is
-    how far a reading of the plane may be off.
+    ``around`` (n, 3) are readings many of which are on the plane, ``points`` (m, 3) readings above
+    it; ``vertical`` (3,) is the approximate normal, if known. ``tolerance`` is the largest error
+    of a reading of the plane, metres.
     """
     corners = around[rng.integers(0, len(around), (400, 3))]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     length = np.linalg.norm(normals, axis=1)
     good = length > 1e-7
     normals, corners = normals[good] / length[good, None], corners[good]
-    # Up is the side of the plane that the camera, at the origin, is on.
+    # The camera, at the origin, is above the plane.
     offsets = np.einsum('ij,ij->i', normals, corners[:, 0])
     flip = offsets > 0.0
     normals[flip], offsets[flip] = -normals[flip], -offsets[flip]
@@ -160,12 +159,12 @@ def _hides_its_foot(
     observation: ObjectObservation, points: Array, normal: Array, offset: float
 ) -> bool:
     """
-    Return whether what is seen of the object can hide its contact with a plane further below.
+    Return whether the object, or an occluder, can hide its contact with a plane below.
 
-    From above, the foot of a ball or of a bowl is hidden behind its own bulge, and another thing
-    may stand before it. The visible points (n, 3) are dropped onto the plane, there and somewhat
-    further from the camera: where none of these places is behind the mask or behind a nearer
-    reading, the camera would see the foot, and the object hangs.
+    From above, a ball or a bowl hides its own foot. Projects the visible points (n, 3) vertically
+    onto the plane, there and somewhat further from the camera. If none of these places is behind
+    the mask or behind a nearer reading, the camera would see the foot, and the object is above the
+    plane.
     """
     dropped = points - (points @ normal - offset)[:, None] * normal
     away = points.mean(axis=0)
@@ -179,7 +178,7 @@ def _hides_its_foot(
         column, row = (np.nan_to_num(a, nan=-1e6).astype(np.float32) for a in (u, v))
         behind = sample(observation.outline, column, row) > 0.0
         reading = sample(observation.surroundings, column, row)
-        behind |= (reading > 0.0) & (reading < z - _BEFORE * size)
+        behind |= (reading > 0.0) & (reading < z - MIN_OCCLUDER_DISTANCE * size)
         if behind.mean() > 0.4:
             return True
     return False

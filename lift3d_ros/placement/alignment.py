@@ -13,12 +13,13 @@
 # limitations under the License.
 
 """
-A surface moved to where the camera saw it: by depth, and by its silhouette.
+Align a surface to the depth and the mask of a view.
 
-First the ratio of observed to rendered depth, which keeps the picture; then Gauss-Newton steps
-over the similarity, with the distances from readings to the planes of the faces behind their
-pixels (Chen and Medioni, 1992; pairs by projection, Blais and Levine, 1995) and the distances of
-the silhouette's rim from the outline of the mask, by a distance transform (Fitzgibbon, 2003).
+First scales it by the ratio of measured to rasterised depth, which keeps its image. Then takes
+Gauss-Newton steps over similarity transforms, with the distances from readings to the planes of
+the faces at their pixels (Chen and Medioni, 1992; pairs by projection, Blais and Levine, 1995) and
+the distances of the silhouette from the outline of the mask, by a distance transform (Fitzgibbon,
+2003).
 """
 
 from __future__ import annotations
@@ -36,48 +37,53 @@ from lift3d_ros.meshing.rasterizer import mask_iou
 from lift3d_ros.meshing.rasterizer import Raster
 from lift3d_ros.meshing.rasterizer import Surface
 from lift3d_ros.meshing.rasterizer import Window
+from lift3d_ros.observation.cleaning import outline_distance
 from lift3d_ros.placement.sources import Scale
 
-#: Readings, and pixels of a silhouette, that a surface can be aligned by.
-_MIN_READINGS = 30
+#: Readings on a surface that it can be aligned by.
+MIN_READINGS = 30
 
-#: The bound of the time that a refinement takes: each step is one rendering and one small solve.
-_STEPS = 6
+#: Gauss-Newton steps at most: each takes one raster and one small solve.
+MAX_STEPS = 6
 
-#: A reading that is so far off, over the size of the surface, has no say in where it is.
-_OUTLIER = 0.2
+#: Distance of a reading from the surface, over its size, from which on its weight is 0.
+OUTLIER_DISTANCE = 0.2
 
-#: By how much predicted surfaces and their rims are off, over their size.
-_NOISE = 0.03
+#: Standard deviation of predicted surface and of its silhouette, over the size of the surface.
+SURFACE_STDDEV = 0.03
 
-#: As how many readings all of them count, and as how many places of the rim: neighbours err alike.
-_WORTH = 40.0
+#: Number of independent readings that all readings count as, and all pixels of the silhouette's
+#: boundary: errors of neighbours are correlated.
+EFFECTIVE_READINGS = 40.0
 
-#: What is believed of the motion before it is measured: rotation, and tilt against a vertical that
-#: is known (radians), translation over the size, logarithm of the scale.
-_ROTATION, _TILT, _TRANSLATION, _SCALE = np.radians(5.0), np.radians(0.5), 0.5, 0.2
+#: Standard deviations of the motion beforehand: rotation, and tilt against a known vertical
+#: (radians), translation over the size, logarithm of the scale.
+ROTATION_STDDEV, TILT_STDDEV = np.radians(5.0), np.radians(0.5)
+TRANSLATION_STDDEV, LOG_SCALE_STDDEV = 0.5, 0.2
 
-#: Where this share of the readings is off the surface by more than that, over its size, the depth
-#: is not that of the object.
-_FOREIGN_SHARE, _FOREIGN = 0.5, 0.12
+#: Largest share of the readings that are farther from the surface than the distance, over its
+#: size; with more, the depth is not that of the object.
+MAX_FOREIGN_SHARE, FOREIGN_DISTANCE = 0.5, 0.12
 
-#: A surface without depth is enlarged by at most this factor, or its inverse, to fill its mask.
-_ENLARGED = 1.3
+#: Largest factor, and inverse of the smallest, by which a surface without depth is first scaled to
+#: the area of its mask.
+MAX_GROWTH = 1.3
 
-#: A shape that agrees so well is not moved: IoU of the masks, distance of the readings over size.
-_GOOD_IOU, _GOOD_RESIDUAL = 0.98, 0.01
+#: Agreement of a surface that is not aligned: IoU of the masks, distance of readings over size.
+ALIGNED_IOU, ALIGNED_RESIDUAL = 0.98, 0.01
 
-#: An alignment that is no better than this is not worth another shape.
-_GAIN = 0.005
+#: Smallest gain of an alignment that is applied.
+MIN_GAIN = 0.005
 
 
 @dataclass(frozen=True)
 class Agreement:
     """
-    How well a surface agrees with a view.
+    The agreement of a surface with a view.
 
     - ``iou``: intersection over union of its silhouette and the mask.
-    - ``residual``: median distance along z of the readings from it, over its size; None without.
+    - ``residual``: median distance along z of the readings from it, over its size; None without
+      readings.
     """
 
     iou: float
@@ -85,22 +91,22 @@ class Agreement:
 
     @property
     def cost(self) -> float:
-        """What an alignment makes smaller."""
+        """The cost that an alignment reduces."""
         return 1.0 - self.iou + (self.residual or 0.0)
 
     @property
     def good(self) -> bool:
-        """Whether there is nothing to align."""
-        return self.iou > _GOOD_IOU and (self.residual or 0.0) < _GOOD_RESIDUAL
+        """Whether the surface needs no alignment."""
+        return self.iou > ALIGNED_IOU and (self.residual or 0.0) < ALIGNED_RESIDUAL
 
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
     """
-    What an alignment did.
+    The result of an alignment.
 
-    - ``T``: (4, 4), the similarity that moves the surface within the optical frame.
-    - ``before``, ``after``: how well it agreed with the view.
+    - ``T``: (4, 4), the similarity transform of the surface in the optical frame.
+    - ``before``, ``after``: its agreement with the view.
     """
 
     T: Array
@@ -109,38 +115,38 @@ class Alignment:
 
 
 def agreement(surface: Surface, seen: Window) -> Agreement:
-    """Return how well a surface, in the optical frame, agrees with a view."""
+    """Return the agreement of a surface, in the optical frame, with a view."""
     return _agreement(surface, surface.rasterize(seen.camera), seen)
 
 
 def depth_ratio(surface: Surface, seen: Window) -> Scale:
     """
-    Return the median ratio of observed to rendered depth as a scale.
+    Return the median ratio of measured to rasterised depth as a scale.
 
     Its standard deviation is that of a median (1.253 sigma / sqrt(n), sigma by the median absolute
-    deviation), with as many readings as ``_WORTH`` says. Raises ``LiftError(NO_DEPTH_IN_MASK)``
-    where too few readings fall on the surface.
+    deviation) of ``EFFECTIVE_READINGS``. Raises ``LiftError(NO_DEPTH_IN_MASK)`` where too few
+    readings are on the surface.
     """
     drawn = surface.rasterize(seen.camera)
     both = _both(drawn, seen)
-    if seen.depth is None or np.count_nonzero(both) < _MIN_READINGS:
+    if seen.depth is None or np.count_nonzero(both) < MIN_READINGS:
         raise LiftError(
             ErrorCode.NO_DEPTH_IN_MASK,
-            f'{np.count_nonzero(both)} depth readings fall on the shape; {_MIN_READINGS} are '
-            'needed. Is the depth registered to the image?',
+            f'{np.count_nonzero(both)} depth readings are on the shape; {MIN_READINGS} are '
+            'needed. Check that the depth is registered to the image.',
         )
     ratios = seen.depth[both] / drawn.depth[both]
     ratio = float(np.median(ratios))
     spread = 1.4826 * float(np.median(np.abs(ratios - ratio))) / ratio
-    return Scale(ratio, 1.253 * spread / float(np.sqrt(_WORTH)), 'depth')
+    return Scale(ratio, 1.253 * spread / float(np.sqrt(EFFECTIVE_READINGS)), 'depth')
 
 
 def align_to_depth(surface: Surface, seen: Window, up: Array | None = None) -> Alignment:
     """
-    Return where depth and mask put a surface of unknown scale; ``up`` (3,) as in ``refine``.
+    Return the alignment of a surface of unknown scale; ``up`` (3,) is that of ``refine``.
 
-    Raises ``LiftError(NO_DEPTH_IN_MASK)`` where too few readings fall on it, and where it can be
-    laid on the readings in no way, because the depth is of something else.
+    Raises ``LiftError(NO_DEPTH_IN_MASK)`` where too few readings are on it, and where no alignment
+    fits the readings, because the depth is that of something else.
     """
     ratio = depth_ratio(surface, seen).factor
     scaled = surface.scaled(ratio)
@@ -153,12 +159,14 @@ def align_to_depth(surface: Surface, seen: Window, up: Array | None = None) -> A
 def check_depth(surface: Surface, seen: Window) -> None:
     """Raise ``LiftError(NO_DEPTH_IN_MASK)`` where depth in the mask is not that of the surface."""
     off = _distances(surface.rasterize(seen.camera), seen)
-    if len(off) and (off > _FOREIGN * surface.size).mean() > _FOREIGN_SHARE:
+    share = float((off > FOREIGN_DISTANCE * surface.size).mean()) if len(off) else 0.0
+    if share > MAX_FOREIGN_SHARE:
         raise LiftError(
             ErrorCode.NO_DEPTH_IN_MASK,
-            f'Of the depth inside the mask {100.0 * (off > _FOREIGN * surface.size).mean():.0f} % '
-            'is not that of the object: what is behind it, or before it, or of another image. Is '
-            'the object transparent? Leave the depth out, or name another source of scale.',
+            f'Of the depth inside the mask {100.0 * share:.0f} % '
+            'is not that of the object, but in front of it or behind it; check that depth and '
+            'image belong together. For a transparent object, leave the depth out or give another '
+            'source of scale.',
         )
 
 
@@ -166,37 +174,43 @@ def refine(
     surface: Surface, seen: Window, scale: bool, up: Array | None = None
 ) -> Alignment:
     """
-    Return the small motion that lays a surface on the mask and the readings of a view.
+    Return the small motion that aligns a surface to the mask and the readings of a view.
 
-    ``scale``: it may change its size, too. Without depth that and the distance are nearly one, and
-    the surface begins as much larger or smaller about its centre as its silhouette's area asks
-    for. ``up``, (3,), is the vertical in the optical frame, which the motion keeps where it is
-    known. The motion is the identity where none makes the agreement better.
+    ``scale``: the motion may change the size. Without depth, size and distance are nearly
+    equivalent, and the surface is first scaled about its centre to the area of the mask. ``up``
+    (3,) is the vertical in the optical frame, if known, which the motion keeps. The motion is the
+    identity if none improves the agreement.
     """
     drawn = surface.rasterize(seen.camera)
     before = best = _agreement(surface, drawn, seen)
     T = best_T = np.eye(4)
-    outline = _outline(seen.mask)
+    outline = outline_distance(seen.mask).astype(np.float64)
     moved, done = surface, np.zeros(7)
     size = surface.size
     if scale and seen.depth is None and not before.good:
         area = np.count_nonzero(seen.mask) / max(np.count_nonzero(drawn.mask), 1)
-        growth = np.clip(0.5 * np.log(area), -np.log(_ENLARGED), np.log(_ENLARGED))
+        growth = np.clip(0.5 * np.log(area), -np.log(MAX_GROWTH), np.log(MAX_GROWTH))
         larger = _similarity(np.array([*6 * [0.0], growth]), surface.centre)
         grown = surface.moved(larger)
         now_drawn = grown.rasterize(seen.camera)
         now = _agreement(grown, now_drawn, seen)
         if now.cost < best.cost:
             best, best_T, T, moved, drawn = now, larger, larger, grown, now_drawn
-    # The information about the motion that there is beforehand.
-    prior = np.diag([*3 * [_ROTATION**-2], *3 * [(_TRANSLATION * size) ** -2], _SCALE**-2])
+    # Information matrix of the motion beforehand.
+    prior = np.diag(
+        [
+            *3 * [ROTATION_STDDEV**-2],
+            *3 * [(TRANSLATION_STDDEV * size) ** -2],
+            LOG_SCALE_STDDEV**-2,
+        ]
+    )
     if up is not None:
-        prior[:3, :3] += (np.eye(3) - np.outer(up, up)) * _TILT**-2
+        prior[:3, :3] += (np.eye(3) - np.outer(up, up)) * TILT_STDDEV**-2
     if not scale:
         prior[6, 6] = 1e12
-    for _ in range(0 if before.good else _STEPS):
+    for _ in range(0 if before.good else MAX_STEPS):
         jacobian, off, weight = _equations(moved, drawn, seen, outline, size)
-        # Not by BLAS, whose last bits depend on where the arrays lie in memory.
+        # Not by BLAS, whose last bits depend on the alignment of the arrays in memory.
         normal = np.einsum('ni,n,nj->ij', jacobian, weight, jacobian) + prior
         pull = np.einsum('ni,n,n->i', jacobian, weight, off)
         step = np.linalg.solve(normal, pull - prior @ done)
@@ -208,28 +222,28 @@ def refine(
         gain = best.cost - now.cost
         if gain > 0.0:
             best, best_T = now, T
-        if gain < 0.5 * _GAIN:
+        if gain < 0.5 * MIN_GAIN:
             break
-    if best.cost > before.cost - _GAIN:
+    if best.cost > before.cost - MIN_GAIN:
         return Alignment(np.eye(4), before, before)
     return Alignment(best_T, before, best)
 
 
 def _agreement(surface: Surface, drawn: Raster, seen: Window) -> Agreement:
     off = _distances(drawn, seen)
-    residual = float(np.median(off)) / surface.size if len(off) >= _MIN_READINGS else None
+    residual = float(np.median(off)) / surface.size if len(off) >= MIN_READINGS else None
     return Agreement(mask_iou(drawn.mask, seen.mask), residual)
 
 
 def _both(drawn: Raster, seen: Window) -> NDArray[np.bool_]:
-    """Return where there is a reading and a surface, bool (height, width)."""
+    """Return the pixels with a reading and a surface, bool (height, width)."""
     if seen.depth is None:
         return np.zeros(seen.mask.shape, bool)
     return drawn.mask & (seen.depth > 0.0)
 
 
 def _distances(drawn: Raster, seen: Window) -> Array:
-    """Return how far the readings on the surface are from it along z, (n,) metres."""
+    """Return the distances along z of the readings from the surface, (n,) metres."""
     both = _both(drawn, seen)
     if seen.depth is None or not both.any():
         return np.zeros(0)
@@ -240,7 +254,7 @@ def _equations(
     surface: Surface, drawn: Raster, seen: Window, outline: Array, size: float
 ) -> tuple[Array, Array, Array]:
     """
-    Return Jacobian (n, 7), distances still to go (n,) metres and weights (n,) of a step.
+    Return Jacobian (n, 7), distances (n,) metres and weights (n,) of a step.
 
     The unknowns are rotation, translation and logarithm of the scale about the surface's centre.
     """
@@ -254,19 +268,20 @@ def _equations(
         normal = normals[drawn.face[both]]
         off = np.einsum('ij,ij->i', normal, reading - points)
         # Tukey's biweight.
-        share = np.clip(np.linalg.norm(reading - points, axis=1) / (_OUTLIER * size), 0.0, 1.0)
+        distance = np.linalg.norm(reading - points, axis=1)
+        share = np.clip(distance / (OUTLIER_DISTANCE * size), 0.0, 1.0)
         parts.append((points, normal, off, (1.0 - share**2) ** 2))
-    v, u = np.nonzero(_rim(drawn.mask))
+    v, u = np.nonzero(_boundary(drawn.mask))
     points = camera.unproject(u, v, drawn.depth[v, u])
-    # Across the outline, in the plane of the picture, and in metres at the depth of the rim.
+    # Across the outline, in the image plane, and in metres at the depth of the boundary.
     down, right = np.gradient(outline)
     per_pixel = points[:, 2] / camera.fx
     across = np.stack([right[v, u], down[v, u] * camera.fy / camera.fx], axis=1)
     ray = np.stack([points[:, 0], points[:, 1]], axis=1) / points[:, 2:]
     direction = np.column_stack([across, -np.einsum('ij,ij->i', across, ray)])
     off = -outline[v, u] * per_pixel
-    share = np.clip(np.abs(off) / (2.0 * _OUTLIER * size), 0.0, 1.0)
-    # A rim at the border of the image is where the picture ends, not the object.
+    share = np.clip(np.abs(off) / (2.0 * OUTLIER_DISTANCE * size), 0.0, 1.0)
+    # A boundary at the border of the image is not that of the object.
     inner = (
         (u > 0) & (v > 0) & (u < camera.width - 1) & (v < camera.height - 1)
     )
@@ -280,12 +295,13 @@ def _equations(
             ])
         )
         offs.append(off)
-        weights.append(weight * _WORTH / (max(len(off), 1) * (_NOISE * size) ** 2))
+        information = EFFECTIVE_READINGS / (SURFACE_STDDEV * size) ** 2
+        weights.append(weight * (information / max(len(off), 1)))
     return np.concatenate(jacobians), np.concatenate(offs), np.concatenate(weights)
 
 
 def _similarity(step: Array, centre: Array) -> Array:
-    """Return the 4 x 4 matrix of rotation, translation and log scale (7,) about a centre."""
+    """Return the matrix (4, 4) of rotation, translation and log scale (7,) about a centre."""
     rotation, _ = cv2.Rodrigues(step[:3])
     T = np.eye(4)
     T[:3, :3] = np.exp(np.clip(step[6], -1.0, 1.0)) * rotation
@@ -294,22 +310,13 @@ def _similarity(step: Array, centre: Array) -> Array:
 
 
 def _rounded(T: Array) -> Array:
-    """Return a similarity to a micrometre: last bits vary from run to run, the mesh must not."""
+    """Return a similarity rounded to a micrometre, so that the mesh is the same in each run."""
     scale = np.cbrt(np.linalg.det(T[:3, :3]))
     rotation, _ = cv2.Rodrigues(T[:3, :3] / scale)
     step = np.concatenate([rotation[:, 0], T[:3, 3], [np.log(scale)]])
     return _similarity(np.round(step, 6), np.zeros(3))
 
 
-def _outline(mask: NDArray[np.bool_]) -> Array:
-    """Return the distance to the outline in pixels, positive inside the mask."""
-    kinds = (mask.astype(np.uint8), (~mask).astype(np.uint8))
-    inside, outside = (
-        cv2.distanceTransform(kind, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for kind in kinds
-    )
-    return np.asarray(inside - outside, np.float64) - np.where(mask, 0.5, -0.5)
-
-
-def _rim(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the pixels of a mask at its outline."""
+def _boundary(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the pixels of a mask at its outline, bool (height, width)."""
     return mask & ~cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The support plane in the depth around an object, where the object itself has no depth."""
+"""Find the support plane in the depth around an object that has no depth itself."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from lift3d_ros.observation.hints import Plane
 from lift3d_ros.observation.support import fit_plane
 from lift3d_ros.observation.support import MAX_TILT
 
-#: Readings around the object that a plane can be fitted to, and how many are looked at.
-_MIN_READINGS = 200
-_MAX_READINGS = 4000
+#: Readings around the object that a plane is fitted to.
+MIN_READINGS = 200
+MAX_READINGS = 4000
 
 
 def find_plane(view: ObjectView, rng: np.random.Generator) -> Plane:
     """
-    Return the plane around an object, as ``find_support`` does where the object has depth.
+    Return the plane around an object, as ``find_support`` does for an object with depth.
 
     Raises ``LiftError(BAD_REQUEST)`` where the depth around the object shows no plane.
     """
     failure = LiftError(
         ErrorCode.BAD_REQUEST,
-        'No support plane is given, and the depth around the object shows none; name the plane, '
+        'No support plane is given, and the depth around the object shows none; give the plane, '
         'or another source of scale.',
     )
     if view.frame.depth is None:
@@ -52,14 +52,14 @@ def find_plane(view: ObjectView, rng: np.random.Generator) -> Plane:
     cut = np.s_[top : bottom + margin, left : right + margin]
     readings = np.where(view.mask[cut], 0.0, np.nan_to_num(view.frame.depth[cut]))
     v, u = np.nonzero((readings > DEPTH_RANGE[0]) & (readings < DEPTH_RANGE[1]))
-    if len(u) < _MIN_READINGS:
+    if len(u) < MIN_READINGS:
         raise failure
-    chosen = rng.permutation(len(u))[:_MAX_READINGS]
+    chosen = rng.permutation(len(u))[:MAX_READINGS]
     v, u = v[chosen], u[chosen]
     around = view.frame.camera.unproject(u + left, v + top, readings[v, u])
     vertical = None if view.frame.gravity is None else -view.frame.gravity
     tolerance = max(0.004, 0.006 * float(np.median(around[:, 2])))
-    # What else stands around stands on it, too.
+    # Other readings around the object are above the plane as well.
     found = fit_plane(around, around, vertical, tolerance, rng)
     if found is None:
         raise failure
@@ -67,13 +67,13 @@ def find_plane(view: ObjectView, rng: np.random.Generator) -> Plane:
 
 
 def check_tilt(plane: Plane, view: ObjectView) -> None:
-    """Raise ``LiftError(BAD_REQUEST)`` for a plane that gravity would let an object slide off."""
+    """Raise ``LiftError(BAD_REQUEST)`` for a plane that is too steep to carry an object."""
     if view.frame.gravity is None:
         return
     tilt = float(np.degrees(np.arccos(np.clip(-plane.up @ view.frame.gravity, -1.0, 1.0))))
     if tilt > MAX_TILT:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'The support plane is tilted by {tilt:.0f} degrees against gravity, and nothing '
-            f'stands on more than {MAX_TILT:.0f}; is its normal up, and in the optical frame?',
+            f'The support plane is tilted by {tilt:.0f} degrees against gravity; at most '
+            f'{MAX_TILT:.0f} are allowed. Check that its normal points up, in the optical frame.',
         )

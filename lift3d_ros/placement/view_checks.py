@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Notes on doubts about the view of an object and about its shape."""
+"""Checks and notes: an object that the image cuts, and a shape that extends beyond its mask."""
 
 from __future__ import annotations
 
