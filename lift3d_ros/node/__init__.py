@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The ROS 2 face: everything that imports rclpy, and nothing else does."""
+"""The ROS 2 interface, the only part of the package that imports rclpy."""

@@ -13,14 +13,14 @@
 # limitations under the License.
 
 """
-What ROS adds to a lift, and what the node takes: ``lift3d bench node``.
+Latency that ROS adds to a lift, and memory of the node: ``lift3d bench node``.
 
     python -m lift3d_ros.node.benchmark [--continuous SECONDS]
 
 Starts the node in a process of its own, publishes frames of 1920 x 1080 with depth and mask, and
 measures the time from the first byte published to the arrival of the result, less the library's
-own time. The arrival is that of the serialized message, as a program in C++ would see it: what
-Python then takes to make objects of it is not the node's.
+own time. The result arrives serialised, as in a C++ subscriber; the conversion to Python objects
+is not measured.
 """
 
 from __future__ import annotations
@@ -77,9 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument('--out', type=Path, help='folder for node.json')
     options = parser.parse_args(arguments)
-    # The publisher shall not be what is measured.
+    # Keep the memory of the publisher, so that its allocations are not measured.
     memory.keep()
-    # Its images are the ones that have to fit.
+    # Images are published by this process.
     middleware.use_profile()
     rclpy.init(args=[])
     try:
@@ -112,7 +112,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
 
 
 class _Arrivals:
-    """The results as they come, not made into objects, and the counts of the diagnostics."""
+    """Serialised results with their arrival times, and the counts of the diagnostics."""
 
     def __init__(self, background: BackgroundNode) -> None:
         self.results: list[tuple[float, bytes]] = []
@@ -149,7 +149,7 @@ def _single_frames(
     camera = FrameCamera(background.node, *ball_frame(options.width, options.height))
     _wait_for_listeners(camera)
     whole, added = [], []
-    # The first frames find caches cold on both sides.
+    # The first frames warm up the caches of both processes.
     for k in range(-2, options.frames):
         start = time.monotonic()
         camera.publish()
@@ -158,7 +158,7 @@ def _single_frames(
         if k >= 0:
             whole.append(arrival - start)
             added.append(whole[-1] - seconds(lifted.compute_time))
-        # Markers are drawn after the result has gone out; the next frame shall not pay for it.
+        # Markers are drawn after the result; wait, so that this does not delay the next frame.
         time.sleep(0.2)
     camera.close()
     return {

@@ -29,8 +29,8 @@ For example::
         for lifted in client.result().result.objects:
             print(lifted.id, lifted.size)
 
-It makes a node and a thread of its own where it is given none, and a context where ``rclpy.init``
-was not called.
+It creates its own node and thread if it is given none, and a context if ``rclpy.init`` was not
+called.
 """
 
 from __future__ import annotations
@@ -64,30 +64,30 @@ class LiftClient:
     """
     One request at a time to the action of a node ``lift3d``.
 
-    No method spins. With a ``node`` of yours, your executor must be spinning it, and ``result``
-    must not be called from a callback unless that executor has another thread. Without one the
-    client makes a node and a thread of its own.
+    No method spins. If you pass a ``node``, your executor must spin it, and ``result``
+    must not be called from a callback unless that executor has another thread. Otherwise the
+    client creates its own node and thread.
     """
 
     def __init__(
         self, node: Node | None = None, server: str = 'lift3d', context: Context | None = None
     ) -> None:
         """
-        Look for the node ``server``; ``context`` is for the client's own node.
+        Connect to the node ``server``; ``context`` is for the client's own node.
 
-        A request that is sent before ``wait_for_server`` found the node is lost.
+        Requests sent before ``wait_for_server`` has returned true are lost.
         """
         self._own: BackgroundNode | None = None
         self._own_context: Context | None = None
         if node is None:
             if context is None and not rclpy.ok():
                 context = self._own_context = Context()
-                # Signals are the matter of the program.
+                # Signal handlers are up to the program.
                 rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
             self._own = BackgroundNode('lift3d_client', context)
             node = self._own.node
-        # rclpy drops an answer that another thread takes before the question is on its list. So
-        # questions are asked in the callback group in which answers are taken.
+        # rclpy drops a response that another thread takes before the request is registered. So
+        # requests are sent in the callback group that receives the responses.
         group = MutuallyExclusiveCallbackGroup()
         self._client = ActionClient(node, Lift, f'{server}/lift', callback_group=group)
         self._node = node
@@ -97,7 +97,7 @@ class LiftClient:
         self._feedback: Lift.Feedback | None = None
         self._result: Lift.Result | None = None
         self._cancel_asked = False
-        #: Which request runs; what comes late of one that was given up is not for the next.
+        #: Number of the running request; late responses to earlier ones are ignored.
         self._number = 0
         self._done = threading.Event()
         self._done.set()
@@ -117,7 +117,7 @@ class LiftClient:
         self.close()
 
     def close(self) -> None:
-        """Leave the graph; a request that still runs is not cancelled."""
+        """Destroy the client; a running request is not cancelled."""
         self._node.destroy_guard_condition(self._guard)
         self._client.destroy()
         if self._own is not None:
@@ -128,7 +128,7 @@ class LiftClient:
             self._own_context = None
 
     def wait_for_server(self, timeout: float | None = None) -> bool:
-        """Wait until the node answers; return whether it did within ``timeout`` seconds."""
+        """Wait ``timeout`` seconds at most for the node; return whether it is available."""
         return self._client.wait_for_server(timeout)
 
     def lift(
@@ -147,16 +147,16 @@ class LiftClient:
         **further: Any,
     ) -> None:
         """
-        Ask for the objects that ``selector`` means, all of the frame by default.
+        Request the objects that ``selector`` selects, by default all of the frame.
 
         Without an ``image`` the newest frame of the node's topics is lifted. An empty method and
         a seed and timeout (seconds) of 0 leave them to the node's parameters. ``refine`` is the id
-        of an object that the frame shall improve; ``without_mesh`` leaves the meshes to the topic
-        ~/objects; ``further`` are the fields further_images and so on of Lift.action. Raises
-        ``RuntimeError`` while another request of this client runs.
+        of an object to refine with the frame; with ``without_mesh`` only the topic ~/objects has
+        the meshes; ``further`` are the fields further_images and so on of Lift.action. Raises
+        ``RuntimeError`` while another request of this client is running.
         """
         if not self._done.is_set():
-            raise RuntimeError('the last request still runs; cancel it or wait for its result')
+            raise RuntimeError('a request is still running; cancel it or wait for its result')
         goal = Lift.Goal(
             selector=selector or ObjectSelector(mode=ObjectSelector.ALL),
             image=image or Image(),
@@ -178,7 +178,7 @@ class LiftClient:
         self._send(partial(self._send_goal, goal, self._number))
 
     def is_done(self) -> bool:
-        """Return whether the result is there."""
+        """Return whether the result has arrived."""
         return self._done.is_set()
 
     def feedback(self) -> Lift.Feedback | None:
@@ -186,7 +186,7 @@ class LiftClient:
         return self._feedback
 
     def cancel(self) -> None:
-        """Ask the node to stop; the result then comes with the error code ``CANCELLED``."""
+        """Cancel the request; its result then has the error code ``CANCELLED``."""
         with self._lock:
             self._cancel_asked = True
             handle = self._handle
@@ -195,14 +195,14 @@ class LiftClient:
 
     def result(self, timeout: float | None = None) -> Lift.Result:
         """
-        Wait for the result; ``success`` and ``error_code`` say what became of the request.
+        Wait for the result, which has ``success`` and ``error_code``.
 
-        Raises ``TimeoutError`` where it does not come within ``timeout`` seconds, as when the
-        node was killed; the client is then free for the next request.
+        Raises ``TimeoutError`` after ``timeout`` seconds, for example if the node was killed; the
+        client then accepts the next request.
         """
         if not self._done.wait(timeout):
             self._done.set()
-            raise TimeoutError(f'no result came within {timeout} s; does the node still run?')
+            raise TimeoutError(f'no result arrived within {timeout} s; is the node still running?')
         if self._result is None:
             raise RuntimeError('there was no request; call lift() first')
         return self._result
@@ -232,7 +232,7 @@ class LiftClient:
             self._finish(
                 number,
                 Lift.Result(
-                    error_code=ErrorCode.BUSY.value, message='The node did not take the request.'
+                    error_code=ErrorCode.BUSY.value, message='The node rejected the request.'
                 ),
             )
             return

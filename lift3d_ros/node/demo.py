@@ -13,13 +13,13 @@
 # limitations under the License.
 
 """
-Show a scene folder to a running node and keep what it answers.
+Publish a scene folder to a running node and store the result.
 
     python -m lift3d_ros.node.demo --scene SCENE --out DIR
 
-Publishes the scene's image, depth, mask and camera_info at 10 Hz as a camera would, waits until
-the node is active, asks by the action, and writes NAME.ply, NAME.glb and NAME.json. What follows
---ros-args is for ROS.
+Publishes image, depth, mask and camera_info of the scene at 10 Hz, waits until the node is active,
+requests a lift by the action, and writes NAME.ply, NAME.glb and NAME.json. Arguments after
+--ros-args are for ROS.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ from lift3d_ros.robot.export import T_Y_UP
 #: The packaged scene.
 DEMO_SCENE = Path(__file__).parents[1] / 'data' / 'demo_scene'
 
-_RATE = 10.0
+#: Rate of the camera.
+_RATE_HZ = 10.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     ros = given.index('--ros-args') if '--ros-args' in given else len(given)
     options = parser.parse_args(given[:ros])
-    # Its images are the ones that have to fit.
+    # Images are published by this process.
     middleware.use_profile()
     rclpy.init(args=given[ros:])
     try:
@@ -100,7 +101,7 @@ def _show(options: argparse.Namespace) -> int:
         with BackgroundNode('lift3d_demo') as background:
             memory = _PeakMemory(background, options.server)
             camera = FrameCamera(background.node, frame, mask)
-            background.node.create_timer(1.0 / _RATE, camera.publish)
+            background.node.create_timer(1.0 / _RATE_HZ, camera.publish)
             result = _ask(background, options)
             peak = memory.megabytes()
         if not result.success:
@@ -112,7 +113,7 @@ def _show(options: argparse.Namespace) -> int:
             'observed': np.array(lifted.vertex_observed, np.float32),
         }
         mesh.export(options.out / f'{name}.ply', attributes)
-        # As `lift3d lift` writes it: upright in programs that read glTF.
+        # As `lift3d lift` writes it: y up, as glTF requires.
         mesh_from_message(lifted).transformed(T_Y_UP).export(options.out / f'{name}.glb')
     except (LiftError, TimeoutError) as error:
         if not isinstance(error, LiftError):
@@ -131,7 +132,7 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _ask(background: BackgroundNode, options: argparse.Namespace) -> Lift.Result:
-    """Ask for the largest object as soon as the node has seen a frame; raises TimeoutError."""
+    """Request the largest object once the node has received a frame; raises TimeoutError."""
     end = time.monotonic() + options.timeout
     print(f'waiting for the node {options.server} to be active ...', flush=True)
     while not _is_active(background, options.server):
@@ -177,13 +178,13 @@ def _follow(client: LiftClient) -> None:
 
 
 class _PeakMemory:
-    """Hears from the diagnostics how much memory the node has taken at most."""
+    """Reads the peak memory of the node from its diagnostics."""
 
     def __init__(self, background: BackgroundNode, server: str) -> None:
         full = background.node.resolve_service_name(server).lstrip('/')
         self._name = f'{full}: lifting'
         self._value: float | None = None
-        self._heard = threading.Event()
+        self._received = threading.Event()
         background.node.create_subscription(
             DiagnosticArray, '/diagnostics', self._on_diagnostics, 10
         )
@@ -193,12 +194,12 @@ class _PeakMemory:
             if status.name == self._name:
                 values = {pair.key: pair.value for pair in status.values}
                 self._value = float(values['peak memory MB'])
-                self._heard.set()
+                self._received.set()
 
     def megabytes(self) -> float | None:
         """Return the newest value, after one that was published from now on."""
-        self._heard.clear()
-        self._heard.wait(3.0)
+        self._received.clear()
+        self._received.wait(3.0)
         return self._value
 
 

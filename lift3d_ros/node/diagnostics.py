@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the node says about itself on /diagnostics."""
+"""Statistics of the node and the statuses on /diagnostics."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ from lift3d_ros.runtime import memory
 
 
 class LogOnce:
-    """Tells which sentences are new; of those that were said it keeps the last ones."""
+    """Remembers the last logged sentences, to log each of them once."""
 
     def __init__(self, kept: int = 200) -> None:
-        """Keep so many sentences."""
-        self._said: deque[str] = deque(maxlen=kept)
+        """Remember ``kept`` sentences."""
+        self._logged: deque[str] = deque(maxlen=kept)
 
     def is_new(self, sentence: str) -> bool:
-        """Return whether a sentence is not among the last ones, of which it is now."""
-        if sentence in self._said:
+        """Return whether a sentence is not among the last ones, and remember it."""
+        if sentence in self._logged:
             return False
-        self._said.append(sentence)
+        self._logged.append(sentence)
         return True
 
 
@@ -59,7 +59,7 @@ class Statistics:
         self.skipped = 0
         self.last_error: LiftError | None = None
         self._last_error_time = 0.0
-        self._last_error_said = False
+        self._is_error_reported = False
         self._ends: deque[float] = deque(maxlen=20)
         self._times: deque[dict[str, float]] = deque(maxlen=20)
         self._lock = threading.Lock()
@@ -82,7 +82,7 @@ class Statistics:
             self.failed += 1
             self.last_error = error
             self._last_error_time = time.monotonic()
-            self._last_error_said = False
+            self._is_error_reported = False
 
     def rate(self) -> float:
         """Return the lifted objects per second over the last few."""
@@ -100,12 +100,12 @@ class Statistics:
         return {name: float(np.median([t[name] for t in times if name in t])) for name in names}
 
     def take_recent_error(self, period: float) -> LiftError | None:
-        """Return an error of the last ``period`` seconds, or one that was not said yet."""
+        """Return an error of the last ``period`` seconds, or one that was not reported yet."""
         with self._lock:
             fresh = time.monotonic() - self._last_error_time < period
-            if self.last_error is None or (self._last_error_said and not fresh):
+            if self.last_error is None or (self._is_error_reported and not fresh):
                 return None
-            self._last_error_said = True
+            self._is_error_reported = True
             return self.last_error
 
 
@@ -151,28 +151,28 @@ def input_status(
     name: str,
     synchronizer: Synchronizer | None,
     publishers: dict[str, int],
-    doubts: Sequence[str] = (),
+    warnings: Sequence[str] = (),
 ) -> DiagnosticStatus:
     """
-    Return the status of the topics that are listened to.
+    Return the status of the subscribed topics.
 
-    ``publishers`` counts those of each topic; ``doubts`` are sentences about what is received.
-    Without a synchronizer nothing is listened to.
+    ``publishers`` counts those of each topic; ``warnings`` are sentences about received messages.
+    Without a synchronizer the node is inactive.
     """
     status = DiagnosticStatus(name=f'{name}: input', hardware_id='', message='not listening')
     if synchronizer is None:
         return status
-    complaint = synchronizer.unmatched_reason()
+    reason = synchronizer.unmatched_reason()
     silent = [topic for topic, count in publishers.items() if not count]
-    if complaint is not None:
-        status.level, status.message = DiagnosticStatus.WARN, complaint
+    if reason is not None:
+        status.level, status.message = DiagnosticStatus.WARN, reason
         if silent:
             status.message += f' (nobody publishes {", ".join(silent)})'
     else:
         status.message = 'receiving'
-    if doubts:
+    if warnings:
         status.level = DiagnosticStatus.WARN
-        status.message = '; '.join([status.message, *doubts])
+        status.message = '; '.join([status.message, *warnings])
     values: dict[str, object] = {}
     for topic, count in publishers.items():
         values[f'{topic}: received'] = synchronizer.received(topic)
@@ -185,12 +185,12 @@ def input_status(
 
 
 def imu_status(name: str, imu: ImuGravity, publishers: int) -> DiagnosticStatus:
-    """Return the status of the imu that tells gravity; ``publishers`` counts those it has."""
+    """Return the status of gravity by the imu; ``publishers`` counts those of the topic."""
     status = DiagnosticStatus(name=f'{name}: imu', hardware_id='', message='at rest')
-    complaint, refusal = imu.complaint(), imu.refusal
-    if complaint or refusal:
+    reason, refusal = imu.unavailable_reason(), imu.refusal
+    if reason or refusal:
         status.level = DiagnosticStatus.WARN
-        status.message = complaint or f'the last image was used without gravity: {refusal}'
+        status.message = reason or f'the last image was used without gravity: {refusal}'
         if not publishers:
             status.message += ' (nobody publishes imu)'
     values: dict[str, object] = {
@@ -203,11 +203,11 @@ def imu_status(name: str, imu: ImuGravity, publishers: int) -> DiagnosticStatus:
     return status
 
 
-def parameter_status(name: str, complaints: list[str]) -> DiagnosticStatus:
+def parameter_status(name: str, warnings: list[str]) -> DiagnosticStatus:
     """Return the status of the parameters that were given but do not exist."""
     status = DiagnosticStatus(name=f'{name}: parameters', hardware_id='', message='all known')
-    if complaints:
-        status.level, status.message = DiagnosticStatus.WARN, '; '.join(complaints)
+    if warnings:
+        status.level, status.message = DiagnosticStatus.WARN, '; '.join(warnings)
     return status
 
 

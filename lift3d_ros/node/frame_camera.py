@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A camera that is not there: publishes one frame again and again, as a camera would."""
+"""A simulated camera that publishes one frame repeatedly."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class FrameCamera:
     """Publishes a frame and the mask of its object on image, camera_info, depth and mask."""
 
     def __init__(self, node: Node, frame: Frame, mask: NDArray[np.bool_]) -> None:
-        """Make the publishers; ``mask`` is bool (height, width)."""
+        """Create the publishers; ``mask`` is bool (height, width)."""
         self._node = node
         self._messages = frame_messages(frame, mask)
         self._publishers = {
-            # Reliable, as most drivers are: best effort loses large images on their way.
+            # Reliable, as most drivers: best effort loses large images.
             name: node.create_publisher(type(message), name, 5)
             for name, message in self._messages.items()
         }
 
     def publish(self) -> int:
-        """Publish everything with the stamp of now; return it in nanoseconds."""
+        """Publish all messages with the current stamp; return it in nanoseconds."""
         now = self._node.get_clock().now()
         for name, message in self._messages.items():
             message.header.stamp = now.to_msg()
@@ -50,12 +50,12 @@ class FrameCamera:
         return now.nanoseconds
 
     def close(self) -> None:
-        """Leave the topics."""
+        """Destroy the publishers."""
         for publisher in self._publishers.values():
             self._node.destroy_publisher(publisher)
 
     def listeners(self) -> int:
-        """Return how many subscriptions the least heard of the topics has."""
+        """Return the smallest number of subscriptions of any topic."""
         return min(p.get_subscription_count() for p in self._publishers.values())
 
 

@@ -49,26 +49,26 @@ from lift3d_ros.runtime import memory
 
 RCLError = rclpy_implementation.RCLError
 
-#: Seconds between two looks at whether a signal came.
-_POLL = 0.1
+#: Period of the check for signals, seconds.
+_POLL_S = 0.1
 
-#: Seconds between two looks at whether the last callbacks have returned.
-_STEP = 0.02
+#: Period of the check whether the last callbacks have returned, seconds.
+_STEP_S = 0.02
 
-#: Seconds for which a node that was told to end still reads requests: those that were sent before
-#: may be on their way, and their clients would wait for ever.
+#: Seconds for which an ending node still reads requests. Clients whose requests are in transit
+#: would otherwise wait for ever.
 _ARRIVAL_S = 0.2
 
-#: Seconds between the last response and the end of its service. A client handles the message that
-#: the service is gone in another thread than responses, and drops those that it has not yet
-#: handled; on a busy machine its threads sleep for some tenths of a second.
+#: Seconds between the last response and the end of its service. A client learns that the service
+#: is gone in another thread, and drops responses that it has not handled by then; on a busy
+#: machine its threads sleep for some tenths of a second.
 _DELIVERY_S = 1.0
 
-#: Seconds after which the end of the node no longer waits for clients that ask on and on.
+#: Maximum seconds that the shutdown waits for clients that keep sending requests.
 _MAX_QUIET_WAIT_S = 4.0
 
-#: Seconds that the end of the node waits for a transition that a manager asked for.
-_PATIENCE = 60.0
+#: Maximum seconds that the shutdown waits for a running transition.
+_PATIENCE_S = 60.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,8 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 2
     memory.keep()
-    # Our own handlers: running requests get their answer before the context goes. They only take
-    # a note, since a handler that takes a lock may find it held by what it interrupts.
+    # Own handlers: running requests get a response before the context is destroyed. They only
+    # append to a list, since the interrupted code may hold any lock.
     signals: list[int] = []
     before = {
         number: signal.signal(number, lambda number, _: signals.append(number))
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rclpy.init(args=['lift3d', *given], signal_handler_options=SignalHandlerOptions.NO)
         return _run(overrides, signals)
     except RCLError as error:
-        # What lift3d_ros/runtime/ros_environment.py does not know of, such as a security keystore.
+        # Errors that lift3d_ros/runtime/ros_environment.py does not check for, such as a keystore.
         print(f'lift3d: ROS cannot start the node: {_first_line(error)}', file=sys.stderr)
         return 2
     finally:
@@ -122,10 +122,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run() -> NoReturn:
     """Run the node as ``main`` does, and end the process with its exit status."""
     status = main()
-    # What is left of the node says goodbye to the others, which else miss it for 20 s.
+    # Announce the end of the node on the graph; other nodes would notice it after 20 s otherwise.
     gc.collect()
-    # Nothing more is to be done, but the interpreter may take the modules of the networks apart
-    # for longer than launch waits after SIGINT until it kills.
+    # Skip the destruction of modules: with networks it may exceed the time after SIGINT at which
+    # launch sends SIGKILL.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
@@ -149,9 +149,9 @@ def _run(overrides: list[Parameter], signals: list[int]) -> int:
     try:
         if node.get_parameter('autostart').value:
             status = _autostart(node)
-        # In steps, since a signal that the kernel gives to another thread interrupts no wait here.
+        # A signal that the kernel delivers to another thread does not interrupt a wait here.
         while status == 0 and not signals:
-            time.sleep(_POLL)
+            time.sleep(_POLL_S)
     finally:
         # In this order: the executor sends the responses, and nothing is destroyed while it waits
         # for what is destroyed.
@@ -175,11 +175,11 @@ def _autostart(node: LiftNode) -> int:
     return 0
 
 
-def shut_down(node: LiftNode, patience: float = _PATIENCE) -> None:
+def shut_down(node: LiftNode, patience: float = _PATIENCE_S) -> None:
     """
-    Bring the node to its end, after the transition that a manager asked for, if one runs.
+    Shut the node down, after a running transition has ended.
 
-    One that does not end within ``patience`` seconds is left behind, with a word in the log.
+    After ``patience`` seconds give up and log it.
     """
     until = time.monotonic() + patience
     while node.state != 'finalized':
@@ -191,38 +191,38 @@ def shut_down(node: LiftNode, patience: float = _PATIENCE) -> None:
             if time.monotonic() > until:
                 node.get_logger().error(f'a transition still runs after {patience:.0f} s')
                 return
-            time.sleep(_POLL)
+            time.sleep(_POLL_S)
 
 
-def _wait_for_callbacks(executor: MultiThreadedExecutor, patience: float = _PATIENCE) -> None:
+def _wait_for_callbacks(executor: MultiThreadedExecutor, patience: float = _PATIENCE_S) -> None:
     """
-    Wait until the callbacks that run have returned, and what they answer has been sent.
+    Wait until running callbacks have returned and their responses have been sent.
 
-    ``Executor.shutdown`` means to, but looks at the flag that it has just set itself.
+    ``Executor.shutdown`` does not wait, since it checks a flag that it has just set itself.
     """
     until = time.monotonic() + patience
     while time.monotonic() < until:
         # A copy: the executor changes it in its own thread.
         if all(task.done() for task, *_ in list(getattr(executor, '_tasks', ()))):
             return
-        time.sleep(_STEP)
+        time.sleep(_STEP_S)
 
 
 def _wait_for_quiet(executor: MultiThreadedExecutor) -> None:
     """
-    Wait until no more requests come, and the responses to those that came have been delivered.
+    Wait until no more requests arrive and all responses have been delivered.
 
-    A client that asks on and on is not waited for longer than ``_MAX_QUIET_WAIT_S``.
+    Wait ``_MAX_QUIET_WAIT_S`` at most, for clients that keep sending requests.
     """
     _wait_for_callbacks(executor)
     begin = time.monotonic()
     while time.monotonic() < begin + _MAX_QUIET_WAIT_S:
         if time.monotonic() > begin + _ARRIVAL_S and PACE.idle_s() > _DELIVERY_S:
             break
-        time.sleep(_STEP)
+        time.sleep(_STEP_S)
     _wait_for_callbacks(executor)
 
 
 def _first_line(error: BaseException) -> str:
-    """Return what an error of rcl says, without the place in the source that follows it."""
+    """Return the message of an error of rcl without its location in the source."""
     return str(error).strip().split('\n')[0].split(', at /')[0].rstrip('.') + '.'

@@ -15,8 +15,8 @@
 """
 The profile of Fast DDS, the default middleware, that lets whole images through shared memory.
 
-Fast DDS reads it when the first node of a process is made. Both processes need it, that of the
-camera and that of the node: what is too large for the memory of the sender is lost there.
+Fast DDS reads it when the first node of a process is created. Both the camera and the node need
+it: the sender drops messages that exceed its shared memory.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from pathlib import Path
 #: Set to "off", "0", "false" or "no", this variable leaves Fast DDS as it is.
 SWITCH = 'LIFT3D_FASTDDS_PROFILE'
 
-#: What Fast DDS reads.
+#: Variable that Fast DDS reads.
 VARIABLE = 'FASTRTPS_DEFAULT_PROFILES_FILE'
 
-#: Variables by which the user has configured it already.
+#: Variables of a configuration by the user.
 _CONFIGURED = (VARIABLE, 'FASTDDS_DEFAULT_PROFILES_FILE', 'FASTDDS_BUILTIN_TRANSPORTS')
 
-#: Files that it reads from the working directory.
+#: Configuration files in the working directory.
 _LOCAL = ('DEFAULT_FASTRTPS_PROFILES.xml', 'DEFAULT_FASTDDS_PROFILES.xml')
 
-#: Values of RMW_IMPLEMENTATION with which it is used; empty: the default of the distribution.
+#: Values of RMW_IMPLEMENTATION that select Fast DDS; empty: the default of the distribution.
 _FAST_DDS = ('', 'rmw_fastrtps_cpp', 'rmw_fastrtps_dynamic_cpp')
 
-#: Bytes of shared memory that two processes with the profile take, node and camera.
+#: Bytes of shared memory of two processes with the profile, node and camera.
 _SEGMENTS_BYTES = 2 * 67_108_864
 
 _SHARED_MEMORY = '/dev/shm'
@@ -51,9 +51,9 @@ def environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
     """
     Return the variables to add to an environment, so that Fast DDS carries whole images.
 
-    None are added where another middleware is used, where the user has configured Fast DDS, where
-    ``LIFT3D_FASTDDS_PROFILE`` is off, or where the shared memory is too small for the profile, as
-    in a container with 64 MB: Fast DDS would do without shared memory. Without ``given`` it is the
+    Returns nothing for another middleware, for a configuration by the user, if
+    ``LIFT3D_FASTDDS_PROFILE`` is off, and if the shared memory is too small for the profile, as in
+    a container with 64 MB, where Fast DDS would not use it at all. ``given`` is by default the
     environment of this process.
     """
     given = os.environ if given is None else given
@@ -73,14 +73,14 @@ def environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def use_profile() -> bool:
-    """Give the profile to this process, before ``rclpy.init``; return whether that was done."""
+    """Set the profile for this process, before ``rclpy.init``; return whether it is set."""
     added = environment()
     os.environ.update(added)
     return bool(added)
 
 
 def profile_path() -> Path | None:
-    """Return the file of the profile, None where it is not installed."""
+    """Return the file of the profile, None if it is not installed."""
     folders = [Path(__file__).parents[2]]
     try:
         from ament_index_python.packages import get_package_share_directory
@@ -93,21 +93,21 @@ def profile_path() -> Path | None:
 
 
 def free_shared_memory() -> float:
-    """Return the free bytes of shared memory; infinite where it has no file system."""
+    """Return the free bytes of shared memory; infinite without such a file system."""
     try:
-        found = os.statvfs(_SHARED_MEMORY)
+        status = os.statvfs(_SHARED_MEMORY)
     except OSError:
         return float('inf')
-    return float(found.f_bavail * found.f_frsize)
+    return float(status.f_bavail * status.f_frsize)
 
 
 def log_fast_dds(enabled: bool) -> None:
     """
-    Switch the log of Fast DDS in this process off, or on again as it is by default.
+    Switch the log of Fast DDS in this process off, or on again.
 
-    Where memory ends it writes one line for each attempt to receive a message that does not fit,
-    thousands a second. Neither its profile nor an environment variable can filter them. Does
-    nothing for other middlewares and versions without these functions.
+    When memory is exhausted it writes one line per attempt to receive a message, thousands a
+    second. Neither the profile nor an environment variable filters them. No effect on other
+    middlewares and on versions without these functions.
     """
     # Two static functions of the class eprosima::fastdds::dds::Log, without arguments.
     symbol = '_ZN8eprosima7fastdds3dds3Log' + ('5ResetEv' if enabled else '14ClearConsumersEv')

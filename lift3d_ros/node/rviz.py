@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The configuration of RViz for the node as it is started: its topics and its frame."""
+"""The configuration of RViz for the topics and the frame of a node."""
 
 from __future__ import annotations
 
@@ -68,23 +68,23 @@ def configuration(
 
 def parameter_of_file(text: str, namespace: str, node: str, name: str) -> Any:
     """
-    Return the value that a params file has for a parameter of a node, None where it has none.
+    Return the value of a node's parameter in a params file, None if it has none.
 
-    Later sections win over earlier ones, as in rcl; of the wildcards ``*`` and ``**`` those that
-    stand for the whole namespace are known.
+    Later sections override earlier ones, as in rcl. The wildcards ``*`` and ``**`` are supported
+    for the whole namespace.
     """
     content = yaml.safe_load(text)
     full = resolved(node, namespace, node)
     keys = {'/**', f'/**/{node}', f'/*/{node}' if full.count('/') == 2 else full, full, full[1:]}
-    found = None
+    value = None
     for section, values in (content or {}).items():
         if not isinstance(values, dict):
             continue
         if section in keys and isinstance(values.get('ros__parameters'), dict):
-            found = values['ros__parameters'].get(name, found)
+            value = values['ros__parameters'].get(name, value)
         elif section.strip('/') == namespace.strip('/') and isinstance(values.get(node), dict):
-            found = values[node].get('ros__parameters', {}).get(name, found)
-    return found
+            value = values[node].get('ros__parameters', {}).get(name, value)
+    return value
 
 
 def write(text: str) -> Path:

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-Start the programs of the node: what can be refused is refused before the imports of seconds.
+Start the programs of the node, after checks that precede imports of several seconds.
 
 ``python -m lift3d_ros.node.start MODULE [ARGUMENT...]`` runs ``main`` of a module of this package.
 """
@@ -30,13 +30,12 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.runtime import memory
 from lift3d_ros.runtime.ros_environment import check_environment
 
-#: Exit status for what the environment or the command line asks for in vain, and the one that a
-#: shell expects after Ctrl-C.
+#: Exit status for an invalid environment or command line, and after Ctrl-C.
 _REFUSED = 2
 _INTERRUPTED = 130
 
-#: Address space that the imports and the threads of the node take, MiB: 1054 was measured on two
-#: cores with the method that needs least. Memory that is written to (RLIMIT_DATA): 607.
+#: Minimum address space of the node, MiB; 1054 was measured on two cores with the smallest method.
+#: Minimum of the data segment (RLIMIT_DATA); 607 was measured.
 _MIN_ADDRESS_SPACE_MIB = 1150
 _MIN_DATA_MIB = 650
 
@@ -49,7 +48,7 @@ def run_node() -> NoReturn:
 
 
 def main() -> int:
-    """Run the module that the first argument names; return its exit status."""
+    """Run the module in the first argument; return its exit status."""
     del sys.argv[0]
     module = _load(sys.argv[0])
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -61,7 +60,7 @@ def main() -> int:
 
 
 def _load(name: str) -> object:
-    """Import a module of the node; end the process with one sentence where that cannot be."""
+    """Import a module of the node; on failure print one sentence and end the process."""
     # Ctrl-C while the imports run ends the process without a traceback. It may be blocked: see
     # lift3d_ros/cli/ros.py.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""One thread that lifts, and the bounded queue before it."""
+"""The worker thread that lifts, and its bounded queue."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from lift3d_ros.lifter import LEARNED
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.runtime import memory
 
-#: Seconds between two looks of a waiting request at whether it was cancelled.
-_POLL = 0.02
+#: Period in seconds at which a waiting request checks for cancellation.
+_POLL_S = 0.02
 
 
 def as_lift_error(error: Exception) -> LiftError:
@@ -52,10 +52,10 @@ def trace_of(error: LiftError) -> str:
 
 
 class Lifters:
-    """The lifters of a worker, one for each method, made when first needed."""
+    """The lifters of a worker, one per method, created on demand."""
 
     def __init__(self, device: str, weights: str | None = None) -> None:
-        """Compute on ``device``; ``weights`` are for methods with networks alone."""
+        """Compute on ``device``; only methods with networks use ``weights``."""
         self._device = device
         self._weights = weights
         self._lifters: dict[str, tuple[tuple[int, int], Lifter]] = {}
@@ -75,7 +75,7 @@ class Lifters:
         """
         Return the lifter of a method, loaded; raises ``LiftError``.
 
-        One of other numbers is unloaded first: the memory is for one set of networks.
+        Unload a lifter with other settings first, since memory suffices for one set of networks.
         """
         wanted = max_faces, samples
         if method in self._lifters and self._lifters[method][0] != wanted:
@@ -87,7 +87,7 @@ class Lifters:
         return self._lifters[method][1]
 
     def unload(self) -> None:
-        """Free what all of them took."""
+        """Unload all lifters."""
         for _, lifter in self._lifters.values():
             lifter.unload()
         self._lifters.clear()
@@ -95,10 +95,11 @@ class Lifters:
 
 class Job:
     """
-    Something for the worker to do, and the wait for it.
+    Work for the worker, and its result.
 
-    ``work`` gets the job and the lifters and returns the result; it asks ``is_cancelled`` between
-    steps and obeys ``deadline``, a value of ``time.monotonic()``, or raises ``LiftError``.
+    ``work`` receives the job and the lifters and returns the result; it checks ``is_cancelled``
+    between steps and respects ``deadline``, a value of ``time.monotonic()``. It may raise
+    ``LiftError``.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class Job:
         cancelled: Callable[[], bool] | None = None,
         deadline: float | None = None,
     ) -> None:
-        """Make a job that ``cancelled`` may end."""
+        """Create a job that ends when ``cancelled`` returns true."""
         self.work = work
         self.deadline = deadline
         self.result: Any = None
@@ -122,21 +123,21 @@ class Job:
         self._done = threading.Event()
 
     def is_cancelled(self) -> bool:
-        """Return whether the work shall stop."""
+        """Return whether the work must stop."""
         return self._end is not None or (self._cancelled is not None and self._cancelled())
 
     def end(self, error: LiftError) -> None:
-        """Make the work stop at its next look, with this error."""
+        """Request the end of the work, with this error."""
         self._end = error
 
     def finish(self, result: Any = None, error: LiftError | None = None) -> None:
-        """Wake who waits for the job."""
+        """Set the result or the error, and wake the waiting thread."""
         self.result = result
         self.error = None if error is None else self.reason(error)
         self._done.set()
 
     def reason(self, error: LiftError) -> LiftError:
-        """Return why the work stopped, of which the work itself only knows that it was told to."""
+        """Return the error of ``end`` for a cancellation, else the error itself."""
         if error.code is ErrorCode.CANCELLED and self._end is not None:
             return self._end
         return error
@@ -155,13 +156,13 @@ class Worker:
     """
     Owns the lifters and the one thread that uses them.
 
-    Requests go first, in their order. What follows a job that is done, such as pictures that
-    somebody watches, and a stream have one place each beside the queue, which a newer one takes
-    over; what follows goes before the next frame, of which there may always be one.
+    Requests have the highest priority, first in, first out. Next comes the follower of a completed
+    job, such as views for a subscriber, and last the newest frame of the stream. Follower and
+    stream have one place each, in which a newer job replaces the older one.
     """
 
     def __init__(self, capacity: int, on_done: Callable[[Job], None]) -> None:
-        """Let ``capacity`` requests wait; ``on_done`` is called in the thread after each job."""
+        """Queue up to ``capacity`` requests; call ``on_done`` in the thread after each job."""
         self._capacity = capacity
         self._on_done = on_done
         self._queue: deque[Job] = deque()
@@ -172,23 +173,23 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._lifters: Lifters | None = None
         self._closed = False
-        #: Frames of the stream that a newer one replaced, and requests turned away.
+        #: Frames of the stream that newer ones replaced, and requests refused with BUSY.
         self.dropped = 0
         self.refused = 0
 
     @property
     def waiting(self) -> int:
-        """How many requests wait."""
+        """The number of waiting requests."""
         return len(self._queue)
 
     @property
     def is_running(self) -> bool:
-        """Whether a job is worked on."""
+        """Whether a job runs."""
         return self._running is not None
 
     @property
     def is_idle(self) -> bool:
-        """Whether no job is worked on and none waits."""
+        """Whether no job runs or waits."""
         with self._condition:
             waiting = (self._running, self._follower, self._stream)
             return not self._queue and all(job is None for job in waiting)
@@ -202,7 +203,7 @@ class Worker:
         self._thread.start()
 
     def stop(self, reason: LiftError) -> None:
-        """End all jobs with ``reason``, wait for the thread and free what the lifters took."""
+        """End all jobs with ``reason``, wait for the thread and unload the lifters."""
         with self._condition:
             lifters, self._lifters = self._lifters, None
             thread, self._thread = self._thread, None
@@ -220,7 +221,7 @@ class Worker:
             lifters.unload()
 
     def close(self, reason: LiftError) -> None:
-        """Stop for good: an activation that still runs does not accept jobs again."""
+        """Stop permanently, even if an activation is still running."""
         self._closed = True
         self.stop(reason)
 
@@ -228,13 +229,13 @@ class Worker:
         """Queue a request; raises ``LiftError``: ``NOT_ACTIVE``, or ``BUSY`` for a full queue."""
         with self._condition:
             self._check_active()
-            # A request that is taken at once does not wait.
+            # An idle worker takes one request at once.
             room = self._capacity + (0 if self._running else 1)
             if len(self._queue) >= room:
                 self.refused += 1
                 raise LiftError(
                     ErrorCode.BUSY,
-                    f'{len(self._queue)} requests wait already; ask again later, or raise the '
+                    f'{len(self._queue)} requests wait already; retry later, or raise the '
                     'parameter queue_size.',
                 )
             self._queue.append(job)
@@ -252,10 +253,10 @@ class Worker:
 
     def follow(self, job: Job) -> None:
         """
-        Do a job when no request waits, in place of an older one of this kind that still waits.
+        Run a job when no request waits; it replaces an older waiting follower.
 
-        It shall give way by itself: ``waiting`` says that a request came. Called while the node
-        is deactivated, it does nothing.
+        The job must end by itself when ``waiting`` is not zero. No effect while the node is being
+        deactivated.
         """
         with self._condition:
             if self._thread is not None:
@@ -266,10 +267,10 @@ class Worker:
         """
         Wait for a request and return its result.
 
-        One that is cancelled or late while it still waits in the queue leaves it at once. Raises
-        the ``LiftError`` that ended the job.
+        Remove it from the queue if it is cancelled or exceeds its deadline there. Raises the
+        ``LiftError`` that ended the job.
         """
-        while not job.wait(_POLL):
+        while not job.wait(_POLL_S):
             if job.is_cancelled():
                 self._withdraw(job, ErrorCode.CANCELLED, 'The request was cancelled.')
             elif job.deadline is not None and time.monotonic() > job.deadline:
@@ -320,12 +321,12 @@ class Worker:
             try:
                 result = job.work(job, lifters)
             except Exception as error:
-                # Whatever it is, the worker must be alive for the next request.
+                # The worker must survive any error.
                 failure = as_lift_error(error)
             job.worked = time.monotonic() - start
             job.finish(result, failure)
             try:
                 self._on_done(job)
             except Exception:
-                # Nobody waits for it, and whoever waits in the queue needs this thread.
+                # No caller receives this error, and the next job needs this thread.
                 traceback.print_exc()

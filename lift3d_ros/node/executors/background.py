@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Nodes of programs that do not spin: they are spun in a thread, and calls wait in another."""
+"""Nodes that a background thread spins, for programs that call services and wait."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from rclpy.task import Future
 
 from lift3d_ros.node.executors.spinning import start_spinning
 
-#: Seconds that a server is given to discover a new client.
-_ACQUAINTANCE = 0.3
+#: Seconds for a server to discover a new client.
+_DISCOVERY_S = 0.3
 
 
 class BackgroundNode:
@@ -82,11 +82,11 @@ class BackgroundNode:
 
     def call(self, kind: Any, name: str, request: Any, timeout: float = 10.0) -> Any:
         """
-        Call a service and return its answer.
+        Call a service and return its response.
 
-        Raises ``TimeoutError`` where the service is not there or silent for ``timeout`` seconds.
+        Raises ``TimeoutError`` if there is no service or no response within ``timeout`` seconds.
         """
-        # Kept until the node goes: destroying one upsets the executor that just served it.
+        # Clients live as long as the node: the executor may still use one after a call.
         client = self._clients.get(name)
         fresh = client is None
         if fresh:
@@ -94,9 +94,9 @@ class BackgroundNode:
         if not client.wait_for_service(timeout):
             raise TimeoutError(f'there is no service {name}')
         if fresh:
-            # This side knows the server before the server knows this side; an answer that is sent
-            # in between is lost, and the middleware waits for it only a tenth of a second.
-            time.sleep(_ACQUAINTANCE)
+            # The client discovers the server before the server discovers the client. A response
+            # sent in between is lost; the middleware waits for discovery only 0.1 s.
+            time.sleep(_DISCOVERY_S)
         return wait_for(client.call_async(request), timeout)
 
     def lifecycle_state(self, server: str, timeout: float = 10.0) -> str:
@@ -106,7 +106,7 @@ class BackgroundNode:
 
     def change_state(self, server: str, transition: int, timeout: float = 60.0) -> bool:
         """
-        Ask a lifecycle node for a transition, return whether it came about.
+        Request a transition of a lifecycle node; return whether it succeeded.
 
         ``transition`` is one of ``lifecycle_msgs/msg/Transition``. Raises ``TimeoutError``.
         """
@@ -121,5 +121,5 @@ def wait_for(future: Future, timeout: float) -> Any:
     done = threading.Event()
     future.add_done_callback(lambda _: done.set())
     if not done.wait(timeout):
-        raise TimeoutError(f'no answer came within {timeout} s')
+        raise TimeoutError(f'no response arrived within {timeout} s')
     return future.result()

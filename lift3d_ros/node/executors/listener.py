@@ -13,12 +13,12 @@
 # limitations under the License.
 
 """
-Subscriptions of a node that a thread of its own serves.
+A separate thread for the subscriptions of a node.
 
-For each message rclpy looks at every service, timer and event of an executor. With those of the
+For each message rclpy checks every service, timer and event of an executor. With those of the
 lifecycle node, 30 frames of 640 x 480 a second cost 28 % of a core instead of 9 %. The
-subscriptions belong to the lifecycle node, where ``ros2 node info`` lists them, and a second
-executor serves them alone.
+subscriptions belong to the lifecycle node, where ``ros2 node info`` lists them, but a second
+executor serves them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from lift3d_ros.node.executors.spinning import start_spinning
 
 
 class _ThreadGroup(MutuallyExclusiveCallbackGroup):
-    """Callbacks that run in one thread only: the executors of other threads pass them over."""
+    """Callbacks that only one thread executes; executors of other threads skip them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,14 +57,14 @@ class Listener:
     """
     Serves subscriptions and timers of a node in a thread of its own until ``close``.
 
-    For the second executor, and for tf2_ros, it stands for the node: it has what they use of one.
+    For the second executor and for tf2_ros it replaces the node, with the attributes they use.
     """
 
-    # What an executor looks for in a node and this one never has.
+    # An executor reads these attributes of a node; here they are empty.
     clients = services = guards = ()
 
     def __init__(self, node: Node) -> None:
-        """Start the thread; nothing is subscribed yet."""
+        """Start the thread, without subscriptions."""
         self._node = node
         self._group = _ThreadGroup()
         self._subscriptions: list[Subscription] = []
@@ -92,7 +92,7 @@ class Listener:
     @property
     def waitables(self) -> Iterator[Any]:
         """The events of the subscriptions, such as publishers of another quality of service."""
-        return iter([event for one in self.subscriptions for event in one.event_handlers])
+        return iter([event for each in self.subscriptions for event in each.event_handlers])
 
     def create_subscription(
         self, kind: Any, topic: str, callback: Callable[..., Any], qos: Any, **options: Any
@@ -114,7 +114,7 @@ class Listener:
         return done
 
     def create_timer(self, period: float, callback: Callable[[], Any]) -> Timer:
-        """Call a function every ``period`` seconds, also while simulated time stands still."""
+        """Call a function every ``period`` seconds, even while simulated time is paused."""
         clock = Clock(clock_type=ClockType.STEADY_TIME)
         timer = self._node.create_timer(
             period, callback, callback_group=self._group, clock=clock

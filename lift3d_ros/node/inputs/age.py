@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""How old an image is, and whether it may still be lifted."""
+"""Age of images, and its limit."""
 
 from __future__ import annotations
 

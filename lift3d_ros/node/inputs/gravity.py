@@ -13,11 +13,11 @@
 # limitations under the License.
 
 """
-Which way is down, by an accelerometer that is at rest.
+The direction of gravity, by an accelerometer at rest.
 
 An accelerometer measures specific force: at rest it reads +g away from the ground (REP 145), so
-that gravity is the negated mean of its readings. What moves reads its own acceleration as well
-and cannot be told from a tilt, therefore it is refused rather than corrected.
+that gravity is the negated mean of its readings. Acceleration of a moving sensor cannot be
+distinguished from a tilt, so its readings are rejected rather than corrected.
 """
 
 from __future__ import annotations
@@ -80,17 +80,17 @@ class Reading(NamedTuple):
 
 
 class Tree(Protocol):
-    """What is needed of ``lift3d_ros.node.inputs.transforms.Transforms``."""
+    """The part of ``Transforms`` that is used here."""
 
     def lookup(self, target: str, source: str, stamp: Time, timeout: float) -> Array:
         """Return ``T_target_source``; raises ``LiftError(NO_TRANSFORM)``."""
 
 
 def reading(message: Imu) -> Reading:
-    """Return what a message says of the acceleration."""
+    """Return the acceleration in a message."""
     a = message.linear_acceleration
     acceleration = (a.x, a.y, a.z)
-    # As sensor_msgs/Imu and REP 145 have it.
+    # By sensor_msgs/Imu and REP 145.
     absent = message.linear_acceleration_covariance[0] == -1.0
     if absent or not all(map(math.isfinite, acceleration)):
         acceleration = None
@@ -150,7 +150,7 @@ def measure(readings: Sequence[Reading], stamp: int) -> tuple[Array, str]:
 
 
 class ImuGravity:
-    """Keeps the readings of an imu and tells which way is down; safe to use from threads."""
+    """Keeps the readings of an imu and returns the direction of gravity; thread-safe."""
 
     def __init__(self, warn: Callable[[str], object]) -> None:
         """Call ``warn`` with a sentence for each image whose gravity stays unknown."""
@@ -163,7 +163,7 @@ class ImuGravity:
         self._lock = threading.Lock()
 
     def add(self, message: Imu) -> None:
-        """Take a message."""
+        """Add a message."""
         new = reading(message)
         with self._lock:
             if self._readings and new.stamp < self._readings[-1].stamp - _JUMP:
@@ -174,10 +174,10 @@ class ImuGravity:
 
     def down(self, header: Header, tree: Tree | None, timeout: float) -> Array | None:
         """
-        Return the unit vector that points down in the frame of an image, None where unknown.
+        Return the unit vector that points down in the frame of an image, None if unknown.
 
-        ``tree`` leads from the frame of the imu to another of the image, which it may take
-        ``timeout`` seconds to do; None: there is no tf2.
+        ``tree`` transforms from the frame of the imu to that of the image, waiting ``timeout``
+        seconds at most; None: tf2 is not available.
         """
         try:
             down = self._down(header, tree, timeout)
@@ -188,8 +188,8 @@ class ImuGravity:
         self.refusal = ''
         return down
 
-    def complaint(self) -> str:
-        """Return why the readings as they are now tell no gravity, empty where they do."""
+    def unavailable_reason(self) -> str:
+        """Return why the current readings do not give gravity, or an empty string."""
         readings, silence = self._kept(), time.monotonic() - self._arrival
         if readings and silence > 1e-9 * MAX_AGE:
             return f'no imu was received for {silence:.0f} s'
@@ -215,7 +215,7 @@ class ImuGravity:
         if frame == header.frame_id:
             return down
         if tree is None:
-            # Names of frames and optical conventions say nothing certain about axes.
+            # The names of frames do not determine their axes.
             raise _unknown(
                 f'the imu is in the frame "{frame}", the image in "{header.frame_id}", and the '
                 'way between needs tf2_ros, which is not installed; install '

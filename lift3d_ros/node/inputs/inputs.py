@@ -13,9 +13,9 @@
 # limitations under the License.
 
 """
-The topics that the node listens to, and the frames that come of them.
+The subscriptions of the node, and their synchronised messages.
 
-A thread of its own takes them, see ``lift3d_ros.node.executors.listener``.
+A separate thread serves them, see ``lift3d_ros.node.executors.listener``.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ from lift3d_ros.node.messages.synced import nonempty
 from lift3d_ros.node.messages.synced import SyncedMessages
 from lift3d_ros.node.parameters.settings import Settings
 
-#: Seconds between two looks at which publishers there are, at whether messages match by now that
-#: only had to wait, and at what is wrong.
-_QOS_PERIOD = 0.2
-_SETTLE_PERIOD = 0.1
-_WATCH_PERIOD = 1.0
+#: Periods of the checks for changed publishers, for matches that became complete by time, and for
+#: problems to log.
+_QOS_PERIOD_S = 0.2
+_SETTLE_PERIOD_S = 0.1
+_WATCH_PERIOD_S = 1.0
 
-#: Seconds between two warnings that gravity is unknown.
-_WARNING_PERIOD = 10.0
+#: Minimum seconds between two warnings that gravity is unknown.
+_WARNING_PERIOD_S = 10.0
 
 
 class Inputs:
@@ -74,10 +74,10 @@ class Inputs:
         is_continuous: Callable[[], bool],
     ) -> None:
         """
-        Listen in the namespace and under the remaps of ``node``, from ``start`` on.
+        Prepare the subscriptions of ``node``; ``start`` subscribes.
 
-        ``on_frame`` is called in the thread of the subscriptions whenever messages match. While
-        ``is_continuous``, the log says what keeps them from doing so.
+        ``on_frame`` is called in the thread of the subscriptions for each match. While
+        ``is_continuous`` returns true, the log reports why messages do not match.
         """
         self._node = node
         self._settings = settings
@@ -90,9 +90,9 @@ class Inputs:
         self.imu: ImuGravity | None = None
         if settings.use_imu:
             self.imu = ImuGravity(
-                partial(node.get_logger().warning, throttle_duration_sec=_WARNING_PERIOD)
+                partial(node.get_logger().warning, throttle_duration_sec=_WARNING_PERIOD_S)
             )
-        # The imu may be in the frame of the image: it needs no tree.
+        # Without tf2 the imu must have the frame of the image.
         if (
             settings.target_frame
             or settings.gravity_frame
@@ -100,7 +100,7 @@ class Inputs:
         ):
             self.transforms = transforms.Transforms(self._listener)
         elif settings.use_depth and transforms.is_available():
-            # Only depth that is not registered asks for a transform.
+            # Only unregistered depth needs a transform.
             self.transforms = transforms.Transforms(self._listener, lazy=True)
         kinds: dict[str, tuple[Any, str]] = {}
         if settings.mask_source == 'detections':
@@ -122,12 +122,12 @@ class Inputs:
         self.trace = Trace(node.get_logger())
         kinds['camera_info'] = (CameraInfo, 'camera_info')
         if settings.use_depth:
-            # No frame waits for it: registered depth has the camera of the image.
+            # Not synchronised, since registered depth has none.
             kinds[DEPTH_CAMERA_INFO] = (CameraInfo, DEPTH_CAMERA_INFO)
         self._kinds = kinds
 
     def start(self) -> None:
-        """Listen, and say to what."""
+        """Subscribe, and log the topics."""
         for name, (kind, topic) in self._kinds.items():
             self._topics[name] = Topic(
                 self._node,
@@ -147,16 +147,16 @@ class Inputs:
             )
         for topic in self._topics.values():
             self._node.get_logger().info(f'subscribed to {topic.description()}')
-        self._listener.create_timer(_QOS_PERIOD, self._follow_publishers)
-        self._listener.create_timer(_SETTLE_PERIOD, self._settle)
-        self._listener.create_timer(_WATCH_PERIOD, self._look)
+        self._listener.create_timer(_QOS_PERIOD_S, self._follow_publishers)
+        self._listener.create_timer(_SETTLE_PERIOD_S, self._settle)
+        self._listener.create_timer(_WATCH_PERIOD_S, self._look)
 
     def close(self) -> None:
-        """Leave the topics, those of the transforms too."""
+        """Unsubscribe, from the transforms too."""
         self._listener.close()
 
     def publishers(self) -> dict[str, int]:
-        """Return how many publishers each of the topics has that a frame needs."""
+        """Return the number of publishers of each topic that a frame requires."""
         return {
             name: topic.publishers
             for name, topic in list(self._topics.items())
@@ -164,14 +164,14 @@ class Inputs:
         }
 
     def warnings(self) -> list[str]:
-        """Return what is wrong with messages that are received all the same, as sentences."""
+        """Return problems of the received messages, a sentence each."""
         return [*self.synchronizer.irregularities().values(), *self.watch.losses().values()]
 
     def newest(self, request: Any) -> SyncedMessages:
         """
-        Return the newest frame that a request without an image of its own can mean.
+        Return the newest frame for a request that contains no image.
 
-        With a mask of its own it is the frame at the mask's stamp. Raises ``LiftError``:
+        For a request with a mask it is the frame at the stamp of the mask. Raises ``LiftError``:
         ``NO_CAMERA``, ``BAD_IMAGE``.
         """
         synchronizer = self.synchronizer
@@ -240,7 +240,7 @@ class Inputs:
             self.imu.add(message)
 
     def _stamp(self, message: Any) -> bool:
-        """Give a message without a stamp that of its arrival; return whether it had none."""
+        """Set a missing stamp to the time of arrival; return whether it was missing."""
         if nanoseconds(message.header.stamp):
             return False
         message.header.stamp = self._node.get_clock().now().to_msg()

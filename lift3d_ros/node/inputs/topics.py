@@ -13,20 +13,20 @@
 # limitations under the License.
 
 """
-One topic, heard from whatever publishers it has: reliable or best effort, latched or not.
+A subscription that adapts to the QoS of its publishers: reliable or best effort, latched or not.
 
-Quality of service is matched by pairs: a reliable subscription does not hear a best-effort
-publisher, and only a reliable subscription with transient-local durability gets what a publisher
-has latched. Publishers may come after the subscription, so what is offered is looked at again and
-again, and no message may be lost while the subscriptions change:
+A reliable subscription receives nothing from a best-effort publisher, and only a reliable
+subscription with transient-local durability receives latched messages. Publishers may start after
+the subscription, so their QoS is checked periodically. To lose no message meanwhile, a topic has
+up to three subscriptions:
 
-- One subscription is volatile. Its reliability follows the publishers. A new one takes the place
-  of the old one only after it has had time to be discovered.
-- While there is no publisher there are both, reliable and best effort: the first message of a
-  publisher may be its only one.
-- Another one, transient local and reliable, is there while a publisher latches.
+- A volatile one whose reliability follows the publishers. A new one replaces the old one after it
+  has had time to be discovered.
+- Without publishers a reliable and a best-effort one, since the first message of a publisher may
+  be its only one.
+- A reliable, transient-local one while a publisher latches.
 
-What several of them hear is passed on once.
+Messages that several of them receive are passed on once.
 """
 
 from __future__ import annotations
@@ -55,26 +55,26 @@ except ImportError:  # Humble
 from lift3d_ros.node.executors.listener import Listener
 from lift3d_ros.node.messages.conversions import nanoseconds
 
-#: By parameters qos_overrides.<topic>.subscription.*; the reliability has its own parameter.
+#: Policies that qos_overrides.<topic>.subscription.* may set; reliability has its own parameter.
 OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH)
 
-#: Seconds for which an old subscription stays beside the new one: publishers of other machines
-#: need that long to discover it.
-_OVERLAP = 2.0
+#: Seconds for which an old subscription remains, until publishers on other machines have
+#: discovered the new one.
+_OVERLAP_S = 2.0
 
-#: Messages of which it is known whether they were passed on already.
-_REMEMBERED = 100
+#: Messages that are remembered to recognise duplicates.
+_MAX_REMEMBERED = 100
 
-#: Seconds over which arrivals are counted.
+#: Seconds over which rates and losses are measured.
 WINDOW = 5.0
 
 
 class Arrival(NamedTuple):
     """
-    How a message came.
+    Publication of a message.
 
-    ``published`` in nanoseconds of the publisher's clock, 0 where the middleware does not tell;
-    ``replayed``: others came before that were published later.
+    ``published`` is in nanoseconds of the publisher's clock, 0 if the middleware does not report
+    it. A ``replayed`` message arrived after others that were published later.
     """
 
     published: int
@@ -82,7 +82,7 @@ class Arrival(NamedTuple):
 
 
 class Topic:
-    """A topic that the node listens to; ``update`` follows its publishers."""
+    """A subscribed topic; ``update`` adapts it to its publishers."""
 
     def __init__(
         self,
@@ -107,14 +107,14 @@ class Topic:
         self._kind = kind
         self._asked = reliability
         self._on_message = on_message
-        self._seen: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
+        self._received: deque[tuple[int, int]] = deque(maxlen=_MAX_REMEMBERED)
         self._newest = 0
-        #: Monotonic time and number of publication of the messages of late.
+        #: Monotonic time and publication number of recent messages.
         self._arrivals: deque[tuple[float, int]] = deque(maxlen=1000)
-        #: The one that is replaced, and until when it stays.
+        #: The subscription that is being replaced, and the time of its end.
         self._old: tuple[Subscription, float] | None = None
         self._latched: Subscription | None = None
-        self._infos = self._look()
+        self._infos = self._publisher_infos()
         wanted = self._reliability()
         if not self._infos and self._asked == 'auto':
             best_effort = self._subscribe(wanted, DurabilityPolicy.VOLATILE)
@@ -124,9 +124,9 @@ class Topic:
         self.update()
 
     def update(self) -> bool:
-        """Follow the publishers; return whether there are others than at the last call."""
+        """Adapt to the publishers; return whether they have changed since the last call."""
         before = self._infos
-        self._infos = infos = self._look()
+        self._infos = infos = self._publisher_infos()
         now = time.monotonic()
         if infos:
             self._choose_reliability(now)
@@ -149,57 +149,57 @@ class Topic:
         if self._old is not None:
             old, until = self._old
             if wanted == old.qos_profile.reliability:
-                # It has been discovered already.
+                # Publishers have discovered it already.
                 self._listener.destroy_subscription(self._live)
                 self._live, self._old = old, None
             elif until == float('inf'):
-                self._old = old, now + _OVERLAP
+                self._old = old, now + _OVERLAP_S
             elif now > until:
                 self._listener.destroy_subscription(old)
                 self._old = None
         elif wanted != self._live.qos_profile.reliability:
-            self._old = self._live, now + _OVERLAP
+            self._old = self._live, now + _OVERLAP_S
             self._live = self._subscribe(wanted, DurabilityPolicy.VOLATILE)
 
     @property
     def publishers(self) -> int:
-        """How many publishers of the right type there are."""
+        """The number of publishers of the right type."""
         return len(self._infos)
 
     @property
     def publisher_nodes(self) -> set[tuple[str, str]]:
-        """Names and namespaces of the nodes that publish."""
+        """Names and namespaces of the publishing nodes."""
         return {(info.node_name, info.node_namespace) for info in self._infos}
 
     @property
     def is_best_effort(self) -> bool:
-        """Whether messages may be lost on the way."""
+        """Whether messages may be lost in transit."""
         return bool(self._live.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT)
 
     @property
     def other_types(self) -> set[str]:
-        """The types of publishers that have this topic's name and another type."""
+        """The types of publishers with the name of this topic and another type."""
         found = self._node.get_publishers_info_by_topic(self._relative)
         return {info.topic_type for info in found} - {self.type_name}
 
-    def is_unheard(self) -> bool:
-        """Return whether no publisher offers the reliability that the parameter asks for."""
+    def is_incompatible(self) -> bool:
+        """Return whether no publisher offers the reliability that the parameter requires."""
         return self._asked == 'reliable' and bool(self._infos) and all(
             info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT for info in self._infos
         )
 
     def rate(self) -> float:
-        """Return the messages that arrived per second over the last seconds."""
+        """Return the received messages per second over the last ``WINDOW`` seconds."""
         times = [when for when, _ in list(self._arrivals)]
         now = time.monotonic()
         return sum(when > now - WINDOW for when in times) / WINDOW
 
     def lost(self) -> float:
         """
-        Return which part of the published messages did not arrive over the last seconds.
+        Return the share of published messages that were lost over the last ``WINDOW`` seconds.
 
-        By the numbers that the middleware gives to the messages of a publisher; 0 where it gives
-        none, where there are several publishers, and for fewer than 5 messages.
+        It uses the publication numbers of the middleware; 0 if it has none, for several
+        publishers, and for fewer than 5 messages.
         """
         now = time.monotonic()
         numbers = [n for when, n in list(self._arrivals) if when > now - WINDOW]
@@ -207,7 +207,7 @@ class Topic:
             return 0.0
         published = numbers[-1] - numbers[0] + 1
         if published < max(5, len(numbers)):
-            # Few, or a publisher that has started anew.
+            # Too few, or the publisher was restarted.
             return 0.0
         return 1.0 - len(numbers) / published
 
@@ -226,16 +226,16 @@ class Topic:
             found += f' ({", ".join(nodes)})'
         return f'{self.name} [{self.type_name}], {reliability}, {durability}: {found}'
 
-    def _look(self) -> list[Any]:
+    def _publisher_infos(self) -> list[Any]:
         infos = self._node.get_publishers_info_by_topic(self._relative)
         return [info for info in infos if info.topic_type == self.type_name]
 
     def _reliability(self) -> ReliabilityPolicy:
         """
-        Return the reliability with which every publisher is heard best.
+        Return the best reliability that is compatible with every publisher.
 
-        Best effort hears all of them, but loses large images: the fragments of a message that
-        exceeds the buffers of the transport are not sent again.
+        Best effort is compatible with all, but loses large images: lost fragments of a message are
+        not sent again.
         """
         if self._asked != 'auto':
             return ReliabilityPolicy[self._asked.upper()]
@@ -250,11 +250,11 @@ class Topic:
         profile = copy(qos_profile_sensor_data)
         profile.reliability, profile.durability = reliability, durability
         latched = durability == DurabilityPolicy.TRANSIENT_LOCAL
-        # With "auto" another subscription hears the publishers that this one does not.
+        # With "auto" another subscription serves the incompatible publishers.
         warn = self._asked != 'auto' and not latched
         return self._listener.create_subscription(
             self._kind,
-            # Not the full name, to which the remaps would be applied once more.
+            # The relative name, since remaps would apply to the full name again.
             self._relative,
             partial(self._take, latched),
             profile,
@@ -267,9 +267,9 @@ class Topic:
         replayed = latched and published < self._newest
         if published:
             key = published, nanoseconds(message.header.stamp)
-            if key in self._seen:
+            if key in self._received:
                 return
-            self._seen.append(key)
+            self._received.append(key)
             self._newest = max(self._newest, published)
         if not replayed:
             number = info.get('publication_sequence_number') or 0

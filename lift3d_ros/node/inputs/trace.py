@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Lines of the log at the level DEBUG that follow one frame, by its stamp, through the node."""
+"""Log lines at the level DEBUG that trace a frame by its stamp."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from std_msgs.msg import Header
 
 
 class Trace:
-    """Writes a line for each step of a frame, where the logger shows them."""
+    """Logs a line per step of a frame, if DEBUG is enabled."""
 
     def __init__(self, logger: Any) -> None:
-        """Write to a logger of rclpy."""
+        """Use a logger of rclpy."""
         self._logger = logger
 
     def received(self, topic: str, header: Header) -> None:
-        """Say that a message of a topic came."""
+        """Log the arrival of a message."""
         self._write(f'received {topic}', header)
 
     def step(self, step: str, header: Header) -> None:
-        """Say what happens to the frame of that header."""
+        """Log a step of the frame with that header."""
         self._write(f'frame {step}', header)
 
     def stages(self, header: Header) -> Callable[[str, float, str, int, int], None]:
-        """Return a function that takes the progress of a lift and says each new stage."""
+        """Return a progress function that logs each new stage."""
         last = ''
 
         def report(stage: str, fraction: float, name: str, index: int, count: int) -> None:
             nonlocal last
             if not last:
-                # The first thing that is heard of a lift.
+                # The first progress of a lift.
                 self.step(f'decoded, {count} objects', header)
             if stage != last:
                 last = stage
@@ -55,7 +55,7 @@ class Trace:
         return report
 
     def _write(self, what: str, header: Header) -> None:
-        # Asked first: a line that nobody sees costs as much as one that is shown.
+        # A suppressed line would cost as much as a logged one.
         if self._logger.is_enabled_for(LoggingSeverity.DEBUG):
             stamp = header.stamp
             self._logger.debug(

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Transforms of the robot's tree, by tf2 where it is installed."""
+"""Transforms of the robot by tf2, if it is installed."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def is_available() -> bool:
 
 
 class Transforms:
-    """Listens to the tree of the robot."""
+    """Listens to the transforms of the robot."""
 
     def __init__(self, listener: Listener, lazy: bool = False) -> None:
         """
         Subscribe to /tf and /tf_static, in the thread of ``listener``.
 
-        Raises ``LiftError(NO_TRANSFORM)`` without tf2_ros. With ``lazy`` the subscription is made
-        at the first lookup, since the messages of a busy tree cost time that few need.
+        Raises ``LiftError(NO_TRANSFORM)`` without tf2_ros. With ``lazy`` it subscribes at the
+        first lookup, since the messages on /tf cost CPU time.
         """
         try:
             import tf2_ros
@@ -65,7 +65,7 @@ class Transforms:
             raise LiftError(ErrorCode.NO_TRANSFORM, MISSING) from error
         self._tf2_ros = tf2_ros
         self._listener = listener
-        # Without a node it offers no service tf2_frames, and its timeouts are in system time.
+        # Without a node it has no service tf2_frames, and its timeouts use system time.
         self._buffer = tf2_ros.Buffer()
         self._subscriber: Any = None
         self._lock = threading.Lock()
@@ -73,7 +73,7 @@ class Transforms:
             self._listen()
 
     def _listen(self) -> bool:
-        """Subscribe; return whether that was not done before."""
+        """Subscribe; return False if already subscribed."""
         with self._lock:
             if self._subscriber is not None:
                 return False
@@ -86,7 +86,7 @@ class Transforms:
         """
         Return ``T_target_source`` at a stamp; waits up to ``timeout`` seconds for it.
 
-        Raises ``LiftError(NO_TRANSFORM)``, which names the frames that the tree has.
+        Raises ``LiftError(NO_TRANSFORM)``, which lists the known frames.
         """
         if not source:
             raise LiftError(
@@ -107,9 +107,8 @@ class Transforms:
                 f'{stamp.sec}.{stamp.nanosec:09d}: {str(error).rstrip(". ")}. The tree has: '
                 f'{self._frames()}.',
             ) from error
-        move = found.transform
-        translation = move.translation.x, move.translation.y, move.translation.z
-        return rigid(rotation(move.rotation), translation)
+        t = found.transform.translation
+        return rigid(rotation(found.transform.rotation), (t.x, t.y, t.z))
 
     def gravity(self, frame: str, source: str, stamp: TimeMsg, timeout: float) -> Array:
         """Return the unit vector that points down in ``source``, for a frame whose z is up."""

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What is wrong with the topics that the node listens to, in sentences for log and diagnostics."""
+"""Problems of the subscribed topics, as sentences for the log and the diagnostics."""
 
 from __future__ import annotations
 
@@ -26,22 +26,21 @@ from lift3d_ros.node.inputs.synchronizer import Synchronizer
 from lift3d_ros.node.inputs.topics import Topic
 from lift3d_ros.node.inputs.topics import WINDOW
 
-#: Seconds between two lines of the log about the same thing, while frames are lifted
-#: continuously and while only requests are answered.
-PERIOD = 10.0
-_IDLE_PERIOD = 60.0
+#: Minimum seconds between two log lines about the same problem, in continuous mode and on request.
+PERIOD_S = 10.0
+_IDLE_PERIOD_S = 60.0
 
-#: Seconds after the activation, in which publishers are discovered and first messages come.
-_GRACE = 3.0
+#: Seconds after the activation without warnings, for discovery and the first messages.
+_GRACE_PERIOD_S = 3.0
 
-#: Topics of the same type that are named where nobody publishes the one that is meant.
-_SUGGESTIONS = 5
+#: Maximum topics of the same type that are suggested for a topic without publishers.
+_MAX_SUGGESTIONS = 5
 
-#: Of what is published, or of what comes on a topic of the same camera, at least this part should
-#: arrive.
-_PART = 0.5
+#: Minimum share of messages that must arrive, of those that are published or of those on the
+#: companion topic.
+_MIN_SHARE = 0.5
 
-#: The camera_info of each image: drivers publish both at the same rate.
+#: The camera_info of each image, which drivers publish at the same rate.
 _COMPANIONS = {'image': 'camera_info', 'depth': 'depth_camera_info'}
 
 _LOSSY = (
@@ -52,30 +51,30 @@ _SLOW = 'lower its rate or resolution, or use a compressed transport'
 
 
 class Throttle:
-    """Tells when something of a kind may be said again."""
+    """Limits the rate of log lines per kind."""
 
     def __init__(self) -> None:
-        """Nothing was said yet."""
-        self._said: dict[object, tuple[float, int]] = {}
+        """Start without log lines."""
+        self._last: dict[object, tuple[float, int]] = {}
 
-    def count(self, kind: object, period: float = PERIOD) -> int | None:
-        """Return how often it was not said since the last time; None: not again by now."""
+    def count(self, kind: object, period: float = PERIOD_S) -> int | None:
+        """Return the number of suppressed lines if a line is due, None if it is not."""
         now = time.monotonic()
-        when, silent = self._said.get(kind, (float('-inf'), 0))
+        when, silent = self._last.get(kind, (float('-inf'), 0))
         if now - when < period:
-            self._said[kind] = when, silent + 1
+            self._last[kind] = when, silent + 1
             return None
-        self._said[kind] = now, 0
+        self._last[kind] = now, 0
         return silent
 
 
 class Watch:
-    """Looks at the topics now and then, and warns."""
+    """Checks the topics periodically and logs warnings."""
 
     def __init__(
         self, node: Node, topics: Mapping[str, Topic], synchronizer: Synchronizer
     ) -> None:
-        """Look at topics by their names; those of the synchronizer are needed for a frame."""
+        """Watch topics by name; a frame requires those of the synchronizer."""
         self._node = node
         self._topics = topics
         self._synchronizer = synchronizer
@@ -85,52 +84,52 @@ class Watch:
         self._said: set[tuple[str, str]] = set()
 
     def look(self, continuous: bool) -> None:
-        """Log what is wrong; with ``continuous`` also what keeps frames from being complete."""
+        """Log problems; with ``continuous`` also why no frame is complete."""
         logger = self._node.get_logger()
         for kind, sentence in self._synchronizer.irregularities().items():
             if kind not in self._said:
                 self._said.add(kind)
                 logger.warning(f'{sentence}. [{self._topics[kind[0]].name}]')
-        if time.monotonic() - self._start < _GRACE:
+        if time.monotonic() - self._start < _GRACE_PERIOD_S:
             return
         found = {('lost', name): text for name, text in self.losses().items()}
         if continuous:
             missing = self.missing()
             found |= {('missing', name): text for name, text in missing.items()}
-            unmet = self._synchronizer.unmatched_reason()
-            if unmet and not missing:
-                found['unmet', ''] = f'No frame is complete: {unmet}'
+            unmatched = self._synchronizer.unmatched_reason()
+            if unmatched and not missing:
+                found['unmatched', ''] = f'No frame is complete: {unmatched}'
         for key, text in found.items():
             kind, name = key
-            period = PERIOD if continuous else _IDLE_PERIOD
+            period = PERIOD_S if continuous else _IDLE_PERIOD_S
             if kind == 'missing' and self._synchronizer.received(name):
-                # It was there: a program that has published what it had to, or one that ended.
+                # Its publisher has ended, perhaps as intended.
                 period = float('inf')
             if self._throttle.count(key, period) is not None:
                 logger.warning(f'{text}.')
 
     def missing(self) -> dict[str, str]:
-        """Return a sentence for each topic that a frame needs and nobody publishes, by name."""
+        """Return a sentence by name for each required topic without publishers."""
         found = {}
         for name in self._needed:
             topic = self._topics.get(name)
             if topic is None:
                 continue
             if topic.publishers:
-                if topic.is_unheard():
+                if topic.is_incompatible():
                     found[name] = (
                         f'{topic.name} is published as best effort, and the parameter reliability '
                         'is "reliable"; set it to auto'
                     )
                 continue
             if name in self._synchronizer.steady and self._synchronizer.received(name):
-                # Published once, by a program that has ended since.
+                # Published once, by a program that has ended.
                 continue
             found[name] = self._unpublished(name, topic)
         return found
 
     def losses(self) -> dict[str, str]:
-        """Return a sentence for each topic of which less than half arrives, by name."""
+        """Return a sentence by name for each topic that loses more than half of its messages."""
         found = {}
         for name, topic in list(self._topics.items()):
             rate, lost = topic.rate(), topic.lost()
@@ -139,9 +138,9 @@ class Watch:
             behind = False
             if companion is not None and companion.publisher_nodes & topic.publisher_nodes:
                 other = companion.rate()
-                behind = other * WINDOW >= 5 and rate < _PART * other
+                behind = other * WINDOW >= 5 and rate < _MIN_SHARE * other
                 beside = f' beside {other:.1f} of {companion.name}' if behind else ''
-            if lost < 1.0 - _PART and not behind:
+            if lost < 1.0 - _MIN_SHARE and not behind:
                 continue
             if lost or topic.is_best_effort:
                 part = f' ({100.0 * lost:.0f} % are lost)' if lost else ''
@@ -185,7 +184,7 @@ class Watch:
             )
         ]
 
-        def likeness(name: str) -> float:
+        def similarity(name: str) -> float:
             return difflib.SequenceMatcher(None, name, topic.name).ratio()
 
-        return sorted(names, key=likeness, reverse=True)[:_SUGGESTIONS]
+        return sorted(names, key=similarity, reverse=True)[:_MAX_SUGGESTIONS]

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Quality of service of the node's own services, and what they show of themselves."""
+"""Quality of service and introspection of the services of the node."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from rclpy.qos import ReliabilityPolicy
 if TYPE_CHECKING:
     from lift3d_ros.node.node import LiftNode
 
-#: Requests of all clients together that may arrive faster than they are taken, and answers that
-#: may wait for slow clients. The default of ROS, 10, loses what is more without a word.
+#: Queue size for requests of all clients together, and for responses to slow clients. The default
+#: of ROS, 10, silently drops further ones.
 MAX_REQUESTS = 200
 
 REQUESTS = QoSProfile(depth=MAX_REQUESTS, reliability=ReliabilityPolicy.RELIABLE)
 
-#: Events that wait for a slow reader: an answered request makes two on the side of the server.
+#: Queue size for events; each request makes two on the side of the server.
 _EVENTS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 
 
@@ -44,7 +44,7 @@ class Introspection:
     """
 
     def __init__(self, node: LiftNode, services: Sequence[Any]) -> None:
-        """Leave all services as they are: without introspection."""
+        """Start without introspection."""
         self._node = node
         self._services = services
 

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Services that respond whatever goes wrong: a client without a response waits for ever."""
+"""Error responses of services: a client without a response would wait for ever."""
 
 from __future__ import annotations
 
@@ -32,31 +32,30 @@ from lift3d_ros.errors import LiftError
 
 Callback = Callable[[Any, Any, Any], Any]
 
-#: A client keeps ten unread responses, by the default of ROS, and loses further ones. So of
-#: responses that are ready at the same time these many are sent at once, ...
+#: Responses that are sent at once. By default a client queues ten responses and drops others.
 _BURST_RESPONSES = 5
 
-#: ... and the others one every so many seconds: a client in Python reads a response in some
-#: milliseconds, and on a busy machine it sleeps for tens of them. At 20 ms two of 30 were lost.
+#: Seconds between further responses. A Python client reads a response in some milliseconds, and
+#: tens of them on a busy machine; at 20 ms two of 30 responses were lost.
 _RESPONSE_PERIOD_S = 0.05
 
 
 class Pace:
-    """Spreads responses in time, so that a client can read all of them. For any threads."""
+    """Spreads responses in time, so that a client can read all of them. Thread-safe."""
 
     def __init__(
         self, burst: int = _BURST_RESPONSES, period: float = _RESPONSE_PERIOD_S
     ) -> None:
-        """Let ``burst`` responses pass at once, and then one every ``period`` seconds."""
+        """Send ``burst`` responses at once, and then one every ``period`` seconds."""
         self._allowance = burst * period
         self._period = period
-        #: When all responses so far had gone out if each took a period.
+        #: Time at which all responses so far are sent, at one per period.
         self._busy_until = 0.0
         self._last = -float('inf')
         self._lock = threading.Lock()
 
     def delay(self) -> float:
-        """Return the seconds that the next response, which is now counted, has to wait."""
+        """Count a response; return the seconds by which it must be delayed."""
         now = time.monotonic()
         with self._lock:
             self._busy_until = max(self._busy_until, now) + self._period
@@ -74,16 +73,17 @@ class Pace:
             return time.monotonic() - self._last
 
 
-#: Of all services and actions of a process: clients may use several.
+#: Shared by all services and actions of the process, since a client may use several.
 PACE = Pace()
 
 
 def service_errors(callback: Callback) -> Callback:
     """
-    Turn what a service's callback raises into a response.
+    Turn exceptions of a service callback into error responses.
 
     ``callback`` is a method of (request, response). The response has the fields ``success``,
-    ``error_code`` and ``message``; what is no ``LiftError`` is ``INTERNAL``, and is logged.
+    ``error_code`` and ``message``. Other exceptions than ``LiftError`` become ``INTERNAL`` and are
+    logged.
     """
 
     @functools.wraps(callback)
@@ -107,9 +107,9 @@ def service_errors(callback: Callback) -> Callback:
 
 def answer_unread(services: Iterable[Service]) -> int:
     """
-    Respond to the requests that have arrived and that no executor has taken; return their number.
+    Respond to received requests that no executor has taken; return their number.
 
-    To be called while no executor spins: it would take the same requests.
+    No executor may spin meanwhile, since it would take the same requests.
     """
     count = 0
     for service in services:

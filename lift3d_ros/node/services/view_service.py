@@ -15,8 +15,8 @@
 """
 The service ``~/synthesize_views`` and the topic ``~/views``.
 
-Both work in the thread of the node's worker. The weights are loaded there when first needed: a
-robot that never asks for views pays nothing for them, and torch is not imported before.
+Both run in the thread of the worker. The weights are loaded at the first request, and torch is
+imported then.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ Request = Callable[[Any, Callable[[SyncedMessages, Job, Lifters], Any]], Any]
 
 @dataclass(frozen=True, eq=False)
 class Synthesized:
-    """The views of one object, with stamp and frame of the image that it was seen in."""
+    """The views of one object, with stamp and frame of its image."""
 
     header: Header
     views: PosedViews
@@ -72,10 +72,10 @@ class Synthesized:
 
 
 class ViewService:
-    """Answers requests for views, and shows views of what is lifted where somebody looks."""
+    """Serves requests for views, and publishes views of lifted objects to subscribers."""
 
     def __init__(self, node: LiftNode, group: CallbackGroup, submit: Request) -> None:
-        """Offer the service; nothing is loaded."""
+        """Offer the service without loading weights."""
         self._node = node
         self._submit = submit
         self._publisher: Any = None
@@ -89,22 +89,21 @@ class ViewService:
         )
 
     def make_publisher(self) -> Any:
-        """Return the publisher of ``~/views``, made anew."""
+        """Return a new publisher of ``~/views``."""
         self._publisher = self._node.create_lifecycle_publisher(Image, '~/views', 1)
         return self._publisher
 
     def unload(self) -> None:
-        """Free what the weights took; not while the worker runs."""
+        """Unload the weights; the worker must be stopped."""
         synthesizer, self._synthesizer = self._synthesizer, None
         if synthesizer is not None:
             synthesizer.unload()
 
     def follow(self, header: Header, outcome: Outcome) -> None:
         """
-        Show a ring of views of each object that was lifted, if somebody listens to ``~/views``.
+        Queue a ring of views of each lifted object, if ``~/views`` has subscribers.
 
-        ``header`` is that of the image. It only leaves a job with the worker, which gives way to
-        requests.
+        ``header`` is that of the image. The job has a lower priority than requests.
         """
         settings = self._node.settings
         watched = settings.views_weights and self._publisher.get_subscription_count()
@@ -164,7 +163,7 @@ class ViewService:
     def _show(
         self, header: Header, outcome: Outcome, settings: Settings, job: Job, lifters: Lifters
     ) -> None:
-        """Publish the views of lifted objects, until a request waits or nobody listens."""
+        """Publish views of lifted objects, until a request waits or the subscribers leave."""
         from lift3d_ros.synthesis import ring
 
         worker, publisher = self._node.worker, self._publisher
@@ -185,7 +184,7 @@ class ViewService:
             except LiftError as error:
                 if error.code is ErrorCode.CANCELLED:
                     return
-                # Nobody waits for this answer.
+                # No client receives this error.
                 self._node.get_logger().warning(f'no views of {lifted.id}: {error}', once=True)
                 raise
             self.publish(Synthesized(header, views, []))
@@ -218,7 +217,7 @@ def _answer(made: Synthesized, response: SynthesizeViews.Response) -> Synthesize
     response.header = header
     response.images = [image_message(picture, 'rgba8') for picture in view_grid.rgba(views)]
     for index, image in enumerate(response.images):
-        # These frames are not in the tree of transforms; their poses are beside them.
+        # These frames are not published on /tf; the response has their poses.
         image.header = Header(stamp=header.stamp, frame_id=f'{header.frame_id}_view_{index:03d}')
     response.camera_info = info_message(views.camera)
     response.camera_info.header = Header(stamp=header.stamp)
