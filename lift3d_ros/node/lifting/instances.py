@@ -40,18 +40,17 @@ def check_instance(
     messages: SyncedMessages, frame: Frame, instance: Instance, name: str, warnings: list[str]
 ) -> None:
     """
-    Warn of a mask that may be two objects; refuse depth in the wrong unit.
+    Warn of a mask that may contain two objects; refuse depth in the wrong unit.
 
     Raises ``LiftError(BAD_IMAGE)``.
     """
     if not instance.label and messages.mask is not None and selection.has_neck(instance):
         warnings.append(
-            f'The mask of {name} has a narrow neck: two objects that touch? They are taken as '
-            'one; a label image keeps them apart.'
+            f'The mask of {name} has a narrow neck: it may contain two touching objects, '
+            'which are lifted as one; use a label image to separate them.'
         )
     if messages.mask is not None:
-        doubts = masks.check_coverage(instance.mask, f'The mask of {name}')
-        warnings += doubts
+        warnings += masks.check_coverage(instance.mask, f'The mask of {name}')
     if frame.depth is not None:
         conversions.check_depth_unit(frame.depth, instance)
 
@@ -64,7 +63,7 @@ def find_instances(
     warnings: list[str],
 ) -> list[Instance]:
     """
-    Return the objects that the mask or the detections show in a frame, at least one.
+    Return the objects of the mask or of the detections, at least one.
 
     Raises ``LiftError``: ``EMPTY_MASK``, ``BAD_IMAGE``, ``SIZE_MISMATCH``, ``BAD_REQUEST``,
     ``NO_DEPTH_IN_MASK``.
@@ -78,11 +77,11 @@ def find_instances(
         )
     if messages.mask is not None:
         by_label = settings.mask_source == 'label' or selector.mode == ObjectSelector.LABEL
-        came = conversions.mask_pixels(messages.mask)
+        raw = conversions.mask_pixels(messages.mask)
         if by_label:
-            pixels = masks.read_labels(came)
+            pixels = masks.read_labels(raw)
         else:
-            binary, notes = masks.read_binary(came)
+            binary, notes = masks.read_binary(raw)
             pixels = binary.view(np.uint8)
             warnings += notes
         if pixels.shape != (height, width):
@@ -115,7 +114,7 @@ def find_instances(
 
 
 def select(instances: Sequence[Instance], selector: ObjectSelector) -> list[Instance]:
-    """Return the objects that a selector means; raises ``LiftError``: NO_OBJECT, BAD_REQUEST."""
+    """Return the selected objects; raises ``LiftError``: NO_OBJECT, BAD_REQUEST."""
     mode = selector.mode
     if mode == ObjectSelector.ALL:
         return list(instances)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The frames that standing objects were lifted from, so that a further one can improve them."""
+"""Frames of previously lifted objects, which serve as source views for their refinement."""
 
 from __future__ import annotations
 
@@ -37,30 +37,30 @@ from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.segmentation.instances import Instance
 
-#: Objects whose frames are kept.
-_KEPT = 32
+#: Maximum objects whose frames are kept.
+_MAX_OBJECTS = 32
 
-#: What all kept frames take, where nothing else is asked: 300 frames of an object of 300 x 300
-#: pixels with what is around it.
+#: Default limit of all kept frames: 300 frames of an object of 300 x 300 pixels with its
+#: surroundings.
 _MAX_BYTES = 256_000_000
 
-#: What is kept of a frame around the object, over the longer side of its box: the table there
-#: tells the pose, too.
-_MARGIN = 0.6
+#: Margin around the object that is kept, over the longer side of its box; the table in it helps to
+#: refine the pose.
+_MARGIN_SHARE = 0.6
 
-#: Intersection over union of a mask and the hull of the standing object's picture, at least, for
-#: the mask to be that of the object.
-_OVERLAP = 0.2
+#: Minimum intersection over union of a mask and the projected convex hull of the previously lifted
+#: object.
+_MIN_OVERLAP = 0.2
 
 _NO_POSE = (
-    'set the parameter target_frame to a frame that stands still (tf2 then tells the poses at the '
-    'stamps of the images), or give camera_poses with the request and with the one before.'
+    'set the parameter target_frame to a stationary frame (tf2 then provides the poses at the '
+    'stamps of the images), or give camera_poses with this request and the previous one.'
 )
 
 
 @dataclass(frozen=True, eq=False)
 class CameraPose:
-    """The optical frame of a camera in a ``world`` that stands still; worlds have names."""
+    """The pose of a camera in the stationary frame that ``world`` names."""
 
     T_world_camera: Array
     world: str
@@ -68,7 +68,7 @@ class CameraPose:
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """A frame with the mask of one object, bool (height, width), and its camera's pose."""
+    """A frame with the mask of one object, bool (height, width), and its camera pose."""
 
     frame: Frame
     mask: NDArray[np.bool_]
@@ -76,9 +76,9 @@ class Snapshot:
     name: str
 
     def reduced(self) -> Snapshot:
-        """Return a copy of what is around the object: a frame holds much else."""
+        """Return a copy that is cropped to the object and its surroundings."""
         left, top, right, bottom = bounding_box(self.mask)
-        margin = int(_MARGIN * max(right - left, bottom - top)) + 8
+        margin = int(_MARGIN_SHARE * max(right - left, bottom - top)) + 8
         height, width = self.mask.shape
         left, right = max(left - margin, 0), min(right + margin, width)
         top, bottom = max(top - margin, 0), min(bottom + margin, height)
@@ -94,16 +94,16 @@ class Snapshot:
 
     @property
     def nbytes(self) -> int:
-        """The bytes that its arrays take."""
+        """The size of its arrays in bytes."""
         depth = self.frame.depth
         return self.frame.image.nbytes + self.mask.nbytes + (0 if depth is None else depth.nbytes)
 
     def source_view(self, first: CameraPose | None) -> SourceView:
         """
-        Return the object as a further view beside one from ``first``.
+        Return the source view for a reference view with the camera pose ``first``.
 
-        Raises ``LiftError``: ``NO_TRANSFORM`` without both poses, ``BAD_REQUEST`` for poses in
-        different worlds.
+        Raises ``LiftError``: ``NO_TRANSFORM`` if a pose is unknown, ``BAD_REQUEST`` for poses in
+        different frames.
         """
         T_ref_src = invert(_known(first)) @ _known(self.pose)
         assert first is not None and self.pose is not None, 'their poses are known'
@@ -117,7 +117,7 @@ class Snapshot:
 
 
 class ObjectHistory:
-    """The last lifted objects with the frames that they were lifted from, the newest first."""
+    """The last lifted objects with their frames, newest first."""
 
     def __init__(self) -> None:
         """Start empty."""
@@ -125,8 +125,8 @@ class ObjectHistory:
 
     @property
     def nbytes(self) -> int:
-        """The bytes that all kept frames take."""
-        return sum(one.nbytes for _, frames in self._kept.values() for one in frames)
+        """The size of all kept frames in bytes."""
+        return sum(frame.nbytes for _, frames in self._kept.values() for frame in frames)
 
     def keep(
         self,
@@ -138,8 +138,8 @@ class ObjectHistory:
         """
         Keep the frames of an object; ``shape`` is in the optical frame of the first of them.
 
-        All frames take ``max_bytes`` together, at most: the objects that were lifted longest ago
-        are forgotten first, then the older frames of this one.
+        All frames together are limited to ``max_bytes``: the objects lifted longest ago are
+        forgotten first, then the older frames of this one.
         """
         self._kept.pop(name, None)
         kept, size = [], 0
@@ -151,7 +151,7 @@ class ObjectHistory:
             kept.append(reduced)
         if kept:
             self._kept[name] = shape, tuple(kept)
-        while len(self._kept) > _KEPT or self.nbytes > max_bytes:
+        while len(self._kept) > _MAX_OBJECTS or self.nbytes > max_bytes:
             self._kept.popitem(last=False)
 
     def clear(self) -> None:
@@ -166,37 +166,38 @@ class ObjectHistory:
         self, name: str, instances: Sequence[Instance], frame: Frame, pose: CameraPose | None
     ) -> Instance:
         """
-        Return the instance of a frame that is the standing object.
+        Return the instance of a frame that is a previously lifted object.
 
-        Raises ``LiftError``: ``NO_OBJECT`` for an unknown object, and where none of the instances
-        is where it must be seen; ``NO_TRANSFORM``, ``BAD_REQUEST`` as ``Snapshot.source_view``.
+        Raises ``LiftError``: ``NO_OBJECT`` for an unknown object, and if no instance is at its
+        projection; ``NO_TRANSFORM``, ``BAD_REQUEST`` as ``Snapshot.source_view``.
         """
         shape, snapshots = self._find(name)
         T = snapshots[0].source_view(pose).T_ref_src
         u, v, z = frame.camera.project(transform(T, shape.mesh_in_camera().vertices))
-        drawn = np.zeros((frame.camera.height, frame.camera.width), np.uint8)
+        hull = np.zeros((frame.camera.height, frame.camera.width), np.uint8)
         if (z > 0.0).all():
-            # Far beyond the image the place matters no more, and overflows.
+            # Limit pixels far outside the image, which would overflow.
             pixels = np.clip(np.stack([u, v], axis=1), -1e4, 1e4)
-            cv2.fillConvexPoly(drawn, cv2.convexHull(np.rint(pixels).astype(np.int32)), 1)
-        shown = drawn > 0
+            cv2.fillConvexPoly(hull, cv2.convexHull(np.rint(pixels).astype(np.int32)), 1)
+        projection = hull > 0
         shares = [
-            np.count_nonzero(shown & one.mask) / max(np.count_nonzero(shown | one.mask), 1)
-            for one in instances
+            np.count_nonzero(projection & instance.mask)
+            / max(np.count_nonzero(projection | instance.mask), 1)
+            for instance in instances
         ]
         best = int(np.argmax(shares))
-        if shares[best] < _OVERLAP:
+        if shares[best] < _MIN_OVERLAP:
             raise LiftError(
                 ErrorCode.NO_OBJECT,
                 f'"{name}" is at none of the {len(instances)} masks of this frame (overlap '
-                f'{100.0 * shares[best]:.0f} %); was it moved, or is it out of sight? Select it '
-                'by LABEL, PIXEL or BOX if this is wrong.',
+                f'{100.0 * shares[best]:.0f} %); check that it was not moved and is visible, '
+                'or select it by LABEL, PIXEL or BOX.',
             )
         return instances[best]
 
     def _find(self, name: str) -> tuple[Shape, tuple[Snapshot, ...]]:
-        found = self._kept.get(name)
-        if found is None:
+        entry = self._kept.get(name)
+        if entry is None:
             known = ', '.join(self._kept) or 'none'
             raise LiftError(
                 ErrorCode.NO_OBJECT,
@@ -204,13 +205,13 @@ class ObjectHistory:
                 f'{known}. Check that kept_frames is not 0 and that kept_megabytes is large '
                 'enough.',
             )
-        return found
+        return entry
 
 
 def _known(pose: CameraPose | None) -> Array:
     if pose is None:
         raise LiftError(
             ErrorCode.NO_TRANSFORM,
-            f'Several frames of an object need the poses of their cameras: {_NO_POSE}',
+            f'Source views require the camera poses: {_NO_POSE}',
         )
     return pose.T_world_camera

@@ -24,10 +24,10 @@ from lift3d_ros.segmentation.segment import Box
 
 
 class ObjectIds:
-    """Gives objects names that stay while they keep their label or their place in the image."""
+    """Assigns ids that persist while objects keep their label or their place in the image."""
 
     def __init__(self, overlap: float = 0.3) -> None:
-        """Take boxes as the same object where their intersection over union is ``overlap``."""
+        """Identify objects whose boxes have at least ``overlap`` intersection over union."""
         self._overlap = overlap
         self._boxes: dict[str, Box] = {}
         self._numbers = itertools.count()
@@ -36,8 +36,7 @@ class ObjectIds:
         """
         Return an id for each instance.
 
-        ``all_of_frame`` says that these are all objects of their frame, so that the others are
-        forgotten.
+        With ``all_of_frame`` these are all objects of their frame, and other ids are forgotten.
         """
         free = dict(self._boxes)
         ids: list[str] = []
@@ -62,7 +61,7 @@ class ObjectIds:
         return ids
 
     def keep(self, name: str, instance: Instance) -> None:
-        """Take an instance for the object of that name, whatever its place."""
+        """Assign the id ``name`` to an instance, regardless of its place."""
         if not instance.label:
             self._boxes[name] = instance.box
 

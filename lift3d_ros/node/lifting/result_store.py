@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The last lifted objects, and their meshes in files."""
+"""The shapes of the last lifted objects, and their export to files."""
 
 from __future__ import annotations
 
@@ -29,45 +29,45 @@ from lift3d_ros.robot.export import write
 from lift3d_ros.runtime.files import write_error
 from lift3d_ros.srv import SaveObject
 
-#: Results that save_object can still write, and what their meshes take together, at most.
-_KEPT = 32
+#: Maximum number and total size of the shapes that save_object can write.
+_MAX_SHAPES = 32
 _MAX_BYTES = 256_000_000
 
 
 class ResultStore:
-    """Keeps the shapes of the last objects by their ids. Safe to use from several threads."""
+    """Stores the shapes of the last objects by their ids. Thread-safe."""
 
     def __init__(self, max_bytes: int = _MAX_BYTES) -> None:
-        """Start empty, for shapes of ``max_bytes`` together."""
+        """Start empty; limit all shapes together to ``max_bytes``."""
         self._kept: OrderedDict[str, Shape] = OrderedDict()
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
 
     def keep(self, lifted: Lifted) -> None:
-        """Keep an object as the newest; the oldest of too many, or too large, are forgotten."""
+        """Store an object as the newest, and forget the oldest beyond the limits."""
         with self._lock:
-            # Its mask, as large as the image, is not needed any more.
+            # The mask, which has the size of the image, is not stored.
             self._kept[lifted.id] = lifted.shape
             self._kept.move_to_end(lifted.id)
             while len(self._kept) > 1 and (
-                len(self._kept) > _KEPT
+                len(self._kept) > _MAX_SHAPES
                 or sum(map(_size, self._kept.values())) > self._max_bytes
             ):
                 self._kept.popitem(last=False)
 
     def ids(self) -> list[str]:
-        """Return the ids of the shapes that are kept, the newest last."""
+        """Return the ids of the stored shapes, newest last."""
         with self._lock:
             return list(self._kept)
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Forget all shapes."""
         with self._lock:
             self._kept.clear()
 
     def save(self, request: SaveObject.Request, folder: str) -> Path:
         """
-        Write the mesh or body that is asked for below a folder; return its path.
+        Write the requested mesh or body below a folder; return its path.
 
         It is in the object frame: z up, in a GLB y up. Raises ``LiftError``: ``NO_OBJECT``,
         ``BAD_REQUEST``.
@@ -85,11 +85,11 @@ class ResultStore:
         path = output_path(folder, request.path)
         export = Export.of_path(path)
         try:
-            there = next((file for file in export.files(path) if file.exists()), None)
-            if there is not None and not request.overwrite:
+            existing = next((file for file in export.files(path) if file.exists()), None)
+            if existing is not None and not request.overwrite:
                 raise LiftError(
                     ErrorCode.BAD_REQUEST,
-                    f'{there} exists; set overwrite, or choose another path.',
+                    f'{existing} exists; set overwrite, or choose another path.',
                 )
             path.parent.mkdir(parents=True, exist_ok=True)
             write(kept[name], path, export)
@@ -99,18 +99,18 @@ class ResultStore:
 
 
 def _size(shape: Shape) -> int:
-    """Return the bytes that a shape takes."""
+    """Return the size of a shape in bytes."""
     mesh = shape.mesh
     arrays = (mesh.vertices, mesh.faces, mesh.colors, shape.confidence, shape.observed)
-    return sum(one.nbytes for one in arrays)
+    return sum(values.nbytes for values in arrays)
 
 
 def output_path(folder: str, path: str) -> Path:
     """
     Return the absolute path of a file below a folder.
 
-    Raises ``LiftError(BAD_REQUEST)`` for a path that leads out of it, also through a link, and for
-    one that cannot be.
+    Raises ``LiftError(BAD_REQUEST)`` for an invalid path and for one outside of the folder, also
+    through a link.
     """
     if not folder:
         raise LiftError(
@@ -121,7 +121,7 @@ def output_path(folder: str, path: str) -> Path:
         root = Path(folder).resolve()
         target = (root / path).resolve()
     except (OSError, RuntimeError, ValueError) as error:
-        # RuntimeError: links that lead in a circle, up to Python 3.12.
+        # RuntimeError: circular links, up to Python 3.12.
         raise LiftError(
             ErrorCode.BAD_REQUEST, f'"{path[:200]}" is not a valid file path: {error}.'
         ) from error

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-From the messages of a camera to one frame that is free of distortion.
+Conversion of the messages of a camera to an undistorted frame.
 
 ``sensor_msgs/CameraInfo`` describes the full image; region of interest and binning are applied to
 it as ``image_geometry`` does. K and D are of the raw image, P of the rectified one.
@@ -56,17 +56,17 @@ from lift3d_ros.node.messages.conversions import decode_depth
 from lift3d_ros.node.messages.conversions import decode_image
 from lift3d_ros.node.messages.conversions import fit_depth
 
-#: What can be done about depth that is not registered to the image.
+#: Advice for depth that is not registered to the image.
 REGISTER = (
     'Publish depth that is registered to the image (RealSense: align_depth.enable:=true; others: '
     'depth_image_proc/register)'
 )
 
-#: Entries of P and K that differ by less than this share are equal.
-_EQUAL = 1e-6
+#: Relative tolerance of equal entries of P and K.
+_TOLERANCE = 1e-6
 
-#: A transform of less than this, metres and radians, between depth and image is none.
-_SAME_PLACE = 5e-4
+#: Tolerance of the identity transform between depth and image, metres and radians.
+_IDENTITY_TOLERANCE = 5e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,9 +75,9 @@ class ImageCamera:
     The camera of an image message.
 
     - ``camera``: the pinhole camera of the undistorted image.
-    - ``maps``: for ``cv2.remap``, from the raw image; None where the image is as it should be.
-    - ``lens``: what ``camera_info`` says.
-    - ``notes``: what is doubtful about it, a sentence each.
+    - ``maps``: for ``cv2.remap``, from the raw image; None if the image is undistorted.
+    - ``lens``: the lens by ``camera_info``.
+    - ``notes``: doubts about it, a sentence each.
     """
 
     camera: Camera
@@ -89,12 +89,12 @@ class ImageCamera:
 @dataclass(frozen=True, eq=False)
 class DepthSource:
     """
-    What is known of a depth image beside the image.
+    How a depth image can be registered to the image.
 
-    - ``camera_info``: its own, None where it is not known.
-    - ``extrinsics``: returns ``T_image_depth`` or raises ``LiftError(NO_TRANSFORM)``; None where
-      nothing can tell.
-    - ``assume_registered``: take the depth as registered whatever its header says.
+    - ``camera_info``: of the depth, None if unknown.
+    - ``extrinsics``: returns ``T_image_depth`` or raises ``LiftError(NO_TRANSFORM)``; None
+      if unknown.
+    - ``assume_registered``: treat the depth as registered regardless of its header.
     """
 
     camera_info: CameraInfo | None = None
@@ -113,7 +113,7 @@ def build_frame(
     depth_source: DepthSource | None = None,
 ) -> Frame:
     """
-    Decode what a camera published into one frame, free of distortion.
+    Decode and undistort the messages of a camera.
 
     With ``rectified`` the image is taken as rectified and the camera's matrix is that of P, else
     K and the distortion are those of the raw image, which is undistorted. An image that P cannot
@@ -131,18 +131,18 @@ def build_frame(
     read_lens(info, rectified)
     pixels = decode_image(image, (info.width, info.height))
     height, width = pixels.shape[:2]
-    seen = image_camera(info, rectified, width, height)
-    metres, notes = None, seen.notes
+    image_cam = image_camera(info, rectified, width, height)
+    metres, notes = None, image_cam.notes
     if depth is not None:
         metres = decode_depth(depth, depth_unit)
         normalised = depths.normalised_note(metres)
         notes = (*notes, normalised) if normalised else notes
         source = depth_source or DepthSource()
         metres = _depth_of_image(
-            metres, image.header.frame_id, depth.header.frame_id, seen, source, rectified
+            metres, image.header.frame_id, depth.header.frame_id, image_cam, source, rectified
         )
-    pixels = undistort(pixels, seen.maps, smooth=True)
-    return Frame(pixels, seen.camera, metres, gravity, notes)
+    pixels = undistort(pixels, image_cam.maps, smooth=True)
+    return Frame(pixels, image_cam.camera, metres, gravity, notes)
 
 
 def undistort_mask(
@@ -209,7 +209,7 @@ def read_lens(
     info: CameraInfo, rectified: bool, what: str = 'The camera_info'
 ) -> tuple[Lens, tuple[str, ...]]:
     """
-    Return the lens of a camera_info and notes on what is doubtful about it.
+    Return the lens of a camera_info, and notes with doubts about it.
 
     ``what`` names it in messages. Raises ``LiftError``: ``NO_CAMERA``, ``SIZE_MISMATCH``.
     """
@@ -228,7 +228,7 @@ def read_lens(
     distorted = not np.isfinite(info.d).all() or any(info.d)
     # A camera that was never calibrated has zeros or the identity; many drivers fill in only K.
     only_k = P[0, 0] == 0.0 or (np.array_equal(P, np.eye(3)) and not np.array_equal(K, P))
-    same = only_k or np.allclose(P, K, rtol=_EQUAL, atol=_EQUAL * abs(K[0, 0]))
+    same = only_k or np.allclose(P, K, rtol=_TOLERANCE, atol=_TOLERANCE * abs(K[0, 0]))
     unturned = not R.any() or np.allclose(R, np.eye(3), atol=1e-9)
     notes: tuple[str, ...] = ()
     raw = not rectified
@@ -290,7 +290,7 @@ def _rectified_window(
     else:
         found = cv2.undistortPoints(corners, K, D if len(D) else np.zeros(5), R=R, P=P)
     x, y = np.sort(found[:, 0, 0]), np.sort(found[:, 0, 1])
-    # The largest upright box inside, as image_geometry takes it.
+    # The largest upright box inside, as in image_geometry.
     first = max(0, int(np.ceil(x[1]))), max(0, int(np.ceil(y[1])))
     last = min(info.width, int(np.floor(x[2]))), min(info.height, int(np.floor(y[2])))
     if last[0] <= first[0] or last[1] <= first[1]:
@@ -300,7 +300,7 @@ def _rectified_window(
 
 @dataclass(frozen=True)
 class _Key:
-    """A lens that a cache can tell from another one."""
+    """A hashable lens, for a cache."""
 
     lens: Lens = field(compare=False)
     values: tuple[Any, ...] = ()
@@ -321,7 +321,7 @@ class _Key:
 
 @lru_cache(maxsize=4)
 def _maps(key: _Key, camera: Camera) -> Maps | None:
-    # Image and mask of one frame, and all frames of one camera, have the same ones.
+    # Image and mask, and all frames of a camera, have the same maps.
     return key.lens.maps(camera)
 
 
@@ -332,13 +332,13 @@ def _depth_of_image(
     depth: NDArray[np.float32],
     image_frame: str,
     depth_frame: str,
-    seen: ImageCamera,
+    image_cam: ImageCamera,
     source: DepthSource,
     rectified: bool,
 ) -> NDArray[np.float32]:
     """Return the depth in the pixels of the undistorted image; raises ``LiftError``."""
-    camera = seen.camera
-    # tf1 wrote frames with a leading slash; an empty one is that of the image.
+    camera = image_cam.camera
+    # tf1 wrote frames with a leading slash; an empty frame is that of the image.
     here, there = image_frame.lstrip('/'), depth_frame.lstrip('/')
     same_frame = here == there or not here or not there
     own = None
@@ -354,15 +354,15 @@ def _depth_of_image(
         )
     if own is not None:
         T = np.eye(4) if same_frame else _extrinsics(source, here, there)
-        apart = np.abs(T - np.eye(4)).max() > _SAME_PLACE
-        alike = same_camera(camera, own.camera) and same_distortion(seen.lens, own.lens)
+        apart = np.abs(T - np.eye(4)).max() > _IDENTITY_TOLERANCE
+        alike = same_camera(camera, own.camera) and same_distortion(image_cam.lens, own.lens)
         if apart or not alike:
             depth = undistort(depth, own.maps)
             return register_depth(depth, own.camera, camera, T)
     if depth.shape != (camera.height, camera.width):
         rows, columns = depth.shape
         depth = fit_depth(depth, camera.width, camera.height, f'{columns} x {rows}')
-    return undistort(depth, seen.maps)
+    return undistort(depth, image_cam.maps)
 
 
 def _own_camera(info: CameraInfo, depth: NDArray[Any], rectified: bool) -> ImageCamera:

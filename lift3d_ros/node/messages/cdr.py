@@ -13,12 +13,12 @@
 # limitations under the License.
 
 """
-Messages with large arrays, without a Python object for each of their elements.
+Serialisation of messages with large arrays, without a Python object per element.
 
-rclpy turns every ``geometry_msgs/Point`` of a sequence into a Python object and back, which costs
-more than the transport: 60 ms for a mesh of 20,000 triangles. ``Packed`` keeps such a sequence as
-one array and makes the objects only when somebody asks; ``serialize`` writes the array as it lies
-in memory, and ``Publisher.publish`` takes the bytes.
+rclpy converts every ``geometry_msgs/Point`` of a sequence to a Python object and back, which takes
+longer than the transport: 60 ms for a mesh of 20,000 triangles. ``Packed`` keeps such a sequence
+as one array and creates the objects on access; ``serialize`` copies the array to bytes that
+``Publisher.publish`` accepts.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ class Packed(Sequence[Any]):
     """
     A sequence of messages whose fields are numbers of one type, kept as an array.
 
-    Row i of the array holds the fields of element i, in their order. A message field may hold it
-    in place of a list: rclpy then makes the elements one after the other.
+    Row i of the array has the fields of element i, in their order. A message field accepts it in
+    place of a list: rclpy then iterates over the elements.
     """
 
     def __init__(self, element_type: type, rows: NDArray[Any]) -> None:
-        """Take ``rows`` of shape (n, number of values in an element), in the fields' own type."""
+        """Store ``rows`` of shape (n, values per element), in the type of the fields."""
         self.element_type = element_type
         self.rows = np.ascontiguousarray(rows)
 
@@ -77,16 +77,16 @@ class Packed(Sequence[Any]):
         return len(self.rows)
 
     def __getitem__(self, index: Any) -> Any:
-        """Make one element, or a list of them for a slice."""
+        """Return one element, or a list of them for a slice."""
         if isinstance(index, slice):
             return list(Packed(self.element_type, self.rows[index]))
         return next(iter(Packed(self.element_type, self.rows[index][None])))
 
     def __iter__(self) -> Iterator[Any]:
         """
-        Make the elements one after the other.
+        Yield the elements.
 
-        Their constructors and setters are passed by, since those check and copy each value.
+        Constructors and setters are bypassed, since they check and copy each value.
         """
         kind = self.element_type
         new = kind.__new__
@@ -123,8 +123,8 @@ def serialize(message: Any) -> bytes:
     """
     Return the CDR of a message, whose sequences of messages may be ``Packed``.
 
-    It is what ``rclpy.serialization.serialize_message`` returns, but for the padding, which is
-    zero here and left to chance there.
+    The result equals that of ``rclpy.serialization.serialize_message``, except for the padding,
+    which is zero here and undefined there.
     """
     out = bytearray()
     _write_message(out, message)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Pictures, depth and masks of messages into the arrays of the library."""
+"""Conversion of image, depth and mask messages to arrays."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from lift3d_ros.node.messages.encodings import PLANAR
 from lift3d_ros.node.messages.encodings import read_encoding
 from lift3d_ros.segmentation.instances import Instance
 
-#: Parts of the names of encodings of which no mask can be made.
+#: Substrings of encodings that are invalid for masks.
 _NO_MASKS = (*PLANAR, 'yuv', 'uyvy', 'yuyv', 'bayer')
 
-#: Encodings whose first channel is red; of others with three or four it is blue.
+#: Encodings whose first channel is red; in others with three or four channels it is blue.
 _RED_FIRST = ('rgb8', 'rgba8', 'rgb16', 'rgba16')
 
 _PNG = b'\x89PNG'
@@ -56,9 +56,9 @@ def nanoseconds(stamp: Time) -> int:
 
 def _raw(message: Image, what: str) -> NDArray[Any]:
     """
-    Return the pixels of an image message in place, whatever its row padding.
+    Return the pixels of an image message, without a copy and without the row padding.
 
-    Raises ``LiftError(BAD_IMAGE)`` where encoding, size, step and data do not fit each other.
+    Raises ``LiftError(BAD_IMAGE)`` if encoding, size, step and data contradict each other.
     """
     try:
         dtype, channels = read_encoding(message.encoding)[:2]
@@ -87,7 +87,7 @@ def _raw(message: Image, what: str) -> NDArray[Any]:
             f'The {what} has step = {step}, but a row of {width} pixels {message.encoding} takes '
             f'{width * pixel} bytes; correct its publisher.',
         )
-    # The padding of the last row is left out by some publishers.
+    # Some publishers omit the padding of the last row.
     needed = (rows - 1) * step + width * pixel
     if len(message.data) < needed:
         raise LiftError(
@@ -114,9 +114,9 @@ def decode_image(
     """
     Return a colour picture as uint8 RGB, shape (height, width, 3).
 
-    An rgb8 image is not copied; values of 16 bits are stretched by the bits that they have. A
-    compressed picture with an EXIF orientation is turned where the ``size`` of its camera, width
-    and height, says so. Raises ``LiftError(BAD_IMAGE)``.
+    An rgb8 image is not copied; 16-bit values are scaled by their used bits. A compressed picture
+    is rotated by its EXIF orientation if the ``size`` (width, height) of the camera requires it.
+    Raises ``LiftError(BAD_IMAGE)``.
     """
     if isinstance(message, CompressedImage):
         name = _name(message, 'image')
@@ -161,7 +161,7 @@ def _compressed_depth(message: CompressedImage, unit: float) -> NDArray[np.float
     # compressed_depth_image_transport: 12 bytes (an enum and two quantisation floats), then PNG
     # or RVL. 32FC1 is stored as inverse depth: depth = a / (value - b), value 0 = no reading.
     data, name = memoryview(message.data).cast('B'), _name(message, 'depth')
-    # Some publishers leave the header out.
+    # Some publishers omit the header.
     start = 0 if bytes(data[:4]) == _PNG else _DEPTH_HEADER
     header, body = bytes(data[:start]), data[start:]
     if bytes(body[:4]) != _PNG and 'rvl' in message.format.lower():
@@ -189,7 +189,7 @@ def _compressed_depth(message: CompressedImage, unit: float) -> NDArray[np.float
 
 
 def mask_pixels(message: Image | CompressedImage) -> MaskPixels:
-    """Return the pixels of a mask, not interpreted yet; raises ``LiftError(BAD_IMAGE)``."""
+    """Return the raw pixels of a mask; raises ``LiftError(BAD_IMAGE)``."""
     if isinstance(message, CompressedImage):
         name = _name(message, 'mask')
         return MaskPixels.of_picture(pictures.decode_picture(message.data, name))
@@ -222,13 +222,12 @@ def fit_mask(mask: NDArray[Any], width: int, height: int) -> NDArray[Any]:
     """
     Return a mask or label image at the size of the image, nearest neighbour.
 
-    Raises ``LiftError(SIZE_MISMATCH)`` where the shapes differ, so that it cannot be the mask of
-    this image.
+    Raises ``LiftError(SIZE_MISMATCH)`` if the aspect ratios differ.
     """
     rows, columns = mask.shape
     if (rows, columns) == (height, width):
         return mask
-    # Rounding to whole pixels may change the shape by one pixel of the smaller picture.
+    # Rounding may change the aspect ratio by one pixel of the smaller picture.
     if abs(columns / width - rows / height) > 1.0 / min(width, height, columns, rows) + 1e-9:
         raise LiftError(
             ErrorCode.SIZE_MISMATCH,
@@ -256,8 +255,8 @@ def check_depth_unit(depth: NDArray[np.float32], instance: Instance) -> None:
     """
     Refuse depth in the wrong unit.
 
-    Raises ``LiftError(BAD_IMAGE)`` where the median of an object is no distance of a thing
-    before a camera; depth without any reading is left to the method.
+    Raises ``LiftError(BAD_IMAGE)`` if the median depth of an object is implausible; depth without
+    readings is up to the method.
     """
     left, top, right, bottom = instance.box
     box = np.s_[top:bottom, left:right]

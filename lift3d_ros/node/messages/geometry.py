@@ -47,8 +47,8 @@ def quaternion(R: Array) -> Array:
     """
     Return x, y, z, w of a 3 x 3 rotation; w is not negative.
 
-    The outer product of the quaternion with itself, times 4, is read off the matrix, and its row
-    with the largest diagonal is normalised, which is well conditioned for every rotation.
+    The matrix gives the outer product of the quaternion with itself, times 4. Its row with the
+    largest diagonal entry is normalised, which is well conditioned for every rotation.
     """
     K = np.empty((4, 4))
     trace = np.trace(R)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Shapes of the library into messages."""
+"""Conversion of lifted shapes to messages."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ from lift3d_ros.observation.hints import UNKNOWN
 from lift3d_ros.segmentation.instances import Instance
 
 #: One point of the clouds: the layout of PCL's PointXYZRGBNormal, 48 bytes with positions and
-#: normals on 16, and in the padding at its end what PCL does not read. ``rgb`` is 0x00rrggbb read
-#: as a float; ``curvature`` is not computed and 0.
+#: normals aligned to 16, and further fields in its padding, which PCL ignores. ``rgb`` is
+#: 0x00rrggbb read as a float; ``curvature`` is not computed and 0.
 POINT = np.dtype({
     'names': [
         'x', 'y', 'z', 'normal_x', 'normal_y', 'normal_z', 'rgb', 'curvature', 'confidence',
@@ -75,7 +75,7 @@ _FIELDS = [
 @dataclass(frozen=True)
 class Timing:
     """
-    What came before the lift, in seconds.
+    Durations before the lift, in seconds.
 
     - ``image_age``: from the stamp of the image to the start of the work; 0 without a stamp.
     - ``queued``: from the request, or the arrival of the frame, to the start of the work.
@@ -90,12 +90,12 @@ class Timing:
 @dataclass(frozen=True, eq=False)
 class Lifted:
     """
-    One lifted object as it goes out.
+    One lifted object in the target frame.
 
     - ``header``: stamp of the image, and the frame of the pose.
     - ``T_frame_object``: pose of the object in that frame; ``covariance``: (6, 6), likewise.
     - ``cloud``: in the object frame.
-    - ``notes``: what is doubtful about the inputs or the shape, a sentence each.
+    - ``notes``: doubts about the inputs or the shape, a sentence each.
     """
 
     header: Header
@@ -110,7 +110,7 @@ class Lifted:
 
     @property
     def is_metric(self) -> bool:
-        """Whether the scale of the object is known, so that a robot may plan on it."""
+        """Whether the scale of the object is known, as planning requires."""
         return self.shape.scale_source != UNKNOWN
 
 
@@ -126,7 +126,7 @@ def object_message(lifted: Lifted, with_mesh: bool = True) -> LiftedObject:
     """
     Return a lifted object; its large sequences are ``Packed``.
 
-    Without its mesh it has no colours, confidences and cloud either.
+    Without its mesh it has no colours, confidences and cloud.
     """
     shape, mesh = lifted.shape, lifted.shape.mesh
     message = LiftedObject(
@@ -160,12 +160,12 @@ def object_message(lifted: Lifted, with_mesh: bool = True) -> LiftedObject:
 
 
 def failure_message(name: str, error: LiftError) -> LiftFailure:
-    """Return why the object ``name``, or with an empty name the whole frame, was not lifted."""
+    """Return the failure of the object ``name``; an empty name stands for the whole frame."""
     return LiftFailure(id=name, error_code=error.code.value, message=error.message)
 
 
 def latency_message(timing: Timing, seconds: Mapping[str, float]) -> Latency:
-    """Return the age of a result; ``seconds`` are those of each stage and their ``total``."""
+    """Return the latency of a result; ``seconds`` are by stage, and ``total``."""
     stages = [name for name in seconds if name != 'total']
     return Latency(
         image_age=duration_message(timing.image_age),
@@ -232,7 +232,7 @@ def cloud_message(header: Header, rows: NDArray[np.void]) -> PointCloud2:
 
 
 def float_array(values: NDArray[np.float32]) -> array.array[float]:
-    """Return float32 values in the type that rclpy takes without a copy for each."""
+    """Return float32 values as an array that rclpy accepts without copying each value."""
     return array.array('f', np.ascontiguousarray(values, np.float32).tobytes())
 
 

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Lifted objects as vision_msgs/Detection3DArray and as frames of the robot's tree."""
+"""Lifted objects as vision_msgs/Detection3DArray and as transforms."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from lift3d_ros.node.messages.results import Lifted
 
 
 def detection_array_type() -> Any | None:
-    """Return vision_msgs/Detection3DArray, None where vision_msgs is not installed."""
+    """Return vision_msgs/Detection3DArray, None if vision_msgs is not installed."""
     try:
         from vision_msgs.msg import Detection3DArray
     except ImportError:
@@ -80,7 +80,7 @@ def transforms(outcome: Outcome, prefix: str) -> list[TransformStamped]:
     """
     Return the frames ``prefix/ID`` of the objects of known scale, at the stamp of the image.
 
-    There are none where the image has no frame_id: a frame needs a parent.
+    Without a frame_id of the image there are none, since a frame requires a parent.
     """
     if not outcome.header.frame_id:
         return []

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What RViz and Foxglove draw of the lifted objects."""
+"""Markers of lifted objects for RViz and Foxglove."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ _NAMESPACES = ('mesh', 'box', 'text')
 
 
 class MarkerMaker:
-    """Makes marker arrays whose ids stay with the objects, and deletes what is gone."""
+    """Creates marker arrays with persistent ids, and deletes markers of removed objects."""
 
     def __init__(self) -> None:
-        """Start with nothing drawn."""
+        """Start without markers."""
         self._numbers: dict[str, int] = {}
         self._shown: dict[str, Header] = {}
 
@@ -58,7 +58,7 @@ class MarkerMaker:
         keep: Collection[str] = (),
     ) -> MarkerArray:
         """
-        Return what draws these objects and nothing else but the ids in ``keep``, as they were.
+        Return markers of these objects; delete others, except for the ids in ``keep``.
 
         Meshes are reduced to ``max_faces`` triangles; ``details`` adds bounding boxes and text.
         """
@@ -83,7 +83,7 @@ class MarkerMaker:
         return MarkerArray(markers=markers)
 
     def clear(self) -> MarkerArray:
-        """Return what deletes everything that is shown."""
+        """Return the deletion of all markers."""
         return self.show([], 0, False)
 
     def _number(self, name: str) -> int:
@@ -135,7 +135,7 @@ def reduced(mesh: Mesh, max_faces: int) -> Mesh:
     from scipy.spatial import cKDTree
 
     vertices, faces = decimate(mesh.vertices, mesh.faces, max_faces, aggressiveness=3.0)
-    # The simplification may stop short of its target; what is left over is not drawn.
+    # The decimation may stop above its target; further triangles are not drawn.
     faces = faces[:max_faces]
     _, nearest = cKDTree(mesh.vertices).query(vertices)
     return Mesh(np.asarray(vertices, np.float32), faces, mesh.colors[nearest])

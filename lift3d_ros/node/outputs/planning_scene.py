@@ -31,7 +31,7 @@ from lift3d_ros.node.messages.results import Lifted
 from lift3d_ros.node.messages.results import mesh_message
 from lift3d_ros.node.outputs.markers import reduced
 
-#: Triangles of an obstacle, at most: what MoveIt checks thousands of motions against.
+#: Maximum triangles of an obstacle, for fast collision checks in MoveIt.
 _MAX_FACES = 2_000
 
 
@@ -49,10 +49,10 @@ def collision_object_type() -> Any:
 
 
 class PlanningScene:
-    """Keeps the obstacles of a planning scene to the objects that were lifted."""
+    """Synchronises the obstacles of a planning scene with the lifted objects."""
 
     def __init__(self) -> None:
-        """Start with none; raises ``LiftError(BAD_REQUEST)`` where moveit_msgs is missing."""
+        """Start without obstacles; raises ``LiftError(BAD_REQUEST)`` without moveit_msgs."""
         self._type = collision_object_type()
         self._shown: dict[str, Header] = {}
 
@@ -60,13 +60,13 @@ class PlanningScene:
         self, objects: Sequence[Lifted], whole_frame: bool, keep: Collection[str] = ()
     ) -> list[Any]:
         """
-        Return the messages, moveit_msgs/CollisionObject, that bring the scene up to date.
+        Return the moveit_msgs/CollisionObject messages that update the scene.
 
-        An object is added, or replaces that of its id. One whose scale is unknown is none to plan
-        on and is left out. Where the whole frame was lifted, what it no longer shows is removed,
-        except for the ids in ``keep``, which were seen and not lifted.
+        Objects are added, or replaced by id; objects of unknown scale are omitted. If the whole
+        frame was lifted, missing objects are removed, except for the ids in ``keep``, which were
+        detected and not lifted.
         """
-        # Named fields, not positions: the message has grown from one MoveIt to the next.
+        # Keyword arguments only: versions of MoveIt have different fields.
         messages = []
         known = {o.id: o for o in objects if o.shape.scale_source != 'unknown'}
         if whole_frame:

@@ -13,10 +13,10 @@
 # limitations under the License.
 
 """
-The topics on which results go out.
+Publication of results.
 
-A failure clears nothing: what could not be lifted stays on the topics as it was, and ~/objects
-names it.
+A failure removes nothing: markers and obstacles of objects that could not be lifted remain, and
+~/objects has the failures.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ from lift3d_ros.node.parameters.settings import Settings
 if TYPE_CHECKING:
     from lift3d_ros.node.node import LiftNode
 
-#: Messages on collision_object that wait for a slow reader: each object of a frame is one.
+#: Queue size of collision_object, with one message per object.
 _OBSTACLE_QUEUE_DEPTH = 200
 
-#: Of /tf, as tf2_ros has it.
+#: Queue size of /tf, as in tf2_ros.
 _TF_QUEUE_DEPTH = 100
 
 LATCHED = QoSProfile(
@@ -62,10 +62,10 @@ class ResultPublisher:
 
     def __init__(self, node: LiftNode, settings: Settings) -> None:
         """
-        Make the publishers.
+        Create the publishers.
 
-        Raises ``LiftError(BAD_REQUEST)`` where a parameter asks for messages of a package that is
-        not installed.
+        Raises ``LiftError(BAD_REQUEST)`` if a parameter requires messages of a package that is not
+        installed.
         """
         self._markers = MarkerMaker()
         self._frame_prefix = node.get_fully_qualified_name().lstrip('/')
@@ -77,7 +77,7 @@ class ResultPublisher:
         scene = PlanningScene() if settings.planning_scene else None
         if settings.publish_tf:
             self._tree_type = detections.tree_type()
-        #: All of them, so that the node can destroy them.
+        #: All publishers, which the node destroys.
         self.publishers: list[Any] = []
 
         def make(kind: Any, topic: str, qos: Any) -> Any:
@@ -106,9 +106,9 @@ class ResultPublisher:
 
     def publish(self, outcome: Outcome, whole_frame: bool) -> None:
         """
-        Publish what a planner needs.
+        Publish objects, detections, transforms and obstacles.
 
-        Where the whole frame was lifted, obstacles that it no longer shows are removed.
+        If the whole frame was lifted, obstacles that are no longer visible are removed.
         """
         self._objects.publish(cdr.serialize(array_message(outcome)))
         if outcome.is_inconclusive:
@@ -125,7 +125,7 @@ class ResultPublisher:
                 self._obstacles.publish(cdr.serialize(message))
 
     def draw(self, outcome: Outcome, settings: Settings) -> None:
-        """Publish what RViz and Foxglove show, which takes longer."""
+        """Publish markers and points, which takes longer."""
         if outcome.is_inconclusive:
             return
         markers = self._markers.show(
@@ -142,7 +142,7 @@ class ResultPublisher:
 
 
 def array_message(outcome: Outcome, with_mesh: bool = True) -> LiftedObjectArray:
-    """Return the objects of an outcome and why others failed."""
+    """Return the objects and failures of an outcome."""
     return LiftedObjectArray(
         header=outcome.header,
         objects=[results.object_message(lifted, with_mesh) for lifted in outcome.lifted],
