@@ -213,10 +213,10 @@ def weigh(
     share = cell_volume * len(cells) / len(subset)
     size = float(np.sqrt(area))
     T_up_camera = invert(T_camera_up)
-    trials = [
-        (kind, T_camera_up @ motions @ T_up_camera, thickness)
-        for kind, motions, thickness in candidates(transform(T_up_camera, points), size)
-    ]
+    found = candidates(transform(T_up_camera, points), size)
+    # One array for candidates that share their motions, by which their views are shared, too.
+    moved = {id(motions): T_camera_up @ motions @ T_up_camera for _, motions, _ in found}
+    trials = [(kind, moved[id(motions)], thickness) for kind, motions, thickness in found]
     features = _describe(observation, trials, points, subset, size)
     features[:, 4] = np.log(np.maximum(features[:, 4] * share, 1e-12) / area**1.5)
     energy = plausibility.energy(features)
