@@ -216,54 +216,55 @@ def weigh(
     found = candidates(transform(T_up_camera, points), size)
     # One array for candidates that share their motions, by which their views are shared, too.
     moved = {id(motions): T_camera_up @ motions @ T_up_camera for _, motions, _ in found}
-    trials = [(kind, moved[id(motions)], thickness) for kind, motions, thickness in found]
-    features = _describe(observation, trials, points, subset, size)
-    features[:, 4] = np.log(np.maximum(features[:, 4] * share, 1e-12) / area**1.5)
-    energy = plausibility.energy(features)
+    fits = {key: _fit(observation, motions, points, size) for key, motions in moved.items()}
+    features = np.array([
+        (KINDS.index(kind), np.isfinite(thickness), *fits[id(motions)], plausibility.log_volume)
+        for kind, motions, thickness in found
+    ])
+    # The volume adds to the energy and takes most of the time: it is computed in the order of the
+    # rest of the energy, until no later candidate can be among the best.
+    least = plausibility.energy(features)
+    energy = np.full(len(found), np.inf)
+    last = min(count, len(found)) - 1
+    left = {
+        thickness: thickness_left(observation, subset, thickness) > 0.0
+        for thickness in {thickness for _, _, thickness in found if np.isfinite(thickness)}
+    }
+    stays: dict[int, NDArray[np.bool_]] = {}
+    for index in np.argsort(least, kind='stable'):
+        if least[index] > np.partition(energy, last)[last]:
+            break
+        _, motions, thickness = found[index]
+        key = id(motions)
+        if key not in stays:
+            stays[key] = virtual_views(observation, moved[key], subset) > 0.0
+        occupied = stays[key] & left[thickness] if thickness in left else stays[key]
+        volume = share * np.count_nonzero(occupied)
+        features[index, 4] = np.log(max(volume, 1e-12) / area**1.5)
+        energy[index] = plausibility.energy(features[index][None])[0]
     best = np.argsort(energy, kind='stable')[:count]
     weight = np.exp((energy[best[0]] - energy[best]) / plausibility.temperature)
     weight /= weight.sum()
     hypotheses = []
     for index, share_of_votes in zip(best, weight, strict=True):
-        kind, motions, thickness = trials[index]
-        hypotheses.append(Hypothesis(kind, motions, thickness, float(share_of_votes)))
+        kind, motions, thickness = found[index]
+        hypotheses.append(Hypothesis(kind, moved[id(motions)], thickness, float(share_of_votes)))
     return hypotheses
 
 
-def _describe(
-    observation: ObjectObservation,
-    trials: list[tuple[str, Array, float]],
-    points: Array,
-    cells: Array,
-    size: float,
-) -> Array:
+def _fit(
+    observation: ObjectObservation, motions: Array, points: Array, size: float
+) -> tuple[float, float]:
     """
-    Return the features (n, 5) of trials.
+    Return the shares of measured points that motions take into free space and onto the surface.
 
-    They are those of ``Plausibility.energy``, except for the last: the number of cells that stay
-    occupied. Motions, ``points`` and ``cells`` are in the optical frame.
+    The motions (k, 4, 4) and ``points`` (n, 3) are in the optical frame; ``size`` is the object's
+    in metres.
     """
+    if not len(motions):
+        return 0.0, 0.0
     tolerance = 0.02 * size
-    left: dict[float, NDArray[np.bool_]] = {np.inf: np.ones(len(cells), bool)}
-    features = []
-    previous: tuple[int, float, float, NDArray[np.bool_]] | None = None
-    for kind, motions, thickness in trials:
-        if thickness not in left:
-            left[thickness] = thickness_left(observation, cells, thickness) > 0.0
-        # Trials that differ in thickness alone are neighbours and share their virtual views.
-        if previous is None or previous[0] != id(motions):
-            v = s = 0.0
-            stays: NDArray[np.bool_] = np.ones(len(cells), bool)
-            if len(motions):
-                views = np.stack(
-                    [observation.occupancy_bound(transform(m, points)) for m in motions]
-                )
-                free = -views.min(axis=0) - tolerance
-                v = float(np.clip(free / (0.1 * size), 0.0, 1.0).mean())
-                s = float((np.abs(views) < tolerance).mean())
-                stays = virtual_views(observation, motions, cells) > 0.0
-            previous = id(motions), v, s, stays
-        _, v, s, stays = previous
-        occupied = np.count_nonzero(stays & left[thickness])
-        features.append((KINDS.index(kind), np.isfinite(thickness), v, s, occupied))
-    return np.array(features, np.float64)
+    views = np.stack([observation.occupancy_bound(transform(m, points)) for m in motions])
+    free = -views.min(axis=0) - tolerance
+    contradiction = float(np.clip(free / (0.1 * size), 0.0, 1.0).mean())
+    return contradiction, float((np.abs(views) < tolerance).mean())
