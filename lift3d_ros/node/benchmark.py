@@ -38,10 +38,8 @@ import threading
 import time
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 import numpy as np
-import psutil
 import rclpy
 from rclpy.qos import DurabilityPolicy
 from rclpy.qos import QoSProfile
@@ -50,6 +48,7 @@ from rclpy.serialization import deserialize_message
 from lift3d_ros.lifter import DEFAULT_METHOD
 from lift3d_ros.msg import LiftedObjectArray
 from lift3d_ros.node import middleware
+from lift3d_ros.node.diagnostics import StatusReader
 from lift3d_ros.node.executors.background import BackgroundNode
 from lift3d_ros.node.frame_camera import ball_frame
 from lift3d_ros.node.frame_camera import FrameCamera
@@ -58,7 +57,10 @@ from lift3d_ros.node.messages.geometry import seconds
 from lift3d_ros.runtime import memory
 
 _SERVER = 'lift3d_benchmark'
-_PATIENCE = 60.0
+_PATIENCE_S = 60.0
+
+#: Key in the diagnostics of the node.
+_DROPPED = 'frames dropped (newer came)'
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,50 +98,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(options: argparse.Namespace) -> dict[str, float]:
     """Return every figure by its name; the unit is part of the name."""
-    with _node(options.method) as process, BackgroundNode('lift3d_bench', threads=4) as background:
-        background.lifecycle_state(_SERVER, _PATIENCE)
-        figures = {'node before activation, MB': _megabytes(process)}
+    with _node(options.method), BackgroundNode('lift3d_bench', threads=4) as background:
+        status = StatusReader(background.node, _SERVER)
+        background.lifecycle_state(_SERVER, _PATIENCE_S)
+        figures = {'node before activation, MB': status.value('memory MB')}
         for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
-            if not background.change_state(_SERVER, transition, _PATIENCE):
+            if not background.change_state(_SERVER, transition, _PATIENCE_S):
                 raise RuntimeError('the node did not become active; see its output above')
-        figures['node after activation, MB'] = _megabytes(process)
+        figures['node after activation, MB'] = status.value('memory MB')
         arrivals = _Arrivals(background)
         figures |= _single_frames(background, arrivals, options)
         if options.continuous:
-            figures |= _stream(background, arrivals, process, options.continuous)
-        figures['node at its peak, MB'] = _peak_megabytes(process)
+            figures |= _stream(background, arrivals, status, options.continuous)
+        figures['node at its peak, MB'] = status.value('peak memory MB')
         return figures
 
 
 class _Arrivals:
-    """Serialised results with their arrival times, and the counts of the diagnostics."""
+    """Serialised results with their arrival times."""
 
     def __init__(self, background: BackgroundNode) -> None:
         self.results: list[tuple[float, bytes]] = []
-        self.counts: dict[str, str] = {}
-        self._came = threading.Event()
+        self._arrived = threading.Event()
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         background.node.create_subscription(
             LiftedObjectArray, f'{_SERVER}/objects', self._on_result, latched, raw=True
         )
-        background.node.create_subscription(
-            DiagnosticArray, '/diagnostics', self._on_diagnostics, 10
-        )
 
     def _on_result(self, data: bytes) -> None:
         self.results.append((time.monotonic(), data))
-        self._came.set()
-
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            if status.name == f'{_SERVER}: lifting':
-                self.counts = {pair.key: pair.value for pair in status.values}
+        self._arrived.set()
 
     def next(self) -> tuple[float, bytes]:
         """Wait for the next result; raises ``TimeoutError``."""
-        if not self._came.wait(_PATIENCE):
-            raise TimeoutError(f'no result came within {_PATIENCE} s')
-        self._came.clear()
+        if not self._arrived.wait(_PATIENCE_S):
+            raise TimeoutError(f'no result arrived within {_PATIENCE_S} s')
+        self._arrived.clear()
         return self.results[-1]
 
 
@@ -171,7 +165,7 @@ def _single_frames(
 
 
 def _stream(
-    background: BackgroundNode, arrivals: _Arrivals, process: psutil.Process, duration: float
+    background: BackgroundNode, arrivals: _Arrivals, status: StatusReader, duration: float
 ) -> dict[str, float]:
     rate = 30.0
     camera = FrameCamera(background.node, *ball_frame(640, 480))
@@ -179,12 +173,12 @@ def _stream(
     arrivals.results.clear()
     stamps: list[int] = []
     memory: list[float] = []
-    dropped = _count(arrivals)
+    dropped = status.value(_DROPPED)
     start = time.monotonic()
     while (now := time.monotonic()) - start < duration:
         stamps.append(camera.publish())
         if len(stamps) % 30 == 0:
-            memory.append(_megabytes(process))
+            memory.append(status.value('memory MB', timeout=0.0))
         time.sleep(max(0.0, start + len(stamps) / rate - time.monotonic()))
     sent = len(stamps)
     time.sleep(3.0)
@@ -208,7 +202,7 @@ def _stream(
         'stream, frames per second published': sent / (now - start),
         'stream, frames lifted': float(len(arrivals.results)),
         'stream, frames that gave no object': float(failed),
-        'stream, frames dropped (newer came)': _count(arrivals) - dropped,
+        'stream, frames dropped (newer came)': status.value(_DROPPED) - dropped,
         'stream, age of a frame when lifted, median ms': float(np.median(ages)),
         'stream, newer frames by then, median': float(np.median(behind)),
         'stream, newer frames by then, worst': float(np.max(behind)),
@@ -217,12 +211,8 @@ def _stream(
     }
 
 
-def _count(arrivals: _Arrivals) -> float:
-    return float(arrivals.counts.get('frames dropped (newer came)', 0))
-
-
 def _wait_for_listeners(camera: FrameCamera) -> None:
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + _PATIENCE_S
     while camera.listeners() < 1:
         if time.monotonic() > end:
             raise TimeoutError('the node does not listen to the camera')
@@ -231,14 +221,14 @@ def _wait_for_listeners(camera: FrameCamera) -> None:
 
 
 @contextmanager
-def _node(method: str) -> Iterator[psutil.Process]:
+def _node(method: str) -> Iterator[None]:
     command = [
         sys.executable, '-m', 'lift3d_ros.node', '--ros-args', '-r', f'__node:={_SERVER}',
         '-p', 'mode:=continuous', '-p', f'method:={method}',
     ]
     child: subprocess.Popen[Any] = subprocess.Popen(command)
     try:
-        yield psutil.Process(child.pid)
+        yield
     finally:
         child.send_signal(signal.SIGINT)
         try:
@@ -246,17 +236,6 @@ def _node(method: str) -> Iterator[psutil.Process]:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
-
-
-def _megabytes(process: psutil.Process) -> float:
-    return process.memory_info().rss / 1e6
-
-
-def _peak_megabytes(process: psutil.Process) -> float:
-    for line in Path(f'/proc/{process.pid}/status').read_text().splitlines():
-        if line.startswith('VmHWM:'):
-            return int(line.split()[1]) * 1.024e-3
-    return float('nan')
 
 
 if __name__ == '__main__':

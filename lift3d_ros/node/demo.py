@@ -27,13 +27,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 import json
+import math
 from pathlib import Path
 import sys
-import threading
 import time
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 import rclpy
 from rclpy.executors import ExternalShutdownException
@@ -47,6 +46,7 @@ from lift3d_ros.msg import LiftedObject
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node import middleware
 from lift3d_ros.node.client import LiftClient
+from lift3d_ros.node.diagnostics import StatusReader
 from lift3d_ros.node.executors.background import BackgroundNode
 from lift3d_ros.node.frame_camera import FrameCamera
 from lift3d_ros.node.messages.geometry import pose_matrix
@@ -99,11 +99,11 @@ def _show(options: argparse.Namespace) -> int:
     try:
         frame, mask = read_scene(options.scene)
         with BackgroundNode('lift3d_demo') as background:
-            memory = _PeakMemory(background, options.server)
+            status = StatusReader(background.node, options.server)
             camera = FrameCamera(background.node, frame, mask)
             background.node.create_timer(1.0 / _RATE_HZ, camera.publish)
             result = _ask(background, options)
-            peak = memory.megabytes()
+            peak = status.value('peak memory MB')
         if not result.success:
             raise LiftError(ErrorCode(result.error_code), result.message)
         lifted = result.result.objects[0]
@@ -177,33 +177,7 @@ def _follow(client: LiftClient) -> None:
         time.sleep(0.02)
 
 
-class _PeakMemory:
-    """Reads the peak memory of the node from its diagnostics."""
-
-    def __init__(self, background: BackgroundNode, server: str) -> None:
-        full = background.node.resolve_service_name(server).lstrip('/')
-        self._name = f'{full}: lifting'
-        self._value: float | None = None
-        self._received = threading.Event()
-        background.node.create_subscription(
-            DiagnosticArray, '/diagnostics', self._on_diagnostics, 10
-        )
-
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            if status.name == self._name:
-                values = {pair.key: pair.value for pair in status.values}
-                self._value = float(values['peak memory MB'])
-                self._received.set()
-
-    def megabytes(self) -> float | None:
-        """Return the newest value, after one that was published from now on."""
-        self._received.clear()
-        self._received.wait(3.0)
-        return self._value
-
-
-def _succeeded(lifted: LiftedObject, mesh: Mesh, peak: float | None) -> dict[str, Any]:
+def _succeeded(lifted: LiftedObject, mesh: Mesh, peak: float) -> dict[str, Any]:
     return {
         'ok': True,
         'error': None,
@@ -217,7 +191,7 @@ def _succeeded(lifted: LiftedObject, mesh: Mesh, peak: float | None) -> dict[str
         'camera_source': 'given',
         'watertight': mesh.is_watertight(),
         'seconds': {'total': round(seconds(lifted.compute_time), 4)},
-        'peak_memory_mb': peak,
+        'peak_memory_mb': None if math.isnan(peak) else peak,
     }
 
 

@@ -21,10 +21,12 @@ from collections.abc import Sequence
 import threading
 import time
 
+from diagnostic_msgs.msg import DiagnosticArray
 from diagnostic_msgs.msg import DiagnosticStatus
 from diagnostic_msgs.msg import KeyValue
 import numpy as np
 import psutil
+from rclpy.node import Node
 
 from lift3d_ros.errors import LiftError
 from lift3d_ros.node.inputs.gravity import ImuGravity
@@ -209,6 +211,29 @@ def parameter_status(name: str, warnings: list[str]) -> DiagnosticStatus:
     if warnings:
         status.level, status.message = DiagnosticStatus.WARN, '; '.join(warnings)
     return status
+
+
+class StatusReader:
+    """Receives the status of the lifting in another node, for programs beside it."""
+
+    def __init__(self, node: Node, server: str) -> None:
+        """Subscribe to the diagnostics of the node ``server``."""
+        self._name = f'{node.resolve_service_name(server).lstrip("/")}: lifting'
+        self._values: dict[str, str] = {}
+        self._received = threading.Event()
+        node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name == self._name:
+                self._values = {pair.key: pair.value for pair in status.values}
+                self._received.set()
+
+    def value(self, key: str, timeout: float = 3.0) -> float:
+        """Return a value published from now on, or the last one after ``timeout`` seconds."""
+        self._received.clear()
+        self._received.wait(timeout)
+        return float(self._values.get(key, 'nan'))
 
 
 def _pairs(values: dict[str, object]) -> list[KeyValue]:
