@@ -16,14 +16,15 @@
 
 import argparse
 
-from lift3d_ros.node.parameters.reference import markdown_table
+from lift3d_ros.node.parameters import reference
 
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(
         prog='python -m lift3d_ros.node.parameters', description='Print the parameters.'
     )
-    parser.add_argument(
-        '--markdown', action='store_true', required=True, help='as a table in Markdown'
-    )
-    parser.parse_args()
-    print(markdown_table(), end='')
+    form = parser.add_mutually_exclusive_group(required=True)
+    form.add_argument('--markdown', action='store_true', help='as a table in Markdown')
+    form.add_argument('--yaml', action='store_true', help='as a parameter file with defaults')
+    options = parser.parse_args()
+    text = reference.markdown_table() if options.markdown else reference.parameter_file()
+    print(text, end='')

@@ -15,12 +15,13 @@
 """
 The reference of the parameters, from their specifications.
 
-Print it with ``python -m lift3d_ros.node.parameters --markdown``.
+Print it with ``python -m lift3d_ros.node.parameters --markdown`` or ``--yaml``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+import textwrap
 from typing import Any
 
 from lift3d_ros.node.parameters.settings import SPECS
@@ -33,6 +34,32 @@ def markdown_table() -> str:
     """Return a Markdown table of all parameters, one row each, with a line feed at its end."""
     rows = [_HEADER, ('---',) * len(_HEADER), *(_cells(spec) for spec in SPECS.values())]
     return ''.join(f'| {" | ".join(row)} |\n' for row in rows)
+
+
+def parameter_file() -> str:
+    """Return a parameter file with all parameters at their defaults, as config/lift.yaml."""
+    blocks = [
+        '# Every parameter of the node lift3d, at its default, as `python -m '
+        'lift3d_ros.node.parameters --yaml`\n# prints it. After each description: permitted '
+        'values; live: may change at any time, inactive: while\n# the node is not active, at '
+        'start: not at all.\n#\n# QoS of a subscription, by its full topic name:\n'
+        '#   qos_overrides./image.subscription.depth: 5\n'
+        '#   qos_overrides./image.subscription.history: keep_last\n\n'
+        '/**:\n  ros__parameters:\n'
+    ]
+    for spec in SPECS.values():
+        _, _, _, values, change, description = _cells(spec)
+        details = '; '.join(filter(None, (values.replace('`', ''), change)))
+        indent = ' ' * 4 + '# '
+        comment = textwrap.fill(
+            f'{description} ({details})', 99, initial_indent=indent, subsequent_indent=indent
+        )
+        # Without this line the node uses the default of `lift3d methods`.
+        mark = '# ' if spec.name == 'method' else ''
+        default = yaml_value(spec.default)
+        default = f"'{default}'" if default in ('off', 'on', 'no', 'yes') else default
+        blocks.append(f'{comment}\n    {mark}{spec.name}: {default}\n')
+    return '\n'.join(blocks)
 
 
 def _cells(spec: Spec) -> Iterator[str]:
