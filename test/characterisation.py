@@ -71,6 +71,7 @@ from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.io.scene import read_scene
 from lift3d_ros.lifter import Lifter
+from lift3d_ros.lifter import LiftRequest
 from lift3d_ros.meshing.render import Raycaster
 from lift3d_ros.synthetic.appearance import table_top
 from lift3d_ros.synthetic.procedural import procedural_object
@@ -139,15 +140,16 @@ def lift(lifter: Lifter, inputs: Inputs) -> Shape:
     sources = [
         SourceView(crop_object(one.frame, one.mask), one.pose) for one in inputs.views[1:]
     ]
-    return lifter.lift(
-        first.frame, first.mask, scale=hints, further=sources,
-        min_confidence=inputs.min_confidence, seed=inputs.seed,
+    request = LiftRequest(
+        first.mask, hints, tuple(sources), inputs.min_confidence, inputs.seed
     )
+    return lifter.lift(first.frame, request)
 
 
 def lift_together(lifter: Lifter, inputs: Inputs) -> list[Shape | LiftError]:
     """Lift all objects of a frame at once."""
-    return lifter.lift_all(inputs.views[0].frame, inputs.together, seed=inputs.seed)
+    requests = [LiftRequest(mask, seed=inputs.seed) for mask in inputs.together]
+    return lifter.lift_all(inputs.views[0].frame, requests)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import is_rigid
 from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.lifter import LiftRequest
 from lift3d_ros.observation.hints import Plane
 from lift3d_ros.observation.hints import ScaleHints
 
@@ -243,7 +244,7 @@ def lifted(lifter, choice):
     """Lift an example; return the shape, or the error, which is none of the program's own."""
     try:
         frame, mask = choice.frame()
-        shape = lifter.lift(frame, mask, scale=choice.hints(), seed=choice.seed)
+        shape = lifter.lift(frame, LiftRequest(mask, hints=choice.hints(), seed=choice.seed))
     except LiftError as error:
         assert error.code.value not in ('INTERNAL', 'OUT_OF_MEMORY'), error
         assert error.message and error.message.isprintable()

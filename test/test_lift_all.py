@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+import pickle
 import sys
 import threading
 import time
@@ -35,9 +36,10 @@ from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.io.scene import read_scene
 from lift3d_ros.io.scene import write_scene
 from lift3d_ros.lifter import Lifter
-from lift3d_ros.lifter import MAX_AT_ONCE
+from lift3d_ros.lifter import LiftRequest
 from lift3d_ros.meshing.isosurface import decimate
 from lift3d_ros.methods.geometric import Geometric
+from lift3d_ros.observation.hints import ScaleHints
 from lift3d_ros.runtime import threads
 from lift3d_ros.runtime.threads import run_in_threads
 
@@ -82,9 +84,9 @@ def assert_same(one: Shape, other: Shape) -> None:
 
 def test_the_shapes_are_those_of_single_lifts(frame, masks):
     lifter = Lifter('geometric')
-    found = lifter.lift_all(frame, masks, seed=3)
+    found = lifter.lift_all(frame, [LiftRequest(mask, seed=3) for mask in masks])
     for one, mask in zip(found, masks, strict=True):
-        assert_same(one, lifter.lift(frame, mask, seed=3))
+        assert_same(one, lifter.lift(frame, LiftRequest(mask, seed=3)))
 
 
 def test_networks_give_what_they_give_with_one_thread_and_have_theirs_back(
@@ -95,7 +97,7 @@ def test_networks_give_what_they_give_with_one_thread_and_have_theirs_back(
     lifter = Lifter(weights=str(learned_weights), max_faces=4000)
     torch.set_num_threads(2)
     try:
-        found = lifter.lift_all(frame, masks, seed=3)
+        found = lifter.lift_all(frame, [LiftRequest(mask, seed=3) for mask in masks])
         assert torch.get_num_threads() == 2
         seen = []
         thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
@@ -103,7 +105,7 @@ def test_networks_give_what_they_give_with_one_thread_and_have_theirs_back(
         thread.join()
         assert seen == [2], 'threads that begin later have as many, too'
         torch.set_num_threads(1)
-        assert_same(found[1], lifter.lift(frame, masks[1], seed=3))
+        assert_same(found[1], lifter.lift(frame, LiftRequest(masks[1], seed=3)))
     finally:
         torch.set_num_threads(2)
 
@@ -120,15 +122,24 @@ def test_an_object_that_cannot_be_lifted_leaves_the_others_alone(frame, masks):
     assert found[1].code is ErrorCode.EMPTY_MASK
 
 
-def test_further_arguments_are_one_for_each_object(frame, masks):
-    class Marked(Lifter):
-        def lift(self, frame, mask, *, mark, **options):
-            return mark
+def test_each_request_has_its_own_hints(frame, masks):
+    requests = [
+        LiftRequest(masks[0], ScaleHints(known_size=0.5, order=('known_size',))),
+        LiftRequest(masks[1], min_confidence=0.999),
+        masks[2],
+    ]
+    sized, refused, plain = Lifter('geometric').lift_all(frame, requests)
+    assert sized.scale_source == 'known_size'
+    assert refused.code is ErrorCode.LOW_CONFIDENCE
+    assert plain.scale_source == 'depth'
 
-    assert Marked('geometric').lift_all(frame, masks, mark=['a', 'b', 'c']) == ['a', 'b', 'c']
-    with pytest.raises(LiftError, match='2 values of "mark" were given for 3 objects') as caught:
-        Marked('geometric').lift_all(frame, masks, mark=['a', 'b'])
-    assert caught.value.code is ErrorCode.BAD_REQUEST
+
+def test_requests_and_shapes_pass_between_processes(frame, masks):
+    request = pickle.loads(pickle.dumps(LiftRequest(masks[0], seed=3)))
+    shape = Lifter('geometric').lift(frame, request)
+    again = pickle.loads(pickle.dumps(shape))
+    np.testing.assert_array_equal(again.mesh.vertices, shape.mesh.vertices)
+    assert again.notes == shape.notes
 
 
 # Progress, cancellation, deadline, memory
@@ -165,7 +176,7 @@ def test_cancelled_it_keeps_what_is_done(frame, masks):
     )
     shapes = [index for index, one in enumerate(found) if isinstance(one, Shape)]
     assert shapes == sorted(done)
-    assert 1 <= len(shapes) <= MAX_AT_ONCE
+    assert 1 <= len(shapes) <= Geometric.max_concurrent
     assert {one.code for one in found if isinstance(one, LiftError)} == {ErrorCode.CANCELLED}
 
 
@@ -175,11 +186,11 @@ def test_after_the_deadline_every_object_says_so(frame, masks):
 
 
 def test_what_finds_no_memory_beside_others_is_tried_again_alone(frame, masks, monkeypatch):
-    lift, lock = Geometric.lift, threading.Lock()
+    reconstruct, lock = Geometric.reconstruct, threading.Lock()
     running = 0
     alone: list[bool] = []
 
-    def hungry(self, view, rng, progress, *others):
+    def hungry(self, obs, rng, progress):
         nonlocal running
         with lock:
             running += 1
@@ -188,12 +199,12 @@ def test_what_finds_no_memory_beside_others_is_tried_again_alone(frame, masks, m
         try:
             if crowded:
                 raise MemoryError
-            return lift(self, view, rng, progress, *others)
+            return reconstruct(self, obs, rng, progress)
         finally:
             with lock:
                 running -= 1
 
-    monkeypatch.setattr(Geometric, 'lift', hungry)
+    monkeypatch.setattr(Geometric, 'reconstruct', hungry)
     found = Lifter('geometric').lift_all(frame, masks)
     assert all(isinstance(one, Shape) for one in found)
     assert len(alone) == len(masks) + 1
@@ -203,11 +214,11 @@ def test_what_finds_no_memory_beside_others_is_tried_again_alone(frame, masks, m
 def test_an_object_too_large_for_the_memory_says_so_after_two_tries(frame, masks, monkeypatch):
     tries = []
 
-    def starving(self, view, rng, progress, *others):
-        tries.append(view)
+    def starving(self, obs, rng, progress):
+        tries.append(obs)
         raise MemoryError
 
-    monkeypatch.setattr(Geometric, 'lift', starving)
+    monkeypatch.setattr(Geometric, 'reconstruct', starving)
     found = Lifter('geometric').lift_all(frame, masks[:1])
     assert [one.code for one in found if isinstance(one, LiftError)] == [ErrorCode.OUT_OF_MEMORY]
     assert len(tries) == 2
@@ -265,7 +276,7 @@ def test_the_published_networks_lift_one_object_at_a_time(frame, masks, monkeypa
     monkeypatch.setattr(Lifter, 'load', lambda self: None)
     Lifter('one2345', weights='full').lift_all(frame, masks)
     Lifter('one2345').lift_all(frame, masks)
-    assert at_once == [1, MAX_AT_ONCE]
+    assert at_once == [1, Geometric.max_concurrent]
 
 
 def test_meshes_of_several_threads_are_decimated_each_for_itself():

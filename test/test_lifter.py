@@ -39,9 +39,10 @@ from lift3d_ros.io.scene import read_scene
 from lift3d_ros.lifter import DEFAULT_METHOD
 from lift3d_ros.lifter import LEARNED
 from lift3d_ros.lifter import Lifter
+from lift3d_ros.lifter import LiftRequest
 from lift3d_ros.lifter import MAX_SAMPLES
 from lift3d_ros.lifter import METHODS
-from lift3d_ros.methods.one2345_published import One2345Full
+from lift3d_ros.methods.one2345_published import One2345Published
 from lift3d_ros.methods.published_surface import PublishedOne2345
 from lift3d_ros.methods.published_surface import PublishedSurface
 from lift3d_ros.placement.success_probability import pass_probability
@@ -61,7 +62,7 @@ def lifter(learned_weights: Path) -> Lifter:
 
 @pytest.fixture(scope='module')
 def shape(lifter: Lifter, scene) -> Shape:
-    return lifter.lift(*scene, seed=1)
+    return lifter.lift(scene[0], LiftRequest(scene[1], seed=1))
 
 
 # What is asked for
@@ -169,8 +170,8 @@ def test_it_tells_its_stages_and_their_time(shape):
 
 
 def test_the_same_seed_gives_the_same_shape_also_after_other_lifts(lifter, shape, scene):
-    other = lifter.lift(*scene, seed=2)
-    again = lifter.lift(*scene, seed=1)
+    other = lifter.lift(scene[0], LiftRequest(scene[1], seed=2))
+    again = lifter.lift(scene[0], LiftRequest(scene[1], seed=1))
     np.testing.assert_array_equal(again.mesh.vertices, shape.mesh.vertices)
     np.testing.assert_array_equal(again.confidence, shape.confidence)
     assert (
@@ -180,7 +181,8 @@ def test_the_same_seed_gives_the_same_shape_also_after_other_lifts(lifter, shape
 
 
 def test_several_samples_make_one_shape(learned_weights, scene, shape):
-    mean = Lifter(METHOD, weights=str(learned_weights), samples=2).lift(*scene, seed=1)
+    two = Lifter(METHOD, weights=str(learned_weights), samples=2)
+    mean = two.lift(scene[0], LiftRequest(scene[1], seed=1))
     assert mean.mesh.is_watertight()
     np.testing.assert_allclose(mean.size, shape.size, rtol=0.2)
 
@@ -219,7 +221,7 @@ def test_the_deadline_ends_it_between_stages(lifter, scene, monkeypatch):
 
 def test_unloaded_it_loads_again_by_itself(lifter, shape, scene):
     lifter.unload()
-    again = lifter.lift(*scene, seed=1)
+    again = lifter.lift(scene[0], LiftRequest(scene[1], seed=1))
     np.testing.assert_array_equal(again.mesh.vertices, shape.mesh.vertices)
 
 
@@ -259,7 +261,7 @@ def published(scene):
 @pytest.fixture()
 def full(published, monkeypatch):
     lifter = Lifter(METHOD, weights='full')
-    monkeypatch.setattr(One2345Full, 'check', lambda self: None)
+    monkeypatch.setattr(One2345Published, 'check', lambda self: None)
     monkeypatch.setattr(PublishedOne2345, 'load', lambda *names, **options: published)
     return lifter
 
@@ -307,16 +309,17 @@ def test_confidence_falls_with_the_agreement_of_the_views(full, scene, published
 def test_a_shape_tells_how_probably_it_is_good(shape, lifter, scene):
     assert 0.0 < shape.pass_probability <= 1.0
     frame, mask = scene
-    blind = lifter.lift(replace(frame, depth=None), mask, seed=1)
+    blind = lifter.lift(replace(frame, depth=None), LiftRequest(mask, seed=1))
     # Without a scale no place on it is known.
     assert blind.pass_probability == 0.0
 
 
 def test_what_is_not_as_sure_as_was_asked_for_is_refused(shape, lifter, scene):
     least = shape.overall_confidence
-    assert lifter.lift(*scene, seed=1, min_confidence=least - 1e-6).mesh.is_watertight()
+    enough = LiftRequest(scene[1], seed=1, min_confidence=least - 1e-6)
+    assert lifter.lift(scene[0], enough).mesh.is_watertight()
     with pytest.raises(LiftError, match=f'{least:.2f}') as caught:
-        lifter.lift(*scene, seed=1, min_confidence=least + 0.01)
+        lifter.lift(scene[0], LiftRequest(scene[1], seed=1, min_confidence=least + 0.01))
     assert caught.value.code is ErrorCode.LOW_CONFIDENCE
 
 

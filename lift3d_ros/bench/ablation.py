@@ -30,12 +30,12 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry.canonical import CanonicalFrame
-from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.lifter import Lifter
+from lift3d_ros.lifter import LiftRequest
 from lift3d_ros.meshing.render import Light
 from lift3d_ros.meshing.render import Raycaster
 from lift3d_ros.methods.one2345 import One2345
-from lift3d_ros.progress import Progress
 from lift3d_ros.synthetic.true_views import object_from_canonical
 from lift3d_ros.synthetic.true_views import true_view
 
@@ -89,11 +89,10 @@ class Variant:
                 )
             light = truth.light or Light()
             source = functools.partial(_true_views, truth, light, method.views)
-        run = Progress(deadline=time.monotonic() + self._timeout)
-        with run.stage('crop', 0.02):
-            view = crop_object(frame, mask)
-        shape = method.lift_with(view, source, np.random.default_rng(seed), run)
-        return Prediction.from_shape(shape, {**run.seconds, 'total': run.total})
+        shape = Lifter(replace(method, view_source=source)).lift(
+            frame, LiftRequest(mask, seed=seed), deadline=time.monotonic() + self._timeout
+        )
+        return Prediction.from_shape(shape, shape.seconds)
 
 
 @functools.cache

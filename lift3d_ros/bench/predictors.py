@@ -36,6 +36,7 @@ from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.lifter import LEARNED
 from lift3d_ros.lifter import Lifter
+from lift3d_ros.lifter import LiftRequest
 from lift3d_ros.lifter import METHODS
 from lift3d_ros.observation.hints import ScaleHints
 
@@ -64,11 +65,10 @@ class MethodPredictor:
         self, frame: Frame, mask: NDArray[np.bool_], seed: int, *, scale: ScaleHints | None = None,
         further: Sequence[SourceView] = (), **_: Any
     ) -> Prediction:
-        """Return the lifted shape; ``scale`` and ``further`` as ``Lifter.lift`` takes them."""
+        """Return the lifted shape; ``scale`` and ``further`` as in ``LiftRequest``."""
         deadline = time.monotonic() + self._timeout
-        shape = self._lifter.lift(
-            frame, mask, scale=scale, further=further, seed=seed, deadline=deadline
-        )
+        request = LiftRequest(mask, scale or ScaleHints(), tuple(further), seed=seed)
+        shape = self._lifter.lift(frame, request, deadline=deadline)
         return Prediction.from_shape(shape, shape.seconds)
 
 

@@ -113,6 +113,7 @@ def run(options: argparse.Namespace) -> int:
     from lift3d_ros.io.scene import read_pose
     from lift3d_ros.lifter import DEFAULT_METHOD
     from lift3d_ros.lifter import Lifter
+    from lift3d_ros.lifter import LiftRequest
     from lift3d_ros.robot.export import write
 
     hints = scale.hints(options)
@@ -137,11 +138,13 @@ def run(options: argparse.Namespace) -> int:
         decoded = time.monotonic() - start
         shape = lifter.lift(
             given.frame,
-            given.mask,
-            scale=scale.hints_of_scene(hints, path),
-            further=further,
-            min_confidence=options.min_confidence,
-            seed=options.seed,
+            LiftRequest(
+                given.mask,
+                hints=scale.hints_of_scene(hints, path),
+                source_views=tuple(further),
+                min_confidence=options.min_confidence,
+                seed=options.seed,
+            ),
             progress=progress,
         )
         written = write(shape, export.path(options.out, name), export, frame, T_world_camera)

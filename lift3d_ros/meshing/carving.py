@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.fields.occupancy_grid import OccupancyGrid
 from lift3d_ros.fields.symmetry import Hypothesis
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import frame_from_up
 from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
 from lift3d_ros.observation.object_observation import ObjectObservation
-from lift3d_ros.observation.registered_view import constrain_to_sources
 from lift3d_ros.observation.registered_view import measured_points
 from lift3d_ros.observation.registered_view import RegisteredView
 from lift3d_ros.observation.support import Support
@@ -38,9 +38,6 @@ from lift3d_ros.progress import Progress
 
 #: Largest extent of an object behind its visible part, over the longest side of that part.
 MAX_DEPTH_RATIO = 1.4
-
-#: Thickness of the surface that is kept behind the measured one, as a share of the longest side.
-MIN_THICKNESS = 0.06
 
 #: Share of the votes from which on a point is occupied. Below one half, because missing surface
 #: costs a gripper more than surplus surface.
@@ -117,46 +114,32 @@ def search_box(observation: ObjectObservation, support: Support) -> SearchBox:
     return SearchBox(T_camera_up, low, high, cells, step, area)
 
 
-def carve(
+def vote_grid(
     observation: ObjectObservation,
-    support: Support,
     hypotheses: list[Hypothesis],
     box: SearchBox,
     resolution: int,
     progress: Progress,
     sources: Sequence[RegisteredView] = (),
-) -> tuple[NDArray[np.float32], Array, float]:
+) -> OccupancyGrid:
     """
-    Return the field of the object, (nx, ny, nz) metres and positive inside.
+    Return the votes of the hypotheses as an occupancy, in ``box.T_camera_up`` and its units.
 
-    Also returns the position of its first sample in ``box.T_camera_up`` and the voxel's edge in
-    metres. The longest side of the object has about ``resolution`` voxels.
+    The occupancy is one half where a share of ``MAJORITY_SHARE`` votes for solid. The longest side
+    of a mesh has about ``resolution`` voxels; the votes vary slowly, so the grid has half as many.
     """
-    from scipy import ndimage
-
     low, high = _fit(observation, hypotheses, box, sources)
-    # The votes vary slowly: half the resolution is enough.
-    coarse = float((high - low).max()) / (0.5 * resolution)
-    points, shape = _grid(box.T_camera_up, low, high, coarse)
-    balance = np.full(len(points), -1.0, np.float32)
-    near = observation.occupancy_bound(points) > -2.0 * coarse
-    balance[near] = vote(observation, hypotheses, points[near], 1.5 * coarse, progress)
-    votes = balance.reshape(shape) + np.float32(1.0 - 2.0 * MAJORITY_SHARE)
+    voxel = float((high - low).max()) / (0.5 * resolution)
+    points, shape = _grid(box.T_camera_up, low, high, voxel)
+    votes = np.full(len(points), -1.0, np.float32)
+    near = observation.occupancy_bound(points) > -2.0 * voxel
+    votes[near] = vote(observation, hypotheses, points[near], 1.5 * voxel, progress)
+    votes += np.float32(1.0 - 2.0 * MAJORITY_SHARE)
     if observation.depth is None and sources:
         # The visual hull of all outlines (Laurentini, 1994) is more exact than symmetries.
         votes = np.ones_like(votes)
-
-    voxel = 0.5 * coarse
-    points, shape = _grid(box.T_camera_up, low, high, voxel)
-    index = np.stack(np.meshgrid(*(0.5 * np.arange(n) for n in shape), indexing='ij'))
-    voted = ndimage.map_coordinates(votes, index.reshape(3, -1), order=1, mode='nearest')
-    thickness = MIN_THICKNESS * float((high - low).max())
-    value = np.float32(1.5 * coarse) * voted.astype(np.float32)
-    value = constrain_to_sources(sources, points, value, thickness)
-    value = constrain_to_reference(observation, support, points, value, thickness)
-    field = np.clip(value, -3.0 * voxel, 3.0 * voxel).reshape(shape)
-    # A blur of less than a voxel smooths the edges of intersections.
-    return ndimage.gaussian_filter(field, 0.7, mode='nearest'), low, voxel
+    occupancy = (0.5 + 0.5 * votes).clip(0.0, 1.0).reshape(shape)
+    return OccupancyGrid(occupancy, low, voxel)
 
 
 def constrain_to_reference(

@@ -32,7 +32,8 @@ from numpy.typing import NDArray
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.fields.occupancy import Solid
+from lift3d_ros.fields.field import Field
+from lift3d_ros.fields.field import Reconstruction
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import invert
@@ -45,18 +46,17 @@ from lift3d_ros.meshing.isosurface import extract_surface
 from lift3d_ros.meshing.isosurface import sample_refined
 from lift3d_ros.observation.object_observation import ObjectObservation
 from lift3d_ros.observation.object_observation import sample
+from lift3d_ros.observation.observed_object import ObservedObject
 from lift3d_ros.observation.registered_view import constrain_to_sources
 from lift3d_ros.observation.registered_view import measured_points
-from lift3d_ros.observation.registered_view import RegisteredView
 from lift3d_ros.observation.support import Support
 
 Vertices = NDArray[np.float32]
 Faces = NDArray[np.int32]
 
-#: Thickness of the surface that is kept behind the measured one, whatever is predicted: share of
-#: the object's length, the best of 0.01 to 0.04 on scenes of the train split; in voxels, since the
-#: grid does not hold thinner surface; and in voxels where the support plane is inside of it.
-MIN_THICKNESS, MIN_THICKNESS_VOXELS, MIN_THICKNESS_ON_PLANE_VOXELS = 0.03, 2.5, 3.0
+#: Least thickness of the surface that is kept behind the measured one, voxels: the grid does not
+#: hold thinner surface; and where the support plane is inside of it.
+MIN_THICKNESS_VOXELS, MIN_THICKNESS_ON_PLANE_VOXELS = 2.5, 3.0
 
 #: Share of its bounding box that an object of ordinary shape fills with the affordable voxels.
 BOX_FILL_SHARE = 0.25
@@ -117,26 +117,26 @@ class ExtractedMesh:
 
 
 def extract_mesh(
-    field: Solid,
-    observation: ObjectObservation,
-    support: Support,
-    canonical: CanonicalFrame,
-    sources: Sequence[RegisteredView],
-    resolution: int,
-    max_faces: int,
+    reconstruction: Reconstruction, obs: ObservedObject, max_faces: int
 ) -> ExtractedMesh:
     """
-    Return the mesh of an occupancy field within the bounds of the measurements.
+    Return the mesh of a reconstruction within the bounds of the measurements.
 
-    Separate pieces are kept if a view measured them, or without depth if the mask shows them. The
-    longest side of the grid has ``resolution`` voxels. Raises ``LiftError(NO_SURFACE)`` where
-    nothing is occupied, and where the mesh is a fragment of what was measured.
+    Separate pieces are kept if a view measured them, or without depth if the mask shows them.
+    Raises ``LiftError(NO_SURFACE)`` where nothing is occupied, where the mesh is a fragment of
+    what was measured, and where no closed mesh of at most ``max_faces`` faces can be made.
     """
     from scipy import ndimage
 
+    field, canonical = reconstruction.field, reconstruction.canonical
+    observation, support, sources = obs.observation, obs.support, obs.sources
+    resolution = reconstruction.resolution
     T = canonical.T_camera_object
     corners = field.bounds(BOX_LEVEL)
-    assert corners is not None, 'the method checks that the field has occupied places'
+    if corners is None:
+        raise LiftError(
+            ErrorCode.NO_SURFACE, 'The method finds no solid in this view; check mask and depth.'
+        )
     low, high = (canonical.scale * corner for corner in corners)
     points = measured_points(observation, sources)
     measured = transform(invert(T), points) if len(points) else np.zeros((0, 3))
@@ -157,7 +157,7 @@ def extract_mesh(
     low, high = low - 2.0 * voxel, high + 2.0 * voxel
     # Near one half, the occupancy falls from 0.8 to 0.2 over about a voxel and a half.
     band = np.float32(2.0 * field.voxel * canonical.scale)
-    thickness = max(MIN_THICKNESS * size, MIN_THICKNESS_VOXELS * voxel)
+    thickness = max(reconstruction.min_thickness * size, MIN_THICKNESS_VOXELS * voxel)
     rays = None
     if observation.depth is None:
         rays = _MaskRays.of(field, observation, canonical)
@@ -168,7 +168,7 @@ def extract_mesh(
             # Vertically down to the plane, within the bounds of the views.
             local = local.copy()
             np.maximum(local[:, 2], extension[0], out=local[:, 2])
-        occupancy = field.probability_at(local / canonical.scale)
+        occupancy = field.occupancy(local / canonical.scale)
         levels = np.float32(level) if rays is None else rays.levels(camera)
         predicted = band * np.clip(2.0 * (occupancy - levels), -1.0, 1.0)
         predicted = constrain_to_sources(sources, camera, predicted, thickness)
@@ -237,7 +237,7 @@ def _most_complete(
 
 
 def extend_to_support(
-    field: Solid,
+    field: Field,
     observation: ObjectObservation,
     support: Support,
     canonical: CanonicalFrame,
@@ -294,7 +294,7 @@ class _MaskRays:
 
     @classmethod
     def of(
-        cls, field: Solid, observation: ObjectObservation, canonical: CanonicalFrame
+        cls, field: Field, observation: ObjectObservation, canonical: CanonicalFrame
     ) -> _MaskRays:
         """
         Return the levels of a field.
@@ -310,7 +310,7 @@ class _MaskRays:
         half = 0.87 * field.side * canonical.scale
         depths = np.linspace(max(middle[2] - half, 0.05 * half), middle[2] + half, MASK_RAYS)
         points = rays[:, :, None] * depths[:, None]
-        occupancy = field.probability_at(
+        occupancy = field.occupancy(
             transform(canonical.canonical_from_camera, points.reshape(-1, 3))
         ).reshape(points.shape[:3])
         level = RAY_LEVEL_SHARE * occupancy.max(axis=2)

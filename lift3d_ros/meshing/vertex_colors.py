@@ -26,7 +26,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lift3d_ros.fields.symmetry import Hypothesis
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import Floats
@@ -77,7 +76,7 @@ REFERENCE_CELLS, CAMERA_CELLS, SYNTHESIZED_CELL_PIXELS = 40.0, 60.0, 2.0
 
 def color_from_reference(
     observation: ObjectObservation,
-    hypotheses: list[Hypothesis],
+    symmetries: Sequence[Array],
     vertices: NDArray[np.float32],
     tolerance: float,
     predicted: NDArray[np.uint8] | None = None,
@@ -88,7 +87,8 @@ def color_from_reference(
     Return colours (n, 3) and observed (n,) of vertices (n, 3) in metres, optical frame.
 
     A vertex within ``tolerance`` metres of the measured surface is observed and has the colour of
-    the image. A vertex that a symmetry maps to such a place has the colour from there. The others
+    the image. A vertex that a motion of ``symmetries``, sets (k, 4, 4), maps to
+    such a place has the colour from there. The others
     have their ``predicted`` colour (n, 3), or without one the colour of their nearest neighbours.
     ``match_exposure`` scales the predicted colours, in each channel, to the exposure of the image.
     Vertices that are not ``shown`` (n,) in any view behind the prediction are undersides and
@@ -107,8 +107,8 @@ def color_from_reference(
     observed, inside = look_up(vertices)
     colored = observed & inside
     colors[colored] = observation.colors(vertices[colored])
-    for hypothesis in hypotheses[:3]:
-        for motion in hypothesis.motions:
+    for motions in symmetries:
+        for motion in motions:
             moved = transform(motion, vertices)
             on_surface, inside = look_up(moved)
             fresh = on_surface & inside & ~colored

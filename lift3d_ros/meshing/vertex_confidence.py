@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lift3d_ros.fields.occupancy import SolidField
+from lift3d_ros.fields.occupancy_grid import OccupancyGrid
 from lift3d_ros.fields.symmetry import Hypothesis
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
@@ -76,7 +76,7 @@ def vote_confidence(
 
 
 def silhouette_agreement(
-    field: SolidField, pictures: NDArray[np.uint8], poses: Array
+    field: OccupancyGrid, pictures: NDArray[np.uint8], poses: Array
 ) -> float:
     """
     Return the agreement of a field's silhouettes with its views, from 0 to 1.
@@ -88,9 +88,7 @@ def silhouette_agreement(
     """
     from scipy import ndimage
 
-    n = field.probability.shape[0]
-    index = np.argwhere(field.probability > 0.5)
-    points = field.centre + ((index + 0.5) / n - 0.5) * field.side
+    points = field.inside()
     size = SILHOUETTE_PIXELS
     camera = Camera.from_fov(size, size, ZERO123_FOV)
     shares = []

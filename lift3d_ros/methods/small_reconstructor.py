@@ -31,7 +31,7 @@ from lift3d_ros.diffusion.small import tensors
 from lift3d_ros.elevation.estimate import LearnedElevation
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.fields.occupancy import SolidField
+from lift3d_ros.fields.occupancy_grid import OccupancyGrid
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import orbit_pose
@@ -137,7 +137,7 @@ class SmallReconstructor:
         pictures: NDArray[np.uint8] | None,
         poses: Array,
         run: Progress,
-    ) -> SolidField:
+    ) -> OccupancyGrid:
         """
         Return the solid of the object.
 
@@ -174,7 +174,7 @@ class SmallReconstructor:
                 'The networks see no solid in this view; check mask and depth, or use the method '
                 'geometric.',
             )
-        return SolidField(
+        return OccupancyGrid.of_cube(
             np.asarray(probability.float().cpu().numpy(), np.float32),
             np.asarray(color.float().cpu().numpy(), np.float32),
             box.centre[0].cpu().numpy().astype(np.float64),

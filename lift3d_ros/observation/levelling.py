@@ -40,7 +40,6 @@ from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.geometry.frame import ObjectView
 from lift3d_ros.geometry.frame import SourceView
-from lift3d_ros.geometry.shape import Shape
 
 #: The networks have seen rolls of two degrees (standard deviation).
 _SEEN = np.radians(4.0)
@@ -120,13 +119,3 @@ class Levelling:
         return [
             replace(one, T_ref_src=self.T_level_camera @ one.T_ref_src) for one in views
         ]
-
-    def undo(self, shape: Shape) -> Shape:
-        """Return a shape that was found in the levelled view as the camera itself sees it."""
-        back = self.T_level_camera.T
-        both = np.kron(np.eye(2), back[:3, :3])
-        return replace(
-            shape,
-            T_camera_object=back @ shape.T_camera_object,
-            pose_covariance=both @ shape.pose_covariance @ both.T,
-        )

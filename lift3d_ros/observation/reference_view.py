@@ -12,11 +12,10 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Several views of one object: in which of them it is lifted, and how that is one shape."""
+"""Which of several views of an object is the reference view, and where the others are from it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -31,39 +30,39 @@ from lift3d_ros.geometry.frame import ObjectView
 from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.frame import VIEW_FILL
 from lift3d_ros.geometry.frame import VIEW_SIZE
-from lift3d_ros.geometry.shape import Shape
 
-#: Further views of one object that are taken at once, to bound time and memory.
+#: Source views of one object that are used at once, to bound time and memory.
 MAX_SOURCE_VIEWS = 15
 
-#: Rays to the object that meet at less than this angle tell no distance, degrees.
-_MIN_PARALLAX = 4.0
-
-#: Lifts the object in a view, with further ones.
-LiftOne = Callable[[ObjectView, Sequence[SourceView]], Shape]
+#: Rays to the object that meet at less than this angle give no distance, degrees.
+_MIN_PARALLAX_DEG = 4.0
 
 
-def lift_together(lift: LiftOne, view: ObjectView, further: Sequence[SourceView]) -> Shape:
+def select_reference_view(
+    view: ObjectView, sources: Sequence[SourceView]
+) -> tuple[ObjectView, Sequence[SourceView], Array, str | None]:
     """
-    Return the shape of the object in several views, in the optical frame of the first.
+    Return the reference view, the other views from there, ``T_first_ref`` (4, 4), and its name.
 
-    It is lifted in the first view that has depth. Where none has, the poses are brought to the
-    units of the first view, in which the longer side of its mask is about one unit long, by where
-    the rays from the cameras to the object meet; the scale of the shape is then still unknown.
-    Raises ``LiftError`` as ``lift``, and ``BAD_REQUEST`` for more than ``MAX_SOURCE_VIEWS`` views.
+    The name is None for the first view.
+
+    The reference view is the first one that has depth. Where none has, it is the first view, and
+    the poses are brought to its units, in which the longer side of its mask is about one unit
+    long, by where the rays from the cameras to the object meet; where they meet nowhere, the
+    others are left out. Raises ``LiftError(BAD_REQUEST)`` for more than ``MAX_SOURCE_VIEWS``.
     """
-    if len(further) > MAX_SOURCE_VIEWS:
+    if len(sources) > MAX_SOURCE_VIEWS:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'{len(further)} further views were given, and at most {MAX_SOURCE_VIEWS} can be '
+            f'{len(sources)} further views were given, and at most {MAX_SOURCE_VIEWS} can be '
             'used; leave out those from nearly the same place as another.',
         )
     named = [
         replace(other, name=other.name or f'further view {number}')
-        for number, other in enumerate(further, 1)
+        for number, other in enumerate(sources, 1)
     ]
-    if view.frame.depth is not None or not further:
-        return lift(view, named)
+    if view.frame.depth is not None or not sources:
+        return view, named, np.eye(4), None
     for index, other in enumerate(named):
         if other.view.frame.depth is not None:
             T = other.T_ref_src
@@ -72,30 +71,11 @@ def lift_together(lift: LiftOne, view: ObjectView, further: Sequence[SourceView]
                 replace(one, T_ref_src=invert(T) @ one.T_ref_src)
                 for one in named[:index] + named[index + 1:]
             ]
-            try:
-                return _moved(lift(other.view, others), T)
-            except LiftError as error:
-                if error.code is not ErrorCode.NO_DEPTH_IN_MASK or error.message[:3] == 'In ':
-                    raise
-                raise LiftError(error.code, f'In {other.name}: {error.message}') from error
-    factor = _metres_per_unit(view, named)
-    if factor is None:
-        return lift(view, ())
-    return lift(view, [_in_units(one, factor) for one in named])
-
-
-def _moved(shape: Shape, T: Array) -> Shape:
-    """Return a shape of another camera's optical frame in that of the first."""
-    R = np.kron(np.eye(2), T[:3, :3])
-    T_camera_object = T @ shape.T_camera_object
-    # Over the horizon of the object, the first camera is as high as its direction from there.
-    elevation = np.degrees(np.arcsin(unit(invert(T_camera_object)[:3, 3])[2]))
-    return replace(
-        shape,
-        T_camera_object=T_camera_object,
-        pose_covariance=R @ shape.pose_covariance @ R.T,
-        elevation=float(elevation),
-    )
+            return other.view, others, T, other.name
+    metres = _metres_per_unit(view, named)
+    if metres is None:
+        return view, (), np.eye(4), None
+    return view, [_in_units(one, metres) for one in named], np.eye(4), None
 
 
 def _in_units(other: SourceView, metres: float) -> SourceView:
@@ -104,23 +84,23 @@ def _in_units(other: SourceView, metres: float) -> SourceView:
     return replace(other, T_ref_src=T)
 
 
-def _metres_per_unit(view: ObjectView, further: Sequence[SourceView]) -> float | None:
+def _metres_per_unit(view: ObjectView, sources: Sequence[SourceView]) -> float | None:
     """
     Return how long the longer side of the first mask is, metres; None where no ray tells.
 
-    The object's middle is ``s c``, c at the nominal distance. The s whose squared distances to
-    the rays o_k + t d_k are the least is sum(c P_k o_k) / sum(c P_k c), P_k = I - d_k d_k^T.
+    The object's centre is ``s c``, c at the nominal distance. The s with the least squared
+    distances to the rays o_k + t d_k is sum(c P_k o_k) / sum(c P_k c), P_k = I - d_k d_k^T.
     """
     middle = (VIEW_SIZE - 1) / 2.0
     focal = 0.5 * (view.camera.fx + view.camera.fy)
     c = view.camera.unproject(middle, middle, focal / (VIEW_FILL * VIEW_SIZE))
     above = below = 0.0
-    for other in further:
+    for other in sources:
         T = other.T_ref_src
         d = T[:3, :3] @ unit(other.view.camera.unproject(middle, middle, 1.0))
         across = c - (c @ d) * d
         above += float(across @ T[:3, 3])
         below += float(across @ across)
-    if below < len(further) * (np.sin(np.radians(_MIN_PARALLAX)) * np.linalg.norm(c)) ** 2:
+    if below < len(sources) * (np.sin(np.radians(_MIN_PARALLAX_DEG)) * np.linalg.norm(c)) ** 2:
         return None
     return above / below if above > 0.0 else None

@@ -13,10 +13,10 @@
 # limitations under the License.
 
 """
-From a shape that a method made to the shape at its scale and place.
+From a mesh in the reference view to the shape at its scale and place in the first view.
 
-The sources of scale are tried in the order of the hints; the first one that can tell it does, and
-``Shape.scale_source`` names it. A shape that a depth has already placed is only checked.
+The sources of scale are tried in the order of the hints. The first one that gives a scale is
+used, and ``Shape.scale_source`` names it. A shape that depth has already placed is only checked.
 """
 
 from __future__ import annotations
@@ -30,9 +30,12 @@ import numpy as np
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.fields.field import Reconstruction
 from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import longest_side
 from lift3d_ros.geometry import rigid
+from lift3d_ros.geometry import unit
 from lift3d_ros.geometry.frame import ObjectView
 from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.shape import Mesh
@@ -40,15 +43,19 @@ from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.meshing.rasterizer import Surface
 from lift3d_ros.meshing.rasterizer import Window
 from lift3d_ros.meshing.rasterizer import window
+from lift3d_ros.meshing.scoring import ScoredMesh
 from lift3d_ros.observation.hints import ScaleHints
 from lift3d_ros.observation.hints import SOURCES
 from lift3d_ros.observation.hints import UNKNOWN
+from lift3d_ros.observation.observed_object import check_tilt
+from lift3d_ros.observation.observed_object import has_plane
+from lift3d_ros.observation.observed_object import ObservedObject
 from lift3d_ros.placement.alignment import agreement
 from lift3d_ros.placement.alignment import align_to_depth
 from lift3d_ros.placement.alignment import check_depth
 from lift3d_ros.placement.alignment import depth_ratio
 from lift3d_ros.placement.alignment import refine
-from lift3d_ros.placement.plane_finding import check_tilt
+from lift3d_ros.placement.object_frame import object_frame
 from lift3d_ros.placement.plane_finding import find_plane
 from lift3d_ros.placement.sources import from_known_size
 from lift3d_ros.placement.sources import from_plane
@@ -59,92 +66,61 @@ from lift3d_ros.placement.view_checks import check_not_truncated
 from lift3d_ros.placement.view_checks import spill_note
 from lift3d_ros.placement.view_checks import truncation_note
 
-#: A known size that is off from the measured one by more than this factor is doubted aloud, and so
-#: is an object whose foot is this far off a given plane, over its size.
-_OTHER_SIZE, _OFF_PLANE = 1.5, 0.2
+#: Ratio of a known size to the measured one above which a note is given, and gap between the
+#: object and a given plane, over the object's size.
+MAX_SIZE_RATIO, MAX_PLANE_GAP_SHARE = 1.5, 0.2
 
-#: A shape without depth whose silhouette covers less of the mask is a fragment of the object: on
-#: the scans of the eval split it is 0.8 and more.
-_WHOLE = 0.5
+#: Share of the mask that a shape without depth covers: a fragment covers less. Scans of the eval
+#: split have 0.8 and more.
+MIN_COVERED = 0.5
 
-#: A shape that covers less of the mask is doubted aloud, whatever told its scale.
-_NEARLY_WHOLE = 0.75
+#: Share of the mask that any shape covers; with less it gets a note.
+MIN_COVERED_WITHOUT_NOTE = 0.75
 
-#: A shape that depth has placed, and that falls on its mask by less than this, is moved.
-_ASTRAY = 0.9
+#: Intersection over union with the mask below which a shape is moved that depth has placed.
+MIN_PLACED_IOU = 0.9
 
-#: A plane may put the object so far from the readings on it, over their distance.
-_BESIDE_DEPTH = 0.25
+#: Deviation of the place on a plane from the depth readings, over their distance.
+MAX_PLANE_DEPTH_RATIO = 0.25
 
-
-def prepare(
-    view: ObjectView, hints: ScaleHints, further: Sequence[SourceView]
-) -> tuple[ObjectView, Sequence[SourceView]]:
-    """
-    Return the view and further ones as a method shall see them.
-
-    A plane that may be used tells the vertical where gravity does not. Depth is left out where it
-    may not be used, and where something else that is given goes before it: a shape that was made
-    of depth has its scale. Raises ``LiftError(BAD_REQUEST)`` for a plane that is tilted against
-    gravity.
-    """
-    frame = view.frame
-    if hints.plane is not None and 'plane' in hints.order:
-        check_tilt(hints.plane, view)
-        if frame.gravity is None:
-            frame = replace(frame, gravity=-hints.plane.up)
-    if not _depth_goes_first(view, hints, further):
-        frame = replace(frame, depth=None)
-        further = [
-            replace(one, view=replace(one.view, frame=replace(one.view.frame, depth=None)))
-            for one in further
-        ]
-    return (view if frame is view.frame else replace(view, frame=frame)), further
-
-
-def _depth_goes_first(
-    view: ObjectView, hints: ScaleHints, further: Sequence[SourceView]
-) -> bool:
-    """Return whether depth may tell the scale, and nothing that is given goes before it."""
-    given = {
-        'views': bool(further),
-        'plane': _plane_is_known(view, hints),
-        'known_size': hints.known_size is not None,
-    }
-    for name in hints.order:
-        if name == 'depth':
-            return True
-        if given.get(name, False):
-            return False
-    return False
-
-
-def _plane_is_known(view: ObjectView, hints: ScaleHints) -> bool:
-    # Where the order is the user's, a plane that is not given is looked for.
-    return hints.plane is not None or (view.frame.depth is not None and hints.order != SOURCES)
+#: Least standard deviation of the vertical, degrees: what calibrations of arms and heads keep.
+MIN_TILT_STDDEV_DEG = 1.0
 
 
 def place(
-    shape: Shape,
-    view: ObjectView,
-    hints: ScaleHints,
-    further: Sequence[SourceView],
+    scored: ScoredMesh, reconstruction: Reconstruction, obs: ObservedObject,
     rng: np.random.Generator,
 ) -> Shape:
     """
-    Return a shape at its scale and place, with what its silhouette and the mask have in common.
+    Return the shape of a mesh, at its scale and place in the optical frame of the first view.
 
-    ``view`` is the first one with all that its frame has, ``further`` are others. Raises
+    Raises ``LiftError`` as ``resolve_scale``.
+    """
+    shape = _in_first_view(scored, reconstruction, obs)
+    return resolve_scale(shape, obs.first, obs.hints, obs.source_views, rng)
+
+
+def resolve_scale(
+    shape: Shape,
+    view: ObjectView,
+    hints: ScaleHints,
+    source_views: Sequence[SourceView],
+    rng: np.random.Generator,
+) -> Shape:
+    """
+    Return a shape in the optical frame of its first view, at its scale and place.
+
+    The sources of scale are tried in the order of the hints, unless depth made the shape, which
+    is only checked then. ``view`` is the first view with all that its frame has. Raises
     ``LiftError``: ``NO_SURFACE`` for a shape without depth that is a fragment of what the mask
-    shows, ``NO_DEPTH_IN_MASK`` for depth in the mask that is not that of the object,
-    ``BAD_REQUEST`` where none of the sources that there are can tell the scale; the reason is that
-    of the first one.
+    shows, ``NO_DEPTH_IN_MASK`` for depth in the mask that is not the object's, ``BAD_REQUEST``
+    where none of the sources that are named gives the scale (with the reason of the first).
     """
     mesh = shape.mesh_in_camera()
     surface = Surface.of(mesh.vertices, mesh.faces)
-    seen = window(view)
-    # A depth that did not make the shape shall not tell its place beside the mask.
-    silhouette = replace(seen, depth=None)
+    measured = window(view)
+    # A depth that did not make the shape must not move it beside its mask.
+    silhouette = replace(measured, depth=None)
     up = shape.T_camera_object[:3, 2]
     if shape.scale_source == UNKNOWN:
         fitted = refine(surface, silhouette, scale=True, up=up)
@@ -152,22 +128,22 @@ def place(
         _check_whole(surface, silhouette)
         mesh = shape.mesh_in_camera()
         known = _sources(
-            surface, mesh, view, seen, up, hints, further, rng, shape.length_over_depth
+            surface, mesh, view, measured, up, hints, source_views, rng, shape.length_over_depth
         )
-        told, scale, notes = _tell(known, hints)
-        shape, surface = _moved(shape, told, scale), surface.moved(told)
+        T, scale, notes = _first_known(known, hints)
+        shape, surface = _moved(shape, T, scale), surface.moved(T)
     else:
-        check_depth(surface, seen)
-        if agreement(surface, silhouette).iou < _ASTRAY:
-            aligned = refine(surface, seen, scale=False, up=up)
+        check_depth(surface, measured)
+        if agreement(surface, silhouette).iou < MIN_PLACED_IOU:
+            aligned = refine(surface, measured, scale=False, up=up)
             shape, surface = _moved(shape, aligned.T), surface.moved(aligned.T)
         notes = _doubts(mesh, up, hints, view.truncated)
     if shape.elevation_source == 'gravity' and view.frame.gravity is None:
-        # What ``prepare`` took for gravity is the normal of the plane.
+        # The normal of the given plane was used as gravity.
         shape = replace(shape, elevation_source='plane')
     iou = agreement(surface, silhouette).iou
     share = _covered(surface, silhouette)
-    if share < _NEARLY_WHOLE:
+    if share < MIN_COVERED_WITHOUT_NOTE:
         notes.append(
             f'The shape covers {100.0 * share:.0f} % of the mask; a part of the object may be '
             'missing from it.'
@@ -177,6 +153,39 @@ def place(
     return replace(shape, mask_iou=iou, notes=(*shape.notes, *notes))
 
 
+def _in_first_view(
+    scored: ScoredMesh, reconstruction: Reconstruction, obs: ObservedObject
+) -> Shape:
+    """Return the shape with its object frame, moved from the reference to the first view."""
+    canonical = reconstruction.canonical
+    uncertainty = reconstruction.calibration.box_uncertainty(
+        scored.mesh, scored.observed, scored.voxel
+    )
+    tilt = np.radians(max(reconstruction.tilt_stddev, MIN_TILT_STDDEV_DEG))
+    framed = object_frame(scored.mesh, canonical.T_camera_object, uncertainty, tilt)
+    T = obs.T_first_ref
+    R = np.kron(np.eye(2), T[:3, :3])
+    pose = T @ framed.T_camera_object
+    elevation = canonical.elevation
+    if np.any(T[:3, 3]):
+        # The reference view is another one: the elevation is that of the first camera.
+        elevation = float(np.degrees(np.arcsin(unit(invert(pose)[:3, 3])[2])))
+    return Shape(
+        mesh=framed.mesh,
+        T_camera_object=pose,
+        pose_covariance=R @ framed.covariance @ R.T,
+        confidence=scored.confidence,
+        observed=scored.observed,
+        scale_source='depth' if canonical.metric else UNKNOWN,
+        scale_stddev=framed.scale_stddev if canonical.metric else 1.0,
+        elevation=elevation,
+        elevation_source=reconstruction.elevation_source,
+        method='',
+        notes=(*scored.notes, *obs.notes),
+        length_over_depth=reconstruction.length_over_depth,
+    )
+
+
 def _sources(
     surface: Surface,
     mesh: Mesh,
@@ -184,11 +193,11 @@ def _sources(
     seen: Window,
     up: Array,
     hints: ScaleHints,
-    further: Sequence[SourceView],
+    sources: Sequence[SourceView],
     rng: np.random.Generator,
     length_over_depth: float | None,
 ) -> dict[str, Callable[[], tuple[Array, Scale]]]:
-    """Return the sources that have something to go by; each tells a similarity and its scale."""
+    """Return the sources that have something to go by; each gives a similarity and its scale."""
 
     def by_depth() -> tuple[Array, Scale]:
         T = align_to_depth(surface, seen, up).T
@@ -196,7 +205,7 @@ def _sources(
         return T, replace(left, factor=float(np.cbrt(np.linalg.det(T[:3, :3]))))
 
     def by_views() -> tuple[Array, Scale]:
-        return _about_camera(from_views(surface, further))
+        return _about_camera(from_views(surface, sources))
 
     def by_plane() -> tuple[Array, Scale]:
         plane = hints.plane or find_plane(view, rng)
@@ -218,19 +227,19 @@ def _sources(
     known: dict[str, Callable[[], tuple[Array, Scale]]] = {}
     if seen.depth is not None and seen.depth.any():
         known['depth'] = by_depth
-    if further:
+    if sources:
         known['views'] = by_views
-    if _plane_is_known(view, hints):
+    if has_plane(view, hints):
         known['plane'] = by_plane
     if hints.known_size is not None:
         known['known_size'] = partial(by_size, hints.known_size)
     return known
 
 
-def _tell(
+def _first_known(
     known: dict[str, Callable[[], tuple[Array, Scale]]], hints: ScaleHints
 ) -> tuple[Array, Scale | None, list[str]]:
-    """Return the similarity (4, 4) and scale of the first source that tells, and what failed."""
+    """Return similarity (4, 4) and scale of the first source that gives them, and failures."""
     failures: list[LiftError] = []
     for name in hints.order:
         if name not in known:
@@ -254,7 +263,7 @@ def _tell(
 def _check_whole(surface: Surface, seen: Window) -> None:
     """Raise ``LiftError(NO_SURFACE)`` for a shape that leaves most of its mask bare."""
     share = _covered(surface, seen)
-    if share < _WHOLE:
+    if share < MIN_COVERED:
         raise LiftError(
             ErrorCode.NO_SURFACE,
             f'The shape found covers {100.0 * share:.0f} % of the mask: a fragment of what it '
@@ -303,7 +312,7 @@ def _moved(shape: Shape, T: Array, scale: Scale | None = None) -> Shape:
 def _check_stands(scale: Scale, measured: Scale) -> None:
     """Raise ``LiftError(BAD_REQUEST)`` where depth puts the object elsewhere than a plane does."""
     off = scale.factor / measured.factor
-    if not 1.0 - _BESIDE_DEPTH < off < 1.0 + _BESIDE_DEPTH:
+    if not 1.0 - MAX_PLANE_DEPTH_RATIO < off < 1.0 + MAX_PLANE_DEPTH_RATIO:
         where = 'behind' if off > 1.0 else 'before'
         raise LiftError(
             ErrorCode.BAD_REQUEST,
@@ -322,14 +331,14 @@ def _doubts(mesh: Mesh, up: Array, hints: ScaleHints, truncated: bool) -> list[s
     size = longest_side(mesh.vertices, up)
     if hints.known_size is not None and 'known_size' in hints.order:
         off = size / hints.known_size
-        if off > _OTHER_SIZE or (off < 1.0 / _OTHER_SIZE and not truncated):
+        if off > MAX_SIZE_RATIO or (off < 1.0 / MAX_SIZE_RATIO and not truncated):
             doubts.append(
                 f'The depth makes the object {size:.3f} m long, and {hints.known_size:.3f} m is '
                 'its known size; is the depth that of the object, and the class the right one?'
             )
     if hints.plane is not None and 'plane' in hints.order:
         low = float(hints.plane.height(np.asarray(mesh.vertices, np.float64)).min())
-        if abs(low) > _OFF_PLANE * size:
+        if abs(low) > MAX_PLANE_GAP_SHARE * size:
             doubts.append(
                 f'By its depth the object is {abs(low):.3f} m '
                 f'{"over" if low > 0.0 else "under"} the support plane; is the plane the one that '

@@ -26,7 +26,6 @@ from lift3d_ros.observation.cleaning import DEPTH_RANGE
 from lift3d_ros.observation.cleaning import WINDOW_MARGIN
 from lift3d_ros.observation.hints import Plane
 from lift3d_ros.observation.support import fit_plane
-from lift3d_ros.observation.support import MAX_TILT
 
 #: Readings around the object that a plane is fitted to.
 MIN_READINGS = 200
@@ -64,16 +63,3 @@ def find_plane(view: ObjectView, rng: np.random.Generator) -> Plane:
     if found is None:
         raise failure
     return Plane(found[0], found[1])
-
-
-def check_tilt(plane: Plane, view: ObjectView) -> None:
-    """Raise ``LiftError(BAD_REQUEST)`` for a plane that is too steep to carry an object."""
-    if view.frame.gravity is None:
-        return
-    tilt = float(np.degrees(np.arccos(np.clip(-plane.up @ view.frame.gravity, -1.0, 1.0))))
-    if tilt > MAX_TILT:
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
-            f'The support plane is tilted by {tilt:.0f} degrees against gravity; at most '
-            f'{MAX_TILT:.0f} are allowed. Check that its normal points up, in the optical frame.',
-        )

@@ -16,6 +16,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 import ctypes
 import errno
 from pathlib import Path
@@ -62,6 +64,17 @@ def exhausted(error: BaseException | None = None) -> LiftError:
     return LiftError(
         ErrorCode.OUT_OF_MEMORY, f'The process is out of memory{reason}; give it more memory, or '
         'lower the resolution of the images, max_faces or samples.')
+
+
+@contextmanager
+def exhaustion_refused() -> Iterator[None]:
+    """Turn whatever error reports exhausted memory into ``LiftError(OUT_OF_MEMORY)``."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, LiftError) or not is_exhausted(error):
+            raise
+        raise exhausted(error) from error
 
 
 def check_limits(address_space_mib: int, data_mib: int) -> None:

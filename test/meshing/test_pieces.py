@@ -32,6 +32,7 @@ from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.lifter import Lifter
+from lift3d_ros.lifter import LiftRequest
 from lift3d_ros.observation.hints import Plane
 from lift3d_ros.observation.hints import ScaleHints
 from lift3d_ros.synthetic.tabletop import make_scene
@@ -83,7 +84,7 @@ def test_all_things_in_a_mask_are_in_the_mesh_and_the_report_says_so(lifter, cam
     scene, other = scene_of(90.0, -0.07, 0.0, 0.07), scene_of(20.0, -0.07, 0.0, 0.07)
     T = scene.T_camera_object @ invert(other.T_camera_object)
     further = [SourceView(crop_object(other.frame, other.mask), T)][:cameras - 1]
-    shape = lifter.lift(scene.frame, scene.mask, further=further, seed=1)
+    shape = lifter.lift(scene.frame, LiftRequest(scene.mask, source_views=tuple(further), seed=1))
     assert shape.mesh.is_watertight()
     assert shape.mesh.to_trimesh().body_count == 3
     assert 'shows 3 things that do not touch' in ' '.join(shape.notes)
@@ -94,7 +95,7 @@ def test_all_things_in_a_mask_are_in_the_mesh_and_the_report_says_so(lifter, cam
 def test_without_depth_all_that_the_mask_shows_is_in_the_mesh(lifter):
     scene = scene_of(90.0, -0.07, 0.0, 0.07)
     shape = lifter.lift(
-        replace(scene.frame, depth=None), scene.mask, scale=standing_on(scene), seed=1
+        replace(scene.frame, depth=None), LiftRequest(scene.mask, hints=standing_on(scene), seed=1)
     )
     assert shape.scale_source == 'plane'
     assert shape.mesh.is_watertight()
@@ -108,6 +109,6 @@ def test_without_depth_all_that_the_mask_shows_is_in_the_mesh(lifter):
 def test_one_thing_is_one_piece_without_a_word(lifter, depth):
     scene = scene_of(90.0, 0.0)
     frame = scene.frame if depth else replace(scene.frame, depth=None)
-    shape = lifter.lift(frame, scene.mask, scale=standing_on(scene), seed=1)
+    shape = lifter.lift(frame, LiftRequest(scene.mask, hints=standing_on(scene), seed=1))
     assert shape.mesh.to_trimesh().body_count == 1
     assert not any('do not touch' in note for note in shape.notes)

@@ -32,14 +32,14 @@ from lift3d_ros.bench.metrics import sample_surface
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import orbit_pose
-from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.geometry.shape import Mesh
+from lift3d_ros.lifter import Lifter
+from lift3d_ros.lifter import LiftRequest
 from lift3d_ros.meshing.render import Raycaster
 from lift3d_ros.methods.one2345 import One2345
 from lift3d_ros.networks.small.surface_network import SurfaceNet
 from lift3d_ros.networks.small.surface_network import write_surface
-from lift3d_ros.progress import Progress
 from lift3d_ros.synthetic.procedural import procedural_object
 from lift3d_ros.synthetic.tabletop import make_scene
 from lift3d_ros.synthetic.tabletop import TableScene
@@ -96,15 +96,14 @@ def weights(tmp_path_factory) -> Path:
 @pytest.fixture(scope='module')
 def method(weights) -> One2345:
     """Return the loaded method, with few views and a coarse mesh."""
-    made = One2345(weights=str(weights), views=4, resolution=48, max_faces=6000)
+    made = One2345(weights=str(weights), views=4, resolution=48)
     made.load()
     return made
 
 
-def lift(method, frame, mask, seed=0, given=None, progress=None):
-    return method.lift_with(
-        crop_object(frame, mask), given, np.random.default_rng(seed), progress or Progress()
-    )
+def lift(method, frame, mask, seed=0, given=None, **options):
+    lifter = Lifter(replace(method, view_source=given), max_faces=6000)
+    return lifter.lift(frame, LiftRequest(mask, seed=seed), **options)
 
 
 @pytest.fixture(scope='module')
@@ -173,17 +172,16 @@ class TestShape:
 
     def test_several_samples_are_lifted_to_one_shape(self, weights):
         scene = scene_of('carton')
-        several = One2345(weights=str(weights), samples=2, views=2, resolution=48, max_faces=6000)
+        several = One2345(weights=str(weights), samples=2, views=2, resolution=48)
         several.load()
         assert_closed(lift(several, scene.frame, scene.mask))
 
     @pytest.mark.parametrize('change', [{'views': 0}, {'coarse': True}, {'views': 1}])
     def test_it_lifts_without_the_denoiser_and_from_one_view(self, method, change):
         scene = scene_of('carton')
-        progress = Progress()
-        shape = lift(replace(method, **change), scene.frame, scene.mask, progress=progress)
+        shape = lift(replace(method, **change), scene.frame, scene.mask)
         assert_closed(shape)
-        assert ('denoise' in progress.seconds) == (change == {'views': 1})
+        assert ('denoise' in shape.seconds) == (change == {'views': 1})
 
 
 class TestHonesty:
@@ -338,20 +336,16 @@ class TestEnding:
     def test_it_ends_when_it_is_cancelled(self, method, last):
         scene = scene_of('carton')
         begun = []
-        progress = Progress(
-            lambda stage, _: begun.append(stage), lambda: last in progress_of_ended(progress)
+        found = code_of(
+            method, scene.frame, scene.mask,
+            progress=lambda stage, _: begun.append(stage),
+            cancelled=lambda: begun.count(last) > 1,
         )
-        found = code_of(method, scene.frame, scene.mask, progress=progress)
         assert found == ErrorCode.CANCELLED
         later = STAGES[STAGES.index(last) + 1:]
         assert last in begun and not set(begun) & {*later, 'colour'}
 
     def test_it_ends_when_the_deadline_is_over(self, method):
         scene = scene_of('carton')
-        progress = Progress(deadline=time.monotonic() - 1.0)
-        assert code_of(method, scene.frame, scene.mask, progress=progress) == ErrorCode.TIMEOUT
-
-
-def progress_of_ended(progress):
-    """Return the stages that have ended."""
-    return set(progress.seconds)
+        late = time.monotonic() - 1.0
+        assert code_of(method, scene.frame, scene.mask, deadline=late) == ErrorCode.TIMEOUT

@@ -33,16 +33,17 @@ from lift3d_ros.cli.demo import DEMO_SCENE
 from lift3d_ros.diffusion.sampling import SamplerSettings
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.fields.occupancy import Solid
+from lift3d_ros.fields.field import Field
 from lift3d_ros.io.scene import read_scene
 from lift3d_ros.lifter import Lifter
+from lift3d_ros.lifter import LiftRequest
 from lift3d_ros.methods.one2345 import One2345
 from lift3d_ros.methods.one2345_published import FAITHFUL
 from lift3d_ros.methods.one2345_published import FULL
 from lift3d_ros.methods.one2345_published import MOST_CONFIDENCE
-from lift3d_ros.methods.one2345_published import One2345Full
+from lift3d_ros.methods.one2345_published import One2345Published
 from lift3d_ros.methods.one2345_published import published_views
-from lift3d_ros.methods.one2345_published import PublishedSolid
+from lift3d_ros.methods.one2345_published import PublishedField
 from lift3d_ros.methods.published_surface import PublishedOne2345
 from lift3d_ros.methods.published_surface import PublishedSurface
 from lift3d_ros.methods.published_surface import Schedule
@@ -130,7 +131,11 @@ def lifter(brought, small_size) -> Lifter:
 
 @pytest.fixture(scope='module')
 def shape(lifter, scene, heard):
-    return lifter.lift(*scene, seed=1, progress=lambda stage, done: heard.append((stage, done)))
+    return lifter.lift(
+        scene[0],
+        LiftRequest(scene[1], seed=1),
+        progress=lambda stage, done: heard.append((stage, done)),
+    )
 
 
 def assert_closed(shape):
@@ -185,7 +190,8 @@ def test_the_same_seed_gives_the_same_mesh_also_by_the_paths_of_the_weights(
     shape, scene, small_size, brought, files
 ):
     # The views from the folder as it was published, the surface from the store.
-    again = Lifter('one2345', FACES, weights=str(files['views'])).lift(*scene, seed=1)
+    other = Lifter('one2345', FACES, weights=str(files['views']))
+    again = other.lift(scene[0], LiftRequest(scene[1], seed=1))
     np.testing.assert_array_equal(again.mesh.vertices, shape.mesh.vertices)
     np.testing.assert_array_equal(again.confidence, shape.confidence)
 
@@ -228,20 +234,13 @@ def test_cancelled_it_ends_before_the_next_stage(lifter, scene, last):
     assert begun[-1] == last
 
 
-def test_views_that_are_given_are_refused(lifter, scene):
-    method = One2345Full()
-    with pytest.raises(LiftError) as caught:
-        method.lift_with(None, lambda _: None, np.random.default_rng(), None)
-    assert caught.value.code is ErrorCode.BAD_REQUEST
-
-
 # The choice of weights
 
 
 def test_both_schedules_can_be_chosen():
-    assert One2345Full().schedule == 'fast'
-    assert One2345Full(weights=FAITHFUL).schedule == 'faithful'
-    assert One2345Full(weights='a/path', schedule='faithful').schedule == 'faithful'
+    assert One2345Published().schedule == 'fast'
+    assert One2345Published(weights=FAITHFUL).schedule == 'faithful'
+    assert One2345Published(weights='a/path', schedule='faithful').schedule == 'faithful'
 
 
 @pytest.mark.parametrize('brings', [(), ('views',), ('surface',)])
@@ -302,8 +301,8 @@ def test_a_folder_of_small_weights_is_taken_for_such(learned_weights, tmp_path, 
 
 def test_a_path_of_small_weights_is_lifted_with(learned_weights, scene, shape):
     lifter = Lifter('one2345', FACES, weights=str(learned_weights))
-    assert isinstance(lifter._method, One2345)
-    assert not isinstance(lifter._method, One2345Full)
+    assert isinstance(lifter.method, One2345)
+    assert not isinstance(lifter.method, One2345Published)
     found = lifter.lift(*scene)
     assert_closed(found)
     assert 'denoise' in found.seconds
@@ -331,14 +330,14 @@ def ball(radius=0.4, center=(0.1, 0.0, -0.05)):
 
 def test_a_published_surface_is_a_solid_with_its_probability_and_colours():
     center = np.array([0.1, 0.0, -0.05])
-    solid: Solid = PublishedSolid(ball(center=center))
+    solid: Field = PublishedField(ball(center=center))
     ray = np.array([0.0, 0.6, 0.8])
     reach = np.array([0.0, 0.4 - solid.voxel, 0.4, 0.4 + solid.voxel])
-    found = solid.probability_at(center + reach[:, None] * ray)
+    found = solid.occupancy(center + reach[:, None] * ray)
     np.testing.assert_allclose(found[1:], 1.0 / (1.0 + np.exp([-1.0, 0.0, 1.0])), atol=1e-3)
     assert found[0] > 0.999
     np.testing.assert_array_equal(
-        solid.color_at(center + np.array([ray, -ray])), [[200, 0, 0], [0, 0, 200]])
+        solid.colors(center + np.array([ray, -ray])), [[200, 0, 0], [0, 0, 200]])
     np.testing.assert_allclose(solid.centre, center, atol=1e-6)
     # The box of a level holds it, and is not much larger.
     low, high = solid.bounds(0.25)
@@ -350,6 +349,6 @@ def test_a_published_surface_is_a_solid_with_its_probability_and_colours():
 
 def test_what_the_distance_says_far_from_the_mesh_is_not_asked():
     surface = replace(ball(), distance=lambda p: np.full(len(p), -1.0, np.float32))
-    solid = PublishedSolid(surface)
-    assert solid.probability_at([[0.1, 0.0, -0.05]])[0] > 0.99
-    assert solid.probability_at([[0.1, 0.7, -0.05], [9.0, 0.0, 0.0]]).max() == 0.0
+    solid = PublishedField(surface)
+    assert solid.occupancy([[0.1, 0.0, -0.05]])[0] > 0.99
+    assert solid.occupancy([[0.1, 0.7, -0.05], [9.0, 0.0, 0.0]]).max() == 0.0

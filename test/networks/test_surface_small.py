@@ -30,7 +30,7 @@ import trimesh
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.fields.occupancy import SolidField
+from lift3d_ros.fields.occupancy_grid import OccupancyGrid
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import orbit_pose
 from lift3d_ros.geometry.frame import crop_object
@@ -271,20 +271,20 @@ class TestField:
         places = np.stack(np.meshgrid(axis, axis, axis, indexing='ij'), -1) + self.CENTRE
         probability = of(places).astype(np.float32)
         color = np.stack([places[..., 0] + 0.4, places[..., 1] + 0.7, places[..., 2] + 0.5])
-        return SolidField(probability, color.astype(np.float32), self.CENTRE, self.SIDE)
+        return OccupancyGrid.of_cube(probability, color.astype(np.float32), self.CENTRE, self.SIDE)
 
     def test_probability_and_colour_at_places_between_voxels(self):
         field = self.field(lambda p: 0.5 + 0.3 * p[..., 0] - 0.2 * p[..., 1] + 0.1 * p[..., 2])
         points = self.CENTRE + np.random.default_rng(0).uniform(-0.38, 0.38, (300, 3))
         expected = 0.5 + points @ np.array([0.3, -0.2, 0.1])
-        np.testing.assert_allclose(field.probability_at(points), expected, atol=1e-5)
+        np.testing.assert_allclose(field.occupancy(points), expected, atol=1e-5)
         colors = 255.0 * (points + np.array([0.4, 0.7, 0.5]))
-        assert np.abs(field.color_at(points) - colors).max() <= 0.51
+        assert np.abs(field.colors(points) - colors).max() <= 0.51
 
     def test_beyond_the_cube_nothing_is_solid(self):
         field = self.field(lambda p: np.ones(p.shape[:-1]))
         far = self.CENTRE + np.array([[0.5, 0.0, 0.0], [0.0, -3.0, 0.0]])
-        np.testing.assert_array_equal(field.probability_at(far), 0.0)
+        np.testing.assert_array_equal(field.occupancy(far), 0.0)
 
     def test_bounds_hold_all_voxels_over_the_level(self):
         field = self.field(

@@ -38,6 +38,7 @@ from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.lifter import Lifter
+from lift3d_ros.lifter import LiftRequest
 from lift3d_ros.observation.cleaning import observe
 from lift3d_ros.observation.reference_view import MAX_SOURCE_VIEWS
 from lift3d_ros.observation.registered_view import RegisteredView
@@ -102,7 +103,7 @@ def lift(
     scene: TableScene, *further: SourceView, method: str = 'geometric', **frame
 ) -> Shape:
     return lifter_of(method).lift(
-        replace(scene.frame, **frame), scene.mask, further=further, seed=1
+        replace(scene.frame, **frame), LiftRequest(scene.mask, source_views=tuple(further), seed=1)
     )
 
 

@@ -28,6 +28,7 @@ from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.lifter import Lifter
+from lift3d_ros.lifter import LiftRequest
 from lift3d_ros.meshing.rasterizer import Surface
 from lift3d_ros.observation.cleaning import observe
 from lift3d_ros.observation.hints import Plane
@@ -138,10 +139,11 @@ def test_what_is_known_of_the_whole_is_not_taken_for_the_part_in_the_image(cut, 
     frame, mask = cut
     frame = replace(frame, depth=None)
     with pytest.raises(LiftError) as caught:
-        Lifter('geometric').lift(frame, mask, scale=ScaleHints(**hints))
+        Lifter('geometric').lift(frame, LiftRequest(mask, hints=ScaleHints(**hints)))
     assert caught.value.code is ErrorCode.BAD_REQUEST
     order = (*hints, 'unknown')
-    shape = Lifter('geometric').lift(frame, mask, scale=ScaleHints(**hints, order=order))
+    request = LiftRequest(mask, hints=ScaleHints(**hints, order=order))
+    shape = Lifter('geometric').lift(frame, request)
     assert shape.scale_source == 'unknown'
     assert len(shape.notes) >= 2
 

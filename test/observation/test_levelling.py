@@ -34,6 +34,7 @@ from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.lifter import Lifter
+from lift3d_ros.lifter import LiftRequest
 from lift3d_ros.meshing.render import Raycaster
 from lift3d_ros.observation.levelling import Levelling
 
@@ -120,7 +121,7 @@ def test_further_views_keep_their_places():
         crop_object(frame, mask), invert(pose(180.0)) @ pose(170.0, azimuth=215.0)
     )
     frame, mask = view_of(180.0)
-    shape = lifter().lift(frame, mask, further=[other])
+    shape = lifter().lift(frame, LiftRequest(mask, source_views=(other,)))
     assert shape.scale_source == 'views'
     middle = transform(pose(180.0), shape.T_camera_object[:3, 3])
     np.testing.assert_allclose(middle, 0.0, atol=0.03)

@@ -19,12 +19,12 @@ import pytest
 from scipy.special import expit
 import trimesh
 
-from lift3d_ros.fields.occupancy import SolidField
+from lift3d_ros.fields.occupancy_grid import OccupancyGrid
+from lift3d_ros.fields.uncertainty import uncertainty_of_field
+from lift3d_ros.fields.uncertainty import uncertainty_of_guess
 from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.placement.object_frame import object_frame
-from lift3d_ros.placement.object_frame import uncertainty_of_guess
-from lift3d_ros.placement.object_frame import uncertainty_of_solid
 
 N, SIDE = 64, 2.0
 AXIS = ((np.arange(N) + 0.5) / N - 0.5) * SIDE
@@ -42,12 +42,13 @@ def box_of(back, width):
 def solid(*samples):
     """Return the solid that is the mean of samples."""
     color = np.zeros((3, N, N, N), np.float32)
-    return SolidField(np.mean(samples, axis=0, dtype=np.float32), color, np.zeros(3), SIDE)
+    values = np.mean(samples, axis=0, dtype=np.float32)
+    return OccupancyGrid.of_cube(values, color, np.zeros(3), SIDE)
 
 
 def test_a_face_that_is_unsure_makes_the_middle_and_the_side_unsure():
     width, scale, voxel = 0.08, 0.2, 1e-6
-    uncertainty = uncertainty_of_solid(solid(box_of(-0.3, width)), scale, voxel)
+    uncertainty = uncertainty_of_field(solid(box_of(-0.3, width)), scale, voxel)
     told = 1.4 * scale * REACH * width
     assert uncertainty.sides[0] == pytest.approx(told, rel=0.25)
     assert uncertainty.centre[0] == pytest.approx(0.5 * told, rel=0.25)
@@ -57,20 +58,20 @@ def test_a_face_that_is_unsure_makes_the_middle_and_the_side_unsure():
 
 def test_samples_that_differ_make_it_more_unsure_than_each_is():
     near, far = box_of(-0.1, 0.01), box_of(-0.6, 0.01)
-    alone = max(uncertainty_of_solid(solid(one), 0.2, 1e-6).centre[0] for one in (near, far))
-    both = uncertainty_of_solid(solid(near, far), 0.2, 1e-6).centre[0]
+    alone = max(uncertainty_of_field(solid(one), 0.2, 1e-6).centre[0] for one in (near, far))
+    both = uncertainty_of_field(solid(near, far), 0.2, 1e-6).centre[0]
     assert both == pytest.approx(1.4 * 0.2 * 0.5 * 0.25, rel=0.1)
     assert both > 5.0 * alone
 
 
 def test_a_solid_that_is_nowhere_sure_is_as_unsure_as_it_is_long():
-    uncertainty = uncertainty_of_solid(solid(0.7 * box_of(-0.5, 0.001)), 0.2, 1e-6)
+    uncertainty = uncertainty_of_field(solid(0.7 * box_of(-0.5, 0.001)), 0.2, 1e-6)
     assert uncertainty.sides[0] > 0.4 * 0.2
 
 
 def test_nothing_is_surer_than_the_voxels():
     sharp = solid((box_of(-0.3, 1e-4) > 0.5).astype(np.float32))
-    uncertainty = uncertainty_of_solid(sharp, 0.2, 0.01)
+    uncertainty = uncertainty_of_field(sharp, 0.2, 0.01)
     assert (uncertainty.centre >= 0.005).all()
 
 

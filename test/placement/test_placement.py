@@ -46,20 +46,21 @@ from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.io.scene import read_plane
 from lift3d_ros.io.scene import write_scene
 from lift3d_ros.lifter import Lifter
+from lift3d_ros.lifter import LiftRequest
 from lift3d_ros.meshing.rasterizer import Surface
 from lift3d_ros.meshing.rasterizer import window
-from lift3d_ros.methods.one2345_published import One2345Full
+from lift3d_ros.methods.one2345_published import One2345Published
 from lift3d_ros.methods.published_surface import PublishedOne2345
 from lift3d_ros.methods.published_surface import PublishedSurface
 from lift3d_ros.observation.hints import horizontal_plane
 from lift3d_ros.observation.hints import known_sizes
 from lift3d_ros.observation.hints import Plane
 from lift3d_ros.observation.hints import ScaleHints
+from lift3d_ros.observation.observed_object import apply_hints
 from lift3d_ros.placement.alignment import agreement
 from lift3d_ros.placement.alignment import align_to_depth
 from lift3d_ros.placement.alignment import refine
-from lift3d_ros.placement.place import place
-from lift3d_ros.placement.place import prepare
+from lift3d_ros.placement.place import resolve_scale
 from lift3d_ros.placement.sources import from_known_size
 from lift3d_ros.placement.sources import from_plane
 from lift3d_ros.placement.sources import from_views
@@ -142,7 +143,7 @@ def shape_of(surface: Surface, factor: float = 1.0, source: str = 'unknown') -> 
 
 def placed(shape: Shape, view: ObjectView, further: Sequence[SourceView] = (), **hints) -> Shape:
     """Return a shape placed by hints."""
-    return place(shape, view, ScaleHints(**hints), further, np.random.default_rng(0))
+    return resolve_scale(shape, view, ScaleHints(**hints), further, np.random.default_rng(0))
 
 
 def refused(words: str, code: ErrorCode = ErrorCode.BAD_REQUEST):
@@ -265,15 +266,15 @@ def test_a_source_that_was_asked_for_and_not_given_is_refused(block):
 def test_a_depth_that_no_source_may_use_is_kept_from_the_method(block):
     view = view_of(block, depth=True)
     further = [further_view(block, (0.1, 0.5, 0.35))]
-    first, others = prepare(view, ScaleHints(), further)
+    first, others = apply_hints(view, ScaleHints(), further)
     assert first.frame.depth is view.frame.depth
     assert others is further
-    assert prepare(view, ScaleHints(order=('known_size',)), ())[0].frame.depth is None
+    assert apply_hints(view, ScaleHints(order=('known_size',)), ())[0].frame.depth is None
     # What goes before it may need a shape that was made without.
     order = ('known_size', 'views', 'depth')
-    assert prepare(view, ScaleHints(order=order), ())[0].frame.depth is view.frame.depth
-    assert prepare(view, ScaleHints(order=order, known_size=0.2), ())[0].frame.depth is None
-    first, others = prepare(view, ScaleHints(order=order), further)
+    assert apply_hints(view, ScaleHints(order=order), ())[0].frame.depth is view.frame.depth
+    assert apply_hints(view, ScaleHints(order=order, known_size=0.2), ())[0].frame.depth is None
+    first, others = apply_hints(view, ScaleHints(order=order), further)
     assert first.frame.depth is others[0].view.frame.depth is None
 
 
@@ -282,7 +283,7 @@ def test_a_depth_that_no_source_may_use_is_kept_from_the_method(block):
 
 def test_the_plane_tells_the_vertical_where_gravity_does_not(block):
     view = view_of(block)
-    told, _ = prepare(view, ScaleHints(plane=PLANE), ())
+    told, _ = apply_hints(view, ScaleHints(plane=PLANE), ())
     np.testing.assert_allclose(told.frame.gravity, -UP, atol=1e-9)
     assert placed(shape_of(block), view, plane=PLANE).elevation_source == 'plane'
     level = view_of(block, gravity=True)
@@ -293,8 +294,8 @@ def test_a_plane_that_is_tilted_against_gravity_is_refused(block):
     view = view_of(block, gravity=True)
     tilted = Plane(UP + 0.6 * T_TABLE_CAMERA[1, :3], PLANE.offset)
     with refused('tilted by 31 degrees'):
-        prepare(view, ScaleHints(plane=tilted), ())
-    prepare(view, ScaleHints(plane=tilted, order=('depth',)), ())
+        apply_hints(view, ScaleHints(plane=tilted), ())
+    apply_hints(view, ScaleHints(plane=tilted, order=('depth',)), ())
 
 
 def test_a_plane_over_the_camera_is_refused():
@@ -526,7 +527,7 @@ def ball_scene() -> tuple[Frame, np.ndarray]:
 ])
 def test_a_ball_is_lifted_to_its_place_without_depth(hints, source):
     frame, mask = ball_scene()
-    shape = Lifter('geometric').lift(frame, mask, scale=hints)
+    shape = Lifter('geometric').lift(frame, LiftRequest(mask, hints=hints))
     assert shape.scale_source == source
     middle = transform(invert(T_TABLE_CAMERA), (0.0, 0.0, 0.05))
     assert np.linalg.norm(shape.T_camera_object[:3, 3] - middle) < 0.05
@@ -540,7 +541,7 @@ def test_a_transparent_object_gets_its_scale_from_what_was_named():
     clear = replace(frame, depth=np.where(mask, np.float32(0.0), frame.depth))
     with pytest.raises(LiftError, match='readings inside the mask'):
         Lifter('geometric').lift(clear, mask)
-    shape = Lifter('geometric').lift(clear, mask, scale=ScaleHints(plane=PLANE))
+    shape = Lifter('geometric').lift(clear, LiftRequest(mask, hints=ScaleHints(plane=PLANE)))
     assert shape.scale_source == 'plane'
     assert 'readings inside the mask' in shape.notes[0]
 
@@ -571,7 +572,7 @@ def published(frame: Frame, mask: np.ndarray, side: float):
 def test_a_published_surface_of_another_size_is_laid_on_the_depth(monkeypatch):
     frame, mask = ball_scene()
     lifter = Lifter('one2345', weights='full')
-    monkeypatch.setattr(One2345Full, 'check', lambda self: None)
+    monkeypatch.setattr(One2345Published, 'check', lambda self: None)
     monkeypatch.setattr(
         PublishedOne2345, 'load', lambda *names, **options: published(frame, mask, 0.7)
     )

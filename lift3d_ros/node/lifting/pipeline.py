@@ -37,6 +37,7 @@ from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.lifter import Lifter
+from lift3d_ros.lifter import LiftRequest
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node.lifting.frames import FrameReader
 from lift3d_ros.node.lifting.instances import check_instance
@@ -240,11 +241,16 @@ def _lift_all(
 
     shapes = lifter.lift_all(
         frame,
-        [target.instance.mask for target in valid],
-        further=[views] * len(valid),
-        min_confidence=[settings.min_confidence] * len(valid),
-        scale=[hints_for(settings, target.instance.class_id, T_target_camera) for target in valid],
-        seed=query.seed,
+        [
+            LiftRequest(
+                target.instance.mask,
+                hints_for(settings, target.instance.class_id, T_target_camera),
+                tuple(views),
+                settings.min_confidence,
+                query.seed,
+            )
+            for target in valid
+        ],
         progress=progress,
         cancelled=cancelled,
         deadline=deadline,

@@ -1,0 +1,133 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+What a method returns: a field, and what is needed to make a shape of it.
+
+A method returns a ``Reconstruction``. The steps after it are the same for every method:
+``meshing.field_mesh.extract_mesh``, ``meshing.scoring.color_and_score``, ``placement.place``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import Floats
+from lift3d_ros.geometry.canonical import CanonicalFrame
+from lift3d_ros.geometry.shape import Mesh
+
+
+class Field(Protocol):
+    """Occupancy and colour over a part of canonical space."""
+
+    @property
+    def centre(self) -> Array:
+        """Centre (3,) of the cube that holds the field, canonical units."""
+
+    @property
+    def side(self) -> float:
+        """Edge of that cube, canonical units; the occupancy is 0 beyond it."""
+
+    @property
+    def voxel(self) -> float:
+        """Length over which the occupancy falls at a surface, canonical units."""
+
+    def occupancy(self, points: Floats) -> NDArray[np.float32]:
+        """Return the probability of being inside the object, (n,), at canonical points (n, 3)."""
+
+    def colors(self, points: Floats) -> NDArray[np.uint8] | None:
+        """Return uint8 RGB (n, 3) at canonical points (n, 3); None for a field without colour."""
+
+    def bounds(self, level: float) -> tuple[Array, Array] | None:
+        """Return the corners (3,) of the box of occupancy >= ``level``, None where none is."""
+
+
+@dataclass(frozen=True, eq=False)
+class SynthesizedViews:
+    """
+    Views that a model synthesised or that were given in their place.
+
+    - ``images``: uint8 RGBA (sets, n, h, h, 4) on white, through the lens of Zero-1-to-3.
+    - ``poses``: (n, 4, 4), optical frames in canonical coordinates, the same for all sets.
+    """
+
+    images: NDArray[np.uint8]
+    poses: Array
+
+
+@dataclass(frozen=True, eq=False)
+class BoxUncertainty:
+    """Standard deviations (3,) in metres of the centre and the sides of an upright box."""
+
+    centre: Array
+    sides: Array
+
+
+class Calibration(Protocol):
+    """How far a method's surface can be trusted, from measurements on objects with known shape."""
+
+    def confidence(
+        self, mesh: Mesh, observed: NDArray[np.bool_]
+    ) -> NDArray[np.float32]:
+        """
+        Return the confidence (n,) of the vertices of a mesh, 0 to 1.
+
+        It is the probability that a vertex lies within 1 % of the diagonal of the true surface.
+        ``mesh`` is in the reference optical frame, metres; ``observed`` (n,) is what the reference
+        camera measured.
+        """
+
+    def box_uncertainty(
+        self, mesh: Mesh, observed: NDArray[np.bool_], voxel: float
+    ) -> BoxUncertainty:
+        """Return the uncertainty of the mesh's upright box; ``voxel`` in metres."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """
+    The object as a method reconstructs it.
+
+    - ``field``: occupancy and colour in canonical coordinates.
+    - ``canonical``: where these lie in the optical frame of the reference view.
+    - ``calibration``: turns the field into confidence and uncertainty.
+    - ``elevation_source``: ``gravity``, ``plane``, ``estimated`` or ``assumed``;
+      ``tilt_stddev``: of the vertical, degrees.
+    - ``resolution``: voxels along the longest side of the mesh's volume.
+    - ``min_thickness``: what is kept behind the measured surface, over the object's length.
+    - ``views``: the views behind the field; None without any.
+    - ``symmetries``: sets (k, 4, 4) of motions of the reference optical frame that map the object
+      onto itself, the most plausible set first: the colours of the observed surface are carried
+      along them.
+    - ``match_exposure``: whether the field's colours take over the exposure of the image.
+    - ``length_over_depth``: the object's longest side over the depth of its centre, as networks
+      estimate it without depth; None where none does.
+    """
+
+    field: Field
+    canonical: CanonicalFrame
+    calibration: Calibration
+    elevation_source: str
+    tilt_stddev: float
+    resolution: int
+    min_thickness: float = 0.03
+    views: SynthesizedViews | None = None
+    symmetries: tuple[Array, ...] = ()
+    match_exposure: bool = False
+    length_over_depth: float | None = None

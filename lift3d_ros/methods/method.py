@@ -1,0 +1,128 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What a method is, and which there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.fields.field import Reconstruction
+from lift3d_ros.methods.geometric import Geometric
+from lift3d_ros.methods.one2345 import One2345
+from lift3d_ros.methods.one2345_published import One2345Published
+from lift3d_ros.methods.one2345_published import published_views
+from lift3d_ros.observation.observed_object import ObservedObject
+from lift3d_ros.progress import Progress
+
+
+class Method(Protocol):
+    """
+    How the whole of an object is reconstructed: a dataclass of settings with one main function.
+
+    Once it is loaded, ``reconstruct`` may be called from several threads at once.
+    """
+
+    @property
+    def completes_occluded(self) -> bool:
+        """Whether it can complete an object behind what hides it; see ``observe``."""
+
+    @property
+    def max_concurrent(self) -> int:
+        """Largest number of objects that are lifted at once, bounded by memory."""
+
+    def check(self) -> None:
+        """Look for what ``load`` needs, in no time; raises ``LiftError``."""
+
+    def load(self) -> None:
+        """Bring what it needs, such as weights, to its device; does nothing when it is there."""
+
+    def unload(self) -> None:
+        """Free the memory of the device."""
+
+    def reconstruct(
+        self, obs: ObservedObject, rng: np.random.Generator, progress: Progress
+    ) -> Reconstruction:
+        """Return the field of the object, or raise ``LiftError``."""
+
+    def success_probability(self, confidence: float, metric: bool) -> float | None:
+        """
+        Return how probably a shape with that mean confidence is good, 0 to 1.
+
+        ``metric``: whether its scale is known. None where that was not calibrated.
+        """
+
+
+#: Every method by its name. The first line of its docstring is what ``lift3d methods`` prints.
+METHODS: dict[str, Callable[..., Method]] = {
+    'geometric': Geometric,
+    'one2345': One2345,
+}
+
+DEFAULT_METHOD = 'one2345'
+
+#: The methods with networks: they take weights and a device, and draw samples.
+LEARNED = ('one2345',)
+
+#: Where a method may compute.
+DEVICES = ('cpu', 'cuda')
+
+#: Largest number of sets of synthesised views for one shape.
+MAX_SAMPLES = 16
+
+
+def make_method(
+    name: str, device: str = 'cpu', weights: str | None = None, samples: int | None = None
+) -> Method:
+    """
+    Return a method with its settings; None leaves the method's own. Nothing is loaded.
+
+    Raises ``LiftError(BAD_REQUEST)`` for an unknown method, and for settings that the method does
+    not have.
+    """
+    if name not in METHODS:
+        raise _refused(f'There is no method "{name}"; choose one of {", ".join(METHODS)}.')
+    if device not in DEVICES:
+        raise _refused(f'There is no device "{device}"; choose one of {", ".join(DEVICES)}.')
+    if samples is not None and not 1 <= samples <= MAX_SAMPLES:
+        raise _refused(f'samples is {samples}; choose 1 to {MAX_SAMPLES}.')
+    if name not in LEARNED:
+        networks = f'choose a method that has networks: {", ".join(LEARNED)}.'
+        if device != 'cpu':
+            raise _refused(f'The method "{name}" runs on the CPU only; choose the device cpu.')
+        if weights is not None:
+            raise _refused(f'The method "{name}" has no weights; omit "{weights}", or {networks}')
+        if samples not in (None, 1):
+            raise _refused(f'The method "{name}" draws no samples; omit them, or {networks}')
+        return METHODS[name]()
+    if weights is not None and published_views(weights) is not None:
+        if samples not in (None, 1):
+            raise _refused(
+                f'The published weights draw one set of views, not {samples}; ask for 1 sample, '
+                'or choose the weights small.'
+            )
+        return One2345Published(weights, device)
+    given = {'weights': weights, 'samples': samples}
+    return METHODS[name](
+        device=device, **{key: value for key, value in given.items() if value is not None}
+    )
+
+
+def _refused(message: str) -> LiftError:
+    return LiftError(ErrorCode.BAD_REQUEST, message)
