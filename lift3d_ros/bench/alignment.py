@@ -43,9 +43,7 @@ from numpy.typing import ArrayLike
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from lift3d_ros.bench.metrics import Distances
-from lift3d_ros.bench.metrics import distances
-from lift3d_ros.bench.metrics import normalise
+from lift3d_ros.bench import metrics
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry import transform
@@ -71,7 +69,7 @@ class Alignment:
 
     predicted: Array
     true: Array
-    distances: Distances
+    distances: metrics.Distances
 
 
 def align(
@@ -85,21 +83,21 @@ def align(
     normal the prediction is tipped. Raises ``ValueError`` for fewer than four points or a surface
     without extent.
     """
-    moving, fixed = normalise(predicted), normalise(true)
+    moving, fixed = metrics.normalise(predicted), metrics.normalise(true)
     turns = _turns(towards_camera)
     errors = _search(moving[_spread(len(moving), _SEARCH_POINTS)],
                      fixed[_spread(len(fixed), _SEARCH_POINTS)], turns)
     # Where the closest points mislead, ICP makes it worse: every stage is a candidate.
     candidates = []
     for index in np.argsort(errors, kind='stable')[:_ICP_STARTS]:
-        start = normalise(moving @ turns[index].T)
+        start = metrics.normalise(moving @ turns[index].T)
         refined = _icp(start, fixed)
-        again = normalise(refined)
+        again = metrics.normalise(refined)
         candidates += [start, refined, again, _icp(again, fixed)]
     few = fixed[_spread(len(fixed), _ICP_POINTS)]
-    rough = [distances(c[_spread(len(c), _ICP_POINTS)], few).chamfer() for c in candidates]
+    rough = [metrics.distances(c[_spread(len(c), _ICP_POINTS)], few).chamfer() for c in candidates]
     best = candidates[int(np.argmin(rough))]
-    return Alignment(best, fixed, distances(best, fixed))
+    return Alignment(best, fixed, metrics.distances(best, fixed))
 
 
 def _turns(towards_camera: ArrayLike) -> Array:

@@ -54,7 +54,7 @@ _BLOCK = re.compile(r'<!-- results: (.*?) -->\n.*?<!-- end -->', re.DOTALL)
 _TIMINGS = ('five_time', 'views_time')
 
 #: Significant digits of published numbers.
-_DIGITS = 5
+_DIGITS = 8
 
 #: Rows of a published sheet: the best, the worst, and evenly spread ranks between.
 _SHEET_ROWS = 11

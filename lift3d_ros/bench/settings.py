@@ -82,16 +82,16 @@ class Settings:
         check_choice('track', self.tracks, TRACKS)
         check_choice('mask', [self.mask], MASKS)
         if self.views < 1:
-            raise LiftError(ErrorCode.BAD_REQUEST, f'{self.views} views show nothing.')
+            raise LiftError(ErrorCode.BAD_REQUEST, f'{self.views} views are too few.')
         if not 1 <= self.cameras <= MAX_CAMERAS:
             raise LiftError(
                 ErrorCode.BAD_REQUEST,
-                f'{self.cameras} cameras were asked for; ask for 1 to {MAX_CAMERAS}.',
+                f'{self.cameras} cameras cannot stand around an object; give 1 to {MAX_CAMERAS}.',
             )
         if self.physics:
             if not self.grasp:
                 raise LiftError(
-                    ErrorCode.BAD_REQUEST, 'Physics tries grasps; ask for grasps, too (--grasp).'
+                    ErrorCode.BAD_REQUEST, 'Physics tries grasps; set --grasp, too.'
                 )
             check_packages()
         for name in self.predictors:

@@ -33,9 +33,7 @@ from lift3d_ros.bench.prediction import Predictor
 from lift3d_ros.bench.prediction import Truth
 from lift3d_ros.bench.predictors import make_predictor
 from lift3d_ros.bench.processes import TaskWorker
-from lift3d_ros.bench.reporting.sheet import picture_path
-from lift3d_ros.bench.reporting.sheet import STRIPS
-from lift3d_ros.bench.reporting.sheet import write_strip
+from lift3d_ros.bench.reporting import sheet
 from lift3d_ros.bench.results import CannotWriteError
 from lift3d_ros.bench.results import Row
 from lift3d_ros.bench.score import FAILED
@@ -129,9 +127,9 @@ class Worker(TaskWorker):
             scored = replace(prediction, confidence=None) if unknown else prediction
             figures = score(scored, view.truth, grasp, grasp and self._settings.physics)
         if task.view == 0 and task.predictor in METHODS:
-            path = picture_path(self._out, STRIPS, track, task.predictor, task.scene)
+            path = sheet.picture_path(self._out, sheet.STRIPS, track, task.predictor, task.scene)
             try:
-                write_strip(path, view.frame, view.mask, prediction, view.truth)
+                sheet.write_strip(path, view.frame, view.mask, prediction, view.truth)
             except OSError as error:
                 raise CannotWriteError(path, error) from error
         return {

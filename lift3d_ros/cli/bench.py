@@ -28,7 +28,7 @@ from lift3d_ros.cli import values
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 
-#: What --quick sets.
+#: Objects and scenes of --quick.
 _QUICK_OBJECTS = 20
 _QUICK_SCENES = 2
 
@@ -36,7 +36,7 @@ _QUICK_SCENES = 2
 _QUICK_RINGS = 6
 _QUICK_MEAN = 60
 
-#: What --views without a number is read as.
+#: Value of --views without a number.
 _VIEWS = 0
 
 
@@ -57,13 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         '--real', type=Path, metavar='DIR',
         help='scene folders of real frames instead; meta.json may name mesh (below --data) and '
-        'pose, others are lifted for their size. With --views: pictures that others rendered, '
-        'with cameras.json; they are measured beside the objects of --data'
+        'pose, without them the size alone is reported. With --views: published renders with '
+        'cameras.json, measured beside the objects of --data'
     )
     what.add_argument(
         '--views', type=values.count, nargs='?', const=_VIEWS, metavar='N',
-        help='measure synthesised views instead of shapes; with a number it is the earlier name '
-        'of --scenes'
+        help='measure synthesised views instead of shapes; with a number an alias of --scenes'
     )
     what.add_argument(
         '--weights', default='small', metavar='NAME|PATH',
@@ -93,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--views the weights and their coarse volume)')
     what.add_argument(
         '--ablation', action='store_true',
-        help='measure what each part of one2345 brings instead: the method with 0 to 32 '
+        help='measure an ablation of one2345 instead: the method with 0 to 32 '
         'synthesised views, with renderings of its coarse volume, with true renders, with four '
         'samples; tracks rgbd, rgbd-blind, rgb and rgb-blind if none are named')
     what.add_argument('--no-baselines', action='store_true', help='the named methods alone')
@@ -102,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--track', nargs='+', metavar='TRACK',
         help='rgbd: depth and gravity are given, rgbd-blind: depth alone, rgb: gravity alone, '
         'rgb-blind: neither; rgb-plane and rgb-size: gravity, and the table or the longest side '
-        'of the object, which tell the scale (default: rgbd; with --views rgbd and rgb)'
+        'of the object, as the scale (default: rgbd; with --views rgbd and rgb)'
     )
     scenes.add_argument(
         '--mask', default='exact', metavar='KIND',
@@ -112,7 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--occluded', action='store_true', help='with another object standing in front')
     scenes.add_argument(
         '--cameras', type=values.count, default=1, metavar='N',
-        help='that see each object, their poses known: 1 to 4; methods are given all of them '
+        help='around each object, with known poses: 1 to 4; methods are given all of them '
         '(default: 1)')
     scenes.add_argument(
         '--scenes', type=values.count, metavar='N', help='scenes of each object (default: 2)')
@@ -137,13 +136,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='results, report.md, report.json and sheet.png (default: bench_out)'
     )
     parser.add_argument(
-        '--fresh', action='store_true', help='drop the results that --out holds and begin anew')
+        '--fresh', action='store_true', help='delete the results in --out first')
     parser.add_argument(
         '--jobs', type=values.count, metavar='N', default=_cores(),
         help='processes (default: one for each core, %(default)s here)')
     parser.add_argument(
         '--timeout', type=values.positive, default=600.0, metavar='S',
-        help='seconds after which a lift is given up as failed (default: 600)'
+        help='seconds after which a lift fails (default: 600)'
     )
 
 

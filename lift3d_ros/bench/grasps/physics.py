@@ -15,9 +15,9 @@
 """
 Grasps tried in simulated physics: a parallel jaw closes on the scan, lifts it and shakes it.
 
-MuJoCo (Todorov, Erez and Tassa, 2012) computes what happens. The scan is a rigid body of convex
-parts that stands free on its table; the jaw is that of ``grasps``, its fingers driven by a bounded
-force. Meshes are in a frame with z up, metres.
+The simulator is MuJoCo (Todorov, Erez and Tassa, 2012). The scan is a rigid body of convex parts
+that stands on its table; the jaw is that of ``planning``, its fingers driven by a bounded force.
+Meshes are in a frame with z up, metres.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from lift3d_ros.robot.mass import MassProperties
 @dataclass(frozen=True)
 class Physics:
     """
-    What a grasp is tried with; SI units.
+    Parameters of a simulated grasp; SI units.
 
     - ``density``: of the scan, filled evenly: that of a filled package or a hollow tool.
     - ``friction``: Coulomb's coefficient of rubber on most things, between fingers, object and
@@ -68,31 +68,31 @@ class Physics:
     tilt: float = float(np.radians(10.0))
 
 
-#: What comes of a grasp.
+#: Outcomes of a grasp.
 HELD, BLOCKED, MISSED, DROPPED, SHAKEN = 'held', 'blocked', 'missed', 'dropped', 'shaken off'
 
 #: Seconds of a step, of closing, lifting, shaking and holding still after it.
 _STEP = 0.002
 _CLOSE, _LIFT, _SHAKE, _HOLD = 0.5, 0.6, 1.2, 0.2
 
-#: Frequencies of the shaking along x, y, z, and about them, hertz; none is another's multiple, so
-#: that it goes all ways.
-_HERTZ = (3.0, 2.5, 2.0, 2.2, 2.7, 1.7)
+#: Frequencies of the shaking along x, y, z, and about them, hertz; none is a multiple of another,
+#: so that all directions occur.
+_SHAKE_HZ = (3.0, 2.5, 2.0, 2.2, 2.7, 1.7)
 
-#: The way of the approach is looked at in steps of this length, metres.
-_STRIDE = 0.005
+#: Step of the collision test along the approach, metres.
+_APPROACH_STEP_M = 0.005
 
-#: So deep may the open jaw reach into the convex parts, metres: they are that much larger than the
-#: scan in its hollows.
-_OVERLAP = 0.002
+#: Largest penetration of the open jaw into the convex parts, metres: in hollows they exceed the
+#: scan by about this much.
+_MAX_PENETRATION_M = 0.002
 
-#: It stops before what it would touch so deep, at a multiple of this, metres.
-_MARGIN = 0.0005
+#: Step by which the jaw retreats from such a penetration, metres.
+_RETREAT_STEP_M = 0.0005
 
-#: Inertia at the joints that place the hand, whose motion is given: nothing moves it otherwise.
-_IMMOVABLE = 1e4
+#: Inertia of the joints of the hand, whose motion is prescribed: contacts do not move it.
+_HAND_ARMATURE = 1e4
 
-#: Who collides with whom: each kind's own bit, and the bits of the others.
+#: Bits of the kinds of bodies, for collision masks.
 _HAND, _OBJECT, _TABLE = 1, 2, 4
 
 
@@ -125,7 +125,7 @@ class PhysicsTrial:
         self._jaw, self._physics = jaw, physics or Physics()
         chosen = convex_parts(mesh) if parts is None else parts
         self._parts = [part.vertices.astype(np.float64) for part in chosen]
-        # That of the scan: parts overlap and fill hollows.
+        # The mass is that of the scan: parts overlap and fill hollows.
         self._mass = mass_properties(mesh, self._physics.density)
 
     def attempt(self, grasp: Grasp) -> str:
@@ -167,22 +167,24 @@ class PhysicsTrial:
 
     def _come_near(self, data: Any, grasp: Grasp) -> float | None:
         """
-        Return how far before its place the open jaw stops, metres; None where its way is blocked.
+        Return the distance of the open jaw before its pose, metres; None where it is blocked.
 
-        It comes as near as it can without touching anything: a hand that does not yield would
-        else jam the object against the table.
+        It stops where it touches nothing: a hand that does not yield would jam the object against
+        the table.
         """
-        way = np.arange(self._physics.approach, -0.5 * _STRIDE, -_STRIDE).tolist()
-        if any(self._overlap(data, grasp, distance) > _OVERLAP for distance in way):
+        step = _APPROACH_STEP_M
+        way = np.arange(self._physics.approach, -0.5 * step, -step).tolist()
+        if any(self._overlap(data, grasp, distance) > _MAX_PENETRATION_M for distance in way):
             return None
-        for distance in np.arange(0.0, _OVERLAP + _MARGIN, _MARGIN).tolist():
+        step = _RETREAT_STEP_M
+        for distance in np.arange(0.0, _MAX_PENETRATION_M + step, step).tolist():
             if self._overlap(data, grasp, distance) <= 0.0:
                 return float(distance)
-        # What it touches lies beside it, and is pushed away.
+        # The contact is beside the jaw, and the object is pushed away.
         return 0.0
 
     def _overlap(self, data: Any, grasp: Grasp, distance: float) -> float:
-        """Return how deep the jaw reaches into anything so far before its place, metres."""
+        """Return the penetration of the jaw at a distance before its pose, metres."""
         import mujoco
 
         data.qpos[self._joints.places[:3]] = -distance * grasp.axes[:, 2]
@@ -223,20 +225,20 @@ class PhysicsTrial:
 
 @dataclass(frozen=True, eq=False)
 class _Joints:
-    """Where places and speeds of the hand are in the state, three along and three about axes."""
+    """Indices of the hand's positions and velocities, three along and three about axes."""
 
     places: NDArray[np.int64]
     speeds: NDArray[np.int64]
 
 
 def _motion(physics: Physics) -> Array:
-    """Return the places (n, 6) of the hand at each step, along and about x, y and z."""
+    """Return the positions (n, 6) of the hand at each step, along and about x, y and z."""
     time = _STEP * np.arange(round((_CLOSE + _LIFT + _SHAKE + _HOLD) / _STEP))
     rising = np.clip((time - _CLOSE) / _LIFT, 0.0, 1.0)
     shaken = np.clip((time - _CLOSE - _LIFT) / _SHAKE, 0.0, 1.0)
-    # It begins and ends gently.
+    # The amplitude starts and ends at zero.
     strength = np.sin(np.pi * shaken) ** 2
-    waves = np.sin(2.0 * np.pi * np.outer(shaken * _SHAKE, _HERTZ))
+    waves = np.sin(2.0 * np.pi * np.outer(shaken * _SHAKE, _SHAKE_HZ))
     places = strength[:, None] * waves * np.repeat([physics.shift, physics.tilt], 3)
     places[:, 2] += physics.rise * rising**2 * (3.0 - 2.0 * rising)
     return places
@@ -250,9 +252,9 @@ def _build(parts: Sequence[Array], mass: MassProperties, jaw: Jaw, physics: Phys
     spec.option.timestep = _STEP
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
-    # Friction as hard as the contact itself creeps; ten times as hard it holds.
+    # At the default ratio of 1 grasped objects creep; at 10 they hold.
     spec.option.impratio = 10.0
-    # A face on a face touches at several points.
+    # Contacts between faces have several points.
     spec.option.enableflags |= mujoco.mjtEnableBit.mjENBL_MULTICCD
     friction = [physics.friction, 2.0 / 3.0 * physics.friction * physics.pad, 1e-4]
 
@@ -292,7 +294,7 @@ def _build(parts: Sequence[Array], mass: MassProperties, jaw: Jaw, physics: Phys
     ):
         for axis, direction in zip('xyz', np.eye(3), strict=True):
             mount.add_joint(
-                name=f'{name}_{axis}', type=kind, axis=direction, armature=_IMMOVABLE
+                name=f'{name}_{axis}', type=kind, axis=direction, armature=_HAND_ARMATURE
             )
     hand = mount.add_body(name='hand')
     left, right, palm = jaw.boxes()

@@ -16,8 +16,8 @@
 """
 Antipodal grasps for a parallel jaw: planned on one mesh, tried on another.
 
-A grasp is where a robot's benefit shows: it is planned on the predicted mesh and holds, or not,
-on the scan. Meshes are in a frame with z up, metres.
+A grasp is planned on the predicted mesh and tried on the scan. Meshes are in a frame with z up,
+metres.
 """
 
 from __future__ import annotations
@@ -78,22 +78,20 @@ class Grasp:
     axes: Array
 
 
-#: Points on the mesh from which the other finger's place is looked for, and directions of approach
-#: around each closing axis.
-_SEEDS = 400
+#: Candidates of a first contact, and directions of approach around each closing axis.
+_CONTACT_CANDIDATES = 400
 _APPROACHES = 12
 
-#: Points that stand for the surface when the jaw is tested for collision. They lie about 3 mm
-#: apart on an object of 15 cm.
+#: Points of the surface in collision tests, about 3 mm apart on an object of 15 cm.
 _OBSTACLE_POINTS = 4000
 
-#: A finger keeps this far from the table, metres.
-_TABLE_GAP = 0.001
+#: Least distance of a finger from the table, metres.
+_TABLE_CLEARANCE_M = 0.001
 
-#: Grasps whose centres are nearer than this, metres, and whose closing axes differ by less than
-#: that cosine tells, are one and the same.
-_SAME_PLACE = 0.01
-_SAME_AXIS = float(np.cos(np.radians(30.0)))
+#: Duplicate grasps: least distance of the centres, metres, and cosine of the least angle between
+#: the closing axes.
+_MIN_DISTANCE_M = 0.01
+_MAX_AXIS_COSINE = float(np.cos(np.radians(30.0)))
 
 
 def plan(mesh: Mesh, jaw: Jaw, count: int = 10, seed: int = 0) -> list[Grasp]:
@@ -103,11 +101,11 @@ def plan(mesh: Mesh, jaw: Jaw, count: int = 10, seed: int = 0) -> list[Grasp]:
     Antipodal pairs (Chen and Burdick, Finding Antipodal Point Grasps on Irregularly Shaped
     Objects, 1993): from points drawn on the surface a ray goes through the object along the
     inward normal; the pair is taken if the line between both points lies in both friction cones
-    and is short enough. Among free approaches the steepest from above is chosen. Better is a pair
-    that is more square to the surface, nearer to the object's middle and approached from above.
+    and is short enough. The steepest approach without collision is chosen. The score prefers pairs
+    perpendicular to the surface, near the object's middle and approached from above.
     """
     solid = Solid(mesh)
-    points, normals = sample_with_normals(mesh, _SEEDS, seed)
+    points, normals = sample_with_normals(mesh, _CONTACT_CANDIDATES, seed)
     first, second, squareness = _pairs(solid, points, normals, jaw)
     centres = 0.5 * (first + second)
     middle = 0.5 * (solid.low + solid.high)
@@ -115,25 +113,25 @@ def plan(mesh: Mesh, jaw: Jaw, count: int = 10, seed: int = 0) -> list[Grasp]:
     obstacles, _ = sample_with_normals(mesh, _OBSTACLE_POINTS, seed + 1)
     floor = float(solid.low[2])
     quality = squareness - np.linalg.norm(centres - middle, axis=1) / size
-    found: list[tuple[float, Grasp]] = []
+    ranked: list[tuple[float, Grasp]] = []
     for index in np.argsort(-quality, kind='stable'):
-        if len(found) >= 3 * count:
+        if len(ranked) >= 3 * count:
             break
         frames = _approaches(second[index] - first[index])
-        if any(_same(grasp, centres[index], frames[0][:, 0]) for _, grasp in found):
+        if any(_same(grasp, centres[index], frames[0][:, 0]) for _, grasp in ranked):
             continue
         for axes in frames:
             grasp = Grasp(centres[index], axes)
             if is_free(grasp, jaw, obstacles, floor):
                 steepness = -float(axes[2, 2])
-                found.append((float(quality[index]) + 0.3 * steepness, grasp))
+                ranked.append((float(quality[index]) + 0.3 * steepness, grasp))
                 break
-    found.sort(key=lambda entry: -entry[0])
-    return [grasp for _, grasp in found[:count]]
+    ranked.sort(key=lambda entry: -entry[0])
+    return [grasp for _, grasp in ranked[:count]]
 
 
 class GraspTrial:
-    """The true object on its table, on which grasps are tried."""
+    """The true object on its table."""
 
     def __init__(self, mesh: Mesh, jaw: Jaw) -> None:
         """Take the scan, which stands on its lowest point."""
@@ -143,10 +141,10 @@ class GraspTrial:
 
     def holds(self, grasp: Grasp) -> bool:
         """
-        Return whether the jaw reaches its place and holds the object when it closes.
+        Return whether the jaw reaches its pose and holds the object when it closes.
 
-        It must touch neither object nor table while it is open. Closing, the middles of both
-        fingers meet the object; both normals there must lie in the friction cone about the
+        The open jaw must touch neither object nor table. When it closes, the middles of both
+        fingers meet the object, and both normals there must lie in the friction cone about the
         closing axis, which for two soft contacts is force closure (Nguyen, Constructing
         Force-Closure Grasps, 1988).
         """
@@ -157,7 +155,7 @@ class GraspTrial:
         distance, normals = self._solid.cast(grasp.centre - half * inward, inward)
         if not (distance < 2.0 * half).all() or distance.sum() > 2.0 * half:
             return False
-        # A scan's faces may be turned either way; which side of them is met does not matter.
+        # Faces of a scan have no consistent orientation.
         square = np.abs(np.einsum('ij,ij->i', normals, inward))
         return bool((square > _cone(self._jaw.friction)).all())
 
@@ -168,7 +166,7 @@ def is_free(grasp: Grasp, jaw: Jaw, obstacles: Array, floor: float) -> bool:
     corners = np.stack(
         np.meshgrid(*[[boxes[:, 0, k].min(), boxes[:, 1, k].max()] for k in range(3)]), axis=-1
     ).reshape(-1, 3)
-    if (grasp.centre[2] + corners @ grasp.axes[2] < floor + _TABLE_GAP).any():
+    if (grasp.centre[2] + corners @ grasp.axes[2] < floor + _TABLE_CLEARANCE_M).any():
         return False
     local = (obstacles - grasp.centre) @ grasp.axes
     inside = (local > boxes[:, None, 0]).all(axis=2) & (local < boxes[:, None, 1]).all(axis=2)
@@ -177,7 +175,7 @@ def is_free(grasp: Grasp, jaw: Jaw, obstacles: Array, floor: float) -> bool:
 
 def _pairs(solid: Solid, points: Array, normals: Array, jaw: Jaw) -> tuple[Array, Array, Array]:
     """Return both contacts (n, 3) of antipodal pairs, and how square they are, 0 to 1."""
-    # From just inside, so that the first hit is the far side.
+    # The ray starts inside, so that the first hit is the opposite contact.
     start = points - 1e-4 * normals
     distance, other = solid.cast(start, -normals)
     width = distance + 1e-4
@@ -188,8 +186,8 @@ def _pairs(solid: Solid, points: Array, normals: Array, jaw: Jaw) -> tuple[Array
 
 
 def _same(grasp: Grasp, centre: Array, closing: Array) -> bool:
-    near = float(np.linalg.norm(grasp.centre - centre)) < _SAME_PLACE
-    return near and abs(float(grasp.axes[:, 0] @ closing)) > _SAME_AXIS
+    near = float(np.linalg.norm(grasp.centre - centre)) < _MIN_DISTANCE_M
+    return near and abs(float(grasp.axes[:, 0] @ closing)) > _MAX_AXIS_COSINE
 
 
 def _approaches(closing: Array) -> list[Array]:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from lift3d_ros.bench.ablation import REFERENCE
 from lift3d_ros.bench.ablation import VARIANTS
+from lift3d_ros.bench.reporting import statistics
 from lift3d_ros.bench.reporting.report import Column
 from lift3d_ros.bench.reporting.report import failures
 from lift3d_ros.bench.reporting.report import markdown
@@ -35,11 +36,6 @@ from lift3d_ros.bench.reporting.report import Table
 from lift3d_ros.bench.reporting.sheet import compose
 from lift3d_ros.bench.reporting.sheet import picture_path
 from lift3d_ros.bench.reporting.sheet import STRIPS
-from lift3d_ros.bench.reporting.statistics import calibration_curve
-from lift3d_ros.bench.reporting.statistics import Mean
-from lift3d_ros.bench.reporting.statistics import mean_over_objects
-from lift3d_ros.bench.reporting.statistics import paired_difference
-from lift3d_ros.bench.reporting.statistics import pooled_error
 from lift3d_ros.bench.results import Row
 from lift3d_ros.bench.scenes import TRACKS
 from lift3d_ros.bench.score import FAILED
@@ -147,10 +143,10 @@ def summarise(rows: Sequence[Row], predictors: Sequence[str] = ()) -> dict[str, 
         result['means'][track] = {name: _means(group) for name, group in groups.items()}
         result['categories'][track] = _by_category(groups, track)
         result['differences'][track] = _differences(scored, order)
-        curves = {name: calibration_curve(group) for name, group in groups.items()}
+        curves = {name: statistics.calibration_curve(group) for name, group in groups.items()}
         result['calibration'][track] = {
             name: {'shares': [right if n else None for n, _, right in curve],
-                   'error': pooled_error(curve)}
+                   'error': statistics.pooled_error(curve)}
             for name, curve in curves.items() if any(n for n, _, _ in curve)
         }
         if track == REAL:
@@ -266,7 +262,7 @@ def sheet_of(
     return compose(entries)
 
 
-def _means(rows: Sequence[Row]) -> dict[str, Mean]:
+def _means(rows: Sequence[Row]) -> dict[str, statistics.Mean]:
     """
     Return the mean of every number in the rows of one predictor.
 
@@ -279,7 +275,7 @@ def _means(rows: Sequence[Row]) -> dict[str, Mean]:
     means = {}
     for name in sorted(names):
         # Figures that a predictor never has, such as the IoU of a cloud, have no failures either.
-        mean = mean_over_objects(
+        mean = statistics.mean_over_objects(
             everything if name in FAILED else succeeded or everything, name)
         if mean is not None:
             means[name] = mean
@@ -308,7 +304,7 @@ def _by_category(groups: Mapping[str, Sequence[Row]], track: str) -> dict[str, A
         if any(row['ok'] and figure in row for row in group):
             means[name] = {}
             for category in sorted(objects):
-                mean = mean_over_objects(
+                mean = statistics.mean_over_objects(
                     [row for row in group if row.get('category') == category], figure)
                 means[name][category] = mean['mean'] if mean else None
     counts = {category: len(objects[category]) for category in sorted(objects)}
@@ -320,7 +316,7 @@ def _differences(rows: Sequence[Row], names: Sequence[str]) -> dict[str, dict[st
     differences: dict[str, dict[str, Any]] = {}
     for name in [name for name in names if name in VARIANTS and name != REFERENCE]:
         pairs = {column.figure: pair for column in PAIRED
-                 if (pair := paired_difference(rows, name, REFERENCE, column.figure))}
+                 if (pair := statistics.paired_difference(rows, name, REFERENCE, column.figure))}
         if pairs:
             differences[name] = {figure: list(pair[:2]) for figure, pair in pairs.items()}
             differences[name]['objects'] = max(pair[2] for pair in pairs.values())

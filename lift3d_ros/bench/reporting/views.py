@@ -25,19 +25,14 @@ from typing import Any
 
 import numpy as np
 
+from lift3d_ros.bench.reporting import statistics
 from lift3d_ros.bench.reporting.report import failures
 from lift3d_ros.bench.reporting.report import markdown
 from lift3d_ros.bench.reporting.report import Report
 from lift3d_ros.bench.reporting.report import Table
 from lift3d_ros.bench.reporting.sheet import rings
-from lift3d_ros.bench.reporting.statistics import Mean
-from lift3d_ros.bench.reporting.statistics import object_means
-from lift3d_ros.bench.reporting.statistics import standard_error
 from lift3d_ros.bench.results import Row
-from lift3d_ros.bench.views.protocol import FIGURES
-from lift3d_ros.bench.views.protocol import in_range
-from lift3d_ros.bench.views.protocol import RANGES
-from lift3d_ros.bench.views.protocol import UNOBSERVED
+from lift3d_ros.bench.views import protocol
 from lift3d_ros.bench.views.settings import BASELINES
 from lift3d_ros.bench.views.settings import COARSE
 from lift3d_ros.bench.views.settings import OFFICIAL
@@ -84,16 +79,16 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
             key: len({row[key[:-1]] for row in chosen}) for key in ('objects', 'scenes')}
         result['means'][track] = {
             name: {
-                range_: {figure: mean for figure in FIGURES
+                range_: {figure: mean for figure in protocol.FIGURES
                          if (mean := _mean(_values(group, figure, range_))) is not None}
-                for range_ in RANGES
+                for range_ in protocol.RANGES
             }
             for name, group in groups.items()
         }
         *others, last = groups
         result['differences'][track] = {
             f'{last} - {other}': {figure: difference(rows, track, last, other, figure)
-                                  for figure in FIGURES}
+                                  for figure in protocol.FIGURES}
             for other in others
         }
         result['seconds'][track] = {name: _seconds(group) for name, group in groups.items()}
@@ -119,7 +114,7 @@ def tables(result: dict[str, Any], track: str) -> list[Table]:
     """Return the tables of a track."""
     means = result['means'][track]
     first = next(iter(means.values()))
-    groups = [group for group in RANGES if first.get(group)]
+    groups = [group for group in protocol.RANGES if first.get(group)]
     heads = [f'{group} ({first[group]["psnr"]["views"]} views)' for group in groups]
     tables = []
     for figure, (heading, digits) in HEADINGS.items():
@@ -143,7 +138,7 @@ def tables(result: dict[str, Any], track: str) -> list[Table]:
     return tables
 
 
-def cell(value: Mean | None, digits: int, sign: str = '') -> str:
+def cell(value: statistics.Mean | None, digits: int, sign: str = '') -> str:
     """Return a mean and its standard error as text."""
     if value is None:
         return '-'
@@ -163,8 +158,9 @@ def elevation_table(elevation: dict[str, float]) -> list[list[str]]:
 
 
 def difference(
-    rows: Sequence[Row], track: str, name: str, other: str, figure: str, group: str = UNOBSERVED
-) -> Mean | None:
+    rows: Sequence[Row], track: str, name: str, other: str, figure: str,
+    group: str = protocol.UNOBSERVED,
+) -> statistics.Mean | None:
     """Return the mean difference of a predictor to another on the objects that both have."""
     values: list[dict[str, list[float]]] = [defaultdict(list), defaultdict(list)]
     for by_object, wanted in zip(values, (name, other), strict=True):
@@ -188,18 +184,18 @@ def _values(rows: Sequence[Row], figure: str, group: str) -> Iterator[tuple[str,
     """Yield the object and the value of each view of a group."""
     for row in rows:
         for view in row['views']:
-            if in_range(view['azimuth'], group):
+            if protocol.in_range(view['azimuth'], group):
                 yield row['object'], view[figure]
 
 
-def _mean(values: Iterable[tuple[str, float]]) -> Mean | None:
+def _mean(values: Iterable[tuple[str, float]]) -> statistics.Mean | None:
     """Return the mean over objects, its standard error, and the number of objects and views."""
-    means, count = object_means(values)
+    means, count = statistics.object_means(values)
     if not count:
         return None
     return {
-        'mean': round(float(means.mean()), 5), 'standard_error': round(standard_error(means), 5),
-        'objects': len(means), 'views': count,
+        'mean': round(float(means.mean()), 5), 'objects': len(means), 'views': count,
+        'standard_error': round(statistics.standard_error(means), 5),
     }
 
 

@@ -35,9 +35,7 @@ import numpy as np
 from lift3d_ros.bench.metrics import lattice_points
 from lift3d_ros.bench.metrics import Solid
 from lift3d_ros.bench.run import choose_objects
-from lift3d_ros.bench.timing.harness import at_least_one
-from lift3d_ros.bench.timing.harness import Figures
-from lift3d_ros.bench.timing.harness import timed
+from lift3d_ros.bench.timing import harness
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.meshing.isosurface import decimate
 from lift3d_ros.robot.convex import convex_parts
@@ -74,11 +72,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('data', type=Path, metavar='DIR')
     parser.add_argument('--split', metavar='NAME')
     parser.add_argument(
-        '--objects', type=at_least_one, metavar='N', help='evenly spread (default: all)')
-    parser.add_argument('--faces', type=at_least_one, default=FACES, metavar='N')
+        '--objects', type=harness.at_least_one, metavar='N', help='evenly spread (default: all)')
+    parser.add_argument('--faces', type=harness.at_least_one, default=FACES, metavar='N')
 
 
-def run(options: argparse.Namespace) -> Figures:
+def run(options: argparse.Namespace) -> harness.Figures:
     """Return the figures of every object by its name."""
     objects, _ = choose_objects(options.data, options.split, options.objects, scenes=True)
     return {'objects': {
@@ -86,7 +84,7 @@ def run(options: argparse.Namespace) -> Figures:
     }}
 
 
-def as_rows(figures: Figures) -> list[list[str]]:
+def as_rows(figures: harness.Figures) -> list[list[str]]:
     """Return a row for each object."""
     rows = [['object', 'faces', 'parts', 'seconds', 'of processor', 'excess volume',
              'missing volume', 'vertices outside by at most']]
@@ -102,7 +100,7 @@ def as_rows(figures: Figures) -> list[list[str]]:
 def measure(mesh: Mesh, max_parts: int = MAX_PARTS) -> Parts:
     """Return the figures of a mesh; raises ``LiftError`` as ``convex_parts`` does."""
     load_coacd()
-    seconds, parts = timed(lambda: convex_parts(mesh, max_parts))
+    seconds, parts = harness.timed(lambda: convex_parts(mesh, max_parts))
     solids, scan = [Solid(part) for part in parts], Solid(mesh)
     points = lattice_points(scan.low, scan.high)
     inside = scan.contains(points)

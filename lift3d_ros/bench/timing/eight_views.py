@@ -36,9 +36,7 @@ import time
 from typing import Any
 from typing import TYPE_CHECKING
 
-from lift3d_ros.bench.timing.harness import Figures
-from lift3d_ros.bench.timing.harness import matmul_rate
-from lift3d_ros.bench.timing.harness import timed
+from lift3d_ros.bench.timing import harness
 from lift3d_ros.io.scene import read_scene
 from lift3d_ros.runtime import memory
 
@@ -64,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seed', type=int, default=0, metavar='N')
 
 
-def run(options: argparse.Namespace) -> Figures:
+def run(options: argparse.Namespace) -> harness.Figures:
     """Return the figures of a scene."""
     return measure(options.scene, options.weights, options.seed)
 
@@ -98,7 +96,7 @@ def as_rows(figures: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
-def measure(scene: Path, weights: str, seed: int = 0) -> Figures:
+def measure(scene: Path, weights: str, seed: int = 0) -> harness.Figures:
     """Return the figures of the views of a scene; raises what loading and synthesis raise."""
     frame, mask = read_scene(scene)
     start = time.perf_counter()
@@ -118,18 +116,18 @@ def measure(scene: Path, weights: str, seed: int = 0) -> Figures:
     matmul: dict[str, list[float]] = {'float32': []}
     peak = 0.0
     for _ in range(1 + REPEATS):
-        run, views = timed(synthesize)
+        run, views = harness.timed(synthesize)
         seconds.append(run.clock)
         stages.append(views.seconds)
         peak = memory.peak_mb()
-        matmul['float32'].append(matmul_rate('float32', MATMUL_SIZE, clock=True))
+        matmul['float32'].append(harness.matmul_rate('float32', MATMUL_SIZE, clock=True))
     with watch_denoiser() as steps:
         synthesize()
     with FlopCounterMode(display=False) as counter, watch_denoiser(counter) as counted:
         synthesize()
     warm = statistics.median(seconds[1:])
     matmul.setdefault(steps.dtype, []).extend(
-        matmul_rate(steps.dtype, MATMUL_SIZE, clock=True) for _ in range(REPEATS))
+        harness.matmul_rate(steps.dtype, MATMUL_SIZE, clock=True) for _ in range(REPEATS))
     rate = max(matmul[steps.dtype])
     total_rate = counter.get_total_flops() / warm
     denoiser_rate = counted.flops / steps.seconds if steps.rows else 0.0

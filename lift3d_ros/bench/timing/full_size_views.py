@@ -34,8 +34,6 @@ from typing import Any
 import torch
 
 from lift3d_ros.bench.timing import harness
-from lift3d_ros.bench.timing.harness import at_least_one
-from lift3d_ros.bench.timing.harness import timed
 from lift3d_ros.diffusion.zero123 import Zero123
 from lift3d_ros.geometry import zero123_pose
 from lift3d_ros.methods.published_surface import SCHEDULES
@@ -103,9 +101,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--dtype', choices=('float32', 'bfloat16', 'float16'), default='bfloat16')
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
     parser.add_argument(
-        '--views', type=at_least_one, default=4, help='target views in one batch')
+        '--views', type=harness.at_least_one, default=4, help='target views in one batch')
     parser.add_argument(
-        '--steps', type=at_least_one, default=2, help='denoising steps that are timed')
+        '--steps', type=harness.at_least_one, default=2, help='denoising steps that are timed')
 
 
 def run(options: argparse.Namespace) -> harness.Figures:
@@ -123,10 +121,10 @@ def measure(dtype: str, device: str, views: int, steps: int) -> dict[str, str]:
         return components, Zero123(
             components, device=device, dtype=getattr(torch, dtype), max_batch=views)
 
-    building, (components, model) = timed(build, device)
+    building, (components, model) = harness.timed(build, device)
     image = torch.rand((3, 256, 256), generator=torch.Generator().manual_seed(0)) * 2.0 - 1.0
     poses = zero123_pose([360.0 * i / views for i in range(views)], 30.0, 0.0, 10.0)
-    encode, condition = timed(lambda: model.encode(image), device)
+    encode, condition = harness.timed(lambda: model.encode(image), device)
     inputs = model.conditions(condition, poses)
     latents = torch.randn(
         (views, *condition.latent.shape[1:]), generator=torch.Generator().manual_seed(1)
@@ -139,9 +137,9 @@ def measure(dtype: str, device: str, views: int, steps: int) -> dict[str, str]:
     product = partial(harness.matmul_rate, dtype, MATMUL_SIZE[device], device, 2)
     matmul, runs = [product()], []
     for step in range(steps):
-        runs.append(timed(partial(model.predict, latents, 999 - step, inputs), device)[0])
+        runs.append(harness.timed(partial(model.predict, latents, 999 - step, inputs), device)[0])
         matmul.append(product())
-    decode, _ = timed(
+    decode, _ = harness.timed(
         lambda: model.codec.decode(latents[:1].to(getattr(torch, dtype))), device)
     seconds = [run.clock / views for run in runs]
     busy = min(run.busy for run in runs) / views

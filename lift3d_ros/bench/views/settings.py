@@ -73,7 +73,7 @@ class ViewsSettings:
         check_choice('method or baseline', self.predictors, known, ' for views')
         check_choice('track', self.tracks, VIEW_TRACKS, ' for views')
         if self.scenes < 1:
-            raise LiftError(ErrorCode.BAD_REQUEST, f'{self.scenes} scenes show nothing.')
+            raise LiftError(ErrorCode.BAD_REQUEST, f'{self.scenes} scenes are too few.')
 
     @property
     def synthesizer(self) -> str:

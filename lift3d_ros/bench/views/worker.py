@@ -145,7 +145,7 @@ class ViewsWorker(TaskWorker):
             )
             if not np.allclose(views.poses, view_task.poses[chosen], atol=1e-4):
                 raise LiftError(
-                    ErrorCode.INTERNAL, 'The views are from other cameras than asked for.')
+                    ErrorCode.INTERNAL, 'The views are from other cameras than requested.')
             images[chosen], alphas[chosen] = views.images, views.alphas
             for stage, spent in views.seconds.items():
                 seconds[stage] = seconds.get(stage, 0.0) + spent
