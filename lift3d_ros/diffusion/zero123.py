@@ -216,12 +216,12 @@ class Zero123:
         n = len(latents)
         latents = latents.to(self.device, self.dtype)
         times = torch.as_tensor(timestep, device=self.device).expand(n)
-        tokens, beside, extra = conditions.tokens, conditions.latents, conditions.extra
+        tokens, image_latents, extra = conditions.tokens, conditions.latents, conditions.extra
         guided = guidance_scale != 1.0
         if guided:
             latents, times = torch.cat([latents, latents]), torch.cat([times, times])
             tokens = torch.cat([tokens, torch.zeros_like(tokens)])
-            beside = torch.cat([beside, torch.zeros_like(beside)])
+            image_latents = torch.cat([image_latents, torch.zeros_like(image_latents)])
             extra = torch.cat([extra, extra])
 
         def denoise(
@@ -229,7 +229,7 @@ class Zero123:
         ) -> torch.Tensor:
             return self._unet(sample, times, encoder_hidden_states=tokens).sample.float()
 
-        inputs = torch.cat([latents, beside, extra], dim=1)
+        inputs = torch.cat([latents, image_latents, extra], dim=1)
         batches = batches or Batches(self._max_batch)
         result = batches.map(denoise, inputs, times, tokens, check=check)
         if not guided:

@@ -188,7 +188,7 @@ def make_scene(
 def _draw_camera(rng: np.random.Generator) -> Camera:
     width, height, low, high = CAMERAS[rng.integers(len(CAMERAS))]
     focal = rng.uniform(low, high)
-    # Real principal points lie some pixels off the middle, and pixels are square to a per mille.
+    # Real principal points are some pixels off centre; pixels are square to 0.1 %.
     cx, cy = rng.normal((width - 1) / 2.0, 6.0), rng.normal((height - 1) / 2.0, 6.0)
     return Camera(width, height, focal, focal * rng.normal(1.0, 0.001), cx, cy)
 
