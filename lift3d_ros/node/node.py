@@ -54,7 +54,7 @@ from lift3d_ros.node.outputs.publishing import ResultPublisher
 from lift3d_ros.node.parameters import declaration
 from lift3d_ros.node.parameters.settings import Settings
 from lift3d_ros.node.parameters.settings import SPECS
-from lift3d_ros.node.services.introspection import Introspection
+from lift3d_ros.node.services.introspection import set_introspection
 from lift3d_ros.node.services.lift_services import LiftServices
 from lift3d_ros.node.services.view_service import Synthesized
 from lift3d_ros.node.services.view_service import ViewService
@@ -96,8 +96,7 @@ class LiftNode(LifecycleNode):
         self._continuous = ContinuousMode(self, self._jobs)
         self._lift_services = LiftServices(self, self._jobs, group)
         self._views = ViewService(self, group, self._lift_services.request)
-        self._introspection = Introspection(self, self.request_services)
-        self._introspection.set(self._settings.introspection)
+        set_introspection(self, self.request_services, self._settings.introspection)
         self._diagnostics = DiagnosticsPublisher(self, unknown_parameters)
         self._lifecycle_publishers: list[Any] = []
 
@@ -290,7 +289,7 @@ class LiftNode(LifecycleNode):
             except LiftError as error:
                 return SetParametersResult(successful=False, reason=error.message)
             if settings.introspection != self._settings.introspection:
-                self._introspection.set(settings.introspection)
+                set_introspection(self, self.request_services, settings.introspection)
             self._settings = settings
         return result
 

@@ -127,10 +127,7 @@ class LiftingPipeline:
         common = [note for note in outcome.warnings if note not in frame.notes]
         outcome.warnings += [note for note in frame.notes if note not in outcome.warnings]
         for target in targets:
-            try:
-                check_instance(messages, frame, target.instance, target.name, target.notes)
-            except LiftError as error:
-                target.result = error
+            _check(target, messages, frame)
         _lift_all(
             lifter, frame, targets, views, T_target_camera, query, reader.settings,
             report, cancelled, deadline,
@@ -214,6 +211,14 @@ class LiftingPipeline:
         self._history.keep(
             target.name, target.result, frames, settings.kept_megabytes * 1_000_000
         )
+
+
+def _check(target: _Target, messages: SyncedMessages, frame: Frame) -> None:
+    """Set the notes on the mask of a target, and its error if it cannot be lifted."""
+    try:
+        check_instance(messages, frame, target.instance, target.name, target.notes)
+    except LiftError as error:
+        target.result = error
 
 
 def _lift_all(

@@ -17,11 +17,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 from typing import TYPE_CHECKING
 
 from rclpy.qos import QoSProfile
 from rclpy.qos import ReliabilityPolicy
+from rclpy.service import Service
 
 if TYPE_CHECKING:
     from lift3d_ros.node.node import LiftNode
@@ -36,32 +36,21 @@ REQUESTS = QoSProfile(depth=MAX_REQUESTS, reliability=ReliabilityPolicy.RELIABLE
 _EVENTS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 
 
-class Introspection:
+def set_introspection(node: LiftNode, services: Sequence[Service], mode: str) -> None:
     """
-    Switches the topics ``SERVICE/_service_event`` on and off.
+    Set the introspection of services to ``off``, ``metadata`` or ``contents``.
 
-    rclpy has them from ROS 2 Iron on; actions have none in the rclpy of Jazzy.
+    The services publish on ``SERVICE/_service_event``. rclpy supports it since ROS 2 Iron, but not
+    for actions.
     """
-
-    def __init__(self, node: LiftNode, services: Sequence[Any]) -> None:
-        """Start without introspection."""
-        self._node = node
-        self._services = services
-
-    def set(self, mode: str) -> None:
-        """Set all services to a mode: ``off``, ``metadata`` or ``contents``."""
-        try:
-            from rclpy.service_introspection import ServiceIntrospectionState
-        except ImportError:
-            if mode != 'off':
-                self._node.get_logger().warning(
-                    'this version of ROS 2 has no service introspection; use Iron or later'
-                )
-            return
-        state = {
-            'off': ServiceIntrospectionState.OFF,
-            'metadata': ServiceIntrospectionState.METADATA,
-            'contents': ServiceIntrospectionState.CONTENTS,
-        }[mode]
-        for service in self._services:
-            service.configure_introspection(self._node.get_clock(), _EVENTS, state)
+    try:
+        from rclpy.service_introspection import ServiceIntrospectionState
+    except ImportError:
+        if mode != 'off':
+            node.get_logger().warning(
+                'this version of ROS 2 has no service introspection; use Iron or later'
+            )
+        return
+    state = getattr(ServiceIntrospectionState, mode.upper())
+    for service in services:
+        service.configure_introspection(node.get_clock(), _EVENTS, state)
