@@ -22,7 +22,6 @@ them correct it; where they give no information, the given pose stays.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
@@ -66,9 +65,15 @@ MAX_PAIR_DISTANCE = 0.2
 #: Smallest cosine between normal and line of sight of a surface that a camera sees.
 MIN_FACING_COSINE = 0.25
 
-#: Gauss-Newton steps at most, and finite differences in them (radians, shares of the size).
-MAX_STEPS = 12
-DIFFERENCE = 1e-3
+#: Finite differences of a pose (radians, shares of the size): large against the quantisation of
+#: images, which are sampled bilinearly.
+POSE_DIFFERENCE = 1e-3
+
+#: Relative change of the cost below which a pose is final; the residuals are noisier than that.
+COST_TOLERANCE = 1e-3
+
+#: Evaluations of the residuals at most, half a millisecond each; 100 are usual.
+MAX_EVALUATIONS = 300
 
 #: Mahalanobis distance of a refined pose from the given one above which the view is refused.
 MAX_MAHALANOBIS = 4.0
@@ -158,6 +163,7 @@ def refine_pose(
     another view's occupancy bound, and those of the plane's readings from the plane, under a
     pseudo-Huber loss, with the given pose as a prior of ``POSE_STDDEV``.
     """
+    from scipy.optimize import least_squares
     from scipy.spatial.transform import Rotation
 
     patches = [_patch(other.observation) for other in known]
@@ -191,7 +197,11 @@ def refine_pose(
             parts.append(_robust(support.height(at), size))
         return np.concatenate(parts)
 
-    x = _minimum(residuals)
+    # The solver's differences are relative to its unknowns, which are therefore 1 + x.
+    x = least_squares(
+        lambda unknown: residuals(unknown - 1.0), np.ones(6),
+        method='lm', diff_step=POSE_DIFFERENCE, ftol=COST_TOLERANCE, max_nfev=MAX_EVALUATIONS,
+    ).x - 1.0
     return moved(x).T_ref_src, float(np.linalg.norm(x * scaling))
 
 
@@ -229,29 +239,6 @@ def _robust(gaps: Array, size: float) -> Array:
     scaled = gaps / (POINT_STDDEV * size)
     robust = np.sign(scaled) * np.sqrt(2.0 * (np.sqrt(1.0 + scaled**2) - 1.0))
     return robust * np.sqrt(EFFECTIVE_POINTS / len(gaps))
-
-
-def _minimum(residuals: Callable[[Array], Array]) -> Array:
-    """Return the minimum of the sum of squares near 0, by Gauss-Newton with a line search."""
-    x = np.zeros(6)
-    now = residuals(x)
-    for _ in range(MAX_STEPS):
-        slopes = np.stack(
-            [(residuals(x + DIFFERENCE * axis) - now) / DIFFERENCE for axis in np.eye(6)], axis=1
-        )
-        # The prior makes it regular.
-        step = -np.linalg.solve(slopes.T @ slopes, slopes.T @ now)
-        for _ in range(4):
-            then = residuals(x + step)
-            if then @ then < now @ now:
-                break
-            step = 0.4 * step
-        else:
-            return x
-        x, now = x + step, then
-        if np.abs(step).max() < 2e-4:
-            return x
-    return x
 
 
 def _patch(observation: ObjectObservation) -> _Patch:
