@@ -94,21 +94,21 @@ def snapshot(width: int = 320) -> Snapshot:
 
 
 def test_kept_frames_are_bounded_by_bytes_and_the_oldest_go_first():
-    standing, shape = ObjectHistory(), Any
+    history, shape = ObjectHistory(), Any
     one = snapshot()
     size = one.reduced().nbytes
     for name in 'abcde':
-        standing.keep(name, shape, [one, one], 5 * size)
-    assert standing.nbytes <= 5 * size
-    assert len(standing.frames('e')) == len(standing.frames('d')) == 2
+        history.keep(name, shape, [one, one], 5 * size)
+    assert history.nbytes <= 5 * size
+    assert len(history.frames('e')) == len(history.frames('d')) == 2
     with pytest.raises(LiftError, match='kept_megabytes'):
-        standing.frames('a')
+        history.frames('a')
     # The newest frames of the newest object stay as long as one fits.
-    standing.keep('f', shape, [one] * 9, 3 * size)
-    assert len(standing.frames('f')) == 3
-    assert standing.nbytes == 3 * size
-    standing.keep('g', shape, [one], size - 1)
-    assert standing.nbytes == 0
+    history.keep('f', shape, [one] * 9, 3 * size)
+    assert len(history.frames('f')) == 3
+    assert history.nbytes == 3 * size
+    history.keep('g', shape, [one], size - 1)
+    assert history.nbytes == 0
 
 
 def lifted(name: str, count: int) -> Any:
@@ -124,12 +124,12 @@ def lifted(name: str, count: int) -> Any:
 
 
 def test_kept_shapes_are_bounded_by_bytes_and_the_newest_stays():
-    shelf = ResultStore(max_bytes=70_000)
+    store = ResultStore(max_bytes=70_000)
     for name in 'abcd':
-        shelf.keep(lifted(name, 1000))
-    assert list(shelf.ids()) == ['c', 'd']
-    shelf.keep(lifted('large', 100_000))
-    assert list(shelf.ids()) == ['large']
+        store.keep(lifted(name, 1000))
+    assert list(store.ids()) == ['c', 'd']
+    store.keep(lifted('large', 100_000))
+    assert list(store.ids()) == ['large']
 
 
 # --- lifters ---

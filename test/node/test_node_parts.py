@@ -244,7 +244,7 @@ def test_a_bag_that_starts_again_is_followed():
     assert topics.jumps == 1
 
 
-def test_complaints_name_what_is_missing():
+def test_the_reason_names_what_is_missing():
     topics = synchronizer()
     assert 'nothing received' in topics.unmatched_reason()
     topics.add('mask', 10 * SECOND, 'mask')
@@ -435,7 +435,7 @@ def test_nothing_is_written_outside_of_the_output_dir(tmp_path):
 
 
 def test_a_name_that_no_disk_takes_is_refused(tmp_path):
-    shelf = ResultStore()
-    shelf.keep(SimpleNamespace(id='a', shape=None))
+    store = ResultStore()
+    store.keep(SimpleNamespace(id='a', shape=None))
     with pytest.raises(LiftError, match='BAD_REQUEST: .*(File name too long|cannot be written)'):
-        shelf.save(SaveObject.Request(path=f'{"a" * 300}.ply'), str(tmp_path))
+        store.save(SaveObject.Request(path=f'{"a" * 300}.ply'), str(tmp_path))

@@ -250,11 +250,11 @@ def test_stamps_that_never_meet_are_said_to(graph):
     camera.wait_for_listeners()
     assert 'nothing received' in node.status('input')[0]
 
-    def complaint() -> str:
+    def message() -> str:
         camera.publish(messages, {'mask': 5.0})
         return node.status('input')[0]
 
-    ros.wait_until(lambda: 'mask received, no image within 0.1 s of it' in complaint())
+    ros.wait_until(lambda: 'mask received, no image within 0.1 s of it' in message())
     answer = node.lift(LiftObject.Request())
     assert answer.error_code == 'BAD_IMAGE'
     assert 'no image within' in answer.message
