@@ -53,7 +53,7 @@ _GENERIC_TYPES = ('8U', '8S', '16U', '16S', '32S', '32F', '64F')
 
 
 class Encoding(NamedTuple):
-    """Pixels of ``channels`` values; ``is_color`` and ``to_rgb``, None for RGB, tell colours."""
+    """Type and channels of a pixel; ``to_rgb`` is the OpenCV conversion, None for RGB itself."""
 
     dtype: np.dtype
     channels: int
