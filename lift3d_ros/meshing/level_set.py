@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""The zero level of a signed distance as a mesh: sample, refine where it is near, extract."""
+"""The zero level of a signed distance as a mesh: sample, refine near the surface, extract."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ Distance = Callable[[Tensor], Tensor]
 #: Steps of the fine grid in one of the coarse grid.
 _COARSE = 4
 
-#: Points that are made at once.
+#: Points that are evaluated at once.
 _BLOCK = 2**18
 
 
 def bounded(distance: Distance, center: Tensor, radius: float) -> Distance:
     """
-    Return the distance of what lies inside of a ball, ``center`` (3,) and ``radius``.
+    Return a distance restricted to a ball, ``center`` (3,) and ``radius``.
 
-    It is computed there alone; outside it is that of the ball.
+    It is evaluated inside the ball alone; outside it is the distance from the ball.
     """
 
     def inside(points: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ def level_set(
     kept, without inner shells, with at most ``max_faces`` faces.
 
     Raises ``LiftError(NO_SURFACE)`` where there is no inside, or it reaches the volume's border,
-    beyond which nobody looked.
+    outside of which the field is unknown.
     """
     if not np.isfinite(field).all():
         raise LiftError(

@@ -16,9 +16,9 @@
 Rasterise meshes and points: which face or point a camera sees at a pixel, and at which depth.
 
 Faces are painted from back to front, which takes milliseconds for a few thousand of them and needs
-no package beside OpenCV. Two questions have another answer: ``visible_points`` is a depth buffer
-of points, because painting every face of a mesh for each synthesised view takes 70 times as long; and
-``render.Raycaster`` casts exact rays with colours, shadows and normals, for which it needs Open3D.
+no package beside OpenCV. Two tasks have their own function: ``visible_points`` is a depth buffer
+of points, because painting every face of a mesh for each synthesised view takes 70 times as long;
+and ``render.Raycaster`` casts exact rays with colours, shadows and normals, which needs Open3D.
 """
 
 from __future__ import annotations
