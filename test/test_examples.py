@@ -34,6 +34,7 @@ from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.io.scene import read_scene
 from lift3d_ros.lifter import Lifter
+from lift3d_ros.lifter import LiftRequest
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -68,12 +69,14 @@ def names(tmp_path, monkeypatch) -> dict[str, Any]:
     (tmp_path / 'lift3d_ros').symlink_to(ROOT / 'lift3d_ros')
     frame, mask = read_scene(ROOT / 'lift3d_ros' / 'data' / 'demo_scene')
     # The quickest method stands for the default one.
-    quick = partial(Lifter, 'geometric')
+    def quick(method: Any = 'geometric', **settings: Any) -> Lifter:
+        return Lifter(method, **settings)
+
     monkeypatch.setattr('lift3d_ros.lifter.Lifter', quick)
     return {
         'frame': frame, 'mask': mask, 'masks': [mask, mask], 'image': frame.image,
         'camera': frame.camera, 'depth': frame.depth, 'gravity': frame.gravity, 'Frame': Frame,
-        'Path': Path, 'Lifter': quick,
+        'Path': Path, 'Lifter': quick, 'LiftRequest': LiftRequest,
     }
 
 
