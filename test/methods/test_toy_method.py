@@ -60,8 +60,8 @@ def test_measured_surface_is_on_the_depth(example):
     shape: Shape = example['shape']
     frame = example['frame']
     observed = shape.mesh_in_camera().vertices[shape.observed]
-    u, v = np.rint(frame.camera.project(observed)).astype(int).T
-    measured = frame.depth[v, u]
+    columns, rows, _ = frame.camera.project(observed)
+    measured = frame.depth[np.rint(rows).astype(int), np.rint(columns).astype(int)]
     errors = np.abs(observed[:, 2] - measured)[measured > 0.0]
     assert np.median(errors) < 0.005
 
