@@ -295,7 +295,7 @@ def test_a_method_that_fails_is_a_row_that_counts_as_zero(
                    Prediction(points=np.full((9, 3), np.nan))])
 def test_a_prediction_of_nothing_is_a_failure(data, tmp_path, monkeypatch, prediction):
     monkeypatch.setattr(
-        'lift3d_ros.bench.baselines.PartialCloud.predict', lambda *_: prediction)
+        'lift3d_ros.bench.baselines.PartialCloud.predict', lambda *_, **__: prediction)
     assert run_bench(Settings(('partial',), views=1), tmp_path, data=data, count=1) == 1
     assert rows_of(tmp_path)['ball_0', 'rgbd', 'partial']['error']['code'] == 'NO_SURFACE'
 
