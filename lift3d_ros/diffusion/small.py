@@ -56,7 +56,7 @@ from lift3d_ros.networks.small.monocular import MonocularNet
 from lift3d_ros.networks.small.monocular import read_monocular
 from lift3d_ros.weights.components import PoseProjection
 from lift3d_ros.weights.components import Zero123Components
-from lift3d_ros.weights.documents import read_settings
+from lift3d_ros.weights.integrity import read_settings
 
 #: Width of the image embedding.
 _EMBEDDING = 128

@@ -134,8 +134,8 @@ class LoftrMatcher:
         from lift3d_ros.weights.formats.checkpoint import Kind
         from lift3d_ros.weights.formats.tables import check_networks
         from lift3d_ros.weights.formats.tables import loftr_shapes
+        from lift3d_ros.weights.integrity import corrupt
         from lift3d_ros.weights.loading import open_weights
-        from lift3d_ros.weights.messages import corrupt
 
         checkpoint = open_weights(store.find(source))
         if checkpoint.kind is not Kind.LOFTR:

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The parts that a model of the Zero-1-to-3 family is made of."""
+"""The parts of a model of the Zero-1-to-3 family."""
 
 from __future__ import annotations
 

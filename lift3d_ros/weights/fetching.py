@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Fetch published weights from the Hugging Face hub: ask for sizes and digests, resume, verify."""
+"""Download published weights from the Hugging Face hub: list, resume, verify."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ from lift3d_ros.errors import weights_missing
 from lift3d_ros.runtime.files import make_folder
 from lift3d_ros.weights import store
 from lift3d_ros.weights.catalog import Entry
-from lift3d_ros.weights.digests import sha256_of
-from lift3d_ros.weights.messages import shown
+from lift3d_ros.weights.integrity import printable
+from lift3d_ros.weights.integrity import sha256_of
 
 Progress = Callable[[int], None]
 
-_TIMEOUT = 30.0
-_BLOCK = 2**20
+_TIMEOUT_S = 30.0
+_BLOCK_BYTES = 2**20
 #: A list of some dozen files has about 10 kB.
-_MOST_LIST_BYTES = 4 * 2**20
-#: How often a broken transfer goes on by itself without a single further byte.
-_PATIENCE = 3
+_MAX_LIST_BYTES = 4 * 2**20
+#: Attempts in a row without a single further byte, after which a transfer fails.
+_MAX_IDLE_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ def endpoint() -> str:
 
 def remote_files(entry: Entry) -> list[File]:
     """
-    Ask the hub which files the weights are, how large, and their digests.
+    Return the files of weights on the hub, with sizes and digests.
 
-    Raises ``LiftError``: WEIGHTS_MISSING without a way to the hub and where the file is not (or
-    no longer) there, with what to bring by hand.
+    Raises ``LiftError`` (WEIGHTS_MISSING), with instructions for a manual import, if the hub
+    cannot be reached or does not have the file.
     """
     remote = entry.remote
     if remote is None:
@@ -79,7 +79,7 @@ def remote_files(entry: Entry) -> list[File]:
     address = f'{endpoint()}/api/models/{remote.repository}?blobs=true'
     try:
         with _open(address) as response:
-            listed = _listed(response.read(_MOST_LIST_BYTES))
+            listed = _listed(response.read(_MAX_LIST_BYTES))
     except urllib.error.HTTPError as error:
         raise _refused(entry, error) from error
     except (OSError, HTTPException) as error:
@@ -96,7 +96,7 @@ def remote_files(entry: Entry) -> list[File]:
     for name in names:
         pure = PurePosixPath(name)
         if pure.is_absolute() or '..' in pure.parts or not name.isprintable():
-            raise bad_request(f'{address} names a file outside: {shown(name)}.')
+            raise bad_request(f'{address} names a file outside: {printable(name)}.')
         item = listed[name]
         lfs = item.get('lfs') or {}
         files.append(File(
@@ -109,28 +109,28 @@ def remote_files(entry: Entry) -> list[File]:
 
 
 def _listed(answer: bytes) -> dict[str, dict[str, Any]]:
-    """Return the files of the hub's answer by name; raises ``ValueError`` for another answer."""
+    """Return the files in a response of the hub by name; raises ``ValueError`` for others."""
     found = {}
     for item in json.loads(answer)['siblings']:
         lfs = item.get('lfs') if isinstance(item, dict) else None
         if not isinstance(item, dict) or not isinstance(lfs, dict | None):
-            raise ValueError('a file is described by another type')
+            raise ValueError('a file is not described by an object')
         for size in (item.get('size'), (lfs or {}).get('size')):
             if size is not None and (type(size) is not int or size < 0):
-                raise ValueError('a size is none')
+                raise ValueError('a size is not a number of bytes')
         if not isinstance((lfs or {}).get('sha256'), str | None):
-            raise ValueError('a digest is none')
+            raise ValueError('a digest is not text')
         found[str(item['rfilename'])] = item
     return found
 
 
 def download(entry: Entry, files: list[File], progress: Progress = lambda count: None) -> Path:
     """
-    Download files, going on where an earlier attempt ended; return the file, or the folder.
+    Download files, resuming earlier attempts; return the file, or the folder.
 
-    ``progress`` is told of the bytes of each step. Each file's size and, where the hub knows it,
-    SHA-256 are compared; a file that differs is removed. Raises ``LiftError`` (WEIGHTS_MISSING)
-    where the transfer breaks off, which keeps what is there, and (WEIGHTS_CORRUPT).
+    ``progress`` receives the bytes of each step. The size of each file and, if the hub has it, its
+    SHA-256 are compared; a file that differs is removed. Raises ``LiftError``: WEIGHTS_MISSING if
+    the transfer fails, which keeps the partial file, and WEIGHTS_CORRUPT.
     """
     folder = store.user_root() / '.downloads' / entry.name
     make_folder(folder)
@@ -147,7 +147,7 @@ def download(entry: Entry, files: list[File], progress: Progress = lambda count:
 
 
 def discard(entry: Entry) -> None:
-    """Remove what was downloaded for an entry."""
+    """Remove the downloaded files of an entry."""
     shutil.rmtree(store.user_root() / '.downloads' / entry.name, ignore_errors=True)
 
 
@@ -172,7 +172,7 @@ def _download(entry: Entry, file: File, target: Path, progress: Progress) -> Non
                 last = _reason(error)
             grown = partial.is_file() and partial.stat().st_size > before
             idle = 0 if grown else idle + 1
-            if idle >= _PATIENCE:
+            if idle >= _MAX_IDLE_ATTEMPTS:
                 kept = partial.stat().st_size if partial.is_file() else 0
                 raise weights_missing(
                     f'The download of {file.path} broke off ({last}); {store.format_size(kept)} '
@@ -188,7 +188,7 @@ def _download(entry: Entry, file: File, target: Path, progress: Progress) -> Non
 
 
 def _transfer(file: File, partial: Path, progress: Progress) -> bool:
-    """Append what is missing to a partial file; return whether it is now whole."""
+    """Append the rest to a partial file; return whether it is complete."""
     start = partial.stat().st_size if partial.is_file() else 0
     if file.size is not None and start > file.size:
         partial.unlink()
@@ -200,7 +200,7 @@ def _transfer(file: File, partial: Path, progress: Progress) -> bool:
     if start:
         headers['Range'] = f'bytes={start}-'
         if _etag_of(partial).is_file():
-            # Another file by now? Then it comes from its start.
+            # If the file has changed on the server, it is sent from the start.
             headers['If-Range'] = _etag_of(partial).read_text()
     with _open(file.url, headers) as response:
         if start and response.status != 206:
@@ -212,7 +212,7 @@ def _transfer(file: File, partial: Path, progress: Progress) -> bool:
         if response.headers.get('ETag'):
             _etag_of(partial).write_text(response.headers['ETag'])
         with partial.open('ab' if start else 'wb') as output:
-            while block := response.read(_BLOCK):
+            while block := response.read(_BLOCK_BYTES):
                 output.write(block)
                 progress(len(block))
     return expected is None or partial.stat().st_size == expected
@@ -223,9 +223,9 @@ def _open(url: str, headers: dict[str, str] | None = None) -> HTTPResponse:
         url, headers={'User-Agent': 'lift3d_ros', **(headers or {})})
     token = os.environ.get('HF_TOKEN')
     if token and url.startswith(f'{endpoint()}/'):
-        # Not repeated to the servers that the hub redirects to.
+        # Not sent to the servers that the hub redirects to.
         request.add_unredirected_header('Authorization', f'Bearer {token}')
-    response: HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT)
+    response: HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
     return response
 
 
@@ -234,7 +234,7 @@ def _etag_of(partial: Path) -> Path:
 
 
 def _of_folder(names: list[str]) -> list[str]:
-    """Choose, of the files of a diffusers repository, settings and one file of weights each."""
+    """Select the settings of a diffusers repository, and one weights file per component."""
     chosen = []
     for name in names:
         path = PurePosixPath(name)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Bring published weights into the store: recognise, check, convert to safetensors, record."""
+"""Import published weights into the store: recognise, check, convert to safetensors, record."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from collections.abc import Mapping
 import json
 from pathlib import Path
 import re
-import struct
 from typing import Any
 
 import torch
@@ -35,30 +34,25 @@ from lift3d_ros.weights import networks
 from lift3d_ros.weights import store
 from lift3d_ros.weights.catalog import CATALOG
 from lift3d_ros.weights.catalog import Entry
-from lift3d_ros.weights.digests import digest_beside
-from lift3d_ros.weights.digests import sha256_of
 from lift3d_ros.weights.formats.checkpoint import Checkpoint
 from lift3d_ros.weights.formats.checkpoint import has_checksums
 from lift3d_ros.weights.formats.checkpoint import Kind
 from lift3d_ros.weights.formats.checkpoint import read
+from lift3d_ros.weights.formats.safetensors_files import stored_dtype
+from lift3d_ros.weights.formats.safetensors_files import write_safetensors
 from lift3d_ros.weights.formats.tables import check_networks
+from lift3d_ros.weights.integrity import corrupt
+from lift3d_ros.weights.integrity import published_digest
+from lift3d_ros.weights.integrity import sha256_of
 from lift3d_ros.weights.loading import check_channels
 from lift3d_ros.weights.loading import checked_family
 from lift3d_ros.weights.loading import zero123_parts
-from lift3d_ros.weights.messages import corrupt
-from lift3d_ros.weights.values import check_room
-from lift3d_ros.weights.values import value_fault
+from lift3d_ros.weights.tensors import check_memory
 
 Say = Callable[[str], None]
 
 #: Types that tensors may be converted to, by their names on the command line.
 DTYPES = {'float16': torch.float16, 'float32': torch.float32, 'bfloat16': torch.bfloat16}
-
-_SAFE_NAMES = {
-    torch.float64: 'F64', torch.float32: 'F32', torch.float16: 'F16', torch.bfloat16: 'BF16',
-    torch.int64: 'I64', torch.int32: 'I32', torch.int16: 'I16', torch.int8: 'I8',
-    torch.uint8: 'U8', torch.bool: 'BOOL',
-}
 
 _MODEL_INDEX = {
     '_class_name': 'Zero1to3StableDiffusionPipeline',
@@ -71,7 +65,7 @@ _MODEL_INDEX = {
 }
 
 #: The largest text of a published folder is a vocabulary of 1 MB.
-_MOST_TEXT_BYTES = 16 * 2**20
+_MAX_TEXT_BYTES = 16 * 2**20
 
 _KIND_NAMES = {Kind.ONE2345: 'one2345', Kind.LOFTR: 'loftr-indoor'}
 
@@ -86,27 +80,27 @@ def import_weights(
     say: Say = lambda line: None,
 ) -> Path:
     """
-    Check weights and put them into the store as safetensors; return their folder.
+    Check weights, write them to the store as safetensors, and return their folder.
 
-    - ``name``: under which they are to be found. Without it the content must tell, or a file
-      name that the authors use.
+    - ``name``: their name in the store. Without it the content must determine it, or the file
+      name, if it is the authors'.
     - ``dtype``: a key of ``DTYPES`` for all floating-point tensors; None keeps theirs.
-    - ``sha256``: the digest of a single file as its publisher gives it. A file ``NAME.sha256``
-      beside a file says the same.
-    - ``say`` is told what was found and done, a line at a time.
+    - ``sha256``: the published digest of a single file. A file ``NAME.sha256`` next to it has the
+      same effect.
+    - ``say`` receives a line of text for each step.
 
-    The store changes only when all is written. Raises ``LiftError``.
+    The store changes only after everything is written. Raises ``LiftError``.
     """
     if path.is_dir() and (path / store.MANIFEST).is_file():
         store.check(path, digests=True)
     expected = _given_digest(path, sha256)
     checkpoint = read(path, ema=ema)
-    check_room(path, checkpoint.files, checkpoint.parts)
+    check_memory(path, checkpoint.files, checkpoint.parts)
     say(f'{path} is {checkpoint.kind.value}')
     name = name or _name_for(checkpoint, path, say)
     family = _family_for(checkpoint, name)
     say(f'imported as {name}, family {family}')
-    parts, others, notes = _prepared(checkpoint, family, ema)
+    parts, texts, notes = _prepared(checkpoint, family, ema)
     for note in notes:
         say(f'note: {note}')
     say('computing the SHA-256 of the source')
@@ -124,62 +118,35 @@ def import_weights(
     }
     store.check_space(store.user_root(), _bytes_of(parts, target))
     with store.writing(name, details) as folder:
-        for file_name, text in others.items():
-            (folder / file_name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / file_name).write_text(text, encoding='utf-8')
         if checkpoint.kind is Kind.ZERO123PLUS:
             _copy_texts(checkpoint.path, folder)
-        for file_name, tensors in parts.items():
-            (folder / file_name).parent.mkdir(parents=True, exist_ok=True)
-            write_safetensors(folder / file_name, tensors, target)
-            say(f'wrote {file_name}: {len(tensors)} tensors, '
-                f'{store.format_size((folder / file_name).stat().st_size)}')
+        _write_parts(folder, parts, texts, target, say)
     placed = store.user_root() / name
     say(f'done: {placed}, {store.format_size(store.size_of(placed))}')
     return placed
 
 
-def write_safetensors(
-    path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None
+def _write_parts(
+    folder: Path,
+    parts: Mapping[str, Mapping[str, Tensor]],
+    texts: Mapping[str, str],
+    dtype: torch.dtype | None,
+    say: Say,
 ) -> None:
-    """
-    Write tensors in the safetensors format, one after the other.
-
-    The library's own writer has all of them in memory at once, and again as bytes; here the
-    largest tensor is all that is needed beside what the source maps. Floating-point tensors become
-    ``dtype``, if given. Raises ``LiftError`` (WEIGHTS_CORRUPT) for a value that is not finite, or
-    is not after the conversion.
-    """
-    types = {name: _type_in_file(tensor, dtype) for name, tensor in tensors.items()}
-    # The widest first keeps each aligned to its own width.
-    order = sorted(tensors, key=lambda name: (-types[name].itemsize, name))
-    header: dict[str, Any] = {'__metadata__': {'format': 'pt'}}
-    offset = 0
-    for name in order:
-        end = offset + tensors[name].numel() * types[name].itemsize
-        header[name] = {
-            'dtype': _SAFE_NAMES[types[name]], 'shape': list(tensors[name].shape),
-            'data_offsets': [offset, end],
-        }
-        offset = end
-    text = json.dumps(header, separators=(',', ':')).encode()
-    text += b' ' * (-len(text) % 8)
-    with path.open('wb') as file:
-        file.write(struct.pack('<Q', len(text)) + text)
-        for name in order:
-            value = tensors[name].to(types[name])
-            fault = value_fault(value)
-            if fault:
-                corrupt(
-                    path, f'cannot be written: {name[:200]} {fault}. If values are too large for '
-                    f'{types[name]}, import with --dtype float32 or bfloat16')
-            file.write(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    for file_name in (*texts, *parts):
+        (folder / file_name).parent.mkdir(parents=True, exist_ok=True)
+    for file_name, text in texts.items():
+        (folder / file_name).write_text(text, encoding='utf-8')
+    for file_name, tensors in parts.items():
+        write_safetensors(folder / file_name, tensors, dtype)
+        say(f'wrote {file_name}: {len(tensors)} tensors, '
+            f'{store.format_size((folder / file_name).stat().st_size)}')
 
 
 def _prepared(
     checkpoint: Checkpoint, family: str, ema: bool
 ) -> tuple[dict[str, Mapping[str, Tensor]], dict[str, str], list[str]]:
-    """Return tensors by the file that is to hold them, texts by file, and notes."""
+    """Return tensors by output file, texts by output file, and notes."""
     if checkpoint.kind in _KIND_NAMES:
         notes = check_networks(checkpoint)
         flat = checkpoint.parts['loftr'] if checkpoint.kind is Kind.LOFTR else {
@@ -206,7 +173,7 @@ def _file_of(part: str) -> str:
 
 
 def _copy_texts(source: Path, folder: Path) -> None:
-    """Copy settings and vocabularies; tensors are written anew, and nothing else is kept."""
+    """Copy settings and vocabularies, but no tensors and no other files."""
     for path in sorted(source.rglob('*')):
         inner = path.relative_to(source)
         hidden = any(part.startswith('.') for part in inner.parts)
@@ -214,7 +181,7 @@ def _copy_texts(source: Path, folder: Path) -> None:
                 inner.as_posix() != store.MANIFEST):
             (folder / inner).parent.mkdir(parents=True, exist_ok=True)
             (folder / inner).write_bytes(
-                read_regular(path, _MOST_TEXT_BYTES, ErrorCode.WEIGHTS_CORRUPT))
+                read_regular(path, _MAX_TEXT_BYTES, ErrorCode.WEIGHTS_CORRUPT))
 
 
 def _name_for(checkpoint: Checkpoint, path: Path, say: Say) -> str:
@@ -262,7 +229,7 @@ def _fits(checkpoint: Checkpoint, entry: Entry) -> bool:
 def _recorded_sources(
     checkpoint: Checkpoint, entry: Entry | None, given: str | None, say: Say
 ) -> dict[str, dict[str, Any]]:
-    """Return size and digest of what is imported; raises ``LiftError`` for another digest."""
+    """Return size and digest of each source file; raises ``LiftError`` for a wrong digest."""
     whole = checkpoint.path.is_dir()
     base = checkpoint.path if whole else checkpoint.path.parent
     known = given
@@ -273,7 +240,7 @@ def _recorded_sources(
     unchecked = []
     for file in checkpoint.files:
         digest = sha256_of(file)
-        expected = known or digest_beside(file)
+        expected = known or published_digest(file)
         if expected and digest != expected:
             corrupt(
                 file, f'is not the published file: its SHA-256 is {digest}, the published one is '
@@ -291,7 +258,7 @@ def _recorded_sources(
 
 
 def _given_digest(path: Path, sha256: str | None) -> str | None:
-    """Return the digest that was given, in small letters; raises ``LiftError(BAD_REQUEST)``."""
+    """Return the expected digest in lower case; raises ``LiftError(BAD_REQUEST)``."""
     if sha256 is None:
         return None
     if re.fullmatch('[0-9a-fA-F]{64}', sha256) is None:
@@ -304,12 +271,8 @@ def _given_digest(path: Path, sha256: str | None) -> str | None:
 
 
 def _bytes_of(parts: Mapping[str, Mapping[str, Tensor]], dtype: torch.dtype | None) -> int:
-    return sum(tensor.numel() * _type_in_file(tensor, dtype).itemsize
+    return sum(tensor.numel() * stored_dtype(tensor, dtype).itemsize
                for tensors in parts.values() for tensor in tensors.values())
-
-
-def _type_in_file(tensor: Tensor, dtype: torch.dtype | None) -> torch.dtype:
-    return dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
 
 
 def _json(content: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Loading models of the Zero-1-to-3 family, and the networks of One-2-3-45, from any format."""
+"""Load models of the Zero-1-to-3 family, and the networks of One-2-3-45, from any format."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ from lift3d_ros.geometry import POSE_DIMS
 from lift3d_ros.weights import networks
 from lift3d_ros.weights import store
 from lift3d_ros.weights.components import Zero123Components
-from lift3d_ros.weights.digests import check_beside
 from lift3d_ros.weights.formats.checkpoint import Checkpoint
 from lift3d_ros.weights.formats.checkpoint import Kind
 from lift3d_ros.weights.formats.checkpoint import read
@@ -38,15 +37,16 @@ from lift3d_ros.weights.formats.ldm import Converted
 from lift3d_ros.weights.formats.ldm import projection_config
 from lift3d_ros.weights.formats.ldm import SCHEDULER
 from lift3d_ros.weights.formats.tables import check_networks
-from lift3d_ros.weights.messages import corrupt
-from lift3d_ros.weights.messages import damage_refused
-from lift3d_ros.weights.values import check_room
-from lift3d_ros.weights.values import check_values
+from lift3d_ros.weights.integrity import check_published_digests
+from lift3d_ros.weights.integrity import corrupt
+from lift3d_ros.weights.integrity import corrupt_on_error
+from lift3d_ros.weights.tensors import check_memory
+from lift3d_ros.weights.tensors import check_values
 
-#: The parts of a model, which are also the folders of layout A.
+#: The parts of a model, and the folders of layout A.
 PARTS = ('unet', 'vae', 'image_encoder', 'cc_projection')
 
-#: What attention in the autoencoder was called by diffusers before 0.18.
+#: Names of the attention layers of the autoencoder in diffusers before 0.18, and today.
 _OLD_ATTENTION = {
     '.query.': '.to_q.', '.key.': '.to_k.', '.value.': '.to_v.', '.proj_attn.': '.to_out.0.'}
 
@@ -65,11 +65,11 @@ def load_zero123(
     - ``source``: a name of ``lift3d weights list``, an original LDM checkpoint (torch or
       safetensors), or a diffusers folder of layout A or B.
     - ``family``: a key of ``POSE_DIMS``; needed for Stable-Zero123 given by a path, whose tensors
-      do not differ from those of Zero-1-to-3. Otherwise the name or the content tells.
-    - ``ema``: the moving average of the UNet's weights, where the source has both.
+      do not differ from those of Zero-1-to-3. Otherwise the name or the content determines it.
+    - ``ema``: use the moving average of the UNet's weights if the source has both.
 
-    Raises ``LiftError``: WEIGHTS_MISSING where there is nothing, WEIGHTS_CORRUPT for what is
-    damaged, of another family, or holds foreign objects (nothing of which is executed).
+    Raises ``LiftError``: WEIGHTS_MISSING if there are none, WEIGHTS_CORRUPT for weights that are
+    damaged, of another family, or contain foreign objects (which are not executed).
     """
     path = store.find(source)
     checkpoint = open_weights(path, ema=ema)
@@ -102,23 +102,23 @@ def load_state_dicts_one2345(source: str | os.PathLike[str]) -> dict[str, dict[s
 
 
 def open_weights(path: Path, *, ema: bool = True) -> Checkpoint:
-    """Compare weights with their digests, where there are, and read; raises ``LiftError``."""
+    """Compare weights with their digests, if there are any, and read them."""
     if path.is_dir():
         store.check(path, digests=True)
     checkpoint = read(path, ema=ema)
-    check_beside(checkpoint.files)
-    check_room(path, checkpoint.files, checkpoint.parts)
+    check_published_digests(checkpoint.files)
+    check_memory(path, checkpoint.files, checkpoint.parts)
     return checkpoint
 
 
 def zero123_parts(checkpoint: Checkpoint, *, ema: bool = True) -> Converted:
     """
-    Return the checked parts of a model in layout A, whatever format it came in.
+    Return the checked parts of a model, in layout A for every source format.
 
     Raises ``LiftError`` (WEIGHTS_CORRUPT) for another kind of weights, and for tensors that are
     missing, superfluous, of a wrong shape, or not finite.
     """
-    with damage_refused(checkpoint.path):
+    with corrupt_on_error(checkpoint.path):
         if checkpoint.kind is Kind.LDM:
             model = convert(checkpoint.path, checkpoint.parts['ldm'], ema=ema)
         elif checkpoint.kind in (Kind.LAYOUT_A, Kind.LAYOUT_B):
@@ -144,7 +144,7 @@ def _check_tokens(checkpoint: Checkpoint, model: Converted) -> None:
 
 
 def checked_family(checkpoint: Checkpoint, named: str | None) -> str:
-    """Return the family; raises ``LiftError`` where the content contradicts the one named."""
+    """Return the family; raises ``LiftError`` if the content contradicts the named one."""
     if named is None:
         return checkpoint.family
     if named not in POSE_DIMS:
@@ -162,7 +162,7 @@ def check_channels(checkpoint: Checkpoint, model: Converted, family: str) -> Non
     """Raise ``LiftError`` unless the UNet takes a noisy and a conditioning latent."""
     channels = model.configs['unet'].get('in_channels')
     latent = model.configs['vae'].get('latent_channels', 4)
-    # The packaged weights may have further conditioning images.
+    # The packaged weights can have more conditioning images.
     if family != 'small' and channels != 2 * latent:
         corrupt(
             checkpoint.path, f'has a UNet of {channels} channels; the Zero-1-to-3 family has '
@@ -176,10 +176,10 @@ def _from_layout(checkpoint: Checkpoint) -> Converted:
     pose = 'cc_projection' if checkpoint.kind is Kind.LAYOUT_A else 'clip_camera_projection'
     for part in PARTS:
         folder = pose if part == 'cc_projection' else part
-        parts[part] = _renewed(part, checkpoint.parts[folder])
+        parts[part] = _with_current_names(part, checkpoint.parts[folder])
         configs[part] = checkpoint.configs[folder]
     weight = parts['cc_projection']['projection.weight']
-    # Of its own settings each layout has others; the shape says it all.
+    # The settings differ between layouts; the shape determines them.
     configs['cc_projection'] = projection_config(weight)
     for part in PARTS:
         networks.check_tensors(
@@ -193,17 +193,17 @@ def _from_layout(checkpoint: Checkpoint) -> Converted:
     return Converted(parts, configs, notes)
 
 
-def _renewed(part: str, tensors: Tensors) -> dict[str, Tensor]:
-    """Return tensors under the names of today and of layout A."""
-    renewed = {}
+def _with_current_names(part: str, tensors: Tensors) -> dict[str, Tensor]:
+    """Return tensors under their current names in layout A."""
+    renamed = {}
     for name, tensor in tensors.items():
         if part == 'cc_projection' and name.startswith('proj.'):
             name = name.replace('proj.', 'projection.', 1)
         if part == 'vae' and '.attentions.' in name:
             for old, new in _OLD_ATTENTION.items():
                 name = name.replace(old, new)
-        # Older versions of transformers stored the numbers of the positions.
+        # Older versions of transformers stored the position indices.
         if part == 'image_encoder' and name.endswith('.position_ids'):
             continue
-        renewed[name] = tensor
-    return renewed
+        renamed[name] = tensor
+    return renamed

@@ -35,8 +35,8 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.errors import weights_corrupt
 from lift3d_ros.weights.components import PoseProjection
 from lift3d_ros.weights.formats.checkpoint import Tensors
-from lift3d_ros.weights.messages import corrupt
-from lift3d_ros.weights.messages import shown
+from lift3d_ros.weights.integrity import corrupt
+from lift3d_ros.weights.integrity import printable
 
 Config = Mapping[str, Any]
 
@@ -45,18 +45,6 @@ _CLIP_SETTINGS = (
     'patch_size', 'image_size', 'projection_dim', 'hidden_act', 'layer_norm_eps',
     'attention_dropout',
 )
-
-
-def _unet(config: Config) -> nn.Module:
-    from diffusers import UNet2DConditionModel
-
-    return UNet2DConditionModel.from_config(dict(config))
-
-
-def _autoencoder(config: Config) -> nn.Module:
-    from diffusers import AutoencoderKL
-
-    return AutoencoderKL.from_config(dict(config))
 
 
 def _image_encoder(config: Config) -> nn.Module:
@@ -72,12 +60,19 @@ def _projection(config: Config) -> nn.Module:
     return PoseProjection(width, int(config['in_channel']) - width)
 
 
-#: The classes that a folder may name for each of its parts, and what makes them.
-_BUILDERS: dict[str, dict[str, Callable[[Config], nn.Module]]] = {
-    'unet': {'UNet2DConditionModel': _unet},
-    'vae': {'AutoencoderKL': _autoencoder},
-    'image_encoder': {'CLIPVisionModelWithProjection': _image_encoder},
-    'cc_projection': {'CCProjection': _projection},
+def _diffusers(config: Config) -> nn.Module:
+    import diffusers
+
+    model: nn.Module = getattr(diffusers, class_name(config)).from_config(dict(config))
+    return model
+
+
+#: The one class that a folder may name for each of its parts, and its constructor.
+_BUILDERS: dict[str, tuple[str, Callable[[Config], nn.Module]]] = {
+    'unet': ('UNet2DConditionModel', _diffusers),
+    'vae': ('AutoencoderKL', _diffusers),
+    'image_encoder': ('CLIPVisionModelWithProjection', _image_encoder),
+    'cc_projection': ('CCProjection', _projection),
 }
 
 #: Schedulers whose settings a ``DDIMScheduler`` takes over.
@@ -100,19 +95,19 @@ def empty_network(part: str, config: Config) -> nn.Module:
     Raises ``LiftError`` (WEIGHTS_CORRUPT) for a class that is not known for that part, and for
     settings that the class refuses.
     """
-    known = _BUILDERS[part]
+    known, build = _BUILDERS[part]
     name = class_name(config)
-    if name not in known:
+    if name != known:
         raise weights_corrupt(
-            f'The settings of {part} name the class {shown(name)[:100] or "(none)"}; known is '
-            f'{" or ".join(known)}. Other classes are not imported.')
+            f'The settings of {part} name the class {printable(name)[:100] or "(none)"}; known is '
+            f'{known}. Other classes are not imported.')
     try:
         with torch.device('meta'):
-            return known[name](config)
+            return build(config)
     except Exception as error:
         raise weights_corrupt(
             f'{name} refuses the settings of {part}: {type(error).__name__}: '
-            f'{shown(str(error))[:300]}.') from error
+            f'{printable(str(error))[:300]}.') from error
 
 
 def expected_shapes(
@@ -193,7 +188,7 @@ def scheduler(config: Config) -> Any:
 
     if class_name(config) not in _SCHEDULERS:
         raise weights_corrupt(
-            f'The settings of the scheduler name the class {shown(class_name(config))[:100]}; '
+            f'The settings of the scheduler name the class {printable(class_name(config))[:100]}; '
             f'known are {", ".join(_SCHEDULERS)}.')
     try:
         made = DDIMScheduler.from_config(dict(config))
@@ -201,7 +196,7 @@ def scheduler(config: Config) -> Any:
     except Exception as error:
         raise weights_corrupt(
             f'The settings of the scheduler are refused: {type(error).__name__}: '
-            f'{shown(str(error))[:300]}.') from error
+            f'{printable(str(error))[:300]}.') from error
     if not finite:
         raise weights_corrupt(
             'The settings of the scheduler give a noise schedule that is not finite; get the '

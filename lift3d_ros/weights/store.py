@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Where weights lie, how they get there whole, and whether they still are what was put there."""
+"""The folders of weights: search, atomic import, and verification against recorded digests."""
 
 from __future__ import annotations
 
@@ -35,34 +35,34 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.errors import weights_corrupt
 from lift3d_ros.errors import weights_missing
 from lift3d_ros.weights.catalog import CATALOG
-from lift3d_ros.weights.digests import sha256_of
-from lift3d_ros.weights.documents import read_json
-from lift3d_ros.weights.messages import shown
+from lift3d_ros.weights.integrity import printable
+from lift3d_ros.weights.integrity import read_json
+from lift3d_ros.weights.integrity import sha256_of
 
-#: The environment variable that names a folder of weights; imported ones go there, too.
+#: Environment variable with a folder of weights; imports go there.
 ENVIRONMENT = 'LIFT3D_WEIGHTS'
 
-#: The record beside weights: {"files": {relative path: {"sha256", "bytes"}}, ...}.
+#: The record of a folder of weights: {"files": {relative path: {"sha256", "bytes"}}, ...}.
 MANIFEST = 'manifest.json'
 
-#: Up to this size digests are checked each time weights are loaded, above it only the sizes.
-_QUICK_BYTES = 64 * 2**20
+#: Up to this size, digests are compared at each load; above it only sizes are.
+_MAX_QUICK_BYTES = 64 * 2**20
 
 _HASHING_THREADS = 4
 #: The longest path of Linux has 4096 bytes.
-_LONGEST_NAME = 1024
+_MAX_NAME_CHARACTERS = 1024
 
-#: Files that are read when weights are loaded have one of these endings.
+#: Suffixes of the files that are read when weights are loaded.
 _READ_SUFFIXES = ('.safetensors', '.bin', '.ckpt', '.pth', '.pt', '.json')
 
-#: The recorded digest of a file, and what tells that it was not changed since.
+#: The recorded digest of a file, and its device, inode, size and times.
 State = tuple[str, int, int, int, int, int]
-#: What ``check`` has compared in this process.
+#: Files that this process has compared with their record.
 _compared: dict[Path, State] = {}
 
 
 def user_root() -> Path:
-    """Return the folder that imported weights go to."""
+    """Return the folder of imported weights."""
     named = os.environ.get(ENVIRONMENT)
     if named:
         return Path(named).expanduser().absolute()
@@ -73,7 +73,7 @@ def roots() -> list[Path]:
     """
     Return the folders that are searched, first to last; not all of them need to exist.
 
-    They are $LIFT3D_WEIGHTS, the user's cache, and where the packaged weights are: in the
+    They are $LIFT3D_WEIGHTS, the user's cache, and the folders of packaged weights: in the
     installed Python package, in the share folder of an ament prefix, in a source checkout.
     """
     here = Path(__file__).resolve().parent
@@ -88,7 +88,7 @@ def roots() -> list[Path]:
 
 
 def locate(name: str) -> Path | None:
-    """Return the folder of the weights of that name, None where there is none."""
+    """Return the folder of the weights of that name, None if there is none."""
     for root in roots():
         folder = root / name
         if (folder / MANIFEST).is_file():
@@ -98,10 +98,10 @@ def locate(name: str) -> Path | None:
 
 def find(name_or_path: str | os.PathLike[str]) -> Path:
     """
-    Return where weights lie: a folder for a name, else the path that was given.
+    Return the folder of a name, else the given path.
 
-    A name goes before a path of the same spelling. Raises ``LiftError`` (WEIGHTS_MISSING), which
-    says what to run.
+    A name takes precedence over a path of the same spelling. Raises ``LiftError``
+    (WEIGHTS_MISSING) with the command to run.
     """
     text = os.fspath(name_or_path)
     if _is_name(text):
@@ -140,28 +140,28 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """
-    Return the record beside weights, None where there is none.
+    Return the record of a folder of weights, None if there is none.
 
     Raises ``LiftError`` (WEIGHTS_CORRUPT) for one that cannot be read or names files outside.
     """
     path = folder / MANIFEST
     try:
         content = read_json(path)
-        fault = _fault(content)
+        problem = _record_error(content)
     except FileNotFoundError:
         return None
     except OSError as error:
-        fault = str(error.strerror or error)
+        problem = str(error.strerror or error)
     except LiftError as error:
-        fault = error.message.rstrip('.')
-    if fault:
+        problem = error.message.rstrip('.')
+    if problem:
         raise weights_corrupt(
-            f'The record {path} cannot be used; import the weights again: {shown(fault)}.')
+            f'The record {path} cannot be used; import the weights again: {printable(problem)}.')
     return dict(content)
 
 
-def _fault(content: Any) -> str | None:
-    """Return what is wrong with a record, None for nothing."""
+def _record_error(content: Any) -> str | None:
+    """Return why a record is invalid, None if it is valid."""
     files = content.get('files') if isinstance(content, dict) else None
     if not isinstance(files, dict):
         return 'it lists no files'
@@ -172,7 +172,7 @@ def _fault(content: Any) -> str | None:
         pure = PurePosixPath(name)
         if pure.is_absolute() or '..' in pure.parts or not name.isprintable() or not pure.parts:
             return f'{name[:200]} lies outside'
-        if len(name) > _LONGEST_NAME:
+        if len(name) > _MAX_NAME_CHARACTERS:
             return f'{name[:200]} is too long for a name'
         if not isinstance(record, dict):
             return f'it has no entry for {name}'
@@ -188,8 +188,8 @@ def problems(folder: Path, *, digests: bool = True) -> list[str]:
     """
     Compare the files of a folder with its record; return a line for each that differs.
 
-    Without ``digests`` only presence and size are compared. Raises ``LiftError`` where there is no
-    record, or none that can be read.
+    Without ``digests`` only presence and size are compared. Raises ``LiftError`` if there is no
+    record, or it cannot be read.
     """
     manifest = read_manifest(folder)
     if manifest is None:
@@ -216,12 +216,12 @@ def _differences(
         elif state.st_size != record['bytes']:
             found.append(f'{name} has {state.st_size} bytes instead of {record["bytes"]}')
         elif digests:
-            # All that changes when a file does: its place on the disk, its size and times.
+            # Any change of a file changes one of these.
             now = (record['sha256'], state.st_dev, state.st_ino, state.st_size,
                    state.st_mtime_ns, state.st_ctime_ns)
             if compared.get(path) != now:
                 to_read.append((name, path, now))
-    # hashlib lets other threads run; the networks of a folder are several files.
+    # hashlib releases the interpreter lock; a folder has several files.
     with ThreadPoolExecutor(_HASHING_THREADS) as pool:
         digests_found = list(pool.map(lambda item: sha256_of(item[1]), to_read))
     for (name, path, now), digest in zip(to_read, digests_found, strict=True):
@@ -233,7 +233,7 @@ def _differences(
 
 
 def _unrecorded(folder: Path, manifest: dict[str, Any]) -> list[str]:
-    """Return files that would be read as weights, and whose digest nobody knows."""
+    """Return the files that would be read as weights and are not in the record."""
     found = []
     for path in sorted(folder.rglob('*')):
         name = path.relative_to(folder).as_posix()
@@ -245,18 +245,17 @@ def _unrecorded(folder: Path, manifest: dict[str, Any]) -> list[str]:
 
 def check(folder: Path, *, digests: bool | None = None) -> None:
     """
-    Refuse weights that differ from their record.
+    Raise ``LiftError`` (WEIGHTS_CORRUPT) for weights that differ from their record.
 
-    Sizes are always compared. ``digests`` says whether contents are, too; None compares them
-    where all files together are small. What was compared once is not read again by this process
-    unless a file has changed. Raises ``LiftError`` (WEIGHTS_CORRUPT). A folder without a record
-    passes.
+    Sizes are always compared, and with ``digests`` the contents, too; None compares contents if
+    all files together are small. This process does not read an unchanged file again. A folder
+    without a record passes.
     """
     manifest = read_manifest(folder)
     if manifest is None:
         return
     if digests is None:
-        digests = sum(record['bytes'] for record in manifest['files'].values()) <= _QUICK_BYTES
+        digests = sum(record['bytes'] for record in manifest['files'].values()) <= _MAX_QUICK_BYTES
     found = _differences(folder, manifest, digests, _compared)
     if found:
         raise weights_corrupt(
@@ -274,12 +273,12 @@ def size_of(folder: Path) -> int:
 @contextmanager
 def writing(name: str, details: dict[str, Any]) -> Iterator[Path]:
     """
-    Give a temporary folder, and make it the weights of that name when the block ends well.
+    Yield a temporary folder, which becomes the weights of that name if the block succeeds.
 
-    The record is written from the files in the folder and ``details``, to which the block may
-    still add. Weights of the same name are replaced only then; after an error, or a process
-    that was killed, they are as they were. Raises ``LiftError`` where another process imports
-    the same name, and where the folder cannot be written.
+    The record consists of the files in the folder and of ``details``, to which the block may add.
+    Weights of the same name are replaced only then; after an error, or if the process is killed,
+    they are unchanged. Raises ``LiftError`` if another process imports the same name, or the
+    folder cannot be written.
     """
     if not _is_name(name):
         raise bad_request(
@@ -287,7 +286,7 @@ def writing(name: str, details: dict[str, Any]) -> Iterator[Path]:
     root = user_root()
     with _writable(root):
         root.mkdir(parents=True, exist_ok=True)
-        # Without O_NONBLOCK a fifo of that name would be waited for.
+        # Without O_NONBLOCK, opening a fifo of that name would block.
         lock = os.fdopen(os.open(
             root / f'.{name}.lock', os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC), 'wb')
     try:
@@ -299,7 +298,7 @@ def writing(name: str, details: dict[str, Any]) -> Iterator[Path]:
         partial = root / f'.{name}.partial'
         with _writable(root):
             _restore(root, name)
-            # What a killed process left behind.
+            # From a process that was killed.
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
             try:
@@ -313,7 +312,7 @@ def writing(name: str, details: dict[str, Any]) -> Iterator[Path]:
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Raise ``LiftError`` (BAD_REQUEST) if the disk of a folder has fewer free bytes."""
+    """Raise ``LiftError`` (BAD_REQUEST) if the disk of a folder has too few free bytes."""
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
@@ -324,7 +323,7 @@ def check_space(folder: Path, needed: int) -> None:
 
 
 def format_size(count: float) -> str:
-    """Return a number of bytes for people."""
+    """Return a number of bytes with a unit, such as 15.5 GB."""
     for unit in ('bytes', 'kB', 'MB'):
         if count < 1000:
             return f'{count:.0f} {unit}' if unit == 'bytes' else f'{count:.1f} {unit}'
@@ -334,7 +333,7 @@ def format_size(count: float) -> str:
 
 def _cache() -> Path:
     cache = os.environ.get('XDG_CACHE_HOME', '')
-    # The specification has relative paths ignored.
+    # The XDG specification says to ignore relative paths.
     base = Path(cache) if cache.startswith('/') else Path.home() / '.cache'
     return base / 'lift3d_ros' / 'weights'
 
@@ -362,7 +361,7 @@ def _to_disk(path: Path) -> None:
 
 
 def _swap(root: Path, name: str, new: Path) -> None:
-    """Put a folder in the place of another, which is kept until the new one is there."""
+    """Replace a folder by another, keeping the old one until the new one is in place."""
     folder, old = root / name, root / f'.{name}.replaced'
     if folder.exists():
         folder.rename(old)
@@ -375,7 +374,7 @@ def _swap(root: Path, name: str, new: Path) -> None:
 
 
 def _restore(root: Path, name: str) -> None:
-    """Bring back what a process that was killed in ``_swap`` had set aside."""
+    """Restore the folder that a process killed in ``_swap`` had moved away."""
     folder, old = root / name, root / f'.{name}.replaced'
     if old.exists():
         if folder.exists():

@@ -41,9 +41,9 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.weights import store
-from lift3d_ros.weights.digests import sha256_of
 from lift3d_ros.weights.formats.tables import one2345_shapes
 from lift3d_ros.weights.importing import import_weights
+from lift3d_ros.weights.integrity import sha256_of
 from lift3d_ros.weights.loading import load_state_dicts_one2345
 from lift3d_ros.weights.loading import load_zero123
 from lift3d_ros.weights.loading import open_weights

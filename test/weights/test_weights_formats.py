@@ -35,10 +35,10 @@ from lift3d_ros.weights.formats.checkpoint import Kind
 from lift3d_ros.weights.formats.checkpoint import read
 from lift3d_ros.weights.formats.checkpoint import read_tensors
 from lift3d_ros.weights.formats.checkpoint import weights_file
+from lift3d_ros.weights.formats.safetensors_files import write_safetensors
 from lift3d_ros.weights.formats.tables import loftr_shapes
 from lift3d_ros.weights.formats.tables import one2345_shapes
 from lift3d_ros.weights.importing import import_weights
-from lift3d_ros.weights.importing import write_safetensors
 from lift3d_ros.weights.loading import load_state_dicts_one2345
 from lift3d_ros.weights.loading import load_zero123
 

@@ -28,7 +28,7 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.weights import store
 from lift3d_ros.weights.formats.checkpoint import Kind
 from lift3d_ros.weights.formats.checkpoint import read
-from lift3d_ros.weights.formats.ldm import unet_sources
+from lift3d_ros.weights.formats.ldm_names import unet_sources
 from lift3d_ros.weights.importing import import_weights
 from lift3d_ros.weights.loading import load_zero123
 from lift3d_ros.weights.loading import zero123_parts

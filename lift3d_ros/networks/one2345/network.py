@@ -169,7 +169,7 @@ class One2345Network(nn.Module):
         misshapen tensors; the unused counters of batches are ignored.
         """
         from lift3d_ros.weights.formats.tables import one2345_shapes
-        from lift3d_ros.weights.messages import corrupt
+        from lift3d_ros.weights.integrity import corrupt
         from lift3d_ros.weights.networks import check_tensors
 
         for name, shapes in one2345_shapes().items():

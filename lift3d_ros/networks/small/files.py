@@ -35,11 +35,11 @@ from torch import Tensor
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.weights.documents import read_settings
-from lift3d_ros.weights.formats.safetensors_files import read_header
 from lift3d_ros.weights.formats.safetensors_files import read_safetensors
-from lift3d_ros.weights.messages import shown
-from lift3d_ros.weights.values import check_values
+from lift3d_ros.weights.formats.safetensors_files import read_shapes
+from lift3d_ros.weights.integrity import printable
+from lift3d_ros.weights.integrity import read_settings
+from lift3d_ros.weights.tensors import check_values
 
 _Module = TypeVar('_Module', bound=nn.Module)
 
@@ -112,11 +112,11 @@ def build_checked(folder: Path, make: Callable[[], _Module]) -> _Module:
     allocate memory. Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
     """
     try:
-        stored = read_header(folder / MODEL)
+        stored = read_shapes(folder / MODEL)
         with torch.device('meta'):
             empty = make()
         needed = {name: tuple(value.shape) for name, value in empty.state_dict().items()}
-        present = {name: shape for name, (_, shape) in stored.items()
+        present = {name: shape for name, shape in stored.items()
                  if name.removesuffix(_SCALE) not in stored or not name.endswith(_SCALE)}
         for name in dict.fromkeys((*needed, *present)):
             if needed.get(name) != present.get(name):
@@ -139,7 +139,7 @@ def read_state(folder: Path, network: nn.Module) -> None:
     Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT`` where names or shapes differ.
     """
     try:
-        state = dict(read_safetensors(folder / MODEL))
+        state = read_safetensors(folder / MODEL)
         check_values(folder / MODEL, state)
         for name in [name for name, value in state.items() if value.dtype == torch.int8]:
             state[name] = _by_rows(state[name].float(), state.pop(name + _SCALE))
@@ -179,5 +179,5 @@ def corrupt(folder: Path, error: Exception) -> LiftError:
     return LiftError(
         ErrorCode.WEIGHTS_CORRUPT,
         f'{folder} cannot be read as the weights of a network ({type(error).__name__}: '
-        f'{shown(str(error))[:500]}); restore its files.',
+        f'{printable(str(error))[:500]}); restore its files.',
     )

@@ -13,10 +13,10 @@
 # limitations under the License.
 
 """
-Recognise files of weights by what is in them, and read them without running anything.
+Recognise files of weights by their content, and read them without executing anything.
 
-A pickle is only ever read by ``unpickling``, which makes tensors, containers and numbers and
-refuses all else. Tensors are mapped from the file, not copied, unless it is one of old torch.
+Only ``unpickling`` reads pickles; it makes tensors, containers and numbers and refuses everything
+else. Tensors are mapped from the file, not copied, except for files of torch before 1.6.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from lift3d_ros.errors import weights_corrupt
 from lift3d_ros.errors import weights_missing
 from lift3d_ros.geometry import POSE_DIMS
 from lift3d_ros.runtime.files import open_regular
-from lift3d_ros.weights.documents import read_settings
 from lift3d_ros.weights.formats.safetensors_files import read_safetensors
 from lift3d_ros.weights.formats.torch_files import read_legacy
 from lift3d_ros.weights.formats.torch_files import read_zip
 from lift3d_ros.weights.formats.unpickling import Placeholder
 from lift3d_ros.weights.formats.unpickling import Unusable
-from lift3d_ros.weights.messages import corrupt
-from lift3d_ros.weights.messages import damage_refused
-from lift3d_ros.weights.messages import shown
-from lift3d_ros.weights.values import usable_fault
+from lift3d_ros.weights.integrity import corrupt
+from lift3d_ros.weights.integrity import corrupt_on_error
+from lift3d_ros.weights.integrity import printable
+from lift3d_ros.weights.integrity import read_settings
+from lift3d_ros.weights.tensors import tensor_error
 
 Tensors = Mapping[str, Tensor]
 
@@ -64,14 +64,14 @@ class Kind(str, Enum):
 @dataclass(frozen=True)
 class Checkpoint:
     """
-    What a file or folder of weights holds.
+    The content of a file or folder of weights.
 
     - ``parts``: tensors by name, by network. Those of an LDM file are all under ``ldm``; for a
       diffusers folder the keys are the names of its sub-folders.
     - ``configs``: the config.json of each sub-folder of a diffusers folder.
     - ``files``: the files that ``parts`` were read from.
-    - ``family``: what the content tells; ``zero123`` stands for Stable-Zero123 as well, which has
-      the same names and shapes.
+    - ``family``: according to the content; ``zero123`` includes Stable-Zero123, which has the
+      same names and shapes.
     """
 
     path: Path
@@ -82,7 +82,7 @@ class Checkpoint:
     files: list[Path] = field(default_factory=list)
 
 
-#: The networks of One-2-3-45 and what its checkpoint calls them.
+#: The networks of One-2-3-45, as in its checkpoint.
 ONE2345_NETWORKS = (
     'sdf_network_lod0', 'rendering_network_lod0', 'variance_network_lod0',
     'pyramid_feature_network',
@@ -95,18 +95,18 @@ _LEGACY_TORCH = b'\x80'
 
 def read(path: Path, *, ema: bool = True) -> Checkpoint:
     """
-    Recognise a file or folder by its content; return what it holds.
+    Recognise a file or folder by its content, and read it.
 
     ``ema`` chooses between the variants of a diffusers folder that has both. Raises ``LiftError``
-    (WEIGHTS_CORRUPT) for what is cut short, is no weights, holds foreign objects, or belongs to a
-    family that this package does not know; (WEIGHTS_MISSING) where there is nothing.
+    (WEIGHTS_CORRUPT) for a file that is cut short, contains no weights or foreign objects, or is
+    of an unknown family; (WEIGHTS_MISSING) if there is none.
     """
     try:
-        with damage_refused(path):
+        with corrupt_on_error(path):
             if path.is_dir():
                 checkpoint = _read_folder(path, ema)
             elif not path.exists():
-                raise weights_missing(f'There is no file or folder {shown(str(path))}.')
+                raise weights_missing(f'There is no file or folder {printable(str(path))}.')
             else:
                 checkpoint = _recognise(path, read_tensors(path))
         return checkpoint
@@ -118,15 +118,15 @@ def read_tensors(path: Path) -> dict[str, Any]:
     """
     Return the content of a weights file: tensors by name, in an LDM file one level down.
 
-    The format is told by the first bytes, whatever the file is called. Raises ``LiftError``.
+    The first bytes determine the format, not the file name. Raises ``LiftError``.
     """
     with open_regular(path, ErrorCode.WEIGHTS_CORRUPT) as file:
         start = file.read(512)
     if start[:4] == b'PK\x03\x04':
         return _dictionary(path, read_zip(path))
-    # Before the pickle: the length of a header may begin with any byte.
+    # Before the pickle: the length of a header can begin with any byte.
     if start[8:9] == b'{':
-        return dict(read_safetensors(path))
+        return read_safetensors(path)
     if start[:1] == _LEGACY_TORCH:
         return _dictionary(path, read_legacy(path))
     if not start:
@@ -145,7 +145,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
 
 
 def has_checksums(path: Path) -> bool:
-    """Return whether the format of a weights file tells of changed numbers: archives do."""
+    """Return whether the format of a weights file has checksums: archives do."""
     with open_regular(path, ErrorCode.WEIGHTS_CORRUPT) as file:
         return file.read(4) == b'PK\x03\x04'
 
@@ -177,7 +177,7 @@ def _recognise(path: Path, content: dict[str, Any]) -> Checkpoint:
     if any_begins('model.diffusion_model.', 'model_ema.diffusion_model'):
         family = _family_of_ldm(path, tensors)
         return Checkpoint(path, Kind.LDM, family, {'ldm': tensors}, files=[path])
-    # Lightning has the matcher inside of its training module.
+    # Lightning stores the matcher inside its training module.
     bare = {name.removeprefix('matcher.'): value for name, value in tensors.items()}
     if any(name.startswith('loftr_coarse.') for name in bare):
         return Checkpoint(path, Kind.LOFTR, 'loftr', {'loftr': bare}, files=[path])
@@ -202,7 +202,7 @@ def _family_of_ldm(path: Path, tensors: Tensors) -> str:
 
 
 def _family_of_projection(path: Path, name: str, weight: Tensor) -> str:
-    """Tell Zero-1-to-3 from ZeroNVS by the numbers that its poses have."""
+    """Distinguish Zero-1-to-3 and ZeroNVS by the length of their pose vectors."""
     if weight.ndim != 2:
         corrupt(path, f'{name} has the shape {list(weight.shape)} and should be a matrix')
     numbers = weight.shape[1] - weight.shape[0]
@@ -225,7 +225,7 @@ def _only_tensors(path: Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
                     value, Mapping | list | tuple | set | str | int | float | None | Placeholder):
                 continue
             corrupt(path, f'{str(name)[:200]} is a {type(value).__name__}, not a tensor')
-        fault = usable_fault(value)
+        fault = tensor_error(value)
         if fault:
             corrupt(path, f'{name[:200]} {fault}')
         tensors[name] = value
@@ -279,12 +279,12 @@ def weights_file(folder: Path, *, ema: bool) -> Path:
     """
     Return the file with the weights in a component's folder.
 
-    Of several, that one is taken whose variant is the exponential moving average (``ema``) or is
-    not, then full before half precision, then safetensors before torch. Raises ``LiftError``.
+    Of several files, prefer the variant that is the exponential moving average (``ema``) or is
+    not, then full over half precision, then safetensors over torch. Raises ``LiftError``.
     """
     if not folder.is_dir():
         raise weights_corrupt(
-            f'{folder.parent} is not whole: the folder {folder.name}/ is missing.')
+            f'{folder.parent} is incomplete: the folder {folder.name}/ is missing.')
     pattern = re.compile(
         r'(?:diffusion_pytorch_model|pytorch_model|model)(?:\.([\w]+))?\.(safetensors|bin)')
     found = []

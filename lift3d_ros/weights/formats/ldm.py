@@ -13,36 +13,37 @@
 # limitations under the License.
 
 """
-From the original checkpoints of the Zero-1-to-3 family to the networks of diffusers.
+Convert the original checkpoints of the Zero-1-to-3 family to the networks of diffusers.
 
-The checkpoints are those of latent diffusion (CompVis), whose names say where in a flat list of
-blocks a layer is; diffusers sorts the same layers by resolution. Here the sizes of the networks
-are read off the tensors, and each tensor that a network needs is looked up under its old name.
-Nothing is copied: the results are views of what the file maps.
+The checkpoints are those of latent diffusion (CompVis), which number the blocks of a network in
+one list; diffusers sorts the same layers by resolution. The settings of the networks are read off
+the shapes of the tensors, and each tensor is looked up under its old name (``ldm_names``). The
+results are views of the mapped file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Iterable
 from dataclasses import dataclass
-from dataclasses import field
 from pathlib import Path
 import re
 from typing import Any
 
 from torch import Tensor
 
-from lift3d_ros.weights.documents import check_counts
 from lift3d_ros.weights.formats.checkpoint import Tensors
-from lift3d_ros.weights.messages import corrupt
+from lift3d_ros.weights.formats.ldm_names import CLIP
+from lift3d_ros.weights.formats.ldm_names import clip_sources
+from lift3d_ros.weights.formats.ldm_names import EMA
+from lift3d_ros.weights.formats.ldm_names import Source
+from lift3d_ros.weights.formats.ldm_names import UNET
+from lift3d_ros.weights.formats.ldm_names import unet_sources
+from lift3d_ros.weights.formats.ldm_names import VAE
+from lift3d_ros.weights.formats.ldm_names import vae_sources
+from lift3d_ros.weights.integrity import check_counts
+from lift3d_ros.weights.integrity import corrupt
 from lift3d_ros.weights.networks import expected_shapes
 from lift3d_ros.weights.networks import listed
-
-_UNET = 'model.diffusion_model.'
-_EMA = 'model_ema.'
-_VAE = 'first_stage_model.'
-_CLIP = 'cond_stage_model.model.visual.'
 
 #: Settings that leave no trace in the shapes: those of the published models.
 _HEADS = 8
@@ -73,36 +74,9 @@ _IGNORED = re.compile(
     r'|cond_stage_model\.model\.(?!visual\.).*'
 )
 
-_RESNET = {
-    'norm1': 'in_layers.0', 'conv1': 'in_layers.2', 'time_emb_proj': 'emb_layers.1',
-    'norm2': 'out_layers.0', 'conv2': 'out_layers.3', 'conv_shortcut': 'skip_connection',
-}
-_VAE_RESNET = {
-    'norm1': 'norm1', 'conv1': 'conv1', 'norm2': 'norm2', 'conv2': 'conv2',
-    'conv_shortcut': 'nin_shortcut',
-}
-_VAE_ATTENTION = {
-    'group_norm': 'norm', 'to_q': 'q', 'to_k': 'k', 'to_v': 'v', 'to_out.0': 'proj_out',
-}
-_CLIP_LAYER = {
-    'self_attn.out_proj': 'attn.out_proj', 'layer_norm1': 'ln_1', 'layer_norm2': 'ln_2',
-    'mlp.fc1': 'mlp.c_fc', 'mlp.fc2': 'mlp.c_proj',
-}
-
-Modules = dict[str, str]
-
-
-@dataclass(frozen=True)
-class Source:
-    """The tensor of a checkpoint that another is made from, and how: as a view of it."""
-
-    name: str
-    view: Callable[[Tensor], Tensor] = field(default=lambda tensor: tensor)
-
-
 @dataclass(frozen=True)
 class Converted:
-    """Networks as diffusers names their tensors, their settings, and what is worth telling."""
+    """Tensors of networks by their diffusers names, their settings, and notes."""
 
     parts: dict[str, dict[str, Tensor]]
     configs: dict[str, dict[str, Any]]
@@ -113,15 +87,15 @@ def convert(path: Path, tensors: Tensors, *, ema: bool = True) -> Converted:
     """
     Return the networks of a checkpoint, in layout A.
 
-    ``ema`` takes the moving average of the UNet's weights, as the published samplers do, where
-    there is one. Raises ``LiftError`` (WEIGHTS_CORRUPT) for a missing or superfluous tensor and
-    for a wrong shape, by the names that they have in the file.
+    ``ema`` selects the moving average of the UNet's weights, as the published samplers do, if
+    there is one. Raises ``LiftError`` (WEIGHTS_CORRUPT), with the names in the file, for a missing
+    or superfluous tensor and for a wrong shape.
     """
     notes = []
-    averaged = any(name.startswith(f'{_EMA}diffusion_model') for name in tensors)
+    averaged = any(name.startswith(f'{EMA}diffusion_model') for name in tensors)
     if ema and not averaged:
         notes.append(
-            'The file has no moving average of the weights; the plain weights are taken, which '
+            'The file has no moving average of the weights; the plain weights are used, which '
             'give somewhat worse pictures.')
     configs = {
         'unet': unet_config(path, tensors),
@@ -133,7 +107,7 @@ def convert(path: Path, tensors: Tensors, *, ema: bool = True) -> Converted:
     for part, config in configs.items():
         check_counts(config, path)
         if part != 'scheduler':
-            # Refused here with the path, where shapes make no network.
+            # Refused here, with the path, if the shapes do not make a network.
             expected_shapes(part, config, path)
     sources = {
         'unet': unet_sources(configs['unet'], ema=ema and averaged),
@@ -142,43 +116,47 @@ def convert(path: Path, tensors: Tensors, *, ema: bool = True) -> Converted:
         'cc_projection': {f'projection.{leaf}': Source(f'cc_projection.{leaf}')
                           for leaf in ('weight', 'bias')},
     }
-    parts: dict[str, dict[str, Tensor]] = {}
-    missing: list[str] = []
-    wrong: list[str] = []
-    for part, of_part in sources.items():
-        parts[part] = {}
-        shapes = expected_shapes(part, configs[part])
-        for name, source in of_part.items():
-            if source.name not in tensors:
-                missing.append(source.name)
-                continue
-            stored = tensors[source.name]
-            try:
-                value = source.view(stored)
-            except (RuntimeError, IndexError):
-                value = stored
-            if tuple(value.shape) != shapes[name]:
-                wrong.append(
-                    f'{source.name} has the shape {list(stored.shape)}, from which {name} of '
-                    f'{list(shapes[name])} cannot be made')
-            parts[part][name] = value
     used = {source.name for of_part in sources.values() for source in of_part.values()}
+    missing = [name for name in used if name not in tensors]
     if averaged:
         other = unet_sources(configs['unet'], ema=not ema)
         used |= {source.name for source in other.values()}
     extra = [name for name in tensors if name not in used and not _IGNORED.fullmatch(name)]
-    for what, names in (('lacks', missing), ('has what is not used:', extra)):
+    for problem, names in (('lacks', sorted(missing)), ('has what is not used:', extra)):
         if names:
-            corrupt(path, f'{what} {listed(names)}; it is another model, or damaged')
+            corrupt(path, f'{problem} {listed(names)}; it is another model, or damaged')
+    parts = {part: _converted(path, tensors, of_part, expected_shapes(part, configs[part]))
+             for part, of_part in sources.items()}
+    return Converted(parts, configs, notes)
+
+
+def _converted(
+    path: Path,
+    tensors: Tensors,
+    sources: dict[str, Source],
+    shapes: dict[str, tuple[int, ...]],
+) -> dict[str, Tensor]:
+    """Return the tensors of one network; raises ``LiftError`` for those of another shape."""
+    values, wrong = {}, []
+    for name, source in sources.items():
+        stored = tensors[source.name]
+        try:
+            values[name] = source.view(stored)
+        except (RuntimeError, IndexError):
+            values[name] = stored
+        if tuple(values[name].shape) != shapes[name]:
+            wrong.append(
+                f'{source.name} has the shape {list(stored.shape)}, from which {name} of '
+                f'{list(shapes[name])} cannot be made')
     if wrong:
         corrupt(path, f'does not fit together: {listed(wrong)}')
-    return Converted(parts, configs, notes)
+    return values
 
 
 def unet_config(path: Path, tensors: Tensors) -> dict[str, Any]:
     """Read the settings of the UNet off its tensors, as ``UNet2DConditionModel`` takes them."""
-    blocks = _indices(tensors, f'{_UNET}input_blocks.')
-    prefixes = [f'{_UNET}input_blocks.{index}.' for index in sorted(blocks)]
+    blocks = _indices(tensors, f'{UNET}input_blocks.')
+    prefixes = [f'{UNET}input_blocks.{index}.' for index in sorted(blocks)]
     levels: list[list[str]] = [[]]
     for prefix in prefixes[1:]:
         if _has(tensors, f'{prefix}0.op.'):
@@ -192,12 +170,12 @@ def unet_config(path: Path, tensors: Tensors) -> dict[str, Any]:
             f'{[len(level) for level in levels]} at its resolutions')
     widths = [_shape(path, tensors, f'{level[0]}0.in_layers.2.weight')[0] for level in levels]
     attention = [_has(tensors, f'{level[0]}1.') for level in levels]
-    context = f'{_UNET}middle_block.1.transformer_blocks.0.attn2.to_k.weight'
+    context = f'{UNET}middle_block.1.transformer_blocks.0.attn2.to_k.weight'
     return {
         '_class_name': 'UNet2DConditionModel',
         'sample_size': _SAMPLE_SIZE,
-        'in_channels': _shape(path, tensors, f'{_UNET}input_blocks.0.0.weight')[1],
-        'out_channels': _shape(path, tensors, f'{_UNET}out.2.weight')[0],
+        'in_channels': _shape(path, tensors, f'{UNET}input_blocks.0.0.weight')[1],
+        'out_channels': _shape(path, tensors, f'{UNET}out.2.weight')[0],
         'down_block_types': [
             'CrossAttnDownBlock2D' if attends else 'DownBlock2D' for attends in attention],
         'up_block_types': [
@@ -213,19 +191,19 @@ def unet_config(path: Path, tensors: Tensors) -> dict[str, Any]:
 
 def vae_config(path: Path, tensors: Tensors) -> dict[str, Any]:
     """Read the settings of the autoencoder off its tensors, as ``AutoencoderKL`` takes them."""
-    levels = len(_indices(tensors, f'{_VAE}encoder.down.'))
-    layers = len(_indices(tensors, f'{_VAE}encoder.down.0.block.'))
-    widths = [_shape(path, tensors, f'{_VAE}encoder.down.{level}.block.0.conv1.weight')[0]
+    levels = len(_indices(tensors, f'{VAE}encoder.down.'))
+    layers = len(_indices(tensors, f'{VAE}encoder.down.0.block.'))
+    widths = [_shape(path, tensors, f'{VAE}encoder.down.{level}.block.0.conv1.weight')[0]
               for level in range(levels)]
     return {
         '_class_name': 'AutoencoderKL',
-        'in_channels': _shape(path, tensors, f'{_VAE}encoder.conv_in.weight')[1],
-        'out_channels': _shape(path, tensors, f'{_VAE}decoder.conv_out.weight')[0],
+        'in_channels': _shape(path, tensors, f'{VAE}encoder.conv_in.weight')[1],
+        'out_channels': _shape(path, tensors, f'{VAE}decoder.conv_out.weight')[0],
         'down_block_types': ['DownEncoderBlock2D'] * levels,
         'up_block_types': ['UpDecoderBlock2D'] * levels,
         'block_out_channels': widths,
         'layers_per_block': layers,
-        'latent_channels': _shape(path, tensors, f'{_VAE}post_quant_conv.weight')[0],
+        'latent_channels': _shape(path, tensors, f'{VAE}post_quant_conv.weight')[0],
         'sample_size': _IMAGE_SIZE,
         'scaling_factor': _SCALING_FACTOR,
     }
@@ -233,19 +211,19 @@ def vae_config(path: Path, tensors: Tensors) -> dict[str, Any]:
 
 def clip_config(path: Path, tensors: Tensors) -> dict[str, Any]:
     """Read the settings of CLIP's visual tower off its tensors, as ``CLIPVisionConfig``'s."""
-    width, _, patch, _ = _shape(path, tensors, f'{_CLIP}conv1.weight', 4)
-    side = round((_shape(path, tensors, f'{_CLIP}positional_embedding')[0] - 1) ** 0.5)
+    width, _, patch, _ = _shape(path, tensors, f'{CLIP}conv1.weight', 4)
+    side = round((_shape(path, tensors, f'{CLIP}positional_embedding')[0] - 1) ** 0.5)
     return {
         'architectures': ['CLIPVisionModelWithProjection'],
         'model_type': 'clip_vision_model',
         'hidden_size': width,
         'intermediate_size':
-            _shape(path, tensors, f'{_CLIP}transformer.resblocks.0.mlp.c_fc.weight')[0],
-        'num_hidden_layers': len(_indices(tensors, f'{_CLIP}transformer.resblocks.')),
+            _shape(path, tensors, f'{CLIP}transformer.resblocks.0.mlp.c_fc.weight')[0],
+        'num_hidden_layers': len(_indices(tensors, f'{CLIP}transformer.resblocks.')),
         'num_attention_heads': max(1, width // _CLIP_HEAD_WIDTH),
         'patch_size': patch,
         'image_size': patch * side,
-        'projection_dim': _shape(path, tensors, f'{_CLIP}proj')[1],
+        'projection_dim': _shape(path, tensors, f'{CLIP}proj')[1],
         'hidden_act': 'quick_gelu',
         'layer_norm_eps': 1e-5,
     }
@@ -255,134 +233,6 @@ def projection_config(weight: Tensor) -> dict[str, Any]:
     """Return the settings of the pose projection with that weight, as layout A names them."""
     rows, columns = weight.shape
     return {'_class_name': 'CCProjection', 'in_channel': columns, 'out_channel': rows}
-
-
-def unet_sources(config: dict[str, Any], *, ema: bool = False) -> dict[str, Source]:
-    """Return where each tensor of the UNet with these settings is in a checkpoint."""
-    layers = config['layers_per_block']
-    down_types, up_types = config['down_block_types'], config['up_block_types']
-    modules: Modules = {
-        'conv_in': 'input_blocks.0.0',
-        'time_embedding.linear_1': 'time_embed.0',
-        'time_embedding.linear_2': 'time_embed.2',
-        'mid_block.attentions.0': 'middle_block.1',
-        'conv_norm_out': 'out.0',
-        'conv_out': 'out.2',
-        **_inside('mid_block.resnets.0', 'middle_block.0', _RESNET),
-        **_inside('mid_block.resnets.1', 'middle_block.2', _RESNET),
-    }
-    index = 1
-    for level, kind in enumerate(down_types):
-        block = f'down_blocks.{level}'
-        for layer in range(layers):
-            old = f'input_blocks.{index}'
-            modules |= _inside(f'{block}.resnets.{layer}', f'{old}.0', _RESNET)
-            if kind.startswith('CrossAttn'):
-                modules[f'{block}.attentions.{layer}'] = f'{old}.1'
-            index += 1
-        modules[f'{block}.downsamplers.0.conv'] = f'input_blocks.{index}.0.op'
-        index += 1
-    index = 0
-    for level, kind in enumerate(up_types):
-        block = f'up_blocks.{level}'
-        attends = kind.startswith('CrossAttn')
-        for layer in range(layers + 1):
-            old = f'output_blocks.{index}'
-            modules |= _inside(f'{block}.resnets.{layer}', f'{old}.0', _RESNET)
-            if attends:
-                modules[f'{block}.attentions.{layer}'] = f'{old}.1'
-            index += 1
-        # The last layer of a resolution has the upsampling behind what else it has.
-        modules[f'{block}.upsamplers.0.conv'] = f'{old}.{2 if attends else 1}.conv'
-
-    def old_name(name: str) -> str:
-        if ema:
-            return _EMA + f'diffusion_model.{name}'.replace('.', '')
-        return _UNET + name
-
-    return {name: Source(old_name(_renamed(name, modules)))
-            for name in expected_shapes('unet', config)}
-
-
-def vae_sources(config: dict[str, Any]) -> dict[str, Source]:
-    """Return where each tensor of the autoencoder with these settings is in a checkpoint."""
-    levels, layers = len(config['block_out_channels']), config['layers_per_block']
-    modules: Modules = {'quant_conv': 'quant_conv', 'post_quant_conv': 'post_quant_conv'}
-    for half in ('encoder', 'decoder'):
-        modules |= {
-            f'{half}.conv_in': f'{half}.conv_in',
-            f'{half}.conv_norm_out': f'{half}.norm_out',
-            f'{half}.conv_out': f'{half}.conv_out',
-            **_inside(f'{half}.mid_block.resnets.0', f'{half}.mid.block_1', _VAE_RESNET),
-            **_inside(f'{half}.mid_block.resnets.1', f'{half}.mid.block_2', _VAE_RESNET),
-            **_inside(f'{half}.mid_block.attentions.0', f'{half}.mid.attn_1', _VAE_ATTENTION),
-        }
-    for level in range(levels):
-        down, up = f'encoder.down_blocks.{level}', f'decoder.up_blocks.{level}'
-        old_down = f'encoder.down.{level}'
-        # Counted from the finest resolution in both halves, where diffusers follows the data.
-        old_up = f'decoder.up.{levels - 1 - level}'
-        modules[f'{down}.downsamplers.0.conv'] = f'{old_down}.downsample.conv'
-        modules[f'{up}.upsamplers.0.conv'] = f'{old_up}.upsample.conv'
-        for layer in range(layers + 1):
-            modules |= _inside(f'{up}.resnets.{layer}', f'{old_up}.block.{layer}', _VAE_RESNET)
-            modules |= _inside(
-                f'{down}.resnets.{layer}', f'{old_down}.block.{layer}', _VAE_RESNET)
-    sources = {}
-    for name, shape in expected_shapes('vae', config).items():
-        old = _VAE + _renamed(name, modules)
-        # Attention is made of 1 x 1 convolutions there and of linear layers here.
-        linear = '.attentions.' in name and len(shape) == 2
-        sources[name] = Source(old, _squeezed) if linear else Source(old)
-    return sources
-
-
-def clip_sources(config: dict[str, Any]) -> dict[str, Source]:
-    """Return where each tensor of CLIP's visual tower is in a checkpoint (OpenAI's naming)."""
-    modules: Modules = {
-        'vision_model.embeddings.class_embedding': 'class_embedding',
-        'vision_model.embeddings.patch_embedding': 'conv1',
-        'vision_model.embeddings.position_embedding.weight': 'positional_embedding',
-        'vision_model.pre_layrnorm': 'ln_pre',
-        'vision_model.post_layernorm': 'ln_post',
-    }
-    sources = {'visual_projection.weight': Source(f'{_CLIP}proj', Tensor.t)}
-    for layer in range(config['num_hidden_layers']):
-        new = f'vision_model.encoder.layers.{layer}'
-        old = f'transformer.resblocks.{layer}'
-        modules |= _inside(new, old, _CLIP_LAYER)
-        for place, letter in enumerate('qkv'):
-            for leaf in ('weight', 'bias'):
-                sources[f'{new}.self_attn.{letter}_proj.{leaf}'] = Source(
-                    f'{_CLIP}{old}.attn.in_proj_{leaf}', _third(place))
-    for name in expected_shapes('image_encoder', config):
-        if name not in sources:
-            sources[name] = Source(_CLIP + _renamed(name, modules))
-    return sources
-
-
-def _squeezed(tensor: Tensor) -> Tensor:
-    """Make the matrix of a linear layer of the weights of a 1 x 1 convolution."""
-    return tensor if tensor.ndim == 2 else tensor.squeeze((2, 3))
-
-
-def _third(place: int) -> Callable[[Tensor], Tensor]:
-    """Return what takes one of the three that are stacked: queries, keys or values."""
-    return lambda stacked: stacked.tensor_split(3)[place]
-
-
-def _inside(new: str, old: str, names: Modules) -> Modules:
-    return {f'{new}.{inner}': f'{old}.{old_inner}' for inner, old_inner in names.items()}
-
-
-def _renamed(name: str, modules: Modules) -> str:
-    """Replace the longest part of a name, up to a dot, that ``modules`` knows."""
-    known = name
-    while known and known not in modules:
-        known = known.rpartition('.')[0]
-    if not known:
-        raise ValueError(f'no checkpoint of this kind has {name}')
-    return modules[known] + name[len(known):]
 
 
 def _indices(tensors: Iterable[str], prefix: str) -> set[int]:

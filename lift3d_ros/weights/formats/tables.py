@@ -25,9 +25,9 @@ from pathlib import Path
 
 from lift3d_ros.weights.formats.checkpoint import Checkpoint
 from lift3d_ros.weights.formats.checkpoint import Kind
-from lift3d_ros.weights.messages import shown
+from lift3d_ros.weights.integrity import printable
 from lift3d_ros.weights.networks import check_tensors
-from lift3d_ros.weights.values import check_values
+from lift3d_ros.weights.tensors import check_values
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -36,21 +36,21 @@ def check_networks(checkpoint: Checkpoint) -> list[str]:
     """
     Compare the networks of One-2-3-45 or LoFTR with the published shapes.
 
-    Returns what is not refused but worth telling. Raises ``LiftError`` (WEIGHTS_CORRUPT) for a
+    Returns notes. Raises ``LiftError`` (WEIGHTS_CORRUPT) for a
     missing tensor, for a wrong shape, and for values that are not finite.
     """
     tables = one2345_shapes() if checkpoint.kind is Kind.ONE2345 else {'loftr': loftr_shapes()}
     notes = []
     for network, shapes in tables.items():
         tensors = checkpoint.parts[network]
-        # Counters of batches are kept by some versions of these layers only.
+        # Only some versions of these layers store batch counters.
         known = {name: tensor for name, tensor in tensors.items() if name in shapes}
         extra = [name for name in tensors
                  if name not in shapes and not name.endswith('num_batches_tracked')]
         check_tensors(Path(checkpoint.path), network, known, shapes)
         check_values(checkpoint.path, known)
         if extra:
-            names = shown(', '.join(extra[:5]))
+            names = printable(', '.join(extra[:5]))
             notes.append(f'{network} has unknown tensors: {names}')
     return notes
 
@@ -78,7 +78,7 @@ def one2345_shapes() -> dict[str, Shapes]:
         7: (64, 32), 9: (32, 16), 11: (16, 16),
     }.items():
         name = f'sparse_costreg_net.conv{index}.net'
-        # One row for each of the 27 places of a 3 x 3 x 3 kernel, x fastest.
+        # One row for each of the 27 offsets of a 3 x 3 x 3 kernel, x fastest.
         sdf |= {f'{name}.0.kernel': (27, inner, outer), **_norm(f'{name}.1', outer)}
     for index, inner in enumerate((39, 128 + 16, 128 + 16)):
         name = f'sdf_layer.lin{index}'
@@ -93,7 +93,7 @@ def one2345_shapes() -> dict[str, Shapes]:
         'vis_fc2': (32, 32, 1), 'rgb_fc': (37, 16, 8, 1),
     }.items():
         for index, (inner, outer) in enumerate(zip(widths, widths[1:], strict=False)):
-            # Every second place of these sequences is an activation.
+            # Every second module of these sequences is an activation.
             rendering |= {
                 f'{name}.{2 * index}.weight': (outer, inner), f'{name}.{2 * index}.bias': (outer,)}
     return {
@@ -149,7 +149,7 @@ def loftr_shapes() -> Shapes:
 
 
 def _normalised(name: str, inner: int, outer: int, kernel: int) -> Shapes:
-    """Return the shapes of a convolution without bias and the normalisation behind it."""
+    """Return the shapes of a convolution without bias and the normalisation after it."""
     return {f'{name}.conv.weight': (outer, inner, kernel, kernel), **_norm(f'{name}.bn', outer)}
 
 

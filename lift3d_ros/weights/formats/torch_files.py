@@ -13,11 +13,11 @@
 # limitations under the License.
 
 """
-Read the files of ``torch.save``: zip archives of today, and the pickles of torch before 1.6.
+Read the files of ``torch.save``: zip archives, and the pickles of torch before 1.6.
 
-Every record of an archive has a CRC-32, which is compared before anything is read from it; torch
-itself does not. The pickles of before 1.6 have no checksum. All sizes are compared with the size
-of the file before memory is taken.
+Every record of an archive has a CRC-32, which is compared before the record is used; torch itself
+does not compare it. The older pickles have no checksum. All sizes are compared with the size of
+the file before memory is allocated.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from typing import Any
 from typing import BinaryIO
 from typing import cast
 import zipfile
-import zlib
 
 import numpy as np
 import torch
@@ -41,27 +40,29 @@ from torch import Tensor
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.runtime.files import open_regular
-from lift3d_ros.weights.documents import first_line
 from lift3d_ros.weights.formats.unpickling import Damaged
 from lift3d_ros.weights.formats.unpickling import Foreign
 from lift3d_ros.weights.formats.unpickling import Storage
 from lift3d_ros.weights.formats.unpickling import StorageType
 from lift3d_ros.weights.formats.unpickling import TensorUnpickler
-from lift3d_ros.weights.messages import corrupt
+from lift3d_ros.weights.integrity import corrupt
+from lift3d_ros.weights.integrity import first_line
 
-#: The pickle of the largest published checkpoint has about 1 MB. Each byte of a pickle can take
+#: The pickle of the largest published checkpoint has about 1 MB. Each byte of a pickle can need
 #: up to 64 bytes of memory, as an empty list.
-_MOST_PICKLE_BYTES = 4 * 2**20
-#: A record has about 70 bytes in the directory of an archive, and takes 1 kB while it is read.
-_MOST_DIRECTORY_BYTES = 8 * 2**20
+_MAX_PICKLE_BYTES = 4 * 2**20
+#: A record has about 70 bytes in the directory of an archive, and needs 1 kB of memory.
+_MAX_DIRECTORY_BYTES = 8 * 2**20
 
-_BLOCK = 2**22
+_BLOCK_BYTES = 2**22
 
-#: The end of the directory of a zip archive, and that of one with 64-bit sizes; without a comment.
+#: The end record of a zip archive without a comment, and those of one with 64-bit sizes.
 _END = struct.Struct('<4s4H2LH')
 _LOCATOR = struct.Struct('<4sLQL')
 _END_64 = struct.Struct('<4sQ2H2L4Q')
-_LOCAL = struct.Struct('<4s5H3L2H')
+#: In the local header of a record, the lengths of its name and of its extra field.
+_LENGTHS_OFFSET = 26
+_LENGTHS = struct.Struct('<2H')
 
 #: The first two pickles of a file of torch before 1.6.
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -70,17 +71,17 @@ _LEGACY_PROTOCOL = 1001
 
 def read_zip(path: Path) -> Any:
     """
-    Return what a zip archive of torch holds; tensors are mapped from the file.
+    Return the content of a zip archive of torch; tensors are mapped from the file.
 
     Raises ``LiftError`` (WEIGHTS_CORRUPT).
     """
-    with open_regular(path, ErrorCode.WEIGHTS_CORRUPT) as file, _damage(path):
+    with open_regular(path, ErrorCode.WEIGHTS_CORRUPT) as file, _pickle_errors(path):
         _check_end(path, file)
         try:
             archive = zipfile.ZipFile(file)
         except zipfile.BadZipFile as error:
             corrupt(path, f'is damaged: {error}; get it again')
-        records = _records(path, file, archive.infolist())
+        records = _records(path, file, archive)
         pickles = [name for name in records if name.endswith('/data.pkl')]
         if len(pickles) != 1:
             corrupt(path, 'is a zip archive, but not one of torch')
@@ -91,7 +92,7 @@ def read_zip(path: Path) -> Any:
                 path, 'was written on a machine with another order of bytes; save it on a '
                 'little-endian one')
         start, size = records[pickles[0]]
-        if size > _MOST_PICKLE_BYTES:
+        if size > _MAX_PICKLE_BYTES:
             corrupt(path, f'is damaged: its index would take {size} bytes; get it again')
         whole = _mapped(path)
         storages: dict[str, Tensor] = {}
@@ -110,17 +111,17 @@ def read_zip(path: Path) -> Any:
                               f'{count * kind.dtype.itemsize}')
             return Storage(_as(numbers[:count * kind.dtype.itemsize], kind.dtype))
 
-        content = io.BytesIO(_content(file, (start, size), _MOST_PICKLE_BYTES))
+        content = io.BytesIO(_content(file, (start, size), _MAX_PICKLE_BYTES))
         return TensorUnpickler(content, storage).load()
 
 
 def read_legacy(path: Path) -> Any:
     """
-    Return what a file of torch before 1.6 holds; its tensors are copied into memory.
+    Return the content of a file of torch before 1.6; tensors are copied into memory.
 
     Raises ``LiftError`` (WEIGHTS_CORRUPT).
     """
-    with open_regular(path, ErrorCode.WEIGHTS_CORRUPT) as file, _damage(path):
+    with open_regular(path, ErrorCode.WEIGHTS_CORRUPT) as file, _pickle_errors(path):
         size = os.fstat(file.fileno()).st_size
         whole: dict[str, Tensor] = {}
         kinds: dict[str, torch.dtype] = {}
@@ -158,7 +159,7 @@ def read_legacy(path: Path) -> Any:
             corrupt(
                 path, 'was written on a machine with another order of bytes; save it on a '
                 'little-endian one')
-        content = TensorUnpickler(cast(BinaryIO, _Bounded(file)), storage).load()
+        content = TensorUnpickler(cast(BinaryIO, _BoundedFile(file)), storage).load()
         keys = _pickle(file)
         if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(whole):
             raise Damaged('lists other storages than it uses')
@@ -175,12 +176,12 @@ def read_legacy(path: Path) -> Any:
         return content
 
 
-class _Bounded:
-    """A file of which one pickle is read, no more than ``_MOST_PICKLE_BYTES`` of it."""
+class _BoundedFile:
+    """A file from which at most ``_MAX_PICKLE_BYTES`` are read."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._left = _MOST_PICKLE_BYTES
+        self._left = _MAX_PICKLE_BYTES
 
     def read(self, count: int) -> bytes:
         """Return the next bytes."""
@@ -188,7 +189,7 @@ class _Bounded:
         return self._file.read(count)
 
     def readline(self) -> bytes:
-        """Return the next line, as names in pickles are."""
+        """Return the next line, which ends a name in a pickle."""
         line = self._file.readline(self._left)
         self._take(len(line) + 1)
         return line
@@ -196,17 +197,17 @@ class _Bounded:
     def _take(self, count: int) -> None:
         self._left -= count
         if self._left < 0:
-            raise Damaged(f'has an index of more than {_MOST_PICKLE_BYTES} bytes')
+            raise Damaged(f'has an index of more than {_MAX_PICKLE_BYTES} bytes')
 
 
 def _pickle(file: BinaryIO) -> Any:
-    return TensorUnpickler(cast(BinaryIO, _Bounded(file))).load()
+    return TensorUnpickler(cast(BinaryIO, _BoundedFile(file))).load()
 
 
 def _check_end(path: Path, file: BinaryIO) -> None:
-    """Refuse an archive that is cut short, or whose directory is large beyond reason."""
-    # The directory of a zip archive is its end, which a transfer that broke off lacks. torch
-    # writes no comment behind it.
+    """Refuse an archive that is cut short, or whose directory is implausibly large."""
+    # The directory is at the end of an archive, which an interrupted transfer lacks. torch writes
+    # no comment after it.
     size = os.fstat(file.fileno()).st_size
     tail = _END.size + _LOCATOR.size + _END_64.size
     file.seek(max(0, size - tail))
@@ -223,7 +224,7 @@ def _check_end(path: Path, file: BinaryIO) -> None:
                 path, 'is damaged: the directory of its archive lies outside the file; get it '
                 'again')
         directory = _END_64.unpack(end)[8]
-    if directory > min(size, _MOST_DIRECTORY_BYTES):
+    if directory > min(size, _MAX_DIRECTORY_BYTES):
         corrupt(
             path, f'is damaged: the directory of its archive would take {directory} bytes; get it '
             'again')
@@ -231,62 +232,43 @@ def _check_end(path: Path, file: BinaryIO) -> None:
 
 
 def _records(
-    path: Path, file: BinaryIO, entries: list[zipfile.ZipInfo]
+    path: Path, file: BinaryIO, archive: zipfile.ZipFile
 ) -> dict[str, tuple[int, int]]:
-    """Return start and length of each record by its name, after comparing its CRC-32."""
-    size = os.fstat(file.fileno()).st_size
-    found: dict[str, tuple[int, int]] = {}
+    """Return start and length of each record by name, after comparing its CRC-32."""
+    records: dict[str, tuple[int, int]] = {}
     end = 0
-    for entry in sorted(entries, key=lambda entry: entry.header_offset):
-        name = entry.filename
-        shown = f'its record {name[:80]}'
+    for entry in sorted(archive.infolist(), key=lambda entry: entry.header_offset):
+        name = f'its record {entry.filename[:80]}'
         if entry.compress_type != zipfile.ZIP_STORED:
             corrupt(
-                path, f'is not an archive in the form that torch writes: {shown} is compressed. '
+                path, f'is not an archive in the form that torch writes: {name} is compressed. '
                 'Unpack it and pack it again without compression (zip -0), or save it again with '
                 'torch')
         if entry.flag_bits & 0x2061 or entry.file_size != entry.compress_size:
-            corrupt(path, f'is damaged: {shown} is encrypted or has two sizes; get it again')
-        if name in found:
-            corrupt(path, f'is damaged: {shown} occurs twice; get it again')
-        file.seek(entry.header_offset)
-        header = file.read(_LOCAL.size)
-        if entry.header_offset < end or len(header) < _LOCAL.size or header[:4] != b'PK\x03\x04':
-            corrupt(path, f'is damaged: {shown} is not where its directory says; get it again')
-        *_, name_length, extra_length = _LOCAL.unpack(header)
-        inner = file.read(name_length)
-        start = entry.header_offset + _LOCAL.size + name_length + extra_length
+            corrupt(path, f'is damaged: {name} is encrypted or has two sizes; get it again')
+        if entry.filename in records or entry.header_offset < end:
+            corrupt(path, f'is damaged: {name} occurs twice or overlaps another; get it again')
+        try:
+            # zipfile compares the name in the local header, and the CRC-32 with the last block.
+            with archive.open(entry) as record:
+                while record.read(_BLOCK_BYTES):
+                    pass
+        except (zipfile.BadZipFile, EOFError) as error:
+            corrupt(path, f'is damaged: {name}: {first_line(error)}; get it again')
+        file.seek(entry.header_offset + _LENGTHS_OFFSET)
+        start = entry.header_offset + _LENGTHS_OFFSET + 4 + sum(_LENGTHS.unpack(file.read(4)))
         end = start + entry.file_size
-        if end > size or inner != entry.orig_filename.encode(
-                'utf-8' if entry.flag_bits & 0x800 else 'cp437', 'replace'):
-            corrupt(path, f'is damaged: {shown} is not where its directory says; get it again')
-        if _crc(file, start, entry.file_size) != entry.CRC:
-            corrupt(
-                path, f'is damaged: {shown} does not match its stored checksum (CRC-32); get the '
-                'file again')
-        found[name] = (start, entry.file_size)
-    return found
+        records[entry.filename] = (start, entry.file_size)
+    return records
 
 
-def _crc(file: BinaryIO, start: int, size: int) -> int:
-    file.seek(start)
-    crc = 0
-    while size > 0:
-        block = file.read(min(size, _BLOCK))
-        if not block:
-            return -1
-        crc = zlib.crc32(block, crc)
-        size -= len(block)
-    return crc
-
-
-def _content(file: BinaryIO, place: tuple[int, int], most: int) -> bytes:
+def _content(file: BinaryIO, place: tuple[int, int], limit: int) -> bytes:
     file.seek(place[0])
-    return file.read(min(place[1], most))
+    return file.read(min(place[1], limit))
 
 
 def _mapped(path: Path) -> Tensor:
-    """Return the bytes of a file; what is written to them does not go to the file."""
+    """Return the bytes of a file as a private mapping: writes do not change the file."""
     return torch.from_numpy(np.memmap(path, np.uint8, mode='c'))
 
 
@@ -298,8 +280,8 @@ def _as(numbers: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 @contextmanager
-def _damage(path: Path) -> Iterator[None]:
-    """Raise ``LiftError`` for whatever the reader of a damaged file stumbles over."""
+def _pickle_errors(path: Path) -> Iterator[None]:
+    """Convert the errors of reading a damaged file to ``LiftError``."""
     try:
         yield
     except (LiftError, OSError):
@@ -313,7 +295,7 @@ def _damage(path: Path) -> Iterator[None]:
         corrupt(path, f'{error}; get it again. Nothing in it was executed')
     except MemoryError:
         raise
-    # The machine of a damaged pickle raises errors of many types.
+    # A damaged pickle raises errors of many types.
     except Exception as error:
         corrupt(
             path, f'is damaged, or is a pickle that torch did not write ({type(error).__name__}: '

@@ -13,12 +13,12 @@
 # limitations under the License.
 
 """
-Unpickle the tensors of torch files without torch's unpickler and without running anything.
+Unpickle the tensors of torch files without torch's unpickler and without executing anything.
 
-A pickle is a program for a small machine that makes objects by calling what it names. Here it can
-call only what this module makes: dictionaries, sets, tensors that are views of given bytes, and
-placeholders. All else is refused before it is called. The machine is Python's, written in Python:
-its memory grows with the pickle and not with a number in it.
+A pickle is a program for a stack machine that makes objects by calling functions by name. Here it
+can call only functions of this module, which make dictionaries, sets, tensors that are views of
+given bytes, and placeholders. Everything else is refused before it is called. The machine is
+Python's own in its Python version: its memory grows with the pickle, not with a number in it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-#: Types of numbers that networks are stored in, by what torch calls their storages.
+#: Types that networks are stored in, by the names of torch's storage classes.
 DTYPES_OF_STORAGES = {
     'DoubleStorage': torch.float64, 'FloatStorage': torch.float32, 'HalfStorage': torch.float16,
     'BFloat16Storage': torch.bfloat16, 'LongStorage': torch.int64, 'IntStorage': torch.int32,
@@ -41,8 +41,8 @@ DTYPES_OF_STORAGES = {
     'BoolStorage': torch.bool,
 }
 
-#: What Lightning and numpy leave in checkpoints beside the tensors, and harmless names of torch
-#: and Python. Each is read as an empty placeholder: none of their code is run.
+#: Names that Lightning, numpy, torch and Python leave in checkpoints besides the tensors. Each is
+#: read as an empty placeholder; none of their code runs.
 _INERT = frozenset((
     'pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint',
     'pytorch_lightning.callbacks.lr_monitor.LearningRateMonitor',
@@ -52,7 +52,7 @@ _INERT = frozenset((
     'builtins.bytearray', 'builtins.complex', '__builtin__.bytearray', '__builtin__.complex',
 ))
 
-#: Functions of torch that make tensors of kinds that no network here has, and what they make.
+#: Functions of torch that make unsupported kinds of tensors, and these kinds.
 _UNUSABLE = {
     '_rebuild_sparse_tensor': 'a sparse tensor',
     '_rebuild_sparse_csr_tensor': 'a sparse tensor',
@@ -67,38 +67,38 @@ _UNUSABLE = {
 }
 
 #: Networks have tensors of at most five dimensions.
-_MOST_DIMENSIONS = 8
+_MAX_DIMENSIONS = 8
 #: The largest published checkpoint, with its optimiser, has less than 10,000 tensors. A tensor
 #: takes 1 kB of memory and as little as 5 bytes of a pickle.
-_MOST_TENSORS = 100_000
-#: Items that calls may copy from one container to another; torch's files copy none or few.
-_MOST_COPIED = 1_000_000
+_MAX_TENSORS = 100_000
+#: Items that calls may copy between containers; files of torch copy none or few.
+_MAX_COPIED_ITEMS = 1_000_000
 
 
 class Damaged(Exception):
-    """A pickle that cannot be what torch writes; the text goes on after the file's path."""
+    """A pickle that torch does not write; the text continues the sentence after the path."""
 
 
 class Foreign(Damaged):
-    """A pickle that names something which could run code."""
+    """A pickle that names an object which could execute code."""
 
 
 class Placeholder:
-    """Stands for an object of a checkpoint that no network needs; takes anything, does nothing."""
+    """Stands for an object of a checkpoint that no network needs; ignores all arguments."""
 
     def __init__(self, *_: object) -> None:
         pass
 
 
 class Unusable(Placeholder):
-    """Stands for a tensor that no network can be made of; ``what`` says of which kind."""
+    """Stands for an unsupported tensor; ``what`` names its kind."""
 
     what = 'an object'
 
 
 @dataclass(frozen=True)
 class StorageType:
-    """The kind of a storage; ``dtype`` is None for types that networks are not stored in."""
+    """The type of a storage; ``dtype`` is None for an unsupported type."""
 
     name: str
     dtype: torch.dtype | None
@@ -106,18 +106,18 @@ class StorageType:
 
 @dataclass(frozen=True)
 class Storage:
-    """The numbers (n,) that tensors are views of; None for an unusable type, ``name``."""
+    """The numbers (n,) that tensors are views of; None for an unsupported type, ``name``."""
 
     numbers: Tensor | None
     name: str = ''
 
 
-#: What makes the storage of the type, key, number of elements, and view (legacy files only).
+#: Makes a storage from its type, key, number of elements, and view (legacy files only).
 Provider = Callable[[StorageType, str, int, Any], Storage]
 
 
 class _Factory(Placeholder):
-    """What a pickle may call; as a key or a value it is no more than a placeholder."""
+    """A function that a pickle may call; as a key or value it is a placeholder."""
 
     __slots__ = ('make',)
 
@@ -125,12 +125,12 @@ class _Factory(Placeholder):
         self.make = make
 
 
-#: Python's unpickler that is written in Python, which has no name of its own. That in C takes
-#: memory for a number in a pickle, such as the place of an object in its memo.
+#: The Python version of Python's unpickler, which has no public name. The C version allocates
+#: memory according to numbers in a pickle, such as a memo index.
 _Machine: Any = vars(pickle)['_Unpickler']
 
-#: Instructions that no file of torch has; all of them make objects in other ways.
-_NEVER = (
+#: Opcodes that no file of torch has; all of them make objects in other ways.
+_REFUSED_OPCODES = (
     pickle.PERSID, pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2,
     pickle.EXT4, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER, pickle.BYTEARRAY8,
 )
@@ -140,12 +140,12 @@ class TensorUnpickler(_Machine):
     """
     Reads one pickle of torch from a file; ``load`` returns dictionaries and tensors.
 
-    ``storage`` makes the numbers that tensors are views of. ``load`` raises ``Damaged``, and of
-    Python's own errors whatever a damaged pickle makes its machine stumble over.
+    ``storage`` provides the numbers that tensors are views of. ``load`` raises ``Damaged``, and
+    any of Python's own errors for a damaged pickle.
     """
 
     def __init__(self, file: BinaryIO, storage: Provider | None = None) -> None:
-        """Read from ``file``, whose position is then behind the pickle."""
+        """Read from ``file``, whose position is at the end of the pickle afterwards."""
         super().__init__(file, encoding='utf-8', errors='replace')
         self._storage = storage
         self._known: dict[str, Any] = {}
@@ -153,7 +153,7 @@ class TensorUnpickler(_Machine):
         self._copied = 0
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for a global name; raises ``Foreign``."""
+        """Return the substitute of a global name; raises ``Foreign``."""
         full = f'{module}.{name}'
         if full not in self._known:
             self._known[full] = self._find(module, name, full)
@@ -175,7 +175,7 @@ class TensorUnpickler(_Machine):
             return _Factory(_unusable(_UNUSABLE[name]))
         if full in _INERT:
             return _Factory(Placeholder)
-        # Named constants of torch, which are no more than words.
+        # Named constants of torch.
         if module == 'torch' and isinstance(
                 vars(torch).get(name), torch.dtype | torch.qscheme | torch.layout):
             return Placeholder()
@@ -207,13 +207,13 @@ class TensorUnpickler(_Machine):
         self.load_reduce()
 
     def load_build(self) -> None:
-        """Drop the attributes of an object: no network needs those of dictionaries."""
+        """Ignore the attributes of an object: no network needs those of dictionaries."""
         self.stack.pop()
         if not isinstance(self.stack[-1], OrderedDict | Placeholder | Tensor):
             raise Damaged('sets attributes of an object that has none')
 
     def load_append(self) -> None:
-        """Append to a list, or to a placeholder, which drops it."""
+        """Append to a list; a placeholder ignores it."""
         value = self.stack.pop()
         self._extend(self.stack[-1], [value])
 
@@ -257,8 +257,8 @@ class TensorUnpickler(_Machine):
 
     def _tensor(self, *arguments: Any) -> Any:
         self._tensors += 1
-        if self._tensors > _MOST_TENSORS:
-            raise Damaged(f'has more than {_MOST_TENSORS} tensors')
+        if self._tensors > _MAX_TENSORS:
+            raise Damaged(f'has more than {_MAX_TENSORS} tensors')
         return _rebuild_tensor(*arguments)
 
     def _ordered(self, *arguments: Any) -> OrderedDict[Any, Any]:
@@ -268,18 +268,19 @@ class TensorUnpickler(_Machine):
         return set(*self._bounded(arguments))
 
     def _bounded(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Return the arguments of a container's copy; calls could copy a large one often."""
+        """Return the arguments of a container's constructor, whose total size is limited."""
         if len(arguments) > 1 or not all(isinstance(item, list | dict) for item in arguments):
             raise Damaged('makes a container from an object that is not one')
         self._copied += sum(len(item) for item in arguments)
-        if self._copied > _MOST_COPIED:
-            raise Damaged(f'copies more than {_MOST_COPIED} items')
+        if self._copied > _MAX_COPIED_ITEMS:
+            raise Damaged(f'copies more than {_MAX_COPIED_ITEMS} items')
         return arguments
 
 
-#: What the machine does for each instruction.
+#: The handler of each opcode.
 TensorUnpickler.dispatch = {
-    **{code: run for code, run in _Machine.dispatch.items() if bytes([code]) not in _NEVER},
+    **{code: handler for code, handler in _Machine.dispatch.items()
+       if bytes([code]) not in _REFUSED_OPCODES},
     pickle.REDUCE[0]: TensorUnpickler.load_reduce,
     pickle.NEWOBJ[0]: TensorUnpickler.load_newobj,
     pickle.BUILD[0]: TensorUnpickler.load_build,
@@ -311,7 +312,7 @@ def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: objec
     if not isinstance(storage, Storage):
         raise Damaged('makes a tensor from an object that is not a storage')
     if not (_is_count(offset) and isinstance(size, tuple) and isinstance(stride, tuple)
-            and len(size) == len(stride) <= _MOST_DIMENSIONS
+            and len(size) == len(stride) <= _MAX_DIMENSIONS
             and all(_is_count(number) for number in (*size, *stride))):
         raise Damaged('has a tensor with an invalid shape')
     if storage.numbers is None:
@@ -321,10 +322,10 @@ def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: objec
         raise Damaged(f'has a tensor of the shape {list(size)} that is larger than its storage')
     if not all(size):
         return torch.empty(size, dtype=storage.numbers.dtype)
-    # torch counts from the beginning of all that was mapped.
+    # The offset of as_strided counts from the start of the mapped file.
     return storage.numbers.as_strided(size, stride, storage.numbers.storage_offset() + offset)
 
 
 def _is_count(value: Any) -> bool:
-    # Beyond this no file has numbers; torch counts with 64 bits.
+    # No file has more numbers; torch counts with 64 bits.
     return type(value) is int and 0 <= value < 2**48
