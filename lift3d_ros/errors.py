@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The one error type of the package and its codes."""
+"""The error type of the package and its codes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from functools import partial
 
 
 class ErrorCode(str, Enum):
-    """Why a lift was refused or given up; the same codes on the command line and in ROS."""
+    """Why a request failed; the command line and ROS use the same codes."""
 
     BAD_IMAGE = 'BAD_IMAGE'
     BAD_REQUEST = 'BAD_REQUEST'
@@ -50,17 +50,17 @@ class LiftError(Exception):
     """
     A failure that the caller can act on.
 
-    ``code`` says what kind it is, ``message`` what to do about it, in one sentence or two.
+    ``code`` is its kind; ``message`` says in one or two sentences what to do.
     """
 
     def __init__(self, code: ErrorCode, message: str) -> None:
-        """Keep the code and the message."""
+        """Store code and message."""
         super().__init__(f'{code.value}: {message}')
         self.code = code
         self.message = message
 
     def __reduce__(self) -> tuple[type[LiftError], tuple[ErrorCode, str]]:
-        """Pickle by code and message, so that the error crosses process borders whole."""
+        """Pickle by code and message, so that both survive between processes."""
         return type(self), (self.code, self.message)
 
 

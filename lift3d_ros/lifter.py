@@ -61,7 +61,7 @@ from lift3d_ros.placement.place import place
 from lift3d_ros.progress import Progress
 from lift3d_ros.progress import ProgressCallback
 from lift3d_ros.runtime import memory
-from lift3d_ros.runtime.threads import run_in_threads
+from lift3d_ros.runtime.process import run_in_threads
 
 __all__ = [
     'DEFAULT_METHOD', 'DEVICES', 'LEARNED', 'LiftRequest', 'Lifter', 'MAX_SAMPLES', 'METHODS',

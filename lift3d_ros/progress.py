@@ -24,16 +24,16 @@ import time
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 
-#: Called with the stage's name and the fraction of the whole lift that is done, 0 to 1.
+#: Receives the name of the stage and the completed fraction of the lift, 0 to 1.
 ProgressCallback = Callable[[str, float], None]
 
 
 class Progress:
     """
-    What a method reports to while it works, and where it asks whether to go on.
+    Progress reports of a lift, its stage timings, and its cancellation and deadline.
 
-    A method calls ``stage`` around each of its stages and ``check`` between steps inside one;
-    both raise ``LiftError`` with ``CANCELLED`` or ``TIMEOUT`` when the lift shall end.
+    A method calls ``stage`` around each of its stages and ``check`` between steps inside one; both
+    raise ``LiftError``, ``CANCELLED`` or ``TIMEOUT``, when the lift must end.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class Progress:
         """
         Start the clock.
 
-        ``cancelled`` is asked at every check; ``deadline`` is a value of ``time.monotonic()``.
+        Every check calls ``cancelled``; ``deadline`` is a value of ``time.monotonic()``.
         """
         self._callback = callback
         self._cancelled = cancelled
         self._deadline = deadline
         self._start = time.monotonic()
         self._fraction = 0.0
-        #: Seconds spent in each stage that has ended, in order.
+        #: Seconds of each completed stage, in order.
         self.seconds: dict[str, float] = {}
 
     @property
@@ -61,7 +61,7 @@ class Progress:
         return time.monotonic() - self._start
 
     def check(self, stage: str | None = None, fraction: float | None = None) -> None:
-        """Report ``fraction`` (0 to 1, of the whole lift) and raise if the lift shall end."""
+        """Report ``fraction`` (0 to 1, of the lift), and raise if the lift must end."""
         if self._cancelled is not None and self._cancelled():
             raise LiftError(ErrorCode.CANCELLED, 'The request was cancelled.')
         if self._deadline is not None and time.monotonic() > self._deadline:
@@ -75,7 +75,7 @@ class Progress:
 
     @contextmanager
     def stage(self, name: str, end: float) -> Iterator[None]:
-        """Time a stage that brings the whole lift to the fraction ``end``."""
+        """Time a stage, at whose end the fraction ``end`` of the lift is completed."""
         self.check(name, self._fraction)
         start = time.monotonic()
         yield
@@ -86,7 +86,7 @@ class Progress:
         """
         Return the progress of a part of the lift, whose 0 and 1 are ``begin`` and ``end`` here.
 
-        It ends when this one does, and its stages are timed here.
+        It has the same deadline and cancellation, and its stages are timed here.
         """
         length = end - begin
         inner = Progress(

@@ -40,8 +40,8 @@ from lift3d_ros.lifter import LiftRequest
 from lift3d_ros.meshing.isosurface import decimate
 from lift3d_ros.methods.geometric import Geometric
 from lift3d_ros.observation.hints import ScaleHints
-from lift3d_ros.runtime import threads
-from lift3d_ros.runtime.threads import run_in_threads
+from lift3d_ros.runtime import process
+from lift3d_ros.runtime.process import run_in_threads
 
 
 @pytest.fixture(scope='module')
@@ -61,7 +61,7 @@ def masks():
 @pytest.fixture(autouse=True)
 def two_threads(monkeypatch):
     """Let every test have two threads, whatever the machine has."""
-    monkeypatch.setattr(threads, '_cores', lambda: 2)
+    monkeypatch.setattr(process, 'core_count', lambda: 2)
     torch = sys.modules.get('torch')
     before = torch.get_num_threads() if torch else 0
     if torch:
@@ -252,7 +252,7 @@ def test_with_one_core_or_one_object_no_thread_is_begun(monkeypatch):
     assert run_in_threads(lambda index: threading.get_ident(), 1, 4) == [here]
     assert run_in_threads(lambda index: threading.get_ident(), 3, 1) == [here] * 3
     assert here not in run_in_threads(lambda index: threading.get_ident(), 3, 4)
-    monkeypatch.setattr(threads, '_cores', lambda: 1)
+    monkeypatch.setattr(process, 'core_count', lambda: 1)
     monkeypatch.delitem(sys.modules, 'torch', raising=False)
     assert run_in_threads(lambda index: threading.get_ident(), 3, 4) == [here] * 3
 

@@ -124,9 +124,9 @@ def check_names(export: Export, folder: Path, names: Iterable[str]) -> None:
 
 def entries(shape: Shape, written: Written) -> dict[str, Any]:
     """Return what the report says of the files and of the body."""
-    from lift3d_ros.robot.export import stands
+    from lift3d_ros.robot.export import stability_of
 
-    found = stands(shape, written.mass)
+    found = stability_of(shape, written.mass)
     return {
         'frame': written.frame,
         'up_axis': written.up_axis,

@@ -13,16 +13,14 @@
 # limitations under the License.
 
 """
-Cameras, rigid transforms, poses and frames: the conventions of the package.
+Cameras, rigid transforms, poses and frames, and their conventions.
 
 World and object frames are right-handed, z up, metres. Camera frames are OpenCV optical frames: x
 right, y down, z forward (ROS ``*_optical_frame``, REP-103). ``T_a_b`` is a 4 x 4 matrix that maps
-coordinates of frame b into frame a. Angles are degrees at the surface of the API and radians
+coordinates of frame b into frame a. Angles are degrees in the API and radians
 inside; azimuth = atan2(y, x), elevation is measured up from the horizon.
 """
 
-from lift3d_ros.geometry.boxes import longest_side
-from lift3d_ros.geometry.boxes import upright_sides
 from lift3d_ros.geometry.camera import Camera
 from lift3d_ros.geometry.pose_vectors import OPENCV_OPENGL
 from lift3d_ros.geometry.pose_vectors import POSE_DIMS
@@ -35,6 +33,7 @@ from lift3d_ros.geometry.transforms import Floats
 from lift3d_ros.geometry.transforms import frame_from_up
 from lift3d_ros.geometry.transforms import invert
 from lift3d_ros.geometry.transforms import is_rigid
+from lift3d_ros.geometry.transforms import longest_side
 from lift3d_ros.geometry.transforms import look_at
 from lift3d_ros.geometry.transforms import orbit_pose
 from lift3d_ros.geometry.transforms import rigid
@@ -42,6 +41,7 @@ from lift3d_ros.geometry.transforms import rotate
 from lift3d_ros.geometry.transforms import spherical
 from lift3d_ros.geometry.transforms import transform
 from lift3d_ros.geometry.transforms import unit
+from lift3d_ros.geometry.transforms import upright_sides
 
 __all__ = [
     'Array', 'Camera', 'Floats', 'OPENCV_OPENGL', 'POSE_DIMS', 'ZERO123_FOV', 'frame_from_up',

@@ -42,10 +42,10 @@ class Camera:
 
     def __post_init__(self) -> None:
         """
-        Refuse what no picture can come from.
+        Raise ``ValueError`` for invalid parameters.
 
-        Raises ``ValueError`` for an empty image, a focal length that is not positive, or numbers
-        that are not finite.
+        These are an empty image, a focal length that is not positive, and numbers that are not
+        finite.
         """
         if self.width < 1 or self.height < 1:
             raise ValueError(f'the image size {self.width} x {self.height} is empty')
@@ -56,7 +56,7 @@ class Camera:
 
     @classmethod
     def from_matrix(cls, width: int, height: int, K: ArrayLike) -> Camera:
-        """Make a camera from its 3 x 3 matrix; raises ``ValueError`` for one that has skew."""
+        """Make a camera from its 3 x 3 matrix; raises ``ValueError`` for a skew."""
         matrix = np.asarray(K, dtype=np.float64)
         if matrix.shape != (3, 3):
             raise ValueError(f'the camera matrix has the shape {matrix.shape}, not (3, 3)')
@@ -73,7 +73,7 @@ class Camera:
 
     @classmethod
     def from_fov(cls, width: int, height: int, fov: float) -> Camera:
-        """Make a camera with square pixels that sees ``fov`` degrees across its width."""
+        """Make a camera with square pixels and a horizontal field of view of ``fov`` degrees."""
         focal = 0.5 * width / np.tan(np.radians(fov) / 2.0)
         return cls(width, height, focal, focal, (width - 1) / 2.0, (height - 1) / 2.0)
 
@@ -103,7 +103,7 @@ class Camera:
         return np.stack([(u - self.cx) / self.fx * z, (v - self.cy) / self.fy * z, z], axis=-1)
 
     def rays(self) -> Array:
-        """Return for each pixel the direction with z = 1, shape (height, width, 3)."""
+        """Return the ray of each pixel with z = 1, shape (height, width, 3)."""
         u, v = np.meshgrid(np.arange(self.width), np.arange(self.height))
         return self.unproject(u, v, 1.0)
 

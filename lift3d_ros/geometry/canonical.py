@@ -15,9 +15,9 @@
 """
 The canonical frame of an object view, and the posed views that are made in it.
 
-Canonical axes are z up with the input camera at azimuth 0; the origin is where the object's middle
-is thought to be, and 1 is how long the longer side of its picture is at that distance (the
-normalisation of Zero-1-to-3, as far as one view tells it).
+Canonical axes are z up with the input camera at azimuth 0; the origin is the estimated centre of
+the object, and 1 is the length of the longer side of its image at that distance (the normalisation
+of Zero-1-to-3, estimated from one view).
 """
 
 from __future__ import annotations
@@ -37,25 +37,24 @@ from lift3d_ros.geometry.frame import ObjectView
 from lift3d_ros.geometry.frame import VIEW_FILL
 from lift3d_ros.geometry.frame import VIEW_SIZE
 
-#: The middle of an object lies this much of its canonical length behind the median of the surface
-#: that is seen: the mean over the scans of the train split.
+#: Distance of the centre of an object behind the median of its visible surface, canonical units:
+#: the mean over the scans of the train split.
 MIDDLE_BEHIND = 0.21
 
-#: Fewer depth readings than this on an object measure no distance.
+#: Smallest number of depth readings on an object for a measured distance.
 MIN_READINGS = 24
 
 
 @dataclass(frozen=True, eq=False)
 class CanonicalFrame:
     """
-    Where the canonical object frame of a view lies.
+    The canonical object frame of a view.
 
-    - ``T_camera_object``: rigid, the canonical axes in the optical frame of the input camera, with
-      the translation in the units of the camera: metres where ``metric``, else units of the
-      canonical length, in which the scale of the world is unknown.
+    - ``T_camera_object``: rigid, the canonical axes in the optical frame of the input camera. The
+      translation is in metres if ``metric``, else in canonical lengths of unknown scale.
     - ``scale``: length of 1 canonical unit in those units.
     - ``elevation``: degrees, of the input camera over the object's horizon.
-    - ``metric``: whether a depth measured the distance.
+    - ``metric``: whether the distance was measured by depth.
     """
 
     T_camera_object: Array
@@ -93,17 +92,17 @@ class CanonicalFrame:
 @dataclass(frozen=True, eq=False)
 class PosedViews:
     """
-    Pictures of one object from known cameras in its canonical frame.
+    Images of one object from known cameras in its canonical frame.
 
     - ``images``: uint8 RGB (n, size, size, 3), the object on white.
     - ``alphas``: uint8 (n, size, size), 255 where the object is.
-    - ``camera``: of every picture.
+    - ``camera``: of every image.
     - ``poses``: (n, 4, 4), the optical frames in canonical coordinates.
     - ``azimuths``, ``elevations``: (n,) degrees, of those cameras; ``radius``: of them all.
-    - ``canonical``: the frame, with the scale, the elevation of the input and its place.
-    - ``elevation_source``: where it comes from: ``gravity``, ``estimated``, ``assumed``
+    - ``canonical``: the frame, with the scale, and the elevation and pose of the input.
+    - ``elevation_source``: ``gravity``, ``estimated``, ``assumed``
       or ``given``; ``elevation_stddev`` in degrees.
-    - ``method``: the weights that made them; ``seconds``: spent in each stage.
+    - ``method``: the weights; ``seconds``: of each stage.
     """
 
     images: NDArray[np.uint8]
@@ -124,9 +123,9 @@ def canonical_frame(view: ObjectView, elevation: float) -> CanonicalFrame:
     """
     Return the canonical frame of a view.
 
-    ``elevation`` in degrees is used where the frame's gravity is not known. The origin lies on
-    the ray through the middle of the picture; how far along it the depth tells, and without one
-    the distance is such that the canonical length is 1.
+    ``elevation`` in degrees is used if the frame has no gravity. The origin lies on the ray
+    through the centre of the image; its distance is measured by depth, else it is the distance at
+    which the canonical length is 1.
     """
     middle = (VIEW_SIZE - 1) / 2.0
     ray = view.camera.unproject(middle, middle, 1.0)
@@ -138,7 +137,7 @@ def canonical_frame(view: ObjectView, elevation: float) -> CanonicalFrame:
     else:
         distance = surface / (1.0 - MIDDLE_BEHIND * per_depth)
         if MIDDLE_BEHIND * per_depth > 0.5:
-            # So near that the formula's line runs away: half the length behind, and no more.
+            # At such a short distance the formula above diverges; this bounds it.
             distance = surface * (1.0 + MIDDLE_BEHIND * per_depth)
         scale = distance * per_depth
     known = view.elevation()
@@ -153,7 +152,7 @@ def canonical_frame(view: ObjectView, elevation: float) -> CanonicalFrame:
 
 
 def _up(ray: Array, elevation: float) -> Array:
-    """Return the up direction of a camera without roll whose ray dips by ``elevation``."""
+    """Return the up direction for a camera without roll whose ray declines by ``elevation``."""
     sight = unit(ray)
     above = np.array([0.0, -1.0, 0.0])
     above = unit(above - sight * (above @ sight))

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a camera saw: the frame, and the view of one object in it."""
+"""Camera frames, and the view of one object in a frame."""
 
 from __future__ import annotations
 
@@ -33,34 +33,34 @@ from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import is_rigid
 from lift3d_ros.geometry import unit
 
-#: Side of the square picture of an object that the view networks take, pixels.
+#: Side of the square input image of the view networks, pixels.
 VIEW_SIZE = 256
 
-#: Share of that picture that the longer side of the object's bounding box fills (One-2-3-45).
+#: Share of that side that the longer side of the object's bounding box fills (One-2-3-45).
 VIEW_FILL = 0.75
 
-#: Farther than any depth camera or rangefinder measures.
+#: Beyond the range of depth cameras and rangefinders, metres.
 MAX_DEPTH_M = 1e4
 
-#: A mask that ends so near to the border of the image is cut by it: detectors' masks that were
-#: resized lose the last pixel.
+#: Distance from the border of the image at which a mask is cut, pixels: resized masks of detectors
+#: lose the last pixel.
 BORDER_PIXELS = 1
 
-#: Fewer mask pixels than this show no shape.
+#: Smallest number of mask pixels that define a shape.
 MIN_MASK_PIXELS = 64
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
     """
-    One image of a camera, with the depth and the direction of gravity where they are known.
+    One image of a camera, with depth and the direction of gravity if they are known.
 
     - ``image``: uint8 RGB, shape (height, width, 3).
     - ``camera``: of the same size; the image is free of distortion.
-    - ``depth``: float32 metres along z, shape (height, width); 0 or NaN where there is no reading.
+    - ``depth``: float32 metres along z, shape (height, width); 0 or NaN = no reading.
       Negative readings and those beyond ``MAX_DEPTH_M`` become 0.
     - ``gravity``: unit vector that points down, in the optical frame.
-    - ``notes``: what is doubtful about the above, a sentence each; they go into ``Shape.notes``.
+    - ``notes``: sentences on what to check about the inputs; they go into ``Shape.notes``.
     """
 
     image: NDArray[np.uint8]
@@ -71,10 +71,10 @@ class Frame:
 
     def __post_init__(self) -> None:
         """
-        Check what belongs together.
+        Check types and sizes.
 
         Raises ``LiftError``: ``BAD_IMAGE`` for an image or depth of another type,
-        ``SIZE_MISMATCH`` where sizes differ, ``NO_CAMERA`` for a gravity without direction.
+        ``SIZE_MISMATCH`` if sizes differ, ``NO_CAMERA`` for a gravity without direction.
         """
         if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] != 3:
             raise bad_image(
@@ -94,7 +94,7 @@ class Frame:
                 raise size_mismatch(
                     f'The depth is {self.depth.shape[1]} x {self.depth.shape[0]}, the image '
                     f'{size[1]} x {size[0]}; register the depth to the image first.')
-            # Negative and infinite readings are none, and nothing beyond can be added up safely.
+            # Such values are not readings, and could overflow sums.
             absent = (self.depth < 0.0) | (self.depth > MAX_DEPTH_M)
             if absent.any():
                 depth = np.where(absent, np.float32(0.0), self.depth)
@@ -114,12 +114,12 @@ class ObjectView:
     """
     One object of a frame.
 
-    - ``frame``, ``mask``: the whole frame, and where the object is in it, bool (height, width).
+    - ``frame``, ``mask``: the whole frame, and the pixels of the object, bool (height, width).
     - ``image``: uint8 RGB, shape (VIEW_SIZE, VIEW_SIZE, 3): the object on white, its bounding box
       in the middle and ``VIEW_FILL`` of the side long.
     - ``alpha``: uint8, shape (VIEW_SIZE, VIEW_SIZE), 255 on the object.
-    - ``camera``: the camera of that picture, in the same optical frame.
-    - ``truncated``: the object reaches the border of the frame, so part of it was not seen.
+    - ``camera``: the camera of that image, in the same optical frame.
+    - ``truncated``: the object reaches the border of the frame, so part of it is not visible.
     """
 
     frame: Frame
@@ -131,11 +131,11 @@ class ObjectView:
 
     def window(self, side: int, margin: int) -> tuple[tuple[slice, slice], Camera]:
         """
-        Return where the object is in the images of the frame, and the camera of that part.
+        Return a window of the frame around the object, and the camera of that window.
 
-        The slices, rows and columns, reach ``margin`` pixels over its bounding box, and take every
-        so many pixels that its longer side is at most ``side`` of them: an image of masks or
-        depths must not be averaged over an edge.
+        The slices, rows and columns, extend its bounding box by ``margin`` pixels. Their step
+        reduces its longer side to at most ``side`` pixels: masks and depths must not be averaged
+        across an edge.
         """
         left, top, right, bottom = bounding_box(self.mask)
         stride = -(-max(right - left, bottom - top) // side)
@@ -161,8 +161,8 @@ class ObjectView:
         """
         Return the camera's elevation over the object's horizon in degrees, from gravity.
 
-        The ray through the middle of the picture meets the object; it dips below the horizon by
-        the angle whose sine is its component along gravity.
+        The ray through the centre of the image meets the object; its component along gravity is
+        the sine of the elevation.
         """
         if self.frame.gravity is None:
             return None

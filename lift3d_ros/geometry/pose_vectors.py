@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The pose vector of each model family: the target view as a diffusion model takes it."""
+"""The pose vector of each model family, by which a diffusion model is conditioned."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from numpy.typing import ArrayLike
 from lift3d_ros.geometry.transforms import Array
 from lift3d_ros.geometry.transforms import invert
 
-#: Horizontal field of view of the views that the Zero-1-to-3 family makes: a 35 mm lens before a
+#: Horizontal field of view of the views of the Zero-1-to-3 family: a 35 mm lens before a
 #: 32 mm sensor, 2 atan(16 / 35) (its rendering script).
 ZERO123_FOV = float(np.degrees(2.0 * np.arctan(16.0 / 35.0)))
 
-#: The families, and how many numbers their pose vectors have.
-#: ``small`` are the weights of this package; they take the vector of Zero-1-to-3.
+#: Lengths of the pose vectors of the families. ``small`` are the weights of this package, with the
+#: vector of Zero-1-to-3.
 POSE_DIMS = {'zero123': 4, 'stable_zero123': 4, 'zeronvs': 19, 'small': 4}
 
-#: Turns OpenCV camera axes into OpenGL's (y up, z backward) and back.
+#: Maps OpenCV camera axes to OpenGL's (y up, z backward) and back.
 OPENCV_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
@@ -76,9 +76,9 @@ def zeronvs_pose(
     ``T_world_target`` (..., 4, 4) and ``T_world_input`` (4, 4) are optical frames in any world,
     ``scale`` the size of the scene in the same length, ``fov`` in degrees. The vector is the
     target's 4 x 4 pose in the input's OpenGL frame, row by row, and [fov in radians, sin, cos].
-    Its translation t is divided by the scale and squashed to 5 tanh(t / 10): half of it for a
-    small motion, never more than 5 (ZeroNVS, ``ldm/data/common.py``). Entries that are not finite
-    stay so, where ZeroNVS makes them 0 and a wrong pose a plausible one.
+    Its translation t is divided by the scale and compressed to 5 tanh(t / 10): t / 2 for a small
+    motion, at most 5 (ZeroNVS, ``ldm/data/common.py``). Entries that are not finite stay so;
+    ZeroNVS sets them to 0, which makes a wrong pose a plausible one.
     """
     target = np.asarray(T_world_target, dtype=np.float64)
     pose = OPENCV_OPENGL @ invert(T_world_input) @ target @ OPENCV_OPENGL

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Meshes, and the shape of an object: what the package makes."""
+"""Meshes, clouds, and the shape of an object: the results of the package."""
 
 from __future__ import annotations
 
@@ -96,13 +96,13 @@ class Mesh:
         self, count: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
         """
-        Spread ``count`` points evenly by area over the surface.
+        Sample ``count`` points evenly by area over the surface.
 
         Returns the face of each (n,) and the weights (n, 3) of that face's corners.
         """
         a, b, c = (self.vertices[self.faces[:, k]].astype(np.float64) for k in range(3))
         area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
-        # Stratified along the cumulated area, so that no patch is left bare by chance.
+        # Stratified along the cumulative area, so that the density is even.
         steps = (np.arange(count) + rng.random(count)) / count * area.sum()
         chosen = np.minimum(np.searchsorted(np.cumsum(area), steps), len(area) - 1)
         # Uniform on a triangle: Osada et al., Shape Distributions, 2002, equation 1.
@@ -115,9 +115,9 @@ class Mesh:
         """
         Write the mesh; the suffix of ``path`` names the format, one of ``MESH_FORMATS``.
 
-        ``vertex_attributes`` are further numbers per vertex, kept by PLY alone. The file appears
+        ``vertex_attributes`` are more numbers per vertex, written to PLY only. The file appears
         under its name only when it is complete. Raises ``ValueError`` for another suffix and
-        ``OSError`` where the file cannot be written.
+        ``OSError`` if the file cannot be written.
         """
         kind = path.suffix[1:].lower()
         if kind not in MESH_FORMATS:
@@ -149,25 +149,25 @@ class Cloud:
 @dataclass(frozen=True, eq=False)
 class Shape:
     """
-    The whole of an object: a closed, coloured, metric mesh with its pose and its doubts.
+    A whole object: a closed, coloured, metric mesh with its pose and its uncertainty.
 
-    - ``mesh``: in the object frame: origin in the middle of its bounding box, z up, metres.
+    - ``mesh``: in the object frame: origin at the centre of its bounding box, z up, metres.
     - ``T_camera_object``: pose of that frame in the optical frame of the camera.
     - ``pose_covariance``: (6, 6), of x, y, z (metres) and rotations about x, y, z (radians), in
       the optical frame.
-    - ``confidence``: float32 (n,), at each vertex, 0 to 1: how far to trust its place.
+    - ``confidence``: float32 (n,), at each vertex, 0 to 1: of its position.
     - ``observed``: bool (n,), whether the camera measured the surface at the vertex.
     - ``scale_source``: ``depth``, ``plane``, ``known_size``, ``views`` or ``unknown``;
       ``scale_stddev`` is relative.
     - ``elevation_source``: ``gravity``, ``plane``, ``estimated`` or ``assumed``; ``elevation`` is
       that of the camera over the object's horizon in degrees.
-    - ``method``: that made it; ``seconds``: spent in each stage and in ``total``.
-    - ``mask_iou``: intersection over union of its silhouette and the mask, None where it was not
-      looked at; ``notes``: sentences on what was doubtful.
-    - ``length_over_depth``: the object's longest side over the depth of its middle, as networks
-      tell it apart from the mesh; None where none does.
-    - ``pass_probability``: how probably its F-score passes a threshold
-      (``placement.success_probability``); None where that was not measured.
+    - ``method``: its name; ``seconds``: of each stage and in ``total``.
+    - ``mask_iou``: intersection over union of its silhouette and the mask, None if it was not
+      computed; ``notes``: sentences on what to check.
+    - ``length_over_depth``: the object's longest side over the depth of its centre, as a network
+      predicts it independently of the mesh; None without such a prediction.
+    - ``pass_probability``: probability that its F-score passes a threshold
+      (``placement.success_probability``); None if not calibrated for the method.
     """
 
     mesh: Mesh
@@ -188,9 +188,9 @@ class Shape:
 
     def __post_init__(self) -> None:
         """
-        Refuse a mesh that a planner could not use.
+        Raise ``LiftError(NO_SURFACE)`` for a mesh that a planner cannot use.
 
-        Raises ``LiftError(NO_SURFACE)`` for one that is empty, open, inside out or not finite.
+        Such a mesh is empty, open, inside out or not finite.
         """
         if not np.isfinite(self.mesh.vertices).all() or not self.mesh.is_watertight():
             raise LiftError(ErrorCode.NO_SURFACE, 'No closed surface came out of the observation.')
@@ -215,15 +215,15 @@ class Shape:
         return self.mesh.transformed(self.T_camera_object)
 
     def cloud(self, count: int, seed: int = 0) -> Cloud:
-        """Return ``count`` points spread evenly by area over the mesh, in the object frame."""
+        """Return ``count`` points sampled evenly by area, in the object frame."""
         chosen, weights = self.mesh.sample(count, np.random.default_rng(seed))
         corner = self.mesh.faces[chosen]
         places = self.mesh.vertices[corner].astype(np.float64)
         blend = np.einsum('ijk,ij->ik', self.mesh.colors[corner].astype(np.float64), weights)
-        bent = np.einsum('ijk,ij->ik', self.mesh.vertex_normals()[corner], weights)
-        # Opposite normals at the corners of a sliver cancel out: its own is taken.
+        smooth = np.einsum('ijk,ij->ik', self.mesh.vertex_normals()[corner], weights)
+        # Opposite normals at the corners of a sliver cancel out; use the face normal.
         flat = np.cross(places[:, 1] - places[:, 0], places[:, 2] - places[:, 0])
-        normals = np.where(np.linalg.norm(bent, axis=1, keepdims=True) > 0.1, bent, flat)
+        normals = np.where(np.linalg.norm(smooth, axis=1, keepdims=True) > 0.1, smooth, flat)
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)
         return Cloud(
             np.einsum('ijk,ij->ik', places, weights).astype(np.float32),

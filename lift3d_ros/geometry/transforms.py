@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Rigid transforms, directions, and poses on a sphere."""
+"""Rigid transforms, directions, poses on a sphere, and upright boxes around points."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-#: What functions take where the precision is the caller's choice.
+#: Arguments of either precision.
 Floats = NDArray[np.floating[Any]]
 
 
@@ -69,7 +69,7 @@ def rigid(rotation: ArrayLike, translation: ArrayLike) -> Array:
 
 
 def unit(vector: ArrayLike) -> Array:
-    """Return vectors of shape (..., 3) at length 1; raises ``ValueError`` for a zero vector."""
+    """Return unit vectors, shape (..., 3); raises ``ValueError`` for a zero vector."""
     v = np.asarray(vector, dtype=np.float64)
     length = np.linalg.norm(v, axis=-1, keepdims=True)
     if not np.isfinite(length).all() or (length < 1e-12).any():
@@ -81,8 +81,8 @@ def look_at(eye: ArrayLike, target: ArrayLike, up: ArrayLike = (0.0, 0.0, 1.0)) 
     """
     Return ``T_world_camera`` of an optical frame at ``eye`` that looks at ``target``.
 
-    Straight above or below the target, where ``up`` gives no direction, the image's right points
-    along world +y, which is the limit of a camera that rises or sinks at azimuth 0.
+    Straight above or below the target, where ``up`` defines no direction, the image's right points
+    along world +y: the limit of a camera that rises or sinks at azimuth 0.
     """
     forward = unit(np.asarray(target, np.float64) - np.asarray(eye, np.float64))
     right = np.cross(forward, np.asarray(up, np.float64))
@@ -103,7 +103,7 @@ def spherical(azimuth: ArrayLike, elevation: ArrayLike, radius: ArrayLike) -> Ar
 
 
 def orbit_pose(azimuth: float, elevation: float, radius: float) -> Array:
-    """Return ``T_object_camera`` of a camera on a sphere that looks at the object's origin."""
+    """Return ``T_object_camera`` of a camera on a sphere, looking at the object's origin."""
     return look_at(spherical(azimuth, elevation, radius), np.zeros(3))
 
 
@@ -111,15 +111,39 @@ def frame_from_up(up: ArrayLike, towards: ArrayLike) -> Array:
     """
     Return a 3 x 3 rotation whose columns are the axes of a z-up frame.
 
-    z is ``up``; x is ``towards`` made horizontal. Both are vectors of the outer frame.
+    z is ``up``; x is the horizontal part of ``towards``. Both are vectors of the outer frame.
 
-    Raises ``ValueError`` where ``up`` has no length.
+    Raises ``ValueError`` if ``up`` is zero.
     """
     z = unit(up)
     x = np.asarray(towards, np.float64) - z * np.dot(z, towards)
     if np.linalg.norm(x) < 1e-6 * max(float(np.linalg.norm(towards)), 1e-12):
-        # Looking straight down: any horizontal direction will do, the same one every time.
+        # Looking straight down: any fixed horizontal direction.
         other = np.eye(3)[np.argmin(np.abs(z))]
         x = other - z * np.dot(z, other)
     x = unit(x)
     return np.stack([x, np.cross(z, x), z], axis=1)
+
+
+def upright_sides(vertices: Floats, up: Array) -> Array:
+    """
+    Return the sides (3,) of the smallest upright box around points (n, 3).
+
+    They are the longer and the shorter horizontal side, and the height along ``up`` (3,). The
+    rotation about ``up`` is the one with the smallest box, so that the orientation of the object
+    does not change its size.
+    """
+    import cv2
+
+    points = np.asarray(vertices, np.float64)
+    other = np.eye(3)[np.argmin(np.abs(up))]
+    x = np.cross(up, other)
+    x /= np.linalg.norm(x)
+    flat = np.stack([points @ x, points @ np.cross(up, x)], axis=1)
+    _, sides, _ = cv2.minAreaRect(flat.astype(np.float32))
+    return np.array([max(sides), min(sides), np.ptp(points @ up)])
+
+
+def longest_side(vertices: Floats, up: Array) -> float:
+    """Return the longest of ``upright_sides``, which a known size refers to."""
+    return float(upright_sides(vertices, up).max())

@@ -17,9 +17,9 @@
 A shape in files: plain and textured meshes, URDF and MJCF, clouds with normals.
 
 Meshes and clouds are in the object frame, in the optical frame or in the world. In a GLB the
-object frame and the world have y up, as glTF says (glTF 2.0, section 3.4), so that programs that
-read it show them upright; they have z up elsewhere. Descriptions of a body are in the object frame
-alone: a simulator gives the body a pose of its own, and its z axis must be up.
+object frame and the world have y up (glTF 2.0, section 3.4), so that viewers show them upright;
+they have z up elsewhere. Descriptions of a body are in the object frame only: a simulator sets the
+pose of the body, and its z axis must be up.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ from typing import Any
 import numpy as np
 
 from lift3d_ros.errors import bad_request
-from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import rotate
+from lift3d_ros.geometry import transform
+from lift3d_ros.geometry.shape import Cloud
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.geometry.shape import MESH_FORMATS
 from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.robot import convex
 from lift3d_ros.robot import texture
-from lift3d_ros.robot.cloud import write_cloud
 from lift3d_ros.robot.description import Body
 from lift3d_ros.robot.description import mjcf
 from lift3d_ros.robot.description import urdf
@@ -47,11 +48,11 @@ from lift3d_ros.robot.mass import check_density
 from lift3d_ros.robot.mass import DEFAULT_DENSITY
 from lift3d_ros.robot.mass import mass_properties
 from lift3d_ros.robot.mass import MassProperties
-from lift3d_ros.robot.standing import feet
-from lift3d_ros.robot.standing import stable_poses
-from lift3d_ros.robot.standing import StablePose
-from lift3d_ros.robot.standing import Standing
-from lift3d_ros.robot.standing import standing
+from lift3d_ros.robot.stability import feet
+from lift3d_ros.robot.stability import stable_poses
+from lift3d_ros.robot.stability import StablePose
+from lift3d_ros.robot.stability import support_stability
+from lift3d_ros.robot.stability import SupportStability
 from lift3d_ros.runtime.files import write_whole
 from lift3d_ros.runtime.files import written_together
 
@@ -63,9 +64,6 @@ FORMATS = (*MESH_FORMATS, *DESCRIPTIONS)
 #: Formats that can hold a texture; descriptions always have one.
 TEXTURED = ('obj', 'glb', *DESCRIPTIONS)
 
-#: Frames that meshes and clouds may be in; ``camera`` is the optical frame.
-FRAMES = ('camera', 'object', 'world')
-
 #: From a frame with z up to one with y up; x stays.
 T_Y_UP: Array = np.array([
     [1.0, 0.0, 0.0, 0.0],
@@ -74,14 +72,22 @@ T_Y_UP: Array = np.array([
     [0.0, 0.0, 0.0, 1.0],
 ])
 
-#: Points of a cloud, at most.
+#: One point of a cloud in PLY, with the names that Open3D, PCL and trimesh read.
+_POINT = np.dtype([
+    *((name, '<f4') for name in ('x', 'y', 'z', 'nx', 'ny', 'nz')),
+    *((name, 'u1') for name in ('red', 'green', 'blue')),
+    ('confidence', '<f4'),
+    ('observed', 'u1'),
+])
+
+#: Largest number of points of a cloud.
 MAX_POINTS = 1_000_000
 
 
 @dataclass(frozen=True)
 class Export:
     """
-    What is written of a shape, and how.
+    The files to write for a shape.
 
     - ``kind``: one of ``FORMATS``.
     - ``texture``: side of the texture of a format in ``TEXTURED``, pixels; None: colours at the
@@ -98,29 +104,25 @@ class Export:
     parts: int = 1
 
     def __post_init__(self) -> None:
-        """
-        Refuse what cannot be written, before anything is lifted.
-
-        Raises ``LiftError(BAD_REQUEST)``, also where a package is missing.
-        """
+        """Raise ``LiftError(BAD_REQUEST)`` for invalid settings, and if a package is missing."""
         if self.kind not in FORMATS:
-            raise _refusal(f'There is no format "{self.kind}"; choose one of {_list(FORMATS)}.')
+            raise bad_request(f'There is no format "{self.kind}"; choose one of {_list(FORMATS)}.')
         if self.density is not None:
             check_density(self.density)
         if not 0 <= self.points <= MAX_POINTS:
-            raise _refusal(f'A cloud of {self.points} points; ask for 0 to {MAX_POINTS}.')
+            raise bad_request(f'A cloud of {self.points} points; ask for 0 to {MAX_POINTS}.')
         if not 1 <= self.parts <= convex.MAX_PARTS:
-            raise _refusal(f'{self.parts} convex parts; ask for 1 to {convex.MAX_PARTS}.')
+            raise bad_request(f'{self.parts} convex parts; ask for 1 to {convex.MAX_PARTS}.')
         if self.parts > 1:
             if not self.is_description:
-                raise _refusal(
+                raise bad_request(
                     f'A {self.kind} file holds no convex parts; choose the format '
                     f'{_list(DESCRIPTIONS)}.'
                 )
             convex.load_coacd()
         if self.texture is not None:
             if self.kind not in TEXTURED:
-                raise _refusal(
+                raise bad_request(
                     f'A {self.kind} file holds no texture; choose the format {_list(TEXTURED)}.'
                 )
             texture.check_size(self.texture)
@@ -129,48 +131,48 @@ class Export:
 
     @classmethod
     def of_path(cls, path: Path) -> Export:
-        """Return what a file's suffix asks for; raises ``LiftError(BAD_REQUEST)``."""
+        """Return the export for the suffix of a file; raises ``LiftError(BAD_REQUEST)``."""
         suffix = path.suffix[1:].lower()
         kinds = {'xml': 'mjcf'}
         kind = kinds.get(suffix, suffix)
         if kind not in FORMATS or suffix == 'mjcf':
             endings = [f'.{end}' for end in (*MESH_FORMATS, *DESCRIPTIONS.values())]
-            raise _refusal(f'{path.name} ends in none of {_list(endings)}.')
+            raise bad_request(f'{path.name} ends in none of {_list(endings)}.')
         return cls(kind)
 
     @property
     def is_description(self) -> bool:
-        """Whether a body is described, with its mass and what collides."""
+        """Whether the format describes a body with mass and collision geometry."""
         return self.kind in DESCRIPTIONS
 
     def path(self, folder: Path, name: str) -> Path:
-        """Return the file that the others of an object of that name lie beside."""
+        """Return the main file of an object of that name."""
         return folder / f'{name}.{DESCRIPTIONS.get(self.kind, self.kind)}'
 
     def files(self, path: Path) -> list[Path]:
-        """Return every file that ``write`` may make for ``path``, itself first."""
+        """Return every file that ``write`` can create for ``path``, itself first."""
         found = [path]
         if self.is_description:
-            visual = _beside(path, 'visual.obj')
+            visual = _sibling(path, 'visual.obj')
             found += [visual, *texture.side_files(visual)]
             found += [_collision(path, index) for index in range(convex.MAX_PARTS)]
         elif self.kind == 'obj':
             found += texture.side_files(path)
         if self.points:
-            found.append(_beside(path, 'cloud.ply'))
+            found.append(_sibling(path, 'cloud.ply'))
         return found
 
 
 @dataclass(frozen=True, eq=False)
 class Written:
     """
-    What was written of a shape.
+    The files of a shape.
 
-    - ``files``: all of them; ``frame``: theirs, one of ``FRAMES``.
+    - ``files``: all of them; ``frame``: theirs, ``camera`` (optical), ``object`` or ``world``.
     - ``up_axis``: of the mesh, ``y`` or ``z``; None in the optical frame.
-    - ``mass``: in the object frame, where it was asked for or is described.
-    - ``parts``: convex collision meshes in the object frame, of a description; ``poses``: in
-      which they come to rest, the most probable first.
+    - ``mass``: in the object frame, if requested or described.
+    - ``parts``: convex collision meshes of a description, in the object frame; ``poses``: their
+      stable poses, the most probable first.
     """
 
     files: list[Path]
@@ -189,15 +191,14 @@ def write(
     T_world_camera: Array | None = None,
 ) -> Written:
     """
-    Write a shape to ``path`` and to files beside it whose names begin alike.
+    Write a shape to ``path`` and to files next to it with the same stem.
 
-    ``frame`` is that of meshes and clouds, one of ``FRAMES``; for ``world`` the pose of the camera
-    in it is needed, and its z axis is up. A description, and the cloud beside it, are in the
-    object frame whatever is asked for. A GLB has y up, but in the camera frame, and so has the
-    cloud beside it. Paths in files are relative, so that their folder can be moved. Either all
-    files are written or none is touched.
+    ``frame`` is that of meshes and clouds: ``camera`` (optical), ``object`` or ``world``, which
+    has z up and needs the pose of the camera. A description and its cloud are always in the object
+    frame. A GLB and its cloud have y up, except in the camera frame. Paths in files are relative,
+    so that their folder can be moved. Either all files are written or none is changed.
 
-    Raises ``OSError`` where a file cannot be written, and ``LiftError``: ``NO_SURFACE`` for a
+    Raises ``OSError`` if a file cannot be written, and ``LiftError``: ``NO_SURFACE`` for a
     shape that is flat, ``BAD_REQUEST`` for the world without ``T_world_camera``.
     """
     if export.is_description:
@@ -207,7 +208,7 @@ def write(
         T = shape.T_camera_object
     if frame == 'world':
         if T_world_camera is None:
-            raise _refusal(
+            raise bad_request(
                 'The world frame needs the pose of the camera, T_world_camera; add it to '
                 'camera.json, or choose another frame.'
             )
@@ -225,29 +226,50 @@ def write(
         if export.is_description:
             assert mass is not None
             parts = convex.convex_parts(shape.mesh, export.parts)
-            # Of what collides: so a simulator sees it come to rest.
+            # Of the collision meshes, as in a simulator.
             poses = stable_poses(parts, mass.center)
             made = _write_body(shape, partial, export, mass, parts, poses)
         else:
             made = _write_mesh(shape, shape.mesh.transformed(T), partial, export)
         if export.points:
-            made.append(_beside(partial, 'cloud.ply'))
+            made.append(_sibling(partial, 'cloud.ply'))
             write_cloud(shape.cloud(export.points), T, made[-1])
         files += [file.name for file in made]
     written = [path.with_name(name) for name in files]
     return Written(written, frame, up_axis, mass, parts, poses)
 
 
-def stands(shape: Shape, mass: MassProperties | None = None) -> Standing | None:
-    """Return how a shape stands as it was seen; None where nobody knows which way is up."""
+def stability_of(shape: Shape, mass: MassProperties | None = None) -> SupportStability | None:
+    """Return the stability of a shape in its observed pose; None if up is only assumed."""
     if shape.elevation_source == 'assumed':
         return None
     mass = mass or mass_properties(shape.mesh)
-    return standing(shape.mesh, mass.center)
+    return support_stability(shape.mesh, mass.center)
+
+
+def write_cloud(cloud: Cloud, T_frame_object: Array, path: Path) -> None:
+    """
+    Write a cloud as PLY, in the frame into which ``T_frame_object`` (4, 4), metres, maps it.
+
+    Raises ``OSError`` if the file cannot be written.
+    """
+    rows = np.zeros(len(cloud.points), _POINT)
+    points = transform(T_frame_object, cloud.points)
+    normals = rotate(T_frame_object, cloud.normals)
+    for axis, name in enumerate('xyz'):
+        rows[name], rows[f'n{name}'] = points[:, axis], normals[:, axis]
+    for channel, name in enumerate(('red', 'green', 'blue')):
+        rows[name] = cloud.colors[:, channel]
+    rows['confidence'], rows['observed'] = cloud.confidence, cloud.observed
+    kinds = {'f4': 'float', 'u1': 'uchar'}
+    header = ['ply', 'format binary_little_endian 1.0', f'element vertex {len(rows)}']
+    header += [f'property {kinds[_POINT[name].str[1:]]} {name}' for name in _POINT.names or ()]
+    header += ['end_header', '']
+    write_whole(path, '\n'.join(header).encode() + rows.tobytes())
 
 
 def _write_mesh(shape: Shape, mesh: Mesh, path: Path, export: Export) -> list[Path]:
-    """Write a mesh; return the files beside it."""
+    """Write a mesh; return the files next to it."""
     if export.texture is None:
         mesh.export(
             path,
@@ -270,8 +292,8 @@ def _write_body(
     parts: list[Mesh],
     poses: list[StablePose],
 ) -> list[Path]:
-    """Write a description and its meshes; return the files beside it."""
-    visual = _beside(path, 'visual.obj')
+    """Write a description and its meshes; return the files next to it."""
+    visual = _sibling(path, 'visual.obj')
     material, picture = texture.side_files(visual)
     collisions = [_collision(path, index) for index in range(len(parts))]
     size = texture.DEFAULT_TEXTURE if export.texture is None else export.texture
@@ -291,24 +313,20 @@ def _write_body(
         remark=f'object frame, z up; {mass.density:g} kg per cubic metre; scale: '
         f'{shape.scale_source}; method: {shape.method}',
     )
-    # Last, so that what it names is there.
+    # Last, so that the files that it names exist.
     write_whole(path, urdf(body) if export.kind == 'urdf' else mjcf(body))
     return [visual, material, picture, *collisions]
 
 
-def _beside(path: Path, what: str) -> Path:
-    # Readers of OBJ and URDF take a blank for the end of a name.
+def _sibling(path: Path, what: str) -> Path:
+    # Readers of OBJ and URDF end a name at a blank.
     stem = re.sub(r'\s', '_', path.stem)
     return path.with_name(f'{stem}_{what}')
 
 
 def _collision(path: Path, index: int) -> Path:
-    return _beside(path, f'collision_{index}.stl')
+    return _sibling(path, f'collision_{index}.stl')
 
 
 def _list(words: Any) -> str:
     return ', '.join(words)
-
-
-def _refusal(message: str) -> LiftError:
-    return bad_request(message)

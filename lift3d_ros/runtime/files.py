@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""Files that are there whole or not at all, and folders for them."""
+"""Atomic writing of files, and bounded reading of regular files."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from lift3d_ros.errors import LiftError
 
 def write_whole(path: Path, data: bytes) -> None:
     """
-    Write a file that appears under its name only when it is complete.
+    Write a file atomically: it appears under its name only when it is complete.
 
-    Several may write to one path at once: each has a partial file of its own, and the last one
-    stays. Raises ``OSError`` where it cannot be written, such as for a folder in its way.
+    Concurrent writers each have a partial file, and the last one wins. Raises ``OSError`` if it
+    cannot be written, such as for a folder of that name.
     """
-    # Short, so that it is no longer than the name itself may be.
+    # Short enough for the limit on the length of names.
     partial = path.with_name(f'.{secrets.token_hex(8)}.part')
     try:
         with partial.open('xb') as file:
@@ -52,11 +52,11 @@ def write_whole(path: Path, data: bytes) -> None:
 @contextmanager
 def written_together(folder: Path, last: str) -> Iterator[Path]:
     """
-    Yield a folder for files that belong together, which then move into ``folder``.
+    Yield a temporary folder whose files move into ``folder`` together.
 
-    They move when the block is left without an error, and the file named ``last`` after those
-    that it names; until then nothing in ``folder`` changes, so that a full disk leaves nothing
-    behind. Raises ``OSError``, also for a folder in the way of a file.
+    They move when the block ends without an error, the file named ``last`` after those that it
+    refers to. Until then nothing in ``folder`` changes, so a full disk leaves no files. Raises
+    ``OSError``, also for a folder with the name of a file.
     """
     partial = folder / f'.{secrets.token_hex(8)}.part'
     partial.mkdir()
@@ -74,7 +74,7 @@ def written_together(folder: Path, last: str) -> Iterator[Path]:
 
 
 def write_error(error: OSError) -> LiftError:
-    """Return the error for a file that could not be written, with what to do about it."""
+    """Return the error for a file that could not be written, with advice."""
     advice = {
         errno.ENOSPC: 'free space on the disk, or choose another folder',
         errno.EDQUOT: 'free space in your quota, or choose another folder',
@@ -83,20 +83,20 @@ def write_error(error: OSError) -> LiftError:
         errno.ELOOP: 'the path has a loop of symbolic links; choose another path',
         errno.EROFS: 'the file system is read-only; choose another folder',
     }.get(error.errno or 0, 'choose a path that can be written')
-    # Paths of thousands of letters fill logs.
+    # Paths of thousands of characters would fill logs.
     name = str(error.filename2 or error.filename or 'A file')[:300]
     return bad_request(f'{name} could not be written ({error.strerror or error}): {advice}.')
 
 
 def open_regular(path: Path, code: ErrorCode = ErrorCode.BAD_REQUEST) -> BinaryIO:
     """
-    Open a regular file for reading, and never wait for one that is something else.
+    Open a regular file for reading, without blocking on any other kind of file.
 
     Opening a fifo waits for a writer, and reading a device may never end; both are refused.
-    Raises ``LiftError`` with ``code`` for everything that is no regular file, ``OSError``
-    (``FileNotFoundError`` among others) where there is nothing or it cannot be opened.
+    Raises ``LiftError`` with ``code`` for everything except a regular file, and ``OSError``, such
+    as ``FileNotFoundError``, if it cannot be opened.
     """
-    # Without O_NONBLOCK the call itself would wait for the other end of a fifo.
+    # Without O_NONBLOCK the call would wait for the other end of a fifo.
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -119,8 +119,8 @@ def regular_file(path: Path, code: ErrorCode = ErrorCode.BAD_REQUEST) -> Path:
     """
     Return the path of a regular file.
 
-    Raises ``LiftError`` with ``code`` for a fifo, a device, a socket or a folder, ``OSError``
-    where there is nothing.
+    Raises ``LiftError`` with ``code`` for a fifo, a device, a socket or a folder, ``OSError`` if
+    it does not exist.
     """
     kind = os.stat(path).st_mode
     if not stat.S_ISREG(kind):
@@ -130,21 +130,21 @@ def regular_file(path: Path, code: ErrorCode = ErrorCode.BAD_REQUEST) -> Path:
 
 
 def read_regular(
-    path: Path, most_bytes: int, code: ErrorCode = ErrorCode.BAD_REQUEST
+    path: Path, max_bytes: int, code: ErrorCode = ErrorCode.BAD_REQUEST
 ) -> bytes:
     """
-    Return the content of a regular file of at most ``most_bytes``.
+    Return the content of a regular file of at most ``max_bytes``.
 
-    The size is compared before anything is read. Raises ``LiftError`` with ``code`` for what is
-    no regular file, or larger; ``OSError`` where it cannot be read.
+    The size is checked before anything is read. Raises ``LiftError`` with ``code`` for a file that
+    is larger or not regular, ``OSError`` if it cannot be read.
     """
     with open_regular(path, code) as file:
         size = os.fstat(file.fileno()).st_size
-        # One byte more than allowed: files of /proc say that they have none.
-        content = file.read(most_bytes + 1) if size <= most_bytes else b''
-    if size > most_bytes or len(content) > most_bytes:
+        # One byte more than allowed: files of /proc report the size 0.
+        content = file.read(max_bytes + 1) if size <= max_bytes else b''
+    if size > max_bytes or len(content) > max_bytes:
         raise LiftError(
-            code, f'{path} has {size} bytes; the limit is {most_bytes}. Give a smaller file.')
+            code, f'{path} has {size} bytes; the limit is {max_bytes}. Give a smaller file.')
     return content
 
 
@@ -160,7 +160,7 @@ def _kind_of_file(mode: int) -> str:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder where there is none; raises ``LiftError(BAD_REQUEST)``."""
+    """Create a folder if there is none; raises ``LiftError(BAD_REQUEST)``."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:

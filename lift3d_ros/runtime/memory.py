@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""How much memory the process takes and may take, and how it keeps it and gives it back."""
+"""Memory of the process: its limits, its peak, and out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ import resource
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 
-#: Of malloc.h.
+#: Options of mallopt, in malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 
-#: What libraries say when the memory ran out, in exceptions of no type of their own: torch and
-#: CUDA, threading, OpenCV, and the dynamic loader.
-_WORDS = (
+#: Messages of out-of-memory errors that have no type of their own, in torch and CUDA, threading,
+#: OpenCV, and the dynamic loader.
+_MESSAGES = (
     'not enough memory', "can't allocate memory", 'out of memory', 'alloc_failed', 'bad_alloc',
     "can't start new thread", 'insufficient memory', 'failed to allocate', 'unable to allocate',
     'failed to map segment', 'cannot map zero-fill', 'cannot allocate memory',
@@ -42,7 +42,7 @@ _WORDS = (
 
 
 def is_exhausted(error: BaseException | None) -> bool:
-    """Tell whether an error says that memory or threads ran out, by itself or by its cause."""
+    """Return whether an error or one of its causes reports that memory or threads ran out."""
     while error is not None:
         if isinstance(error, MemoryError):
             return True
@@ -50,9 +50,9 @@ def is_exhausted(error: BaseException | None) -> bool:
             return True
         if isinstance(error, LiftError):
             return error.code is ErrorCode.OUT_OF_MEMORY
-        # cv2.error derives from Exception; ImportError is what the loader's words come in.
+        # cv2.error derives from Exception; the loader reports an ImportError.
         text = str(error).lower()
-        if any(word in text for word in _WORDS):
+        if any(message in text for message in _MESSAGES):
             return True
         error = error.__cause__
     return False
@@ -79,7 +79,7 @@ def exhaustion_refused() -> Iterator[None]:
 
 def check_limits(address_space_mib: int, data_mib: int) -> None:
     """
-    Raise ``LiftError(OUT_OF_MEMORY)`` where the limits of the process are below what it needs.
+    Raise ``LiftError(OUT_OF_MEMORY)`` if the limits of the process are below what it needs.
 
     Libraries abort the process if they run out of memory while loading, or report that an
     existing file is missing. ``address_space_mib`` is compared with ``ulimit -v``, and
@@ -98,9 +98,9 @@ def check_limits(address_space_mib: int, data_mib: int) -> None:
 
 def headroom_mib() -> float:
     """
-    Return how much more memory the process can take, MiB; infinite where nothing tells.
+    Return how much more memory the process can allocate, MiB; infinite if unknown.
 
-    It is the least of what the limits of the process, its control group and the machine leave.
+    It is the minimum that the limits of the process, its control group and the machine leave.
     """
     left = []
     status = _values('/proc/self/status')
@@ -115,7 +115,7 @@ def headroom_mib() -> float:
     try:
         bound = int((group / 'memory.max').read_text())
         files = _values(str(group / 'memory.stat')).get('inactive_file', 0)
-        # The kernel takes back what files occupy in its cache.
+        # The kernel frees the memory of cached files on demand.
         left.append((bound - int((group / 'memory.current').read_text()) + files) / 2**20)
     except (OSError, ValueError):
         pass   # no control group, or one without a limit ("max")
@@ -123,7 +123,7 @@ def headroom_mib() -> float:
 
 
 def _values(path: str) -> dict[str, int]:
-    """Return the numbers of a file of the kernel with a name and a number in each line."""
+    """Return the numbers in a file of the kernel with a name and a number in each line."""
     values = {}
     try:
         for line in Path(path).read_text().splitlines():
@@ -137,30 +137,30 @@ def _values(path: str) -> dict[str, int]:
 
 def keep() -> None:
     """
-    Make malloc keep what an image took for the next image.
+    Make malloc keep the memory of an image for the next image.
 
-    By default glibc gives such memory back to the kernel each time and asks for it anew; the page
-    faults cost more than all the copies together, 9 ms for a picture of 1920 x 1080.
+    By default glibc returns large blocks to the kernel and requests them again; the page faults
+    cost more than all the copies together, 9 ms for an image of 1920 x 1080.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, 'mallopt'):
         libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
         libc.mallopt(_M_TRIM_THRESHOLD, 256 << 20)
-        # Threads share their arenas, else each would keep the same memory once more.
+        # With an arena per thread, each thread would keep this memory.
         libc.mallopt(_M_ARENA_MAX, 2)
 
 
 def give_back() -> None:
-    """Return to the kernel what malloc keeps and nobody uses."""
+    """Return unused memory of malloc to the kernel."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, 'malloc_trim'):
         libc.malloc_trim(0)
 
 
 def peak_mb() -> float:
-    """Return the most memory that this process has held, MiB."""
+    """Return the peak memory of this process, MiB."""
     try:
-        # Unlike that of getrusage, this peak is not taken over from the process that began this.
+        # Unlike the peak of getrusage, this one is not inherited from the parent process.
         for line in Path('/proc/self/status').read_text().splitlines():
             if line.startswith('VmHWM:'):
                 return int(line.split()[1]) / 1024.0

@@ -12,23 +12,71 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""How long this process has run."""
+"""This process: its age, and the threads that lift several objects at once."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 import os
 from pathlib import Path
+import sys
 import time
+from typing import TypeVar
 
-import psutil
+T = TypeVar('T')
 
 
 def age_s() -> float:
-    """Return the seconds since the process was started, its own imports included."""
+    """Return the seconds since the start of the process, including its imports."""
     try:
-        # psutil adds a time of boot that is rounded to seconds. The name may hold spaces.
+        # psutil adds a boot time that is rounded to seconds. The process name can have spaces.
         fields = Path('/proc/self/stat').read_text().rpartition(')')[2].split()
         uptime = float(Path('/proc/uptime').read_text().split()[0])
         return uptime - int(fields[19]) / os.sysconf('SC_CLK_TCK')
     except (OSError, ValueError, IndexError):
+        import psutil
+
         return time.time() - psutil.Process().create_time()
+
+
+def run_in_threads(work: Callable[[int], T], count: int, limit: int) -> list[T]:
+    """
+    Return ``work(index)`` for each of ``count`` indices, at most ``limit`` of them at a time.
+
+    The threads of torch are divided among them, and restored afterwards. With a single thread or
+    core, the calls run one after another. An exception of ``work`` is raised after the running
+    calls have ended; the others do not start.
+    """
+    threads, torch = thread_count(), sys.modules.get('torch')
+    if threads == 1 or min(count, limit) < 2:
+        return [work(index) for index in range(count)]
+    # More threads than cores: one continues while another waits for the interpreter. Rounds of
+    # equal size keep the last one from having a single object on a single core.
+    rounds = -(-count // limit)
+    workers = -(-count // rounds)
+
+    def begin() -> None:
+        if torch is not None:
+            torch.set_num_threads(max(1, threads // workers))
+
+    try:
+        with ThreadPoolExecutor(workers, 'lift3d-object', begin) as pool:
+            return list(pool.map(work, range(count)))
+    finally:
+        if torch is not None:
+            # The number that one thread sets is the default of later threads.
+            torch.set_num_threads(threads)
+
+
+def thread_count() -> int:
+    """Return the number of threads of torch, or of cores if torch is not imported."""
+    torch = sys.modules.get('torch')
+    return core_count() if torch is None else int(torch.get_num_threads())
+
+
+def core_count() -> int:
+    """Return the number of cores that the process may use."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

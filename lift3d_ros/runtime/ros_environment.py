@@ -15,8 +15,8 @@
 """
 The environment variables of ROS, checked before ROS reads them.
 
-Some wrong values end the process from C or C++, others flood its output or put the node into
-another domain in silence. Nothing here imports rclpy.
+Some invalid values abort the process in C or C++, others flood its output or silently put the
+node into another domain. Nothing here imports rclpy.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ import tempfile
 from lift3d_ros.errors import bad_request
 from lift3d_ros.errors import LiftError
 
-#: The port numbers of DDS end with this domain.
+#: Largest domain whose DDS ports are below 65536.
 MAX_DOMAIN_ID = 232
 
-#: Variables of rcutils, which take these values only. Others make each log line an error.
+#: Variables of rcutils that must be 0 or 1. Other values turn each log line into an error.
 _SWITCHES = (
     'RCUTILS_LOGGING_USE_STDOUT', 'RCUTILS_COLORIZED_OUTPUT', 'RCUTILS_LOGGING_BUFFERED_STREAM',
 )
@@ -47,7 +47,7 @@ def check_environment(arguments: Sequence[str] = ()) -> None:
     """
     Raise ``LiftError(BAD_REQUEST)`` for a variable with which ROS cannot start.
 
-    ``arguments`` are those of the command line: they may say that no log file is written.
+    ``arguments`` are those of the command line, which can disable the log file.
     """
     _check_switches()
     _check_middleware()
@@ -70,7 +70,7 @@ def _check_middleware() -> None:
     reason = f'lib{name}.so does not exist'
     if re.fullmatch(r'\w+', name):
         try:
-            # As rmw_implementation does; a library that wants another one names that here.
+            # As rmw_implementation does; the error names a missing dependency.
             if hasattr(ctypes.CDLL(f'lib{name}.so'), 'rmw_init'):
                 return
             reason = f'lib{name}.so is not a ROS middleware'
@@ -97,7 +97,7 @@ def _check_domain() -> None:
     text = os.environ.get('ROS_DOMAIN_ID', '').strip()
     if not text:
         return
-    # Zenoh has no ports to run out of.
+    # Zenoh does not derive ports from the domain.
     bounded = 'zenoh' not in os.environ.get('RMW_IMPLEMENTATION', '')
     try:
         # rcl reads a leading 0 as octal, as C does.

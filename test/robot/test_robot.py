@@ -42,12 +42,12 @@ from lift3d_ros.robot.convex import convex_parts
 from lift3d_ros.robot.convex import hull_of
 from lift3d_ros.robot.export import Export
 from lift3d_ros.robot.export import FORMATS
-from lift3d_ros.robot.export import stands
+from lift3d_ros.robot.export import stability_of
 from lift3d_ros.robot.export import T_Y_UP
 from lift3d_ros.robot.export import write
 from lift3d_ros.robot.mass import mass_properties
-from lift3d_ros.robot.standing import stable_poses
-from lift3d_ros.robot.standing import standing
+from lift3d_ros.robot.stability import stable_poses
+from lift3d_ros.robot.stability import support_stability
 from lift3d_ros.robot.texture import bake
 
 #: Of the camera that saw the objects.
@@ -301,11 +301,11 @@ def test_a_density_that_no_body_has_is_refused(density):
 
 
 def test_a_box_stands_until_its_middle_is_over_its_edge():
-    found = standing(box(0.06, 0.1, 0.2), np.zeros(3))
+    found = support_stability(box(0.06, 0.1, 0.2), np.zeros(3))
     assert found.stable
     assert found.margin == pytest.approx(0.03, abs=1e-6)
     assert found.tipping_deg == pytest.approx(np.degrees(np.arctan(0.03 / 0.1)))
-    leaning = standing(box(0.06, 0.1, 0.2), np.array([0.032, 0.0, 0.0]))
+    leaning = support_stability(box(0.06, 0.1, 0.2), np.array([0.032, 0.0, 0.0]))
     assert not leaning.stable
     assert leaning.margin == pytest.approx(-0.002, abs=1e-6)
 
@@ -313,13 +313,13 @@ def test_a_box_stands_until_its_middle_is_over_its_edge():
 def test_a_box_on_its_edge_does_not_stand():
     turned = trimesh.creation.box((0.1, 0.1, 0.1))
     turned.apply_transform(trimesh.transformations.rotation_matrix(np.pi / 4, (1, 0, 0)))
-    assert not standing(mesh_of(turned), np.array([0.0, 0.001, 0.0])).stable
+    assert not support_stability(mesh_of(turned), np.array([0.0, 0.001, 0.0])).stable
 
 
 def test_nobody_knows_how_a_shape_stands_whose_elevation_was_assumed():
     mesh = box(0.06, 0.1, 0.2)
-    assert stands(shape_of(mesh)).stable
-    assert stands(shape_of(mesh, elevation_source='assumed')) is None
+    assert stability_of(shape_of(mesh)).stable
+    assert stability_of(shape_of(mesh, elevation_source='assumed')) is None
 
 
 def test_a_flat_box_comes_to_rest_on_its_large_sides():

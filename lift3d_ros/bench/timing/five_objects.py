@@ -36,7 +36,7 @@ from lift3d_ros.io.scene import read_scene
 from lift3d_ros.lifter import DEFAULT_METHOD
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.runtime import memory
-from lift3d_ros.runtime.threads import thread_count
+from lift3d_ros.runtime.process import thread_count
 
 #: Objects that are lifted together, and repetitions.
 OBJECTS = 5
