@@ -30,12 +30,12 @@ from lift3d_ros.runtime import memory
 #: Commands, each a module here with ``add_arguments`` and ``run``, and their line in the help.
 _COMMANDS = {
     'lift': 'lift scene folders: an image and a mask in, a closed mesh out',
-    'views': 'show objects from new sides: scenes in, pictures from other directions out',
+    'views': 'synthesise views: scenes in, images from other directions out',
     'methods': 'list the methods',
     'weights': 'list, verify, import and fetch the weights of the networks',
-    'train': 'train the packaged weights anew',
-    'bench': 'measure methods and baselines on scanned objects (bench node: what ROS adds)',
-    'demo': 'start the ROS 2 node, ask it for an object, leave meshes and a picture',
+    'train': 'train the packaged weights',
+    'bench': 'measure methods and baselines on scanned objects (bench node: latency of the node)',
+    'demo': 'start the ROS 2 node, lift an object, write meshes and an image',
 }
 
 #: Commands that are programs of the node, which parse their own arguments.
@@ -44,24 +44,24 @@ _NODE_PROGRAMS = {
     ('bench', 'node'): 'lift3d_ros.node.benchmark',
 }
 
-#: Address space and written memory below which the libraries of a command do not load, MiB. Some
-#: of them neither load nor fail then, but wait for ever for a thread that could not be started.
+#: Address space and data size below which the libraries of a command do not load, MiB. Some of
+#: them do not fail then, but wait forever for a thread that could not be started.
 _MIN_ADDRESS_SPACE_MIB = 900
 _MIN_DATA_MIB = 450
 
-#: The exit status that a shell expects of a command that Ctrl-C ended.
-_INTERRUPTED = 130
+#: Exit status after Ctrl-C, by the convention of shells.
+_INTERRUPTED_STATUS = 130
 
-#: And of one whose output nobody reads any more, which SIGPIPE ends as a rule.
-_UNHEARD = 141
+#: Exit status after SIGPIPE, when the reader of the output has ended.
+_BROKEN_PIPE_STATUS = 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """
     Run the command; return its exit status.
 
-    0 where all went well, 1 where a lift failed, 2 for a command line that asks for what cannot
-    be, 130 after Ctrl-C, 141 where nobody reads the output any more.
+    0 for success, 1 if a lift failed, 2 for an invalid command line, 130 after Ctrl-C, 141 if the
+    reader of the output has ended.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -69,16 +69,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except BrokenPipeError:
-        # Who read the output, such as `head`, has gone. Python would say so at its end.
+        # The reader, such as `head`, has ended; without this Python reports it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _UNHEARD
+        return _BROKEN_PIPE_STATUS
     except LiftError as error:
-        told = str(error) if error.code is ErrorCode.OUT_OF_MEMORY else error.message
-        print(f'lift3d: {told}', file=sys.stderr)
+        text = str(error) if error.code is ErrorCode.OUT_OF_MEMORY else error.message
+        print(f'lift3d: {text}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print('lift3d: interrupted', file=sys.stderr)
-        return _INTERRUPTED
+        return _INTERRUPTED_STATUS
     except Exception as error:
         if not memory.is_exhausted(error):
             raise
@@ -92,7 +92,7 @@ def _load(name: str) -> ModuleType:
     try:
         return importlib.import_module(f'lift3d_ros.cli.{name}')
     except ImportError as error:
-        # The loader's words for it sound as if a file were missing.
+        # The loader reports it as if a file were missing.
         if memory.is_exhausted(error):
             raise memory.exhausted(error) from error
         raise
@@ -112,7 +112,7 @@ def _run(given: list[str]) -> int:
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
     for name, summary in _COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=f'{summary}.')
-        # A module is imported when its command is asked for: the help appears at once.
+        # Only the module of the requested command is imported, so that the help is quick.
         if given[:1] == [name]:
             module = _load(name)
             module.add_arguments(command)

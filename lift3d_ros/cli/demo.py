@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""``lift3d demo``: the node in a process of its own, a scene shown to it, and a picture."""
+"""``lift3d demo``: the node in its own process, a scene published to it, and an image."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ from lift3d_ros.runtime.files import make_folder
 #: The scene that comes with the package: a bottle on a table.
 DEMO_SCENE = Path(__file__).parent.parent / 'data' / 'demo_scene'
 
-#: Other robots on the network shall not answer, nor listen, unless the user has set otherwise.
+#: Keeps the demo off the network, unless the user has set another range.
 _ON_THIS_MACHINE = (
     {'ROS_LOCALHOST_ONLY': '1'}
     if os.environ.get('ROS_DISTRO') == 'humble'
     else {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
 )
 
-#: Seconds that a process is given to end by itself before it is asked more firmly.
-_PATIENCE = 8.0
+#: Seconds until a process that has not ended gets the next, stronger signal.
+_END_TIMEOUT_S = 8.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,9 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """
-    Show the scene to the node and draw what it answers; return the exit status.
+    Publish the scene to the node and draw its response; return the exit status.
 
-    Raises ``LiftError`` where ROS is missing, the scene cannot be read or the folder not made.
+    Raises ``LiftError`` if ROS is missing, the scene cannot be read or the folder not made.
     """
     require_ros()
     from lift3d_ros.io.scene import read_scene
@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
             if camera.poll() is None:
                 ended = node.returncode
                 print(f'lift3d: the node ended with status {ended}', file=sys.stderr)
-                # As a shell tells it, where a signal ended it.
+                # By the convention of shells for processes that a signal ended.
                 return 128 - ended if ended < 0 else max(ended, 1)
             status = camera.wait()
     finally:
@@ -113,8 +113,8 @@ def run(options: argparse.Namespace) -> int:
 def _process(
     module: str, arguments: Sequence[str], environment: dict[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a module of the package, and end it by the time the block is left."""
-    # In a session of its own it does not get the terminal's Ctrl-C but what is sent below, once.
+    """Run a module of the package for the duration of the block."""
+    # In its own session it does not receive the terminal's Ctrl-C, only the signals sent below.
     process = subprocess.Popen(
         module_command(module, arguments), env=environment, start_new_session=True
     )
@@ -130,11 +130,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             return
         process.send_signal(number)
         try:
-            process.wait(_PATIENCE)
+            process.wait(_END_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             continue
 
 
 def _terminated(number: int, frame: object) -> NoReturn:
-    # Through the finally clauses above, which end the processes.
+    # Runs the finally clauses above, which end the processes.
     raise SystemExit(128 + number)

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""What ``lift3d lift`` writes: its arguments, and what the report says of the files."""
+"""Output files of ``lift3d lift``: their arguments and their entries in the report."""
 
 from __future__ import annotations
 
@@ -34,11 +34,6 @@ if TYPE_CHECKING:
     from lift3d_ros.robot.export import Written
 
 _FORMATS = ('ply', 'glb', 'obj', 'stl', 'urdf', 'mjcf')
-
-#: What the report of a lift that failed says of its files.
-NOTHING: dict[str, Any] = {
-    'frame': None, 'up_axis': None, 'pose': None, 'files': None, 'stands': None, 'body': None,
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--density',
         type=float,
         metavar='RHO',
-        help='kg per cubic metre: the report tells mass, centre of mass and inertia (default for '
+        help='kg per cubic metre: the report has mass, centre of mass and inertia (default for '
         'urdf and mjcf: 1000, as water)',
     )
     group.add_argument(
@@ -85,13 +80,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar='N',
-        help='of urdf and mjcf: as many convex parts at most, up to 16, by coacd (default: 1, the '
-        'hull)',
+        help='of urdf and mjcf: largest number of convex parts, up to 16, by coacd (default: 1, '
+        'the hull)',
     )
 
 
 def chosen(options: argparse.Namespace) -> Export:
-    """Return what is to be written; raises ``LiftError(BAD_REQUEST)`` where that cannot be."""
+    """Return the files to write; raises ``LiftError(BAD_REQUEST)`` for invalid settings."""
     from lift3d_ros.robot.export import Export
 
     export = Export(
@@ -105,13 +100,13 @@ def chosen(options: argparse.Namespace) -> Export:
 
 
 def frame_of(options: argparse.Namespace, export: Export) -> str:
-    """Return the frame that meshes are written in."""
+    """Return the frame of the meshes."""
     usual = 'object' if export.kind == 'glb' or export.is_description else 'camera'
     return options.frame or usual
 
 
 def check_names(export: Export, folder: Path, names: Iterable[str]) -> None:
-    """Raise ``LiftError(BAD_REQUEST)`` where a file would be written for two scenes."""
+    """Raise ``LiftError(BAD_REQUEST)`` if two scenes would write the same file."""
     owners: dict[Path, str] = {}
     for name in names:
         for file in export.files(export.path(folder, name)):
@@ -123,19 +118,19 @@ def check_names(export: Export, folder: Path, names: Iterable[str]) -> None:
 
 
 def entries(shape: Shape, written: Written) -> dict[str, Any]:
-    """Return what the report says of the files and of the body."""
+    """Return the entries of the report about the files and the body."""
     from lift3d_ros.robot.export import stability_of
 
-    found = stability_of(shape, written.mass)
+    stability = stability_of(shape, written.mass)
     return {
         'frame': written.frame,
         'up_axis': written.up_axis,
         'pose': _numbers(shape.T_camera_object),
         'files': [path.name for path in written.files],
-        'stands': found and {
-            'stable': found.stable,
-            'margin': scenes.number(found.margin),
-            'tipping_deg': scenes.number(found.tipping_deg),
+        'stands': stability and {
+            'stable': stability.stable,
+            'margin': scenes.number(stability.margin),
+            'tipping_deg': scenes.number(stability.tipping_deg),
         },
         'body': _body(written),
     }

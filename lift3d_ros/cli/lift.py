@@ -23,16 +23,25 @@ from typing import Any
 from typing import TYPE_CHECKING
 
 from lift3d_ros.cli import exports
-from lift3d_ros.cli import objects
-from lift3d_ros.cli import scale
+from lift3d_ros.cli import inputs
 from lift3d_ros.cli import scenes
 from lift3d_ros.cli import values
-from lift3d_ros.errors import LiftError
 
 if TYPE_CHECKING:
     from lift3d_ros.geometry.shape import Shape
-    from lift3d_ros.io.scene import SceneInput
+    from lift3d_ros.io.scene import Selection
+    from lift3d_ros.lifter import Lifter
+    from lift3d_ros.observation.hints import ScaleHints
     from lift3d_ros.progress import ProgressCallback
+    from lift3d_ros.robot.export import Export
+
+#: The entries of a report, in order.
+_ENTRIES = (
+    'ok', 'error', 'method', 'scale_source', 'scale_stddev', 'elevation_deg', 'elevation_source',
+    'confidence', 'pass_probability', 'camera_source', 'depth_file', 'views', 'mask_iou', 'notes',
+    'watertight', 'frame', 'up_axis', 'pose', 'files', 'stands', 'body', 'seconds',
+    'peak_memory_mb',
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar='SCENE',
         help='folder with rgb.png (or .jpg, .webp, ...), mask.png (not zero = object), '
-        'camera.json and, where there is depth, depth.png (16 bit, millimetres or the '
+        'camera.json and, if there is depth, depth.png (16 bit, millimetres or the '
         '"depth_unit" of camera.json), .tiff or .npy; or an image file, for which a lens is '
         'assumed and whose alpha is the mask, unless --box or --point is given. Scene folders '
         'below SCENE/views show the same object from other cameras, whose poses are '
@@ -60,30 +69,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--method',
         metavar='NAME',
-        help='one of those that `lift3d methods` lists (default: the one that it marks)',
+        help='one of `lift3d methods` (default: the one marked there)',
     )
     parser.add_argument(
         '--weights',
         metavar='NAME|PATH',
         help='of a method with networks: small, packaged; full, the published ones that you have '
-        'brought; or a folder (default: small)',
+        'imported; or a folder (default: small)',
     )
     parser.add_argument(
         '--samples',
         type=int,
         metavar='K',
-        help='of a method with networks: sets of views to draw; the mesh is that of their mean, '
-        'the confidence tells their spread (default: 1)',
+        help='of a method with networks: sets of views to synthesise; the mesh is that of their '
+        'mean, the confidence includes their spread (default: 1)',
     )
     scenes.add_seed(parser, 'mesh')
     parser.add_argument(
         '--device', choices=('cpu', 'cuda'), default='cpu', help='where to compute (default: cpu)'
     )
     parser.add_argument(
-        '--no-depth', action='store_true', help='do as if the scenes had no depth image'
+        '--no-depth', action='store_true', help='ignore depth images'
     )
     parser.add_argument(
-        '--no-further', action='store_true', help='do as if the scenes had no further views'
+        '--no-further', action='store_true', help='ignore further views'
     )
     parser.add_argument(
         '--min-confidence',
@@ -92,8 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='C',
         help='refuse shapes whose mean confidence is below this, 0 to 1 (default: 0, none)',
     )
-    objects.add_arguments(parser)
-    scale.add_arguments(parser)
+    inputs.add_arguments(parser)
     exports.add_arguments(parser)
 
 
@@ -101,73 +109,105 @@ def run(options: argparse.Namespace) -> int:
     """
     Lift every scene; return 0 if all succeeded, else 1.
 
-    Raises ``LiftError`` for an unknown method, what it cannot use, weights that are not there or
-    broken, a device that is not there, two scenes of one name and an output folder that cannot be
-    made.
+    Raises ``LiftError`` for an unknown method or option of it, missing or broken weights, a
+    missing device, two scenes of one name, and an output folder that cannot be made.
     """
     named = scenes.named(options.scenes)
     export = exports.chosen(options)
     exports.check_names(export, options.out, named)
-    from lift3d_ros.io.scene import read_further
-    from lift3d_ros.io.scene import read_input
-    from lift3d_ros.io.scene import read_pose
     from lift3d_ros.lifter import DEFAULT_METHOD
     from lift3d_ros.lifter import Lifter
-    from lift3d_ros.lifter import LiftRequest
-    from lift3d_ros.robot.export import write
 
-    hints = scale.hints(options)
-    selection = objects.chosen(options)
+    hints = inputs.scale_hints(options)
+    selection = inputs.selection(options)
     lifter = Lifter(
         options.method or DEFAULT_METHOD,
         device=options.device,
         weights=options.weights,
         samples=options.samples,
     )
-    # Missing weights are the fault of the command line, not of a scene; that they are is known
-    # sooner than the networks are imported.
+    # Missing weights are an error of the command line, not of a scene; the check is quick, and
+    # comes before the import of the networks.
     lifter.check()
     lifter.load()
 
-    def lift(name: str, path: Path, progress: ProgressCallback) -> scenes.Told:
-        start = time.monotonic()
-        frame = exports.frame_of(options, export)
-        T_world_camera = read_pose(path) if frame == 'world' else None
-        given = read_input(path, not options.no_depth, selection)
-        further = [] if options.no_further else read_further(path, not options.no_depth)
-        decoded = time.monotonic() - start
-        shape = lifter.lift(
-            given.frame,
-            LiftRequest(
-                given.mask,
-                hints=scale.hints_of_scene(hints, path),
-                source_views=tuple(further),
-                min_confidence=options.min_confidence,
-                seed=options.seed,
-            ),
-            progress=progress,
-        )
-        written = write(shape, export.path(options.out, name), export, frame, T_world_camera)
-        files = exports.entries(shape, written)
-        # The total is that of the scene, with the files read and written.
-        spent = {'decode': decoded, **shape.seconds, 'total': time.monotonic() - start}
-        report = _succeeded(shape, given, 1 + len(further), files, spent)
-        return report, _line(name, shape, report)
+    def lift(name: str, path: Path, progress: ProgressCallback) -> scenes.Result:
+        return _lift_scene(options, lifter, export, hints, selection, name, path, progress)
 
     return scenes.work_through(
         named,
         options.out,
         lift,
-        lambda error: _failed(error, lifter.name),
+        lambda error: _report(ok=False, error=scenes.error_entry(error), method=lifter.name),
         lambda name: export.files(export.path(options.out, name)),
         'lifted',
     )
 
 
+def _lift_scene(
+    options: argparse.Namespace,
+    lifter: Lifter,
+    export: Export,
+    hints: ScaleHints,
+    selection: Selection,
+    name: str,
+    path: Path,
+    progress: ProgressCallback,
+) -> scenes.Result:
+    """Lift one scene and write its files; return its report and line."""
+    from lift3d_ros.io.scene import read_further
+    from lift3d_ros.io.scene import read_input
+    from lift3d_ros.io.scene import read_pose
+    from lift3d_ros.lifter import LiftRequest
+    from lift3d_ros.robot.export import write
+
+    start = time.monotonic()
+    frame = exports.frame_of(options, export)
+    T_world_camera = read_pose(path) if frame == 'world' else None
+    given = read_input(path, not options.no_depth, selection)
+    further = [] if options.no_further else read_further(path, not options.no_depth)
+    decoded = time.monotonic() - start
+    request = LiftRequest(
+        given.mask,
+        hints=inputs.hints_of_scene(hints, path),
+        source_views=tuple(further),
+        min_confidence=options.min_confidence,
+        seed=options.seed,
+    )
+    shape = lifter.lift(given.frame, request, progress=progress)
+    written = write(shape, export.path(options.out, name), export, frame, T_world_camera)
+    # The total is that of the scene, including reading and writing.
+    spent = {'decode': decoded, **shape.seconds, 'total': time.monotonic() - start}
+    report = _report(
+        ok=True,
+        method=shape.method,
+        scale_source=shape.scale_source,
+        scale_stddev=scenes.number(shape.scale_stddev),
+        elevation_deg=scenes.number(shape.elevation),
+        elevation_source=shape.elevation_source,
+        confidence=scenes.number(shape.overall_confidence),
+        pass_probability=scenes.number(shape.pass_probability),
+        camera_source=given.camera_source,
+        depth_file=given.depth_file,
+        views=1 + len(further),
+        mask_iou=scenes.number(shape.mask_iou),
+        notes=list(shape.notes),
+        watertight=shape.mesh.is_watertight(),
+        **exports.entries(shape, written),
+        seconds={stage: round(value, 4) for stage, value in spent.items()},
+    )
+    return report, _line(name, shape, report)
+
+
+def _report(**values: Any) -> dict[str, Any]:
+    """Return a report with ``values`` and null for the other entries."""
+    return {**dict.fromkeys(_ENTRIES), **values, 'peak_memory_mb': scenes.peak_memory()}
+
+
 def _line(name: str, shape: Shape, report: dict[str, Any]) -> str:
-    """Return what the terminal shows of a scene: one line, and one for each note."""
+    """Return the output for a scene on the terminal: one line, and one for each note."""
     if shape.scale_source == 'unknown':
-        # Nothing told the scale: the numbers are a shape and no size.
+        # Without a scale the numbers are proportions.
         longest = float(shape.size.max())
         size = ' x '.join(f'{side / longest:.2f}' for side in shape.size)
         size = f'{size} of its longest side (scale unknown)'
@@ -181,49 +221,3 @@ def _line(name: str, shape: Shape, report: dict[str, Any]) -> str:
         f'{report["seconds"]["total"]:.2f} s'
     )
     return '\n'.join([line, *(f'{name}: note: {note}' for note in shape.notes)])
-
-
-def _succeeded(
-    shape: Shape, given: SceneInput, views: int, files: dict[str, Any], spent: dict[str, float]
-) -> dict[str, Any]:
-    return {
-        'ok': True,
-        'error': None,
-        'method': shape.method,
-        'scale_source': shape.scale_source,
-        'scale_stddev': scenes.number(shape.scale_stddev),
-        'elevation_deg': scenes.number(shape.elevation),
-        'elevation_source': shape.elevation_source,
-        'confidence': scenes.number(shape.overall_confidence),
-        'pass_probability': scenes.number(shape.pass_probability),
-        'camera_source': given.camera_source,
-        'depth_file': given.depth_file,
-        'views': views,
-        **scale.entries(shape),
-        'watertight': shape.mesh.is_watertight(),
-        **files,
-        'seconds': {stage: round(value, 4) for stage, value in spent.items()},
-        'peak_memory_mb': scenes.peak_memory(),
-    }
-
-
-def _failed(error: LiftError, method: str) -> dict[str, Any]:
-    return {
-        'ok': False,
-        'error': scenes.error_entry(error),
-        'method': method,
-        'scale_source': None,
-        'scale_stddev': None,
-        'elevation_deg': None,
-        'elevation_source': None,
-        'confidence': None,
-        'pass_probability': None,
-        'camera_source': None,
-        'depth_file': None,
-        'views': None,
-        **scale.NOTHING,
-        'watertight': None,
-        **exports.NOTHING,
-        'seconds': None,
-        'peak_memory_mb': scenes.peak_memory(),
-    }

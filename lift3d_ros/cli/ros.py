@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The processes that need ROS, which this command starts but never imports."""
+"""Start the processes that need ROS, without importing it."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _NODE = 'lift3d_ros.node'
 
 def require_ros(arguments: Sequence[str] = ()) -> None:
     """
-    Raise ``LiftError(BAD_REQUEST)`` where a process that needs ROS cannot start.
+    Raise ``LiftError(BAD_REQUEST)`` if a process that needs ROS cannot start.
 
-    Either rclpy or the interfaces are missing, or a variable of ROS has an impossible value.
+    rclpy or the interfaces are missing, or an environment variable of ROS is invalid.
     """
     for module, what in (
         ('rclpy', 'rclpy is not installed'),
@@ -55,13 +55,13 @@ def module_command(module: str, arguments: Sequence[str] = ()) -> list[str]:
 
 
 def replace_process(module: str, arguments: Sequence[str]) -> NoReturn:
-    """Become the module: signals and the exit status are its own from here on."""
-    # Help needs no working ROS.
+    """Replace this process by the module, which then handles signals and the exit status."""
+    # Help works without ROS.
     if not {'-h', '--help'} & set(arguments):
         require_ros(arguments)
     sys.stdout.flush()
     sys.stderr.flush()
-    # Ctrl-C while the new interpreter starts would leave a traceback; the module takes it up as
-    # soon as it has set how it ends. The mask survives exec, a handler does not.
+    # Ctrl-C while the new interpreter starts would print a traceback; the module unblocks it once
+    # its handlers are set. The signal mask survives exec, a handler does not.
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
     os.execv(sys.executable, module_command(module, arguments))

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the commands that work through many scenes have in common."""
+"""Shared code of the commands that process many scenes."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ from lift3d_ros.runtime.files import write_whole
 if TYPE_CHECKING:
     from lift3d_ros.progress import ProgressCallback
 
-#: What a scene's JSON holds, and the line about it for the terminal.
-Told = tuple[dict[str, Any], str]
+#: The JSON report of a scene, and its line on the terminal.
+Result = tuple[dict[str, Any], str]
 
-#: Writes the results of the scene of a name; is told the progress of that scene, 0 to 1.
-Work = Callable[[str, Path, 'ProgressCallback'], Told]
+#: Processes the scene of a name and writes its results; reports its progress, 0 to 1.
+Work = Callable[[str, Path, 'ProgressCallback'], Result]
 
 
 def add_seed(parser: argparse.ArgumentParser, same: str) -> None:
-    """Declare ``--seed``; ``same`` is what the same seed gives."""
+    """Declare ``--seed``; ``same`` names the result that depends on it."""
     parser.add_argument(
         '--seed', type=values.seed, default=0, help=f'same seed, same {same} (default: 0)')
 
@@ -59,14 +59,14 @@ def named(paths: Iterable[Path]) -> dict[str, Path]:
     """
     Return scenes by their names: that of the folder, or of the picture without its ending.
 
-    Raises ``LiftError(BAD_REQUEST)`` where two share one, and for links that lead in a circle.
+    Raises ``LiftError(BAD_REQUEST)`` for two scenes of one name, and for circular links.
     """
     scenes: dict[str, Path] = {}
     for path in paths:
         try:
             resolved = path.resolve()
         except (OSError, RuntimeError, ValueError) as error:
-            # RuntimeError: a circle, up to Python 3.12.
+            # RuntimeError: a circular link, up to Python 3.12.
             raise bad_request(
                 f'{str(path)[:200]!r} is not a valid scene path: {error}.') from error
         name = resolved.stem if is_picture(resolved) else resolved.name
@@ -87,18 +87,17 @@ def work_through(
     verb: str,
 ) -> int:
     """
-    Work on every scene and write its report to ``NAME.json``; return 0 if all succeeded, else 1.
+    Process every scene and write its report to ``NAME.json``; return 0 if all succeeded, else 1.
 
-    The failure of one does not stop the others: its report is that of ``failed``, with the total
-    time added, and its ``results``, which are all files of a name but the report, are removed.
-    ``verb`` says what became of a scene. Raises ``LiftError(BAD_REQUEST)`` where ``out`` cannot be
-    made.
+    The failure of a scene does not stop the others: its report is that of ``failed`` with the
+    total time, and its ``results``, all files of a name except the report, are removed. ``verb``
+    is the participle of the summary. Raises ``LiftError(BAD_REQUEST)`` if ``out`` cannot be made.
     """
     from tqdm import tqdm
 
     make_folder(out)
     done = 0
-    # On a terminal a bar; elsewhere ``write`` is all that remains, one line for each scene.
+    # A bar on a terminal; elsewhere only ``write``, one line for each scene.
     bar_format = '{percentage:3.0f} %|{bar}| {elapsed}<{remaining}{postfix}'
     with tqdm(total=len(scenes), disable=None, leave=False, bar_format=bar_format) as bar:
         for index, (name, path) in enumerate(scenes.items()):
@@ -112,7 +111,7 @@ def work_through(
             report, line = _work_on(name, path, out, work, failed, results, show)
             done += report['ok']
             bar.write(line)
-            # Into a pipe or a log each line shall come when its scene is done, not at the end.
+            # Pipes and logs receive each line when its scene is done.
             sys.stdout.flush()
     print(f'{done} of {len(scenes)} scenes {verb}, results in {out}')
     return 0 if done == len(scenes) else 1
@@ -126,11 +125,11 @@ def _work_on(
     failed: Callable[[LiftError], dict[str, Any]],
     results: Callable[[str], Iterable[Path]],
     progress: ProgressCallback,
-) -> Told:
+) -> Result:
     report_path = out / f'{name}.json'
     start = time.monotonic()
     try:
-        # Nothing of an earlier run may pass for the result of this one.
+        # Results of an earlier run must not be mistaken for those of this run.
         _remove(results(name))
         report_path.unlink(missing_ok=True)
         report, line = work(name, path, progress)
@@ -138,7 +137,7 @@ def _work_on(
     except Exception as error:
         failure = _as_lift_error(error)
         for result in results(name):
-            # A folder in the way of a file, say, is the failure and stays.
+            # A folder with the name of a result can be the failure, and stays.
             with contextlib.suppress(OSError):
                 result.unlink(missing_ok=True)
         report = failed(failure)
@@ -155,7 +154,7 @@ def _work_on(
 
 
 def error_entry(error: LiftError) -> dict[str, str]:
-    """Return an error as reports hold it."""
+    """Return the entry of an error in a report."""
     return {'code': error.code.value, 'message': error.message}
 
 
@@ -165,12 +164,12 @@ def write_report(path: Path, report: dict[str, Any]) -> None:
 
 
 def number(value: float | None) -> float | None:
-    """Return a number that JSON can hold."""
+    """Return a number for JSON, None if it is not finite."""
     return round(float(value), 6) if value is not None and math.isfinite(value) else None
 
 
 def peak_memory() -> float:
-    """Return the most memory that this process has taken so far, in megabytes."""
+    """Return the peak memory of this process, MiB."""
     return round(memory.peak_mb(), 1)
 
 

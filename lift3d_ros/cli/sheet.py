@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""One picture that shows what was seen and what was made of it."""
+"""An image of the inputs and the result of a lift."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from lift3d_ros.meshing.render import previews
 from lift3d_ros.meshing.render import Raycaster
 from lift3d_ros.meshing.render import sheet
 
-#: Colours of what the camera measured and of what was completed.
+#: Colours of measured and of completed surface.
 OBSERVED = (70, 130, 200)
-GUESSED = (240, 150, 60)
+COMPLETED = (240, 150, 60)
 
-#: Azimuths, from the camera's own, and elevation of the four sides.
-_SIDES = (0.0, 90.0, 180.0, 270.0)
-_ELEVATION = 25.0
+#: Azimuths, relative to the camera, and elevation of the four previews, degrees.
+_AZIMUTHS_DEG = (0.0, 90.0, 180.0, 270.0)
+_ELEVATION_DEG = 25.0
 
 
 def lift_sheet(
@@ -50,18 +50,18 @@ def lift_sheet(
     """
     Return the sheet of one lift, uint8 RGB.
 
-    Above, the image with the outline of ``mask``, bool (height, width), the depth, the object, and
-    the mesh laid over it; below, the mesh from four sides in its colours, and with what was
-    observed and what was guessed in two. ``mesh_path`` is a PLY in the optical frame with the
-    vertex attribute ``observed``; ``report`` is the lift's JSON.
+    The first row has the image with the outline of ``mask``, bool (height, width), the depth, the
+    object, and the overlaid mesh; the others the mesh from four sides, in its colours, and with
+    observed and completed surface in two colours. ``mesh_path`` is a PLY in the optical frame with
+    the vertex attribute ``observed``; ``report`` is the lift's JSON.
     """
     mesh, observed = _read(mesh_path)
-    marked = np.where(observed[:, None], OBSERVED, GUESSED).astype(np.uint8)
+    marked = np.where(observed[:, None], OBSERVED, COMPLETED).astype(np.uint8)
     upright = mesh.transformed(_upright(frame, mesh, report))
     parts = Mesh(upright.vertices, upright.faces, marked)
-    views = [(azimuth, _ELEVATION) for azimuth in _SIDES]
+    views = [(azimuth, _ELEVATION_DEG) for azimuth in _AZIMUTHS_DEG]
     size = ' x '.join(f'{1000.0 * side:.0f}' for side in np.ptp(upright.vertices, axis=0))
-    names = [f'{azimuth:.0f} degrees' for azimuth in _SIDES]
+    names = [f'{azimuth:.0f} degrees' for azimuth in _AZIMUTHS_DEG]
     names[0] = 'from the side of the camera'
     around = _square(mask)
     return sheet(
@@ -76,7 +76,7 @@ def lift_sheet(
             list(
                 zip(
                     previews(parts, views, 400),
-                    ['blue: observed', 'orange: guessed', f'{report["method"]}',
+                    ['blue: observed', 'orange: completed', f'{report["method"]}',
                      f'confidence {report["confidence"]:.2f}'],
                     strict=True,
                 )
@@ -87,7 +87,7 @@ def lift_sheet(
 
 
 def write_png(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write an RGB image; raises ``OSError`` where that is not possible."""
+    """Write an RGB image; raises ``OSError`` if that fails."""
     _, data = cv2.imencode('.png', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     path.write_bytes(data.tobytes())
 
@@ -97,7 +97,7 @@ def _read(path: Path) -> tuple[Mesh, NDArray[np.bool_]]:
     import trimesh
 
     loaded: Any = trimesh.load(path, process=False)
-    # trimesh keeps further attributes only as they lie in the file.
+    # trimesh keeps other attributes only in their raw form.
     vertices = loaded.metadata['_ply_raw']['vertex']['data']
     mesh = Mesh(
         np.asarray(loaded.vertices, np.float32),
@@ -133,7 +133,7 @@ def _depth_picture(frame: Frame) -> NDArray[np.uint8]:
 def _overlay(frame: Frame, mesh: Mesh) -> NDArray[np.uint8]:
     lamp = Light((-0.5, -0.6, -1.0))
     drawn = Raycaster([mesh]).render(frame.camera, np.eye(4), lamp, frame.image)
-    return outline(drawn.image, drawn.instance >= 0, GUESSED, 1)
+    return outline(drawn.image, drawn.instance >= 0, COMPLETED, 1)
 
 
 def _square(mask: NDArray[np.bool_]) -> tuple[slice, slice]:

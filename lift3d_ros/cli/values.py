@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Numbers on a command line; one that cannot be is refused in words."""
+"""Types of numbers on a command line; they raise ``ArgumentTypeError`` with a message."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import math
 
 
 def whole(text: str) -> int:
-    """Return a whole number; this and the others raise ``ArgumentTypeError``."""
+    """Return a whole number."""
     try:
         return int(text)
     except ValueError:

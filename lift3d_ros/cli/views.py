@@ -159,7 +159,7 @@ def run(options: argparse.Namespace) -> int:
     # Missing weights are an error of the command, not of a scene.
     synthesizer.load()
 
-    def synthesize(name: str, path: Path, progress: ProgressCallback) -> scenes.Told:
+    def synthesize(name: str, path: Path, progress: ProgressCallback) -> scenes.Result:
         start = time.monotonic()
         given = read_input(path, not options.no_depth)
         frame, mask, camera_source = given.frame, given.mask, given.camera_source

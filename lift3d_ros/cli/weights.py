@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""``lift3d weights``: which weights there are, bringing them here, and whether they are whole."""
+"""``lift3d weights``: list, import, fetch and verify weights."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bring.add_argument(
         '--sha256', metavar='DIGEST',
         help='expected digest of the file, as published; a file PATH.sha256 has the same effect')
-    bring.add_argument('--name', help='under which they are to be found (lift3d weights list)')
+    bring.add_argument('--name', help='name in the store (lift3d weights list)')
     _add_conversion(bring)
     fetch = actions.add_parser('fetch', help='download published weights, then import them')
     fetch.add_argument('name', metavar='NAME', help='one that `lift3d weights list` shows')
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what was asked for; return the exit status, 1 where weights differ from their record."""
+    """Run the action; return the exit status, 1 if weights differ from their record."""
     if options.action == 'list':
         return _list()
     if options.action == 'verify':
@@ -84,7 +84,7 @@ def _list() -> int:
                 size = store.format_size(store.size_of(folder))
                 manifest = store.read_manifest(folder) or {}
             except LiftError:
-                # The others are listed all the same; verify says what is wrong.
+                # `lift3d weights verify` reports the error.
                 size = 'damaged'
         family = entry.family if entry else str(manifest.get('family', ''))
         licence = entry.licence if entry else str(manifest.get('licence', ''))
@@ -99,7 +99,7 @@ def _list() -> int:
 
 
 def _known_names() -> list[str]:
-    """Return the names of the catalog, then those that were imported under names of their own."""
+    """Return the names of the catalog, then those of imports under other names."""
     names = list(CATALOG)
     for root in store.roots():
         if root.is_dir():
@@ -173,13 +173,13 @@ def _fetch(entry: Entry, options: argparse.Namespace) -> int:
 
 
 def _ask() -> None:
-    """Raise ``LiftError`` unless a person at the terminal agrees."""
+    """Raise ``LiftError`` unless the user at the terminal agrees."""
     if not sys.stdin.isatty():
         raise bad_request('Nothing was downloaded: without a terminal to ask on, say --yes.')
     try:
         answer = input('Download? [y/N] ')
     except EOFError:
-        # Ctrl-D; the shell's prompt shall not follow on the line of the question.
+        # Ctrl-D; end the line of the question.
         answer = ''
         print()
     if answer.strip().lower() not in ('y', 'yes'):
