@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""From what a camera driver reports to a camera, a depth image and a frame to rely on."""
+"""Camera descriptions, lenses and depth images: interpretation and plausibility."""

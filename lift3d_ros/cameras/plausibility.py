@@ -14,15 +14,13 @@
 
 
 """
-Whether a camera matrix can belong to an image of that size.
+Checks whether a camera matrix is plausible for an image of its size.
 
 The checks apply to the full image, before the region of interest is cropped. An impossible matrix
-is refused; an unusual one gives notes.
+raises an error; an unusual one gives notes.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -74,27 +72,22 @@ def read_matrix(entries: ArrayLike, what: str) -> np.ndarray:
     except (TypeError, ValueError, OverflowError) as error:
         raise no_camera(
             f'{what} is not a matrix of 3 x 3 numbers; write it row by row.') from error
-    if not np.isfinite(K).all() or np.abs(K).max() > MAX_ENTRY_PX:
-        raise no_camera(
-            f'{what} has entries that are not finite or beyond {MAX_ENTRY_PX:.0e} pixels; '
-            'calibrate the camera again.')
-    if not K[:2].any():
-        raise no_camera(
-            f'{what} is zeros: the camera is not calibrated. Calibrate it, or publish its focal '
-            'length in pixels.')
-    if np.array_equal(K, np.eye(3)):
-        raise no_camera(
-            f'{what} is the identity: the camera is not calibrated. Calibrate it, or publish its '
-            'focal length in pixels.')
-    if K[0, 0] <= 0.0 or K[1, 1] <= 0.0:
-        raise no_camera(
-            f'{what} has the focal lengths {K[0, 0]:g} and {K[1, 1]:g}; both must be positive.')
     lower = np.abs([K[1, 0], K[2, 0], K[2, 1]]).max()
-    # Some drivers leave the last entry 0.
-    if lower > 1e-6 * K[0, 0] or K[2, 2] not in (0.0, 1.0) and abs(K[2, 2] - 1.0) > 1e-6:
-        raise no_camera(
-            f'{what} is not a camera matrix: it must be [fx, s, cx; 0, fy, cy; 0, 0, 1], row by '
-            'row.')
+    advice = 'the camera is not calibrated. Calibrate it, or publish its focal length in pixels'
+    for invalid, problem in (
+        (not np.isfinite(K).all() or np.abs(K).max() > MAX_ENTRY_PX,
+         f'has entries that are not finite or beyond {MAX_ENTRY_PX:.0e} pixels; calibrate the '
+         'camera again'),
+        (not K[:2].any(), f'is zeros: {advice}'),
+        (np.array_equal(K, np.eye(3)), f'is the identity: {advice}'),
+        (K[0, 0] <= 0.0 or K[1, 1] <= 0.0,
+         f'has the focal lengths {K[0, 0]:g} and {K[1, 1]:g}; both must be positive'),
+        # Some drivers leave the last entry 0.
+        (lower > 1e-6 * K[0, 0] or (K[2, 2] != 0.0 and abs(K[2, 2] - 1.0) > 1e-6),
+         'is not a camera matrix: it must be [fx, s, cx; 0, fy, cy; 0, 0, 1], row by row'),
+    ):
+        if invalid:
+            raise no_camera(f'{what} {problem}.')
     return K
 
 
@@ -188,13 +181,9 @@ def check_fov(camera: Camera, what: str = 'The camera') -> tuple[float, float]:
 
 
 def _check_resolution(factors: np.ndarray, camera: Camera, what: str) -> None:
-    """Refuse a principal point that is in a corner or that another size of the image explains."""
+    """Refuse a principal point in a corner, or at the centre of an image of another size."""
     mean = float(factors.mean())
     size = f'{camera.width} x {camera.height}'
-    if (np.abs(factors - 1.0) > 0.9).all() and (np.abs(factors - 1.0) < 1.1).all():
-        corner = ' and '.join(f'{value:.0f}' for value in (camera.cx, camera.cy))
-    else:
-        corner = ''
     common = abs(factors[0] - factors[1]) <= COMMON_FACTOR_TOLERANCE * abs(mean)
     if mean > 0.1 and common and abs(mean - 1.0) > 2.0 * USUAL_OFFSET:
         raise size_mismatch(
@@ -202,12 +191,9 @@ def _check_resolution(factors: np.ndarray, camera: Camera, what: str) -> None:
             f'{camera.cy:.0f}) is the centre of an image of about {mean * camera.width:.0f} x '
             f'{mean * camera.height:.0f}, but the image is {size}. Scale the focal lengths and '
             'the principal point by the same factor as the image.')
-    if corner:
+    offset = np.abs(factors - 1.0)
+    if ((offset > 0.9) & (offset < 1.1)).all():
         raise no_camera(
-            f'{what} has its principal point at {corner}, in a corner of the image of {size}; '
-            'calibrate the camera, or set cx and cy to the centre of the image.')
-
-
-def join_notes(*groups: Sequence[str]) -> tuple[str, ...]:
-    """Return the notes of several groups, each once, in order."""
-    return tuple(dict.fromkeys(note for group in groups for note in group))
+            f'{what} has its principal point at {camera.cx:.0f} and {camera.cy:.0f}, in a corner '
+            f'of the image of {size}; calibrate the camera, or set cx and cy to the centre of the '
+            'image.')

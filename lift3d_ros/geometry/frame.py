@@ -213,33 +213,19 @@ def bounding_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
 
 def crop_object(frame: Frame, mask: NDArray[np.bool_]) -> ObjectView:
     """
-    Cut the object out of the frame.
+    Crop the object from the frame.
 
     ``mask`` is bool, shape (height, width) of the frame. Raises ``LiftError``: ``BAD_IMAGE`` for
     a mask of another type, ``SIZE_MISMATCH``, ``EMPTY_MASK``, ``MASK_TOO_SMALL``.
     """
-    if mask.dtype != np.bool_ or mask.ndim != 2:
-        raise bad_image(
-            f'The mask has type {mask.dtype} and shape {mask.shape}; it must be bool, height x '
-            'width.')
-    if mask.shape != frame.image.shape[:2]:
-        raise size_mismatch(
-            f'The mask is {mask.shape[1]} x {mask.shape[0]}, the image {frame.camera.width} x '
-            f'{frame.camera.height}; scale the mask to the image, nearest neighbour.')
-    left, top, right, bottom = bounding_box(mask)
-    pixels = int(np.count_nonzero(mask))
-    if pixels < MIN_MASK_PIXELS or min(right - left, bottom - top) < 3:
-        raise LiftError(
-            ErrorCode.MASK_TOO_SMALL, f'The mask has {pixels} pixels in a box of {right - left} x '
-            f'{bottom - top}; at least {MIN_MASK_PIXELS} and 3 x 3 are needed. Move closer or use '
-            'more resolution.')
-    # Only the box is worked on, so a large frame costs no more than a small one.
+    left, top, right, bottom = _checked_box(frame, mask)
+    # Only the box is processed, so that the cost does not depend on the size of the frame.
     box = np.s_[top:bottom, left:right]
     weight = mask[box].astype(np.float32)
     colour = frame.image[box] * weight[..., None]
     scale = VIEW_FILL * VIEW_SIZE / max(weight.shape)
     rows, columns = (max(1, round(scale * n)) for n in weight.shape)
-    # Colours are weighted by the mask before they are resized: no background bleeds in.
+    # Colours are weighted by the mask before resizing, so that no background bleeds in.
     filter_ = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_LINEAR
     weight = cv2.resize(weight, (columns, rows), interpolation=filter_)[..., None]
     colour = cv2.resize(colour, (columns, rows), interpolation=filter_)
@@ -270,3 +256,23 @@ def crop_object(frame: Frame, mask: NDArray[np.bool_]) -> ObjectView:
             or bottom >= height - BORDER_PIXELS
         ),
     )
+
+
+def _checked_box(frame: Frame, mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Return the ``bounding_box`` of a mask; raises ``LiftError`` as ``crop_object``."""
+    if mask.dtype != np.bool_ or mask.ndim != 2:
+        raise bad_image(
+            f'The mask has type {mask.dtype} and shape {mask.shape}; it must be bool, height x '
+            'width.')
+    if mask.shape != frame.image.shape[:2]:
+        raise size_mismatch(
+            f'The mask is {mask.shape[1]} x {mask.shape[0]}, the image {frame.camera.width} x '
+            f'{frame.camera.height}; scale the mask to the image, nearest neighbour.')
+    left, top, right, bottom = bounding_box(mask)
+    pixels = int(np.count_nonzero(mask))
+    if pixels < MIN_MASK_PIXELS or min(right - left, bottom - top) < 3:
+        raise LiftError(
+            ErrorCode.MASK_TOO_SMALL, f'The mask has {pixels} pixels in a box of {right - left} x '
+            f'{bottom - top}; at least {MIN_MASK_PIXELS} and 3 x 3 are needed. Move closer or use '
+            'more resolution.')
+    return left, top, right, bottom

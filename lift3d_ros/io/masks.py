@@ -38,23 +38,24 @@ from lift3d_ros.io.pictures import Picture
 from lift3d_ros.io.pictures import turned
 
 #: Smallest alpha of an object pixel.
-_OPAQUE = 128
+_MIN_OBJECT_ALPHA = 128
 
-#: Shares of the brightest value below and above which a pixel is definite background or object.
-_DARK, _BRIGHT = 0.16, 0.84
+#: Shares of the brightest value up to which a pixel is definite background, and from which it is
+#: definite object.
+_MAX_BACKGROUND, _MIN_OBJECT = 0.16, 0.84
 
 #: Smallest share of such pixels in a mask with soft edges.
-_MIN_SURE_SHARE = 0.9
+_MIN_DEFINITE_SHARE = 0.9
 
 #: Smallest share of the pixels with other values that have neighbours of the same value, if these
 #: values are labels: areas of one value instead of soft edges or compression noise.
 _MIN_FLAT_SHARE = 0.35
 
 #: Smallest number of different values near both ends that indicates compression noise.
-_NOISY_LEVELS = 4
+_MIN_NOISE_LEVELS = 4
 
-#: Floats of 2 and 4 bytes represent every integer exactly up to these values (IEEE 754).
-_EXACT = {2: 2.0**11, 4: 2.0**24}
+#: Largest values up to which floats of 2 and 4 bytes represent every integer (IEEE 754).
+_MAX_EXACT_INTEGER = {2: 2.0**11, 4: 2.0**24}
 
 #: Largest number of labels of an image, and of labels with few pixels among them.
 MAX_LABELS = 4096
@@ -64,16 +65,6 @@ _MAX_TINY_LABELS = 64
 #: have an area; otherwise the image was smoothed or compressed.
 _MIN_PIXELS_FOR_AREAS = 4096
 _MAX_LABELS_WITHOUT_AREAS = 16
-
-#: Shares of the image above which a mask is refused, and gets a note.
-_MAX_COVERAGE, _LARGE_COVERAGE = 0.95, 0.8
-
-#: A mask with at least this shorter side, pixels, that fills this share of its bounding box is the
-#: box of a detector: the outlines of real boxes are rotated, or have rounded corners.
-_MIN_RECTANGLE_PX, _RECTANGLE = 16, 0.995
-
-#: Share of the image border in the mask above which object and background are swapped.
-_INVERTED_BORDER = 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +113,7 @@ def read_binary(
     values = mask.values
     alpha = deciding_alpha(values)
     if alpha is not None:
-        return alpha >= _OPAQUE, ()
+        return alpha >= _MIN_OBJECT_ALPHA, ()
     if values.dtype == np.bool_:
         values = values.astype(np.uint8)
     grey = values if values.ndim == 2 else values[..., :3].max(axis=2)
@@ -141,10 +132,10 @@ def read_binary(
     if len(levels) == 2 and levels[0] == 0 and not coloured:
         return grey > 0, ()
     full = _full_value(int(levels[-1]))
-    dark, bright = levels <= _DARK * full, levels >= _BRIGHT * full
-    sure = int(counts[dark | bright].sum()) >= _MIN_SURE_SHARE * grey.size
+    dark, bright = levels <= _MAX_BACKGROUND * full, levels >= _MIN_OBJECT * full
+    sure = int(counts[dark | bright].sum()) >= _MIN_DEFINITE_SHARE * grey.size
     has_ends = dark.any() and bright.any() and sure
-    noisy = min(np.count_nonzero(dark), np.count_nonzero(bright)) >= _NOISY_LEVELS
+    noisy = min(np.count_nonzero(dark), np.count_nonzero(bright)) >= _MIN_NOISE_LEVELS
     if levels[0] == 0 and not mask.lossy and not (has_ends and noisy):
         codes = pack_colors(values) if coloured else grey
         found, sizes = _levels(codes)
@@ -154,7 +145,7 @@ def read_binary(
             return codes > 0, (_labels_note(name, found[found > 0], coloured),)
     if has_ends:
         return grey > 0.5 * full, (_soft_note(name, len(levels)),)
-    if levels[0] > _DARK * full:
+    if levels[0] > _MAX_BACKGROUND * full:
         raise _no_background(name, int(levels[0]))
     raise bad_image(
         f'{name} has {len(levels)} values between {levels[0]} and {levels[-1]}, so it is a '
@@ -205,54 +196,7 @@ def read_labels(mask: MaskPixels, name: str = 'The mask') -> NDArray[Any]:
                 'or compressed as JPEG. Resize labels with nearest-neighbour interpolation, and '
                 'save as PNG.')
     alpha = deciding_alpha(mask.values)
-    return labels if alpha is None else np.where(alpha >= _OPAQUE, labels, 0)
-
-
-def check_coverage(mask: NDArray[np.bool_], name: str = 'The mask') -> tuple[str, ...]:
-    """
-    Return notes on the mask of one object that covers most of the image or touches its borders.
-
-    Raises ``LiftError(BAD_IMAGE)`` for a mask without background, and for one in which object and
-    background are swapped.
-    """
-    pixels = int(np.count_nonzero(mask))
-    if pixels < MIN_MASK_PIXELS:
-        return ()
-    rectangle = _rectangle_notes(mask, pixels, name)
-    share = pixels / mask.size
-    sides = [mask[0], mask[-1], mask[:, 0], mask[:, -1]]
-    if share > _MAX_COVERAGE:
-        raise bad_image(
-            f'{name} covers {100.0 * share:.0f} % of the image, so it does not outline the '
-            'object; set the background to 0.')
-    if not all(side.any() for side in sides):
-        if share > _LARGE_COVERAGE:
-            return (_coverage_note(name, share), *rectangle)
-        return rectangle
-    if float(np.concatenate(sides).mean()) >= _INVERTED_BORDER:
-        raise bad_image(
-            f'{name} covers the whole border of the image but not its interior: object and '
-            'background are swapped. Invert it so that the background is 0.')
-    note = (
-        f'{name} touches all four borders of the image; check that it is not inverted (the '
-        'background is 0), or move the camera back.'
-    )
-    return (note, _coverage_note(name, share)) if share > _LARGE_COVERAGE else (note,)
-
-
-def _rectangle_notes(mask: NDArray[np.bool_], pixels: int, name: str) -> tuple[str, ...]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    height, width = int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
-    if min(width, height) < _MIN_RECTANGLE_PX or pixels < _RECTANGLE * width * height:
-        return ()
-    # A rectangle that spans the image is not the box of a detector.
-    if width == mask.shape[1] or height == mask.shape[0]:
-        return ()
-    return (
-        f'{name} is a filled rectangle; if it is the bounding box of a detector and not the '
-        'outline of the object, pass it as a box (--box on the command line, detections or the '
-        'mode BOX for the node) so that the object is segmented.',
-    )
+    return labels if alpha is None else np.where(alpha >= _MIN_OBJECT_ALPHA, labels, 0)
 
 
 def fit_nearest(pixels: NDArray[Any], width: int, height: int) -> NDArray[Any]:
@@ -276,7 +220,7 @@ def deciding_alpha(values: NDArray[Any]) -> NDArray[Any] | None:
     alpha = values[..., -1]
     if alpha.dtype == np.uint16:
         alpha = alpha >> 8
-    return alpha if alpha.min() < _OPAQUE <= alpha.max() else None
+    return alpha if alpha.min() < _MIN_OBJECT_ALPHA <= alpha.max() else None
 
 
 def _whole_numbers(values: NDArray[Any], name: str, labels: bool = False) -> NDArray[Any]:
@@ -294,11 +238,11 @@ def _whole_numbers(values: NDArray[Any], name: str, labels: bool = False) -> NDA
         top = float(values.max(initial=0.0))
         if not labels and not whole and top <= 1.0:
             return np.rint(255.0 * values).astype(np.uint8)
-        if labels and kind.itemsize * 8 < 64 and top >= _EXACT[kind.itemsize]:
+        if labels and kind.itemsize * 8 < 64 and top >= _MAX_EXACT_INTEGER[kind.itemsize]:
             raise bad_image(
                 f'{name} has labels up to {top:.0f}, but floats of {8 * kind.itemsize} bits '
-                f'represent integers exactly only up to {_EXACT[kind.itemsize]:.0f}, so labels '
-                'may have been merged; publish 32SC1.')
+                f'represent integers exactly only up to {_MAX_EXACT_INTEGER[kind.itemsize]:.0f}, '
+                'so labels may have been merged; publish 32SC1.')
         if not whole or top >= 2.0**31:
             raise bad_image(
                 f'{name} has values that are not integers; publish labels as 16UC1 or 32SC1, and '
@@ -322,9 +266,9 @@ def _is_grey(values: NDArray[Any]) -> bool:
 
 
 def _full_value(top: int) -> int:
-    """Return the value of a pixel that is all object: 255, or 65535, where values come near it."""
+    """Return the value of a definite object pixel: 255 or 65535 if values are near it."""
     for full in (255, 65535):
-        if _BRIGHT * full <= top <= full:
+        if _MIN_OBJECT * full <= top <= full:
             return full
     return top
 
@@ -339,9 +283,9 @@ def _has_labels(
     """
     Return whether the values of an image are labels, and not soft edges of one object.
 
-    ``found`` are the values of ``codes`` and ``sizes`` their numbers of pixels. A pixel is among
-    equals where its eight neighbours have its value. They are labels where the pixels of all but
-    the two most frequent values are so, or where a cut at the ``middle`` would remove an area.
+    ``found`` are the values of ``codes`` and ``sizes`` their numbers of pixels. They are labels if
+    many pixels of all but the two most frequent values equal their eight neighbours, or if a
+    threshold at the ``middle`` would remove an area.
     """
     dense, flat = _flat(codes, found)
     inside = np.bincount(dense[flat], minlength=len(found))
@@ -360,7 +304,7 @@ def _has_labels(
 def _flat(
     codes: NDArray[Any], found: NDArray[Any]
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Return the places of values among ``found``, and which pixels are among equals."""
+    """Return the indices of values in ``found``, and the pixels that equal their neighbours."""
     dense = np.searchsorted(found, codes)
     numbers, kernel = dense.astype(np.float32), np.ones((3, 3), np.uint8)
     return dense, cv2.erode(numbers, kernel) == cv2.dilate(numbers, kernel)
@@ -401,10 +345,4 @@ def _labels_note(name: str, labels: NDArray[Any], coloured: bool) -> str:
         f'{name} has {several} besides 0, and all of them are read as one binary mask. If each is '
         'a separate object, read it as a label image (mask_source "label" for the node, --label '
         'on the command line).'
-    )
-
-
-def _coverage_note(name: str, share: float) -> str:
-    return (
-        f'{name} covers {100.0 * share:.0f} % of the image; check that its background is 0.'
     )

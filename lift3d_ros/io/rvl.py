@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from lift3d_ros.errors import bad_image
 from lift3d_ros.errors import LiftError
-from lift3d_ros.io.pictures import check_size
+from lift3d_ros.io.picture_formats import check_size
 
 #: Largest number of nibbles of a number: 18 bits of a difference of 16 bit values, or the length
 #: of a run.

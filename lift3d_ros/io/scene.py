@@ -13,19 +13,19 @@
 # limitations under the License.
 
 """
-Scene folders: one frame with the mask of one object, on disk.
+Scene folders: files of one frame with the mask of one object.
 
 A scene is a folder with ``rgb.png``, ``mask.png`` (not zero = object), optionally ``depth.png``
 (16 bit, millimetres or the ``depth_unit``, 0 = none) and ``camera.json`` with ``width``,
 ``height``, ``K`` (3 x 3 nested list) and optionally ``depth_unit`` (metres a count, 0.001),
 ``gravity`` ([x, y, z], pointing down in the optical frame), ``plane``
-([x, y, z, offset], the normal of the plane that the object stands on and the offset of its points
-along it in metres, in the optical frame; see ``placement.hints.Plane``) and
-``T_world_camera`` (4 x 4 nested list, metres: the optical frame in a frame of your choice that
-does not move with the camera). Other forms of the pictures are listed in ``io.scene_files``.
+([x, y, z, offset], the normal of the support plane and the offset of its points along the normal
+in metres, in the optical frame; see ``placement.hints.Plane``) and ``T_world_camera`` (4 x 4
+nested list, metres: the pose of the optical frame in any fixed frame). Other file formats are
+listed in ``io.scene_files``.
 
-What other cameras saw of the same object is in scene folders below ``views/``. Their poses and
-that of the first are ``T_world_camera``, with one world for all.
+Views of the same object by other cameras are scene folders below ``views/``. The poses of all
+views are ``T_world_camera`` in the same world frame.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.io import masks
 from lift3d_ros.io import pictures
 from lift3d_ros.io import scene_files
+from lift3d_ros.io.mask_coverage import check_coverage
 from lift3d_ros.observation.hints import Plane
 from lift3d_ros.runtime.files import write_whole
 
@@ -69,7 +70,7 @@ FURTHER = 'views'
 @dataclass(frozen=True)
 class Selection:
     """
-    Which object of a picture is meant, where its mask alone does not say so; one at most.
+    The selection of an object of an image, if its mask does not define it; at most one is set.
 
     - ``box``: left, top, right, bottom in pixels, right and bottom exclusive; no mask is read.
     - ``point``: column and row of a pixel on the object; no mask is read.
@@ -82,7 +83,7 @@ class Selection:
 
     @property
     def segments(self) -> bool:
-        """Whether the mask is found in the picture."""
+        """Whether the mask is segmented from the image."""
         return self.box is not None or self.point is not None
 
     def mask(self, frame: Frame) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
@@ -100,7 +101,7 @@ class SceneInput:
     """
     A frame and the mask of one object in it, bool (height, width).
 
-    - ``camera_source``: ``given``, or ``assumed`` for a lone picture.
+    - ``camera_source``: ``given``, or ``assumed`` for a single picture.
     - ``depth_file``: name of the file of the depth that was read; None without depth.
     """
 
@@ -114,9 +115,9 @@ def read_scene(folder: Path, depth: bool = True) -> tuple[Frame, NDArray[np.bool
     """
     Return the frame and the object's mask of a scene folder.
 
-    With ``depth`` false a depth image is not read. What is doubtful is in ``Frame.notes``. Raises
-    ``LiftError``: ``BAD_IMAGE`` for a file that is missing or not what it should be, ``NO_CAMERA``
-    for a camera.json that is missing or broken, ``SIZE_MISMATCH``.
+    With ``depth`` false a depth image is not read. Doubts are in ``Frame.notes``. Raises
+    ``LiftError``: ``BAD_IMAGE`` for a missing or invalid file, ``NO_CAMERA`` for a missing or
+    invalid camera.json, ``SIZE_MISMATCH``.
     """
     found = read_folder(folder, depth)
     return found.frame, found.mask
@@ -125,7 +126,7 @@ def read_scene(folder: Path, depth: bool = True) -> tuple[Frame, NDArray[np.bool
 def read_folder(
     folder: Path, depth: bool = True, selection: Selection | None = None
 ) -> SceneInput:
-    """Return what ``read_scene`` does, and where it is from; ``selection`` names the object."""
+    """Read a scene folder as ``read_scene``, with the source of its camera and depth."""
     selection = selection or Selection()
     try:
         is_folder = folder.is_dir()
@@ -135,9 +136,7 @@ def read_folder(
         raise bad_image(
             f'{folder} is not a folder; a scene is a folder with rgb.png, mask.png and '
             'camera.json.')
-    path = scene_files.find(folder, 'rgb', scene_files.PICTURES)
-    if path is None:
-        raise _missing(folder, 'rgb.png', scene_files.PICTURES)
+    path = _find(folder, 'rgb', scene_files.PICTURES)
     picture = pictures.read_picture(path)
     described, gravity, unit = _read_camera(folder)
     camera = described.camera
@@ -146,58 +145,61 @@ def read_folder(
     image = pictures.turned(pictures.rgb(picture), orientation)
     notes = described.notes
     if orientation != picture.orientation:
-        notes = (
-            *notes,
+        notes += (
             f'{path.name} has EXIF orientation {picture.orientation}, which is not applied, '
-            'because camera.json describes the stored image; check that the mask does, too.',
-        )
-    metres, depth_path = None, None
+            'because camera.json describes the stored image; check that the mask does, too.',)
+    metres, depth_file = None, None
     if depth:
-        depth_path = scene_files.find(folder, 'depth', scene_files.DEPTHS, strict=True)
-    if depth_path is not None:
-        own = described.depth or described
-        own_size = own.camera.width, own.camera.height
-        metres = scene_files.read_depth(depth_path, own_size, unit)
-        normalised = depths.normalised_note(metres)
-        notes = (*notes, normalised) if normalised else notes
-    # Boxes, points and masks are of the raw image.
-    raw_depth = metres if described.depth is None else None
-    frame = Frame(image, camera, raw_depth, gravity)
+        metres, depth_file, more = _read_depth(folder, described, unit)
+        notes += more
     if selection.segments:
-        mask, more = selection.mask(frame)
+        # Boxes, points and masks are in pixels of the raw image.
+        raw_depth = metres if described.depth is None else None
+        mask, more = selection.mask(Frame(image, camera, raw_depth, gravity))
     else:
-        mask_path = scene_files.find(folder, 'mask', scene_files.MASKS)
-        if mask_path is None:
-            raise _missing(folder, 'mask.png', scene_files.MASKS, ' Without a mask, give a box '
-                           'around the object or a pixel on it (--box, --point of lift3d lift).')
+        mask_path = _find(
+            folder, 'mask', scene_files.MASKS, ' Without a mask, give a box around the object or '
+            'a pixel on it (--box, --point of lift3d lift).')
         mask, more = scene_files.read_mask(mask_path, size, selection.label)
-        more = (*more, *masks.check_coverage(mask, str(mask_path)))
+        more += check_coverage(mask, str(mask_path))
         if orientation != 1 and mask.shape != image.shape[:2]:
             raise size_mismatch(
                 f'{mask_path} is {mask.shape[1]} x {mask.shape[0]}, and {path.name} is {size[0]} '
                 f'x {size[1]} after its EXIF rotation; give a mask and a camera.json for the same '
                 'image.')
-    depth_file = None if depth_path is None else depth_path.name
     frame = Frame(
         described.undistorted_image(image),
         camera,
         None if metres is None else described.registered_depth(metres),
         gravity,
-        (*notes, *more),
+        notes + more,
     )
     return SceneInput(frame, described.undistorted_mask(mask), 'given', depth_file)
+
+
+def _read_depth(
+    folder: Path, described: DescribedCamera, unit: float
+) -> tuple[NDArray[np.float32] | None, str | None, tuple[str, ...]]:
+    """Return the raw depth of a scene folder in metres, its file name, and notes."""
+    path = scene_files.find(folder, 'depth', scene_files.DEPTHS, strict=True)
+    if path is None:
+        return None, None, ()
+    camera = (described.depth or described).camera
+    metres = scene_files.read_depth(path, (camera.width, camera.height), unit)
+    note = depths.normalised_note(metres)
+    return metres, path.name, (note,) if note else ()
 
 
 def read_input(
     path: Path, depth: bool = True, selection: Selection | None = None
 ) -> SceneInput:
     """
-    Return frame and mask of a scene folder or of a lone picture.
+    Return frame and mask of a scene folder or of a single picture.
 
-    The mask of a lone picture is its alpha, opaque by half or more is object, or what the
-    ``selection`` names. Its lens is taken as that of the views of Zero-1-to-3, ``ZERO123_FOV``
-    across the longer side; an EXIF orientation is applied. Raises ``LiftError`` as ``read_scene``,
-    ``BAD_IMAGE`` for a picture in which nothing says what the object is.
+    The mask of a single picture is its alpha, at least half opaque, or the object of the
+    ``selection``. Its field of view is assumed as that of Zero-1-to-3, ``ZERO123_FOV`` across the
+    longer side; an EXIF orientation is applied. Raises ``LiftError`` as ``read_scene``, and
+    ``BAD_IMAGE`` for a picture without alpha or selection.
     """
     if not scene_files.is_picture(path):
         return read_folder(path, depth, selection)
@@ -228,7 +230,7 @@ def read_further(path: Path, depth: bool = True) -> list[SourceView]:
     Return the further views of a scene folder, in the order of their names.
 
     With ``depth`` false depth images are not read. Raises ``LiftError`` as ``read_scene``, and
-    ``NO_CAMERA`` where a pose is missing or no rigid motion; all name the folder.
+    ``NO_CAMERA`` if a pose is missing or not rigid; all messages name the folder.
     """
     folder = path / FURTHER
     if not os.path.isdir(folder):
@@ -249,10 +251,10 @@ def read_further(path: Path, depth: bool = True) -> list[SourceView]:
 
 def read_plane(path: Path) -> Plane | None:
     """
-    Return the support plane that a scene folder names, if it does.
+    Return the support plane in the camera.json of a scene folder, None without one.
 
-    Raises ``LiftError``: ``NO_CAMERA`` for an entry of another form, ``BAD_REQUEST`` for a plane
-    that cannot be one.
+    Raises ``LiftError``: ``NO_CAMERA`` for an entry of another form, ``BAD_REQUEST`` for an
+    invalid plane.
     """
     if not os.path.isdir(path):
         return None
@@ -271,9 +273,9 @@ def read_plane(path: Path) -> Plane | None:
 
 def read_pose(folder: Path) -> Array:
     """
-    Return ``T_world_camera`` (4, 4) of a scene folder; raises ``LiftError(NO_CAMERA)``.
+    Return ``T_world_camera`` (4, 4) in the camera.json of a scene folder.
 
-    It must be in its camera.json, and a rigid motion.
+    Raises ``LiftError(NO_CAMERA)`` if it is missing or not a rigid transform.
     """
     path = folder / 'camera.json'
     try:
@@ -296,13 +298,13 @@ def write_scene(
     T_world_camera: Array | None = None,
     plane: Plane | None = None,
 ) -> None:
-    """Write a frame and the mask of one object as a scene folder, which is made if need be."""
+    """Write a frame and the mask of one object as a scene folder."""
     folder.mkdir(parents=True, exist_ok=True)
     _write_image(folder / 'rgb.png', cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))
     _write_image(folder / 'mask.png', mask.astype(np.uint8) * 255)
     if frame.depth is not None:
         millimetres = np.nan_to_num(frame.depth.astype(np.float64) * 1000.0, posinf=0.0)
-        # The largest value of the type is no reading, here and in files of others.
+        # The largest value of the type is not a reading, as in files of other programs.
         millimetres[millimetres >= 65535.0] = 0.0
         _write_image(
             folder / 'depth.png', np.clip(np.rint(millimetres), 0, 65534).astype(np.uint16)
@@ -347,6 +349,10 @@ def _read_camera(
     return camera, direction, unit
 
 
-def _missing(folder: Path, name: str, endings: tuple[str, ...], more: str = '') -> LiftError:
-    forms = ', '.join(endings)
-    return bad_image(f'{folder} has no {name} (or another of {forms}).{more}')
+def _find(folder: Path, stem: str, endings: tuple[str, ...], advice: str = '') -> Path:
+    """Return the file of a stem; raises ``LiftError(BAD_IMAGE)``, with ``advice``, without one."""
+    path = scene_files.find(folder, stem, endings)
+    if path is None:
+        forms = ', '.join(endings)
+        raise bad_image(f'{folder} has no {stem}.png (or another of {forms}).{advice}')
+    return path

@@ -56,21 +56,14 @@ def seeds_by_depth(window: BoxWindow) -> DepthSeeds | None:
     depth, inside = window.depth, window.inside
     assert depth is not None
     plane = _background(window)
-    if plane is None:
-        rising = depth > 0.0
-        tolerance = np.full(depth.shape, 0.01)
-        rise = np.zeros(depth.shape)
-    else:
-        rise, tolerance = plane.rise(depth), plane.tolerance(depth)
-        rising = rise > tolerance
+    rising = depth > 0.0 if plane is None else plane.rise(depth) > plane.tolerance(depth)
     labels, count = depth_pieces(np.where(rising, depth, np.float32(0.0)))
     if count == 0:
         return None
     total = np.bincount(labels.ravel(), minlength=count + 1).astype(np.float64)
     within = np.bincount(labels[inside], minlength=count + 1).astype(np.float64)
     weight = np.bincount(
-        labels.ravel(), (_central(window) * inside).ravel(), minlength=count + 1
-    )
+        labels.ravel(), (_central(window) * inside).ravel(), minlength=count + 1)
     total[0], within[0], weight[0] = 1.0, 0.0, 0.0
     share = within / np.maximum(total, 1.0)
     score = weight * np.square(share)
@@ -92,26 +85,31 @@ def seeds_by_depth(window: BoxWindow) -> DepthSeeds | None:
     other[[0, main]] = False
     belongs[main] = True
 
-    seeds = np.full(depth.shape, cv2.GC_PR_BGD, np.uint8)
     core = cv2.erode(own.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
     if share[main] < _MIN_INSIDE:
-        # Another object touches it without a depth step: only its middle is definite.
+        # Another object touches it without a depth step: only its centre is definite.
         core &= _central(window) > 0.5
-    solid = (belongs[labels]) & inside
+    if not core.any():
+        return None
+    solid = belongs[labels] & inside
+    seeds = np.full(depth.shape, cv2.GC_PR_BGD, np.uint8)
     seeds[solid] = cv2.GC_PR_FGD
-    hull = _hull(solid)
-    seeds[hull & (depth == 0.0)] = cv2.GC_PR_FGD
-    reach = cv2.dilate(solid.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool)
+    seeds[_hull(solid) & (depth == 0.0)] = cv2.GC_PR_FGD
     if plane is not None:
-        flat = (depth > 0.0) & ~rising
-        seeds[flat & ~reach] = cv2.GC_BGD
-        seeds[flat & reach] = cv2.GC_PR_BGD
+        _seed_plane(seeds, solid, (depth > 0.0) & ~rising)
     seeds[other[labels]] = cv2.GC_BGD
     seeds[core] = cv2.GC_FGD
     seeds[~inside] = cv2.GC_BGD
-    if not core.any():
-        return None
     return DepthSeeds(seeds, own, rising, plane is not None and bool(share[main] < _MIN_INSIDE))
+
+
+def _seed_plane(
+    seeds: NDArray[np.uint8], solid: NDArray[np.bool_], plane: NDArray[np.bool_]
+) -> None:
+    """Set the seeds of the plane: definite background, probable near the object."""
+    near = cv2.dilate(solid.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool)
+    seeds[plane & ~near] = cv2.GC_BGD
+    seeds[plane & near] = cv2.GC_PR_BGD
 
 
 def _background(window: BoxWindow) -> ImagePlane | None:
@@ -126,7 +124,7 @@ def _background(window: BoxWindow) -> ImagePlane | None:
 
 
 def _central(window: BoxWindow) -> NDArray[np.float64]:
-    """Return a weight that falls from the middle of the box, 1, to its corners."""
+    """Return a weight that decreases from 1 at the centre of the box to its corners."""
     left, top, right, bottom = window.box
     v, u = np.mgrid[: window.inside.shape[0], : window.inside.shape[1]]
     x = (u - 0.5 * (left + right - 1)) / (0.5 * (right - left))

@@ -27,6 +27,7 @@ import pytest
 from lift3d_ros.errors import LiftError
 from lift3d_ros.io import masks
 from lift3d_ros.io import pictures
+from lift3d_ros.io.mask_coverage import check_coverage
 from lift3d_ros.io.masks import MaskPixels
 
 HEIGHT, WIDTH = 120, 160
@@ -214,28 +215,28 @@ def test_an_empty_mask_is_empty():
 # --- coverage ---
 
 def test_an_inverted_mask_is_refused():
-    message = refused(masks.check_coverage, ~(DISC & (U > 60)))
+    message = refused(check_coverage, ~(DISC & (U > 60)))
     assert 'nvert' in message
-    refused(masks.check_coverage, ~DISC)
+    refused(check_coverage, ~DISC)
 
 
 @pytest.mark.parametrize('share', [0.96, 1.0])
 def test_a_mask_of_nearly_the_whole_image_is_refused(share):
-    refused(masks.check_coverage, U < share * WIDTH)
+    refused(check_coverage, U < share * WIDTH)
 
 
 def test_a_mask_of_most_of_the_image_is_noted():
-    assert len(masks.check_coverage(U < 0.85 * WIDTH)) == 1
+    assert len(check_coverage(U < 0.85 * WIDTH)) == 1
 
 
 def test_a_mask_that_touches_all_borders_is_noted():
     cross = (abs(U - 80) < 8) | (abs(V - 60) < 8)
-    assert len(masks.check_coverage(cross)) == 1
+    assert len(check_coverage(cross)) == 1
 
 
 def test_an_object_at_one_border_or_in_the_middle_is_not_noted():
     for mask in (DISC, np.roll(DISC, 60, axis=1), V > 90, OTHER | DISC):
-        assert masks.check_coverage(mask) == ()
+        assert check_coverage(mask) == ()
 
 
 # --- label images ---
@@ -367,4 +368,4 @@ def test_masks_of_good_data_are_read_as_they_are_and_without_notes(shared_data):
         picture = pictures.read_picture(folder / 'mask.png')
         mask, notes = masks.read_binary(MaskPixels.of_picture(picture))
         np.testing.assert_array_equal(mask, picture.pixels > 0)
-        assert (notes, masks.check_coverage(mask)) == ((), ()), folder.name
+        assert (notes, check_coverage(mask)) == ((), ()), folder.name

@@ -27,6 +27,7 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.io import masks
+from lift3d_ros.io.mask_coverage import check_coverage
 from lift3d_ros.io.scene_files import mask_of
 from lift3d_ros.io.scene_files import read_depth
 from lift3d_ros.lifter import Lifter
@@ -123,8 +124,8 @@ def test_a_box_drawn_as_a_mask_gives_a_note():
     rows, columns = np.nonzero(mask)
     box = np.zeros_like(mask)
     box[rows.min() - 4:rows.max() + 5, columns.min() - 4:columns.max() + 5] = True
-    assert len(masks.check_coverage(box)) == 1
-    assert masks.check_coverage(mask) == ()
+    assert len(check_coverage(box)) == 1
+    assert check_coverage(mask) == ()
 
 
 def test_the_label_of_the_background_is_no_object():

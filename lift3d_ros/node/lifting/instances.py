@@ -25,6 +25,7 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.io import masks
+from lift3d_ros.io.mask_coverage import check_coverage
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node.inputs.detections import read_detections
 from lift3d_ros.node.messages import conversions
@@ -50,7 +51,7 @@ def check_instance(
             'which are lifted as one; use a label image to separate them.'
         )
     if messages.mask is not None:
-        warnings += masks.check_coverage(instance.mask, f'The mask of {name}')
+        warnings += check_coverage(instance.mask, f'The mask of {name}')
     if frame.depth is not None:
         conversions.check_depth_unit(frame.depth, instance)
 

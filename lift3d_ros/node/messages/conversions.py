@@ -31,7 +31,7 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.io import masks
 from lift3d_ros.io import pictures
 from lift3d_ros.io.masks import MaskPixels
-from lift3d_ros.io.pictures import MAX_PIXELS
+from lift3d_ros.io.picture_formats import MAX_PIXELS
 from lift3d_ros.io.rvl import decode_rvl
 from lift3d_ros.node.messages.encodings import PLANAR
 from lift3d_ros.node.messages.encodings import read_encoding
