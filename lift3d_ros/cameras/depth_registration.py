@@ -16,10 +16,10 @@
 Registration of depth: from the camera that measured it into the camera of the image.
 
 Each reading of the depth image is projected into the image with a z-buffer at about the resolution
-of the depth. Each pixel of the image then reads the depth image again, at the place that this
-first estimate names, so that surfaces have no steps where the image has more pixels. A pixel whose
-second reading disagrees with the first one has no reading: it is hidden from the depth camera, or
-on an outline.
+of the depth. Each pixel of the image then samples the depth image again, at the position of this
+first estimate, so that surfaces have no steps if the image has more pixels. A pixel whose second
+reading differs from the first one has no reading: it is occluded for the depth camera, or on an
+outline.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import is_rigid
 
-#: Two depths within this share of each other are of one surface: neighbouring pixels of a surface
-#: at 80 degrees to the ray differ by about this at 0.3 degrees a pixel.
-SAME_SURFACE = 0.03
+#: Largest difference of two depths on one surface, share of the depth: that of neighbouring pixels
+#: of a surface at 80 degrees to the ray and 0.3 degrees a pixel.
+MAX_SURFACE_STEP = 0.03
 
 #: Depth readings per pixel of the z-buffer along one axis; fewer than one leave gaps.
-READINGS_A_PIXEL = 1.15
+READINGS_PER_PIXEL = 1.15
 
-#: Largest baseline of two cameras of one device, metres; larger ones have another unit.
+#: Largest baseline of two cameras of one device, metres; a larger one is in another unit.
 MAX_BASELINE_M = 2.0
 
 
@@ -57,12 +57,12 @@ def register_depth(
     Return the depth in the pixels of the image.
 
     ``depth`` is float32 metres along z of the depth camera, shape (height, width); 0 and NaN are
-    no reading. ``T_color_depth`` (4, 4), metres, maps the optical frame of the depth camera into
+    not readings. ``T_color_depth`` (4, 4), metres, maps the optical frame of the depth camera into
     that of the image. The result, of the size of ``color_camera``, is in metres along its z, 0
     where there is no reading. Both cameras are without distortion.
 
     Raises ``LiftError``: ``SIZE_MISMATCH`` for depth of another size than its camera,
-    ``NO_TRANSFORM`` for a pose that is no rigid motion or of more than ``MAX_BASELINE_M``.
+    ``NO_TRANSFORM`` for a pose that is not rigid or has a larger baseline than ``MAX_BASELINE_M``.
     """
     if depth.shape != (depth_camera.height, depth_camera.width):
         raise size_mismatch(
@@ -75,16 +75,16 @@ def register_depth(
             f'translation of less than {MAX_BASELINE_M:g} m; give T_color_depth, 4 x 4, in '
             'metres.')
     depth = np.where(np.isfinite(depth) & (depth > 0.0), depth, np.float32(0.0))
-    first = _splatted(depth, depth_camera, color_camera, T)
-    return _looked_up(depth, first, depth_camera, color_camera, T)
+    first = _project_readings(depth, depth_camera, color_camera, T)
+    return _sample_depth(depth, first, depth_camera, color_camera, T)
 
 
-def _splatted(
+def _project_readings(
     depth: NDArray[np.float32], depth_camera: Camera, color_camera: Camera, T: Array
 ) -> NDArray[np.float32]:
     """Return the nearest readings at the pixels of the image, at the resolution of the depth."""
     ratio = max(color_camera.fx / depth_camera.fx, color_camera.fy / depth_camera.fy)
-    step = max(1.0, READINGS_A_PIXEL * ratio)
+    step = max(1.0, READINGS_PER_PIXEL * ratio)
     coarse = color_camera.crop(
         -0.5,
         -0.5,
@@ -95,19 +95,19 @@ def _splatted(
     )
     u, v, z = _projected(depth, _mapping(depth_camera, coarse, T.tobytes()))
     seen = (depth > 0.0) & (z > 0.0)
-    # In range before they are integers: a reading beside the image may be anywhere.
+    # Before the conversion to integers: a reading outside the image can be arbitrarily far away.
     seen &= (u > -0.5) & (u < coarse.width - 0.5) & (v > -0.5) & (v < coarse.height - 0.5)
     u, v, z = u[seen], v[seen], z[seen]
     place = (v + np.float32(0.5)).astype(np.int32) * coarse.width
     place += (u + np.float32(0.5)).astype(np.int32)
     nearest = np.full(coarse.width * coarse.height, np.inf, np.float32)
-    # Of several readings at one place any one is written; those that are nearer try again.
+    # Of several readings at one pixel any one is written; nearer ones are written again.
     while len(z):
         nearest[place] = z
         nearer = z < nearest[place]
         place, z = place[nearer], z[nearer]
     buffer: Any = nearest.reshape(coarse.height, coarse.width)
-    # A gap takes its nearest neighbour; what does not belong there fails its second reading.
+    # A gap gets its nearest neighbour; wrong values are rejected by the second reading.
     filled = cv2.erode(buffer, np.ones((3, 3), np.uint8), borderValue=np.inf)
     buffer = np.where(np.isfinite(buffer), buffer, filled)
     buffer[~np.isfinite(buffer)] = 0.0
@@ -118,17 +118,17 @@ def _splatted(
     return buffer[rows.astype(np.int64)[:, None], columns.astype(np.int64)]
 
 
-def _looked_up(
+def _sample_depth(
     depth: NDArray[np.float32],
     first: NDArray[np.float32],
     depth_camera: Camera,
     color_camera: Camera,
     T: Array,
 ) -> NDArray[np.float32]:
-    """Return the depth that the pixels of the image find in the depth image, 0 where in doubt."""
+    """Return the readings of the depth image at the pixels of the image, 0 if inconsistent."""
     back = _mapping(color_camera, depth_camera, invert(T).tobytes())
     kernel = np.ones((3, 3), np.uint8)
-    smooth = cv2.dilate(depth, kernel) - cv2.erode(depth, kernel) <= SAME_SURFACE * depth
+    smooth = cv2.dilate(depth, kernel) - cv2.erode(depth, kernel) <= MAX_SURFACE_STEP * depth
     smooth &= depth > 0.0
     guess = first
     for last in (False, True):
@@ -137,17 +137,17 @@ def _looked_up(
         if last:
             inside = cv2.remap(smooth.view(np.uint8), u, v, cv2.INTER_NEAREST) > 0
             found = np.where(inside, cv2.remap(depth, u, v, cv2.INTER_LINEAR), found)
-        # The z of that point in the frame of the image: the third row of the transform, along
-        # the ray of the depth camera through (u, v).
+        # The z of the point in the frame of the image: the third row of the transform, along the
+        # ray of the depth camera through (u, v).
         row = T[2]
         slope_u, slope_v = row[0] / depth_camera.fx, row[1] / depth_camera.fy
         constant = row[2] - slope_u * depth_camera.cx - slope_v * depth_camera.cy
         with np.errstate(invalid='ignore'):
-            # Pixels without a first estimate are nowhere.
+            # Pixels without a first estimate have no position.
             factor = np.float32(slope_u) * u + np.float32(slope_v) * v + np.float32(constant)
             new = np.where(found > 0.0, factor * found + np.float32(row[3]), np.float32(0.0))
         if last:
-            new[np.abs(new - guess) > SAME_SURFACE * guess] = 0.0
+            new[np.abs(new - guess) > MAX_SURFACE_STEP * guess] = 0.0
         guess = new
     guess[first <= 0.0] = 0.0
     return np.maximum(guess, np.float32(0.0))

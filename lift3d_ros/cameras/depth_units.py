@@ -31,11 +31,11 @@ MILLIMETRE = 0.001
 UNIT_RANGE = (1e-6, 1.0)
 
 #: Range of the depth of graspable objects, metres.
-_PLAUSIBLE_DEPTH = (0.02, 50.0)
+_PLAUSIBLE_DEPTH_M = (0.02, 50.0)
 
-#: Some sensors report their maximum for missing readings. A gap before that value distinguishes it
-#: from a far wall: so many pixels have exactly this value, ten times as many as lie between the
-#: gap share of it and itself, and it is far beyond the median of all other readings.
+#: Some sensors report their maximum for missing readings. A gap below that value distinguishes it
+#: from a far wall: at least so many pixels have exactly this value, ten times as many as between
+#: the gap share of it and itself, and it is far beyond the median of all other readings.
 _MIN_SATURATED_PIXELS = 32
 _SATURATION_GAP = 0.7
 _SATURATION_EXCESS = 10
@@ -43,13 +43,14 @@ _SATURATION_DISTANCE = 1.5
 
 #: Readings needed to decide whether they are whole millimetres, and the median distance from whole
 #: millimetres above which they are not; it is 0.25 for arbitrary values.
-_MIN_FRACTIONS, _FRACTION = 100, 0.1
+_MIN_FRACTION_READINGS, _MIN_FRACTION_COUNTS = 100, 0.1
 
-#: Plausible longest side of an object and distance of its nearest point, metres.
-_LONGEST_SIDE = 1.5
-_NEAREST_DISTANCE = 0.05
-_LONG_SIDE_FAR_AWAY = 0.4
-_FAR_DISTANCE = 2.0
+#: Plausible longest side of an object and distance of its nearest point, metres. Beyond the
+#: far distance the limit of the side is smaller.
+_MAX_SIDE_M = 1.5
+_MIN_DISTANCE_M = 0.05
+_MAX_FAR_SIDE_M = 0.4
+_FAR_DISTANCE_M = 2.0
 
 
 def check_unit(unit: Any, where: str) -> float:
@@ -110,17 +111,17 @@ def without_saturation(depth: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def check_depth_of_object(depth: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:
     """
-    Refuse depth in the wrong unit.
+    Raise ``LiftError(BAD_IMAGE)`` if the unit of the depth is wrong.
 
-    Raises ``LiftError(BAD_IMAGE)`` if the median depth of the object is implausible. Depth without
-    any reading is left to the method.
+    That is the case if the median depth of the object is implausible. Depth without any reading
+    passes; the method handles it.
     """
     values = depth[mask]
     values = values[np.isfinite(values) & (values > 0.0)]
     if not len(values):
         return
     median = float(np.median(values))
-    low, high = _PLAUSIBLE_DEPTH
+    low, high = _PLAUSIBLE_DEPTH_M
     if not low <= median <= high:
         raise bad_image(
             f'The depth of the object is {median:.4g} m, which is outside the range of depth '
@@ -139,7 +140,8 @@ def normalised_note(depth: NDArray[np.float32]) -> str | None:
     if float(depth.max(where=valid, initial=0.0)) != 1.0:
         return None
     counts = depth[valid & (depth < 1.0)].astype(np.float64) / MILLIMETRE
-    if len(counts) < _MIN_FRACTIONS or np.median(np.abs(counts - np.rint(counts))) < _FRACTION:
+    fractions = np.abs(counts - np.rint(counts))
+    if len(counts) < _MIN_FRACTION_READINGS or np.median(fractions) < _MIN_FRACTION_COUNTS:
         return None
     return (
         'The largest depth is exactly 1: depth that is normalised to 0 to 1, or the z-buffer of '
@@ -154,8 +156,8 @@ def size_note(longest_side: float, nearest: float) -> str | None:
     ``longest_side`` of the object and the distance of its ``nearest`` point along the optical
     axis, by depth, are in metres.
     """
-    far_and_long = nearest > _FAR_DISTANCE and longest_side > _LONG_SIDE_FAR_AWAY
-    if longest_side <= _LONGEST_SIDE and nearest >= _NEAREST_DISTANCE and not far_and_long:
+    far_and_long = nearest > _FAR_DISTANCE_M and longest_side > _MAX_FAR_SIDE_M
+    if longest_side <= _MAX_SIDE_M and nearest >= _MIN_DISTANCE_M and not far_and_long:
         return None
     return (
         f'According to its depth, the object is {longest_side:.3g} m long and {nearest:.3g} m '

@@ -49,11 +49,11 @@ from lift3d_ros.geometry import is_rigid
 @dataclass(frozen=True, eq=False)
 class DescribedCamera:
     """
-    A camera by its description.
+    A camera as described in camera.json.
 
     - ``camera``: the pinhole camera of the undistorted image.
-    - ``maps``: for ``cv2.remap``, from the raw image; None where there is nothing to undistort.
-    - ``notes``: what is unusual about it, a sentence each.
+    - ``maps``: for ``cv2.remap``, from the raw image; None without distortion.
+    - ``notes``: sentences on unusual values.
     - ``depth``, ``T_color_depth``: the camera of unregistered depth and its pose; None without.
     """
 
@@ -64,11 +64,11 @@ class DescribedCamera:
     T_color_depth: Array | None = None
 
     def undistorted_image(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the image (height, width, 3) as the pinhole camera sees it."""
+        """Return the undistorted image (height, width, 3)."""
         return undistort(image, self.maps, smooth=True)
 
     def undistorted_mask(self, mask: NDArray[Any]) -> NDArray[Any]:
-        """Return a mask or label image of the raw image as the pinhole camera sees it."""
+        """Return a mask or label image of the raw image, undistorted."""
         if mask.shape != (self.camera.height, self.camera.width):
             return mask
         return undistort(mask, self.maps)
@@ -99,10 +99,10 @@ def read_camera(entries: Mapping[str, Any], source: str) -> DescribedCamera:
     Raises ``LiftError``: ``NO_CAMERA`` for entries that do not describe a camera,
     ``SIZE_MISMATCH`` for a matrix for another image size.
     """
-    one = _read_one(entries, source)
+    color = _read_single(entries, source)
     inner = entries.get('depth_camera')
     if inner is None:
-        return one
+        return color
     if not isinstance(inner, Mapping):
         raise no_camera(
             f'The depth_camera in {source} is not a JSON object with "width", "height" and "K".')
@@ -115,11 +115,11 @@ def read_camera(entries: Mapping[str, Any], source: str) -> DescribedCamera:
             f'T_color_depth in {source} is not a rigid transform; give the 4 x 4 matrix of a '
             'rotation and a translation in metres, from the frame of the depth to that of the '
             'image.')
-    depth = _read_one(inner, f'The depth_camera in {source}')
-    return DescribedCamera(one.camera, one.maps, (*one.notes, *depth.notes), depth, T)
+    depth = _read_single(inner, f'The depth_camera in {source}')
+    return DescribedCamera(color.camera, color.maps, (*color.notes, *depth.notes), depth, T)
 
 
-def _read_one(entries: Mapping[str, Any], source: str) -> DescribedCamera:
+def _read_single(entries: Mapping[str, Any], source: str) -> DescribedCamera:
     missing = [name for name in ('width', 'height', 'K') if entries.get(name) is None]
     if missing:
         raise no_camera(

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-Lenses: from a raw image with distortion, skew, region and binning to that of a pinhole camera.
+Lenses: undistort raw images with distortion, skew, region of interest and binning.
 
 Formulas of the distortion models: OpenCV's ``calib3d`` and ``fisheye`` modules, to whose
 coefficients ``sensor_msgs/CameraInfo`` refers.
@@ -33,7 +33,7 @@ from lift3d_ros.errors import no_camera
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
 
-#: Numbers of coefficients that OpenCV has models for.
+#: Numbers of coefficients of the models of OpenCV.
 RADIAL_COUNTS = (4, 5, 8, 12, 14)
 FISHEYE_COUNT = 4
 
@@ -49,13 +49,13 @@ MIN_SHIFT_PX = 0.01
 
 #: Smallest share of the pinhole image that the raw image covers; coefficients with less coverage
 #: are invalid.
-MIN_SHOWN_SHARE = 0.3
+MIN_COVERED_SHARE = 0.3
 
 #: Largest magnitude of a coefficient; those of rational models reach some hundreds.
 MAX_COEFFICIENT = 1e5
 
 #: Side of the grid of pixels on which the distortion is checked.
-_GRID = 9
+_GRID_PIXELS = 9
 
 Maps = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -110,21 +110,21 @@ class Lens:
 
     def maps(self, camera: Camera) -> Maps | None:
         """
-        Return where the pixels of the pinhole ``camera`` are in the raw image, for ``cv2.remap``.
+        Return the positions of the pixels of ``camera`` in the raw image, for ``cv2.remap``.
 
-        None where they are at the same place. Raises ``LiftError(NO_CAMERA)`` for coefficients
+        None if the positions are the same. Raises ``LiftError(NO_CAMERA)`` for coefficients
         that map almost no pixels into the image.
         """
         skew = float(self.matrix[0, 1])
         if not self.D.any() and not skew:
             return None
-        columns = np.unique(np.linspace(0, camera.width - 1, _GRID).astype(np.int64))
-        rows = np.unique(np.linspace(0, camera.height - 1, _GRID).astype(np.int64))
+        columns = np.unique(np.linspace(0, camera.width - 1, _GRID_PIXELS).astype(np.int64))
+        rows = np.unique(np.linspace(0, camera.height - 1, _GRID_PIXELS).astype(np.int64))
         u, v = np.meshgrid(columns.astype(np.float64), rows.astype(np.float64))
         sparse = self._distorted(camera.unproject(u, v, 1.0))
         size = (camera.width, camera.height)
         shown = ((sparse > -0.5) & (sparse < np.array(size) - 0.5)).all(axis=-1)
-        if not np.isfinite(sparse).all() or shown.mean() < MIN_SHOWN_SHARE:
+        if not np.isfinite(sparse).all() or shown.mean() < MIN_COVERED_SHARE:
             raise no_camera(
                 f'The distortion coefficients {self.D.tolist()} map almost no pixels into the '
                 'image; calibrate the camera again.')
@@ -140,7 +140,7 @@ class Lens:
         return np.asarray(map_u, np.float32), np.asarray(map_v, np.float32)
 
     def _distorted(self, rays: Array) -> Array:
-        """Return the pixels (..., 2) of the raw image at which rays (..., 3) with z = 1 end."""
+        """Return the pixels (..., 2) of the raw image of rays (..., 3) with z = 1."""
         K = np.array(self.full_camera.K)
         points = rays.reshape(-1, 1, 3)
         if self.fisheye:
@@ -151,7 +151,7 @@ class Lens:
         return np.stack(self._in_window(u, v), axis=-1).reshape(*rays.shape[:-1], 2)
 
     def _in_window(self, u: Any, v: Any) -> tuple[Any, Any]:
-        """Return pixels of the full image without skew as those of the image as it came."""
+        """Convert pixels of the full image without skew to those of the raw image."""
         K = self.matrix
         if K[0, 1]:
             # Python floats keep the maps in float32, the only type that cv2.remap accepts.
@@ -168,8 +168,8 @@ def read_distortion(entries: ArrayLike, model: str, what: str) -> tuple[Array, b
     Return the coefficients as OpenCV takes them, and whether they are of a fisheye.
 
     Coefficients that are all zero mean no distortion. ``what`` names their source in errors.
-    Raises ``LiftError(NO_CAMERA)`` for an unknown model, a number of coefficients that it does not
-    have, and those that are not finite.
+    Raises ``LiftError(NO_CAMERA)`` for an unknown model, a wrong number of coefficients, and
+    coefficients that are not finite.
     """
     try:
         D = np.asarray(entries, np.float64).reshape(-1)
@@ -205,12 +205,12 @@ def read_distortion(entries: ArrayLike, model: str, what: str) -> tuple[Array, b
 
 
 def undistort(pixels: NDArray[Any], maps: Maps | None, smooth: bool = False) -> NDArray[Any]:
-    """Return an image of the raw camera as the pinhole one sees it, nearest or ``smooth``."""
+    """Return a raw image undistorted, by the nearest neighbour or ``smooth``."""
     if maps is None:
         return pixels
     kind = pixels.dtype
     if kind in (np.int32, np.uint32, np.int64, np.uint64):
-        # OpenCV resamples no integers of that width; a float64 holds 53 bits of them.
+        # cv2.remap does not accept these types; a float64 represents 53 bits exactly.
         pixels = pixels.astype(np.float64)
     elif kind in (np.int8, np.bool_):
         pixels = pixels.astype(np.int16)
@@ -220,9 +220,9 @@ def undistort(pixels: NDArray[Any], maps: Maps | None, smooth: bool = False) -> 
 
 def same_camera(first: Camera, second: Camera, tolerance: float = 0.5) -> bool:
     """
-    Return whether two cameras put the same rays at the same places of images of one aspect.
+    Return whether two cameras project rays to the same positions of images of the same aspect.
 
-    The second one may be of another resolution; ``tolerance`` is in pixels of the first.
+    The second one can have another resolution; ``tolerance`` is in pixels of the first.
     """
     scale_x, scale_y = first.width / second.width, first.height / second.height
     if abs(scale_x - scale_y) > 0.02 * max(scale_x, scale_y):
@@ -230,13 +230,13 @@ def same_camera(first: Camera, second: Camera, tolerance: float = 0.5) -> bool:
     resized = second.crop(-0.5, -0.5, first.width, first.height, scale_x, scale_y)
     u, v = np.meshgrid([0.0, first.width - 1.0], [0.0, first.height - 1.0])
     moved_u, moved_v, _ = resized.project(first.unproject(u, v, 1.0))
-    # What half a pixel is depends on whether centres or corners of the pixels were scaled.
+    # Scaling pixel centres or pixel corners differs by up to half a pixel.
     limit = tolerance * max(1.0, scale_x)
     return bool(max(np.abs(moved_u - u).max(), np.abs(moved_v - v).max()) <= limit)
 
 
 def same_distortion(first: Lens, second: Lens) -> bool:
-    """Return whether two lenses distort alike."""
+    """Return whether two lenses have the same distortion."""
     if first.fisheye != second.fisheye:
         return False
     longest = max(len(first.D), len(second.D))

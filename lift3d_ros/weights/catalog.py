@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The weights that this package knows: what they are, whose, and where they come from."""
+"""Catalogue of the weights that this package can use, and their sources."""
 
 from __future__ import annotations
 
@@ -27,10 +27,9 @@ class RemoteFile:
     """
     A published file.
 
-    ``path`` inside ``repository`` of the Hugging Face hub; an empty path stands for the whole
-    repository, a diffusers folder. ``sha256`` and ``size`` in bytes are None where they were not
-    published with the file; the hub is asked for its own when the file is fetched, and the digest
-    of what was imported is recorded.
+    ``path`` is inside ``repository`` of the Hugging Face hub; an empty path is the whole
+    repository, a diffusers folder. ``sha256`` and ``size`` in bytes are None if not published with
+    the file; those of the hub are used then, and the digest of the imported file is recorded.
     """
 
     repository: str
@@ -44,12 +43,11 @@ class Entry:
     """
     Weights with a name.
 
-    - ``family``: whose networks they fit: a key of ``geometry.POSE_DIMS`` for
-      the Zero-1-to-3 family, else ``zero123plus``, ``one2345`` or ``loftr``.
-    - ``file_name``: what their authors call the file; None for a folder.
-    - ``remote``: where ``fetch`` finds them; None where only a person can (``page`` says where),
-      and for what is packaged.
-    - ``unconfirmed``: what about this entry could not be read from the authors' own sources.
+    - ``family``: of their networks: a key of ``geometry.POSE_DIMS`` for the Zero-1-to-3 family,
+      else ``zero123plus``, ``one2345`` or ``loftr``.
+    - ``file_name``: the authors' file name; None for a folder.
+    - ``remote``: the source of ``fetch``; None for packaged weights, and for weights that can only
+      be downloaded by hand (from ``page``).
     """
 
     name: str
@@ -61,17 +59,18 @@ class Entry:
     remote: RemoteFile | None = None
     size_text: str = ''
     packaged: bool = False
-    unconfirmed: str = ''
 
 
 _ZERO123_HUB = 'cvlab/zero123-weights'
 _ONE2345_HUB = 'One-2-3-45/code'
 
+#: The sizes, the licences of the weights and the repository names of Zero123++ could not be
+#: confirmed from the authors' own sources.
 _ENTRIES = (
     Entry(
         name='small',
         family='small',
-        description='the embedded default, trained for this package',
+        description='the packaged default, trained for this package',
         licence='Apache-2.0',
         packaged=True,
     ),
@@ -84,7 +83,6 @@ _ENTRIES = (
         file_name='105000.ckpt',
         remote=RemoteFile(_ZERO123_HUB, '105000.ckpt'),
         size_text='about 15.5 GB',
-        unconfirmed='size, licence of the weights',
     ),
     Entry(
         name='zero123-165000',
@@ -95,7 +93,6 @@ _ENTRIES = (
         file_name='165000.ckpt',
         remote=RemoteFile(_ZERO123_HUB, '165000.ckpt'),
         size_text='about 15.5 GB',
-        unconfirmed='size, licence of the weights',
     ),
     Entry(
         name='zero123-xl',
@@ -106,7 +103,6 @@ _ENTRIES = (
         file_name='zero123-xl.ckpt',
         remote=RemoteFile(_ONE2345_HUB, 'zero123-xl.ckpt'),
         size_text='about 15.5 GB',
-        unconfirmed='size, licence of the weights',
     ),
     Entry(
         name='stable-zero123',
@@ -117,7 +113,6 @@ _ENTRIES = (
         file_name='stable_zero123.ckpt',
         remote=RemoteFile('stabilityai/stable-zero123', 'stable_zero123.ckpt'),
         size_text='about 8.6 GB',
-        unconfirmed='size, licence',
     ),
     Entry(
         name='zeronvs',
@@ -127,7 +122,6 @@ _ENTRIES = (
         page='https://github.com/kylesargent/ZeroNVS (a Google Drive link)',
         file_name='zeronvs.ckpt',
         size_text='some 10 GB',
-        unconfirmed='size, licence',
     ),
     Entry(
         name='one2345',
@@ -139,7 +133,6 @@ _ENTRIES = (
         remote=RemoteFile(
             _ONE2345_HUB, 'SparseNeuS_demo_v1/exp/lod0/checkpoints/ckpt_215000.pth'),
         size_text='a few MB',
-        unconfirmed='size, licence of the weights',
     ),
     Entry(
         name='loftr-indoor',
@@ -150,7 +143,6 @@ _ENTRIES = (
         file_name='indoor_ds_new.ckpt',
         remote=RemoteFile(_ONE2345_HUB, 'elevation_estimate/utils/weights/indoor_ds_new.ckpt'),
         size_text='about 46 MB',
-        unconfirmed='size, licence of the weights',
     ),
     Entry(
         name='zero123plus-v1.1',
@@ -160,7 +152,6 @@ _ENTRIES = (
         page='https://huggingface.co/sudo-ai/zero123plus-v1.1',
         remote=RemoteFile('sudo-ai/zero123plus-v1.1'),
         size_text='about 5 GB',
-        unconfirmed='the name of the repository, size',
     ),
     Entry(
         name='zero123plus-v1.2',
@@ -170,7 +161,6 @@ _ENTRIES = (
         page='https://huggingface.co/sudo-ai/zero123plus-v1.2',
         remote=RemoteFile('sudo-ai/zero123plus-v1.2'),
         size_text='about 5 GB',
-        unconfirmed='the name of the repository, size',
     ),
 )
 
@@ -179,7 +169,7 @@ CATALOG = {entry.name: entry for entry in _ENTRIES}
 
 
 def entry_of(name: str) -> Entry:
-    """Return the entry of that name; raises ``LiftError`` (BAD_REQUEST) where there is none."""
+    """Return the entry of that name; raises ``LiftError`` (BAD_REQUEST) if there is none."""
     if name not in CATALOG:
         near = difflib.get_close_matches(name, CATALOG, n=1)
         hint = f' Did you mean {near[0]}?' if near else ''

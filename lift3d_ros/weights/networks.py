@@ -13,10 +13,9 @@
 # limitations under the License.
 
 """
-The networks of the Zero-1-to-3 family, made from settings and tensors that came from a file.
+Networks of the Zero-1-to-3 family from the settings and tensors of a file.
 
-A file chooses among the classes named here and gives numbers to them; it names no module to
-import, and brings no code.
+A file can only select one of the classes named here, and set their parameters.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ _BUILDERS: dict[str, tuple[str, Callable[[Config], nn.Module]]] = {
     'cc_projection': ('CCProjection', _projection),
 }
 
-#: Schedulers whose settings a ``DDIMScheduler`` takes over.
+#: Schedulers whose settings a ``DDIMScheduler`` accepts.
 _SCHEDULERS = (
     'DDIMScheduler', 'DDPMScheduler', 'PNDMScheduler', 'LMSDiscreteScheduler',
     'EulerDiscreteScheduler', 'EulerAncestralDiscreteScheduler', 'DPMSolverMultistepScheduler',
@@ -83,7 +82,7 @@ _SCHEDULERS = (
 
 
 def class_name(config: Config) -> str:
-    """Return the class that the settings name, in the way of diffusers or of transformers."""
+    """Return the class name in the settings of diffusers or of transformers."""
     name = config.get('_class_name') or config.get('architectures') or ''
     return str(name[0] if isinstance(name, list) else name)
 
@@ -116,7 +115,7 @@ def expected_shapes(
     """
     Return the name and the shape of each tensor that a network with these settings has.
 
-    Raises ``LiftError`` as ``empty_network`` does, with the path that the settings are from.
+    Raises ``LiftError`` as ``empty_network``, with the path of the settings.
     """
     try:
         return dict(_shapes(part, json.dumps(dict(config), sort_keys=True)))
@@ -135,7 +134,7 @@ def _shapes(part: str, config: str) -> dict[str, tuple[int, ...]]:
 def check_tensors(
     path: Path, part: str, tensors: Tensors, shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
-    """Raise ``LiftError`` (WEIGHTS_CORRUPT) unless there are just these tensors and shapes."""
+    """Raise ``LiftError`` (WEIGHTS_CORRUPT) unless names and shapes are exactly the expected."""
     missing = [name for name in shapes if name not in tensors]
     extra = [name for name in tensors if name not in shapes]
     if missing:
@@ -156,10 +155,10 @@ def network(
     part: str, config: Config, tensors: Tensors, dtype: torch.dtype, device: torch.device | str
 ) -> nn.Module:
     """
-    Return a network for inference that holds copies of the tensors; the file may then go away.
+    Return a network for inference with copies of the tensors, independent of the file.
 
     Each tensor is converted and copied once, so that memory holds the network only once.
-    Parameters ask for no gradients. The tensors must have been checked.
+    Parameters do not require gradients. The tensors must have been checked.
     """
     module = empty_network(part, config)
     module.load_state_dict({
@@ -171,7 +170,7 @@ def network(
         )
         for name, tensor in tensors.items()
     }, strict=True, assign=True)
-    # What is computed and not stored: in CLIP the numbers of the positions.
+    # Buffers that are computed and not stored: the position indices of CLIP.
     for name, buffer in list(module.named_buffers()):
         if buffer.is_meta:
             owner, _, leaf = name.rpartition('.')
@@ -205,6 +204,6 @@ def scheduler(config: Config) -> Any:
 
 
 def listed(items: list[str]) -> str:
-    """Return the first of the items, and how many more there are."""
+    """Return the first eight items as text, and the number of the others."""
     more = f' and {len(items) - 8} more' if len(items) > 8 else ''
     return ', '.join(item[:300] for item in items[:8]) + more

@@ -217,7 +217,7 @@ def _check_end(path: Path, file: BinaryIO) -> None:
     directory = _END.unpack(last[-_END.size:])[5]
     locator = last[-_END.size - _LOCATOR.size:-_END.size]
     if locator[:4] == b'PK\x06\x07':
-        file.seek(_LOCATOR.unpack(locator)[2])
+        file.seek(min(_LOCATOR.unpack(locator)[2], size))
         end = file.read(_END_64.size)
         if len(end) < _END_64.size:
             corrupt(
