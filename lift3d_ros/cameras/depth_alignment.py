@@ -38,8 +38,8 @@ _SIDE_PX = 80
 _MAX_POINTS = 160
 
 #: Smallest depth jump, metres and share of the depth; smaller steps occur within objects.
-_JUMP_M = 0.012
-_JUMP_SHARE = 0.025
+MIN_JUMP_M = 0.012
+MIN_JUMP_SHARE = 0.025
 
 #: Distance beyond which an outline point does not match a jump, pixels of the compared images.
 _REACH_PX = 3.0
@@ -206,7 +206,7 @@ def _near_sides(z: NDArray[np.float32]) -> NDArray[np.bool_]:
     kernel = np.ones((3, 3), np.uint8)
     z = cv2.medianBlur(z, 3)
     rise = cv2.dilate(z, kernel) - z
-    return (rise > np.maximum(_JUMP_M, _JUMP_SHARE * z)) & (z > 0.0)
+    return (rise > np.maximum(MIN_JUMP_M, MIN_JUMP_SHARE * z)) & (z > 0.0)
 
 
 def _outline(mask: NDArray[np.bool_]) -> NDArray[np.float64]:

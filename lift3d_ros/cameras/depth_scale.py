@@ -31,6 +31,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lift3d_ros.cameras.depth_alignment import MIN_JUMP_M
+from lift3d_ros.cameras.depth_alignment import MIN_JUMP_SHARE
 from lift3d_ros.cameras.depth_alignment import with_far_gaps
 from lift3d_ros.geometry.frame import Frame
 
@@ -40,10 +42,8 @@ _SIDE_PX = 320
 #: Largest number of depth jumps that are compared: 10 ms in total.
 _MAX_POINTS = 600
 
-#: Smallest depth jump, metres and share of the depth, and how much steeper than the surface it is.
-_JUMP_M = 0.012
-_JUMP_SHARE = 0.025
-_JUMP_STEEPNESS = 3.0
+#: Smallest ratio of a depth jump to the step of the surface beside it.
+_MIN_JUMP_RATIO = 3.0
 
 #: Range along the normal in which the image is sampled, share of the longer side.
 _REACH_SHARE = 0.16
@@ -240,8 +240,8 @@ def _jumps(z: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.floa
     z = cv2.medianBlur(np.ascontiguousarray(z), 3)
     filled = with_far_gaps(z)
     rise = cv2.dilate(filled, kernel) - filled
-    jump = (rise > np.maximum(_JUMP_M, _JUMP_SHARE * filled)) & (z > 0.0)
-    jump &= rise > _JUMP_STEEPNESS * (filled - cv2.erode(filled, kernel))
+    jump = (rise > np.maximum(MIN_JUMP_M, MIN_JUMP_SHARE * filled)) & (z > 0.0)
+    jump &= rise > _MIN_JUMP_RATIO * (filled - cv2.erode(filled, kernel))
     jump[:3] = jump[-3:] = False
     jump[:, :3] = jump[:, -3:] = False
     v, u = np.nonzero(jump)

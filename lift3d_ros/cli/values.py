@@ -17,7 +17,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 import math
+from typing import TypeVar
+
+_Number = TypeVar('_Number', int, float)
 
 
 def whole(text: str) -> int:
@@ -26,22 +30,6 @@ def whole(text: str) -> int:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f'{text} is not a whole number') from None
-
-
-def count(text: str) -> int:
-    """Return a whole number of 1 or more."""
-    number = whole(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'{text} is less than 1')
-    return number
-
-
-def seed(text: str) -> int:
-    """Return a whole number of 0 or more."""
-    number = whole(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError('a seed is not negative')
-    return number
 
 
 def finite(text: str) -> float:
@@ -55,25 +43,22 @@ def finite(text: str) -> float:
     return number
 
 
-def positive(text: str) -> float:
-    """Return a finite number over 0."""
-    number = finite(text)
-    if number <= 0.0:
-        raise argparse.ArgumentTypeError(f'{text} is not more than 0')
-    return number
+def _restricted(
+    convert: Callable[[str], _Number], is_valid: Callable[[_Number], bool], problem: str
+) -> Callable[[str], _Number]:
+    """Return a type for the valid numbers of another type."""
+    def restricted(text: str) -> _Number:
+        number = convert(text)
+        if not is_valid(number):
+            raise argparse.ArgumentTypeError(f'{text} {problem}')
+        return number
+
+    return restricted
 
 
-def share(text: str) -> float:
-    """Return a number from 0 to 1."""
-    number = finite(text)
-    if not 0.0 <= number <= 1.0:
-        raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
-    return number
-
-
-def angle(text: str) -> float:
-    """Return an angle, -360 to 360 degrees."""
-    degrees = finite(text)
-    if not -360.0 <= degrees <= 360.0:
-        raise argparse.ArgumentTypeError(f'{text} is no angle in degrees, -360 to 360')
-    return degrees
+count = _restricted(whole, lambda number: number >= 1, 'is less than 1')
+seed = _restricted(whole, lambda number: number >= 0, 'is not a seed; seeds are not negative')
+positive = _restricted(finite, lambda number: number > 0.0, 'is not more than 0')
+share = _restricted(finite, lambda number: 0.0 <= number <= 1.0, 'is not between 0 and 1')
+angle = _restricted(
+    finite, lambda degrees: abs(degrees) <= 360.0, 'is no angle in degrees, -360 to 360')

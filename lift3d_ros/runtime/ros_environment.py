@@ -29,7 +29,6 @@ import re
 import tempfile
 
 from lift3d_ros.errors import bad_request
-from lift3d_ros.errors import LiftError
 
 #: Largest domain whose DDS ports are below 65536.
 MAX_DOMAIN_ID = 232
@@ -60,7 +59,7 @@ def _check_switches() -> None:
     for name in _SWITCHES:
         value = os.environ.get(name, '')
         if value not in ('', '0', '1'):
-            raise _refusal(f'{name} is "{value}"; set it to 0 or 1, or unset it.')
+            raise bad_request(f'{name} is "{value}"; set it to 0 or 1, or unset it.')
 
 
 def _check_middleware() -> None:
@@ -78,7 +77,7 @@ def _check_middleware() -> None:
             if 'No such file' not in str(error) or f'lib{name}.so:' not in str(error):
                 reason = str(error)
     installed = ', '.join(_installed_middlewares()) or 'none'
-    raise _refusal(
+    raise bad_request(
         f'RMW_IMPLEMENTATION is "{name}", which cannot be loaded ({reason}; installed: '
         f'{installed}); install it, set an installed one, or unset the variable.'
     )
@@ -106,7 +105,7 @@ def _check_domain() -> None:
     except ValueError:
         domain = -1
     if domain < 0 or (bounded and domain > MAX_DOMAIN_ID):
-        raise _refusal(
+        raise bad_request(
             f'ROS_DOMAIN_ID is "{text}"; set it to a whole number from 0 to {MAX_DOMAIN_ID}, or '
             'unset it for domain 0.'
         )
@@ -118,7 +117,7 @@ def _check_log_folder() -> None:
             folder = Path(os.path.expanduser(os.environ[variable]), below)
             break
     else:
-        raise _refusal(
+        raise bad_request(
             'Neither ROS_LOG_DIR nor HOME is set, so ROS has no folder for its logs; set '
             'ROS_LOG_DIR to a folder that you may write to, or log to the console only by '
             f'--ros-args {_NO_LOG_FILE}.'
@@ -128,12 +127,8 @@ def _check_log_folder() -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise _refusal(
+        raise bad_request(
             f'ROS writes its logs to {folder} (by {variable}), which fails: '
             f'{error.strerror or error}; set ROS_LOG_DIR to a folder that you may write to, or '
             f'log to the console only by --ros-args {_NO_LOG_FILE}.'
         ) from error
-
-
-def _refusal(message: str) -> LiftError:
-    return bad_request(message)

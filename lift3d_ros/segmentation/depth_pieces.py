@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 from lift3d_ros.geometry import Array
 
-#: Neighbouring readings further apart than this share of their depth are on two surfaces.
+#: Smallest depth step between two surfaces, share of the depth of neighbouring readings.
 DEPTH_STEP = 0.02
 
-#: RANSAC samples of three readings for the plane, and the readings that score each sample.
-_SAMPLES, _JUDGES = 200, 2000
+#: Number of RANSAC samples of three readings, and of the readings that score each sample.
+_SAMPLES, _SCORING_READINGS = 200, 2000
 
 #: Smallest share of the readings around an object in its background plane.
 MIN_PLANE_SHARE = 0.25
@@ -60,7 +60,7 @@ class ImagePlane:
         return np.where(inverse > 1e-4, 1.0 / np.maximum(inverse, 1e-4), np.inf)
 
     def rise(self, depth: NDArray[np.float32]) -> Array:
-        """Return by how many metres readings (height, width) lie in front of it; 0 without one."""
+        """Return how far readings (height, width) are in front of it, metres; 0 without one."""
         rise = self.depth(depth.shape) - depth
         return np.where(depth > 0.0, rise, 0.0)
 
@@ -73,7 +73,7 @@ def find_image_plane(
     depth: NDArray[np.float32], around: NDArray[np.bool_], seed: int = 0
 ) -> ImagePlane | None:
     """
-    Return the plane that most of the readings ``around`` an object lie in, or None.
+    Return the plane of most of the readings ``around`` an object, or None.
 
     ``depth`` is float32 metres (height, width), 0 without a reading; ``around`` bool, as large.
     Random sample consensus (Fischler and Bolles, 1981) with a seed of its own.
@@ -82,7 +82,7 @@ def find_image_plane(
     v, u = np.nonzero(around & (depth > 0.0))
     if len(u) < 50:
         return None
-    chosen = rng.permutation(len(u))[:_JUDGES]
+    chosen = rng.permutation(len(u))[:_SCORING_READINGS]
     u, v = u[chosen], v[chosen]
     z = depth[v, u].astype(np.float64)
     A = np.stack([u, v, np.ones(len(u))], axis=1).astype(np.float64)

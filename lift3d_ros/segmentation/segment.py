@@ -44,13 +44,13 @@ from lift3d_ros.segmentation.grabcut import outline_contrast
 from lift3d_ros.segmentation.grabcut import stands_out
 
 #: Smallest share of valid depth inside a box for seeds from depth.
-_MIN_MEASURED = 0.1
+_MIN_DEPTH_SHARE = 0.1
 
 #: Share of one side of the box along which the object extends beyond the box before it is noted.
-_MAX_CONTACT = 0.25
+_MAX_CONTACT_SHARE = 0.25
 
 #: Share of the surroundings of a mask at a point that rise from the plane before it is noted.
-_MAX_PART = 0.2
+_MAX_ADJACENT_SHARE = 0.2
 
 _NOTE_COLOR = (
     'The object was segmented by colour alone, because there is no depth to separate it from the '
@@ -128,7 +128,7 @@ def _segment(
     seeds, measured = None, False
     if window.depth is not None:
         readings = window.depth[window.inside] > 0.0
-        measured = bool(readings.mean() > _MIN_MEASURED)
+        measured = bool(readings.mean() > _MIN_DEPTH_SHARE)
         seeds = seeds_by_depth(window) if measured else None
     if seeds is None:
         mask = _by_color(window)
@@ -140,10 +140,10 @@ def _segment(
     mask = _cleaned(mask, keep, window)
     whole = window.full(mask, box, image.shape)
     if np.count_nonzero(whole) < MIN_MASK_PIXELS:
-        raise _nothing(box)
-    if _goes_on(window, mask, seeds) or (seeds is not None and seeds.cut):
+        raise _empty_box(box)
+    if _exceeds_box(window, mask, seeds) or (seeds is not None and seeds.cut):
         notes.append(_NOTE_CONTACT)
-    elif point is not None and seeds is not None and _is_part(window, mask, seeds):
+    elif point is not None and seeds is not None and _has_adjacent_part(window, mask, seeds):
         notes.append(_NOTE_PART)
     return whole, tuple(notes)
 
@@ -152,7 +152,7 @@ def _by_color(window: BoxWindow) -> NDArray[np.bool_]:
     """
     Return the mask of the region whose colours differ from the surroundings of the box.
 
-    Raises ``LiftError(EMPTY_MASK)`` where nothing stands out.
+    Raises ``LiftError(EMPTY_MASK)`` if nothing stands out.
     """
     labels = np.where(window.inside, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
     if not (~window.inside).any():
@@ -164,7 +164,7 @@ def _by_color(window: BoxWindow) -> NDArray[np.bool_]:
         cv2.circle(labels, window.point, max(1, min(labels.shape) // 40), cv2.GC_FGD, -1)
     mask = grab_cut(window.image, labels)
     if not stands_out(window.image, mask):
-        raise _nothing(_image_box(window))
+        raise _empty_box(_image_box(window))
     return mask
 
 
@@ -192,7 +192,7 @@ def _cleaned(
     return np.asarray(mask | (small[parts] & ~mask))
 
 
-def _goes_on(window: BoxWindow, mask: NDArray[np.bool_], seeds: DepthSeeds | None) -> bool:
+def _exceeds_box(window: BoxWindow, mask: NDArray[np.bool_], seeds: DepthSeeds | None) -> bool:
     """Return whether the object extends beyond a side of its box, along a large part of it."""
     left, top, right, bottom = window.box
     height, width = mask.shape
@@ -215,15 +215,15 @@ def _goes_on(window: BoxWindow, mask: NDArray[np.bool_], seeds: DepthSeeds | Non
             level = np.abs(here - there) < DEPTH_STEP * here
             both = (here > 0.0) & (there > 0.0)
             same = np.where(both, level & seeds.rising[beyond], same)
-        if (touching & same).mean() > _MAX_CONTACT:
+        if (touching & same).mean() > _MAX_CONTACT_SHARE:
             return True
     return False
 
 
-def _is_part(window: BoxWindow, mask: NDArray[np.bool_], seeds: DepthSeeds) -> bool:
+def _has_adjacent_part(window: BoxWindow, mask: NDArray[np.bool_], seeds: DepthSeeds) -> bool:
     """Return whether much of the surroundings of a mask rises from the plane."""
     ring = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool) & ~mask
-    return bool((seeds.rising & ring).sum() > _MAX_PART * max(1, ring.sum()))
+    return bool((seeds.rising & ring).sum() > _MAX_ADJACENT_SHARE * max(1, ring.sum()))
 
 
 def _box_by_depth(depth: NDArray[np.float32], point: tuple[int, int]) -> Box | None:
@@ -254,7 +254,7 @@ def _box_by_depth(depth: NDArray[np.float32], point: tuple[int, int]) -> Box | N
 
 def _box_by_color(image: NDArray[np.uint8], point: tuple[int, int]) -> Box | None:
     """
-    Return a box around the region of other colours at a point, or None where none stands out.
+    Return a box around the region of other colours at a point, or None if none stands out.
 
     GrabCut is tried with discs of several sizes; the size whose outline has the most contrast is
     the object's.
@@ -323,7 +323,7 @@ def _clipped(box: Box, shape: tuple[int, ...]) -> Box:
     return left, top, right, bottom
 
 
-def _nothing(box: Box) -> LiftError:
+def _empty_box(box: Box) -> LiftError:
     left, top, right, bottom = box
     return LiftError(
         ErrorCode.EMPTY_MASK, f'Nothing in the box ({left}, {top}) to ({right}, {bottom}) stands '

@@ -75,7 +75,7 @@ def remote_files(entry: Entry) -> list[File]:
     """
     remote = entry.remote
     if remote is None:
-        raise weights_missing(_by_hand(entry, 'It cannot be fetched'))
+        raise _unavailable(entry, 'It cannot be fetched')
     address = f'{endpoint()}/api/models/{remote.repository}?blobs=true'
     try:
         with _open(address) as response:
@@ -83,15 +83,15 @@ def remote_files(entry: Entry) -> list[File]:
     except urllib.error.HTTPError as error:
         raise _refused(entry, error) from error
     except (OSError, HTTPException) as error:
-        raise weights_missing(
-            _by_hand(entry, f'There is no way to {endpoint()} ({_reason(error)})')) from error
+        raise _unavailable(
+            entry, f'There is no way to {endpoint()} ({_reason(error)})') from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise weights_missing(_by_hand(entry, f'{address} gave no list of files')) from error
+        raise _unavailable(entry, f'{address} gave no list of files') from error
     names = [remote.path] if remote.path else _of_folder(list(listed))
     if not names or any(name not in listed for name in names):
-        raise weights_missing(
-            _by_hand(entry, f'{remote.repository} has no {remote.path or "folder of weights"}; '
-                     f'its files are {", ".join(sorted(listed)[:12])}'))
+        raise _unavailable(
+            entry, f'{remote.repository} has no {remote.path or "folder of weights"}; its files '
+            f'are {", ".join(sorted(listed)[:12])}')
     files = []
     for name in names:
         pure = PurePosixPath(name)
@@ -259,14 +259,14 @@ def _refused(entry: Entry, error: urllib.error.HTTPError) -> LiftError:
             f'{entry.page} and set HF_TOKEN to an access token')
     else:
         why = f'{endpoint()} answered {error.code} {error.reason}'
-    return weights_missing(_by_hand(entry, why))
+    return _unavailable(entry, why)
 
 
-def _by_hand(entry: Entry, why: str) -> str:
-    what = entry.file_name or 'the whole folder'
-    return (
-        f'{why}. Where there is a way, get {what} from {entry.page}, bring it here and run '
-        f'`lift3d weights import PATH --name {entry.name}`.')
+def _unavailable(entry: Entry, why: str) -> LiftError:
+    """Return the error for weights that cannot be downloaded, with how to import them."""
+    return weights_missing(
+        f'{why}. On a machine with access, get {entry.file_name or "the whole folder"} from '
+        f'{entry.page}, copy it here and run `lift3d weights import PATH --name {entry.name}`.')
 
 
 def _reason(error: BaseException) -> str:

@@ -202,10 +202,6 @@ class TensorUnpickler(_Machine):
             raise Damaged('calls something other than a torch function')
         self.stack[-1] = function.make(*arguments)
 
-    def load_newobj(self) -> None:
-        """Make an object of a placeholder's class, or a dictionary."""
-        self.load_reduce()
-
     def load_build(self) -> None:
         """Ignore the attributes of an object: no network needs those of dictionaries."""
         self.stack.pop()
@@ -214,24 +210,20 @@ class TensorUnpickler(_Machine):
 
     def load_append(self) -> None:
         """Append to a list; a placeholder ignores it."""
-        value = self.stack.pop()
-        self._extend(self.stack[-1], [value])
+        self._extend([self.stack.pop()])
 
     def load_appends(self) -> None:
         """Extend a list."""
-        items = self.pop_mark()
-        self._extend(self.stack[-1], items)
+        self._extend(self.pop_mark())
 
     def load_setitem(self) -> None:
         """Set an item of a dictionary."""
-        value = self.stack.pop()
-        key = self.stack.pop()
-        self._set(self.stack[-1], [key, value])
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set_items([key, value])
 
     def load_setitems(self) -> None:
         """Set items of a dictionary."""
-        items = self.pop_mark()
-        self._set(self.stack[-1], items)
+        self._set_items(self.pop_mark())
 
     def load_additems(self) -> None:
         """Add items to a set."""
@@ -240,18 +232,17 @@ class TensorUnpickler(_Machine):
             raise Damaged('adds items to an object that is not a set')
         self.stack[-1].update(items)
 
-    @staticmethod
-    def _extend(target: Any, items: list[Any]) -> None:
+    def _extend(self, items: list[Any]) -> None:
+        target = self.stack[-1]
         if isinstance(target, list):
             target.extend(items)
         elif not isinstance(target, Placeholder):
             raise Damaged('appends to an object that is not a list')
 
-    @staticmethod
-    def _set(target: Any, items: list[Any]) -> None:
+    def _set_items(self, items: list[Any]) -> None:
+        target = self.stack[-1]
         if isinstance(target, dict):
-            for key, value in zip(items[::2], items[1::2], strict=True):
-                target[key] = value
+            target.update(zip(items[::2], items[1::2], strict=True))
         elif not isinstance(target, Placeholder):
             raise Damaged('sets an item of an object that is not a dictionary')
 
@@ -282,7 +273,7 @@ TensorUnpickler.dispatch = {
     **{code: handler for code, handler in _Machine.dispatch.items()
        if bytes([code]) not in _REFUSED_OPCODES},
     pickle.REDUCE[0]: TensorUnpickler.load_reduce,
-    pickle.NEWOBJ[0]: TensorUnpickler.load_newobj,
+    pickle.NEWOBJ[0]: TensorUnpickler.load_reduce,
     pickle.BUILD[0]: TensorUnpickler.load_build,
     pickle.APPEND[0]: TensorUnpickler.load_append,
     pickle.APPENDS[0]: TensorUnpickler.load_appends,
