@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
@@ -86,6 +85,8 @@ class OccupancyGrid:
         return self.origin + self.voxel * np.argwhere(self.values > 0.5)
 
     def _at(self, grid: NDArray[np.float32], points: Floats, mode: str) -> NDArray[np.float32]:
+        from scipy import ndimage
+
         index = (np.asarray(points) - self.origin) / self.voxel
         return np.asarray(
             ndimage.map_coordinates(grid, index.T, order=1, mode=mode, cval=0.0), np.float32

@@ -28,9 +28,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
-from scipy.special import expit
-from scipy.special import logit
 
 from lift3d_ros.elevation.estimate import ElevationSettings
 from lift3d_ros.errors import ErrorCode
@@ -254,6 +251,8 @@ class PublishedField:
 
     def __init__(self, made: PublishedSurface) -> None:
         """Index the vertices."""
+        from scipy.spatial import cKDTree
+
         self._made = made
         self._tree = cKDTree(made.vertices)
         vertices = made.vertices.astype(np.float64)
@@ -263,6 +262,8 @@ class PublishedField:
 
     def occupancy(self, points: Floats) -> NDArray[np.float32]:
         """Return the probability of being inside, (n,), at canonical points (n, 3)."""
+        from scipy.special import expit
+
         points = np.asarray(points, np.float64)
         near = ((points > self._low - _MARGIN) & (points < self._high + _MARGIN)).all(axis=1)
         probability = np.zeros(len(points), np.float32)
@@ -276,6 +277,8 @@ class PublishedField:
 
     def bounds(self, level: float) -> tuple[Array, Array]:
         """Return the corners (3,) of a box that holds all that is at or over ``level``."""
+        from scipy.special import logit
+
         beyond = float(np.clip(_VOXEL * logit(1.0 - level), 0.0, _MARGIN))
         return self._low - beyond, self._high + beyond
 
