@@ -68,6 +68,8 @@ def start(*arguments):
     return subprocess.Popen(
         [sys.executable, '-m', 'lift3d_ros.cli', *map(str, arguments)],
         text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # A shell lets what it starts in the background ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
