@@ -421,6 +421,7 @@ SCENES: dict[str, Callable[[], Inputs]] = {
     'shoe-truncated-blind': lambda: Inputs((blind(cut(table('shoe', 60.0))),)),
     'pair-0': lambda: Inputs((View(pair()[0], pair()[1][0]),), together=pair()[1]),
     'pair-1': lambda: Inputs((View(pair()[0], pair()[1][1]),), together=pair()[1], index=1),
+    'pair-in-one-mask': lambda: Inputs((View(pair()[0], pair()[1][0] | pair()[1][1]),)),
     # What is refused.
     'empty-mask': lambda: Inputs((replace(view(table('carton')), mask=_mask(0)),)),
     'mask-too-small': lambda: Inputs((replace(view(table('carton')), mask=_mask(6)),)),
@@ -442,7 +443,7 @@ FULL = (
 )
 
 #: What a method or a kind of lifter does not see, since other code does it, is left to one kind.
-NOT_GEOMETRIC = ('carton-blind-no-gravity', 'demo-blind', 'shoe')
+NOT_GEOMETRIC = ('carton-blind-no-gravity', 'demo-blind', 'shoe', 'pair-in-one-mask')
 NOT_SMALL = (
     'demo-blind', 'shoe', 'carton-other-size', 'carton-plane-and-size', 'carton-mirrorlike',
     'carton-plane-before-depth', 'low-confidence', 'unknown-order', 'empty-mask',
