@@ -74,22 +74,21 @@ def test_the_default_is_one_of_the_methods():
     assert set(LEARNED) < set(METHODS)
 
 
-@pytest.mark.parametrize(('method', 'options', 'words'), [
-    ('geometric', {'weights': 'small'}, ('has no weights', METHOD)),
-    ('geometric', {'samples': 2}, ('draws no samples', METHOD)),
-    ('geometric', {'device': 'cuda'}, ('CPU alone',)),
-    (METHOD, {'samples': 0}, ('0 samples', f'1 to {MAX_SAMPLES}')),
-    (METHOD, {'samples': MAX_SAMPLES + 1}, (f'1 to {MAX_SAMPLES}',)),
-    (METHOD, {'weights': 'full', 'samples': 2}, ('one set of views', 'small')),
-    (METHOD, {'device': 'abacus'}, ('cpu, cuda',)),
-    (METHOD, {'max_faces': 7}, ('at least 100',)),
+@pytest.mark.parametrize(('method', 'options'), [
+    ('geometric', {'weights': 'small'}),
+    ('geometric', {'samples': 2}),
+    ('geometric', {'device': 'cuda'}),
+    (METHOD, {'samples': 0}),
+    (METHOD, {'samples': MAX_SAMPLES + 1}),
+    (METHOD, {'weights': 'full', 'samples': 2}),
+    (METHOD, {'device': 'abacus'}),
+    (METHOD, {'max_faces': 7}),
+    ('telepathy', {}),
 ])
-def test_what_a_method_cannot_use_is_refused_with_what_it_can(method, options, words):
+def test_settings_that_a_method_does_not_have_are_refused(method, options):
     with pytest.raises(LiftError) as caught:
         Lifter(method, **options)
     assert caught.value.code is ErrorCode.BAD_REQUEST
-    for word in words:
-        assert word in caught.value.message
 
 
 def test_one_sample_and_no_weights_suit_every_method():

@@ -87,6 +87,7 @@ class OccupancyGrid:
     def _at(self, grid: NDArray[np.float32], points: Floats, mode: str) -> NDArray[np.float32]:
         from scipy import ndimage
 
+
         index = (np.asarray(points) - self.origin) / self.voxel
         return np.asarray(
             ndimage.map_coordinates(grid, index.T, order=1, mode=mode, cval=0.0), np.float32

@@ -253,6 +253,7 @@ class PublishedField:
         """Index the vertices."""
         from scipy.spatial import cKDTree
 
+
         self._made = made
         self._tree = cKDTree(made.vertices)
         vertices = made.vertices.astype(np.float64)

@@ -40,7 +40,7 @@ from lift3d_ros.lifter import LiftRequest
 from lift3d_ros.methods.one2345 import One2345
 from lift3d_ros.methods.one2345_published import FAITHFUL
 from lift3d_ros.methods.one2345_published import FULL
-from lift3d_ros.methods.one2345_published import MOST_CONFIDENCE
+from lift3d_ros.methods.one2345_published import MAX_CONFIDENCE
 from lift3d_ros.methods.one2345_published import One2345Published
 from lift3d_ros.methods.one2345_published import published_views
 from lift3d_ros.methods.one2345_published import PublishedField
@@ -171,7 +171,7 @@ def test_measured_surface_agrees_with_the_depth(shape, scene):
 
 def test_confidence_in_what_is_guessed_is_low(shape):
     guessed = shape.confidence[~shape.observed]
-    assert 0.0 <= guessed.min() < guessed.max() < MOST_CONFIDENCE
+    assert 0.0 <= guessed.min() < guessed.max() < MAX_CONFIDENCE
     assert shape.confidence[shape.observed].min() > 0.9
 
 
@@ -202,7 +202,7 @@ def test_without_depth_nothing_is_measured_and_the_scale_unknown(lifter, scene):
     assert_closed(blind)
     assert blind.scale_source == 'unknown'
     assert not blind.observed.any()
-    assert blind.confidence.max() < MOST_CONFIDENCE
+    assert blind.confidence.max() < MAX_CONFIDENCE
 
 
 def test_the_plane_tells_the_elevation_where_gravity_is_not_known(lifter, scene, shape):

@@ -478,7 +478,7 @@ def test_the_depth_of_what_is_before_most_of_the_object_is_noticed(block):
 def test_depth_that_misses_the_shape_is_noticed(block):
     view = view_of(block, depth=True)
     empty = replace(view, frame=replace(view.frame, depth=np.zeros_like(view.frame.depth)))
-    with refused('readings fall on the shape', ErrorCode.NO_DEPTH_IN_MASK):
+    with refused('readings are on the shape', ErrorCode.NO_DEPTH_IN_MASK):
         align_to_depth(block, window(empty))
 
 
