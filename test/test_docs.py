@@ -31,7 +31,7 @@ EXCLUDED = ('.venv', '.ws', '.git', 'build', 'install', 'log', 'demo', 'bench_ou
 LINK = re.compile(r'\]\(([^)\s]+)\)')
 
 #: A page that a comment, a docstring or another page names in words.
-NAMED_PAGE = re.compile(r'\b((?:docs|weights)/[\w/]+\.md)\b')
+NAMED_PAGE = re.compile(r'\b((?:docs|weights)/[\w/-]+\.md)\b')
 
 #: Files that may name a page.
 SOURCES = ('*.py', '*.md', '*.rst', '*.sh', '*.yaml', '*.msg', '*.srv', '*.action', 'Makefile')

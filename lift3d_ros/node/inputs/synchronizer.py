@@ -18,7 +18,7 @@ Synchronisation of messages of several topics by their stamps.
 Unlike ``message_filters`` it also synchronises messages without usable stamps: for messages
 without a stamp, and for messages that repeat the previous stamp, it uses the time of publication,
 or the time of arrival if the middleware does not report the publication. See
-docs/decisions/own-synchronizer.md.
+docs/decisions/03_own_synchroniser.md.
 """
 
 from __future__ import annotations
