@@ -20,4 +20,4 @@ import pkgutil
 # when the package is used from its source tree: join all folders of this name on sys.path.
 __path__ = pkgutil.extend_path(__path__, __name__)
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
