@@ -68,12 +68,12 @@ __all__ = [
     'Method',
 ]
 
-#: A closed mesh of fewer faces cannot be had of every object.
+#: Smallest bound on the faces: with fewer, decimation cannot keep every object closed.
 MIN_MAX_FACES = 100
 
 
 class Lifter:
-    """A method, loaded once, for any number of frames. Not to be shared between threads."""
+    """A method that is loaded once for any number of frames; not thread-safe."""
 
     def __init__(
         self,
@@ -85,16 +85,16 @@ class Lifter:
         samples: int | None = None,
     ) -> None:
         """
-        Choose the method; nothing is loaded yet.
+        Configure the method without loading it.
 
         ``method`` is a key of ``METHODS``, or a method with its settings. ``max_faces`` bounds
         every mesh. ``device`` is one of ``DEVICES``. ``weights`` (``small``; ``full`` or
-        ``full-faithful``, with the published samplers; a folder of small ones; or Zero-1-to-3
-        weights: a name, file or folder) and ``samples`` (up to ``MAX_SAMPLES``) are for the
-        methods in ``LEARNED``; None leaves the method's own.
+        ``full-faithful``, with the published samplers; a folder of small weights; or Zero-1-to-3
+        weights: a name, file or folder) and ``samples`` (up to ``MAX_SAMPLES``) are settings of
+        the methods in ``LEARNED``; None selects the default of the method.
 
-        Raises ``LiftError(BAD_REQUEST)`` for an unknown method, for a bound that no closed mesh
-        can keep, and for settings that the method does not have.
+        Raises ``LiftError(BAD_REQUEST)`` for an unknown method, for ``max_faces`` below
+        ``MIN_MAX_FACES``, and for settings that the method does not have.
         """
         if max_faces < MIN_MAX_FACES:
             raise LiftError(
@@ -111,7 +111,7 @@ class Lifter:
 
     def check(self) -> None:
         """
-        Look for what ``load`` needs, which takes no time and imports no network.
+        Check that the files that ``load`` needs are present, without importing torch.
 
         Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
         """
@@ -119,17 +119,17 @@ class Lifter:
 
     def load(self) -> None:
         """
-        Load what the method needs; ``lift`` does so where it was not done.
+        Load the method; ``lift`` calls this if necessary.
 
         Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``, ``BAD_REQUEST`` for a
-        device that is not there, ``OUT_OF_MEMORY`` where the memory or the limits of the process
-        do not suffice.
+        device that is not available, ``OUT_OF_MEMORY`` if the memory or the limits of the process
+        are too low.
         """
         with memory.exhaustion_refused():
             self.method.load()
 
     def unload(self) -> None:
-        """Free what ``load`` took, on the device too."""
+        """Free the memory of the method, also on the device."""
         self.method.unload()
         gc.collect()
         torch = sys.modules.get('torch')
@@ -146,11 +146,11 @@ class Lifter:
         deadline: float | None = None,
     ) -> Shape:
         """
-        Return the shape of the object of a request; a mask is short for ``LiftRequest(mask)``.
+        Return the shape of the object of a request; a mask stands for ``LiftRequest(mask)``.
 
-        ``progress`` is called with the stage and the fraction done; ``cancelled`` is asked
-        between steps; ``deadline`` is a value of ``time.monotonic()``. Raises ``LiftError``,
-        whose code says what was wrong with the observation, or that the lift was ended.
+        ``progress`` is called with the stage and the completed fraction; ``cancelled`` is called
+        between steps; ``deadline`` is a value of ``time.monotonic()``. Raises ``LiftError``, with
+        a code for the problem of the observation, or for a cancellation or timeout.
         """
         request = LiftRequest.of(request)
         run = Progress(progress, cancelled, deadline)
@@ -158,7 +158,7 @@ class Lifter:
         with memory.exhaustion_refused():
             with run.stage('crop', 0.02):
                 view = crop_object(frame, request.mask)
-                doubts = _check_view(view)
+                view_notes = _check_view(view)
             self.load()
             with run.stage('observe', 0.05):
                 obs = observe(view, request, rng, self.method.completes_occluded)
@@ -174,7 +174,7 @@ class Lifter:
         return replace(
             shape,
             method=self.name,
-            notes=(*frame.notes, *doubts, *shape.notes, *_size_doubts(shape)),
+            notes=(*frame.notes, *view_notes, *shape.notes, *_size_notes(shape)),
             pass_probability=self.method.success_probability(
                 shape.overall_confidence, shape.scale_source != 'unknown'
             ),
@@ -193,18 +193,19 @@ class Lifter:
         """
         Return the shapes of several objects of one frame, in the order of their ``requests``.
 
-        In the place of an object that cannot be lifted is its ``LiftError``; the others are lifted
-        all the same. Up to ``Method.max_concurrent`` are lifted at once, in threads, which takes
-        less time than one after another. One that runs out of memory beside others is tried again
-        alone.
+        An object that cannot be lifted is represented by its ``LiftError``, and does not affect
+        the other objects. Up to ``Method.max_concurrent`` objects are lifted concurrently, in
+        threads, which takes less time than in sequence. An object that runs out of memory beside
+        other objects is lifted again alone.
 
-        A shape is that of ``lift`` where torch has one thread. With more the order of additions
-        differs: the surface moves by far less than a voxel, and decimation may choose other
-        vertices. Its seconds are elapsed time, during which others used the cores as well.
+        With one thread in torch, a shape is identical to that of ``lift``. With more threads the
+        order of additions differs: the surface moves by far less than a voxel, and decimation may
+        choose other vertices. The seconds of a shape are elapsed time, during which other objects
+        used the cores as well.
 
-        ``progress`` is called with the index of the request, the stage and the fraction of the
-        object that is done, ``cancelled`` between steps, each by one thread at a time. After a
-        cancellation or the ``deadline``, objects that are not done end with that error.
+        ``progress`` is called with the index of the request, the stage and the completed fraction
+        of the object; ``cancelled`` is called between steps; both by one thread at a time. After
+        a cancellation or the ``deadline``, unfinished objects end with that error.
 
         Raises ``LiftError`` as ``load``.
         """
@@ -232,17 +233,17 @@ class Lifter:
             except LiftError as error:
                 return error
 
-        at_once = self.method.max_concurrent
-        results = run_in_threads(lift, len(requests), at_once)
+        concurrency = self.method.max_concurrent
+        results = run_in_threads(lift, len(requests), concurrency)
         for index, result in enumerate(results):
             exhausted = isinstance(result, LiftError) and result.code is ErrorCode.OUT_OF_MEMORY
-            if exhausted and at_once > 1:
+            if exhausted and concurrency > 1:
                 results[index] = lift(index)
         return results
 
 
 def _check_view(view: ObjectView) -> list[str]:
-    """Return notes on a view whose depth may not fit the image; raises ``LiftError``."""
+    """Return notes on depth that may not match the image; raises ``LiftError``."""
     check_fov(view.frame.camera)
     if view.frame.depth is None:
         return []
@@ -251,19 +252,19 @@ def _check_view(view: ObjectView) -> list[str]:
     return [note] if note else []
 
 
-def _check_confidence(shape: Shape, least: float) -> None:
-    """Raise ``LiftError(LOW_CONFIDENCE)`` for a shape with less confidence than was asked for."""
+def _check_confidence(shape: Shape, minimum: float) -> None:
+    """Raise ``LiftError(LOW_CONFIDENCE)`` for a shape with a confidence below ``minimum``."""
     confidence = shape.overall_confidence
-    if confidence < least:
+    if confidence < minimum:
         raise LiftError(
             ErrorCode.LOW_CONFIDENCE,
-            f'The confidence in the shape is {confidence:.2f}, and {least:.2f} was asked for; add '
-            'views from other sides, give depth, or ask for less.',
+            f'The confidence of the shape is {confidence:.2f}, below the requested minimum of '
+            f'{minimum:.2f}; add views from other sides, give depth, or lower the minimum.',
         )
 
 
-def _size_doubts(shape: Shape) -> list[str]:
-    """Return a note on a shape whose size suggests that the depth has another unit."""
+def _size_notes(shape: Shape) -> list[str]:
+    """Return a note if the size of a shape suggests that the depth has another unit."""
     if shape.scale_source != 'depth':
         return []
     nearest = float(shape.mesh_in_camera().vertices[:, 2].min())

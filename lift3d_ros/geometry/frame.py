@@ -190,7 +190,7 @@ class SourceView:
         """Raise ``LiftError(BAD_REQUEST)`` for a pose that is no rigid motion."""
         if not is_rigid(self.T_ref_src):
             raise bad_request(
-                'The pose of a further view is no rigid motion; give the 4 x 4 matrix of a '
+                'The pose of a source view is not a rigid transform; give the 4 x 4 matrix of a '
                 'rotation and a translation in metres, from its optical frame to that of the '
                 'first view.')
         object.__setattr__(

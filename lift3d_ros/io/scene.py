@@ -282,7 +282,7 @@ def read_pose(folder: Path) -> Array:
         T = np.asarray(scene_files.read_entries(folder)['T_world_camera'], np.float64)
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise no_camera(
-            f'{path} has no pose ({type(error).__name__}: {error}); further views and the world '
+            f'{path} has no pose ({type(error).__name__}: {error}); source views and the world '
             'frame need "T_world_camera", 4 x 4, in camera.json.') from error
     if not is_rigid(T):
         raise no_camera(

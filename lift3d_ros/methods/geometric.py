@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The method without a network: depth, mask and symmetry."""
+"""The method without networks: depth, mask and symmetry."""
 
 from __future__ import annotations
 
@@ -43,10 +43,11 @@ from lift3d_ros.observation.support import Support
 from lift3d_ros.placement.success_probability import pass_probability
 from lift3d_ros.progress import Progress
 
-#: What is kept behind the measured surface, over the object's length: the train split.
+#: Thickness kept behind the measured surface, as a share of the length of the object; tuned on
+#: the train split.
 MIN_THICKNESS = 0.06
 
-#: Sets of motions along which colours are carried: those of the most plausible symmetries.
+#: Number of symmetries, the most plausible first, that map colours to unobserved surface.
 COLORED_SYMMETRIES = 3
 
 
@@ -55,8 +56,8 @@ class Geometric:
     """
     Depth, mask and the most plausible symmetry to a closed mesh; no weights, one CPU core.
 
-    - ``resolution``: voxels along the longest side of the volume that is searched.
-    - ``hypotheses``: how many of the most plausible symmetries vote on the unobserved side.
+    - ``resolution``: voxels along the longest side of the search volume.
+    - ``hypotheses``: number of the most plausible symmetries that vote on the unobserved side.
     """
 
     resolution: int = 80
@@ -67,13 +68,13 @@ class Geometric:
     max_concurrent = 4
 
     def check(self) -> None:
-        """Nothing to look for."""
+        """Do nothing: there are no files to check."""
 
     def load(self) -> None:
-        """Nothing to load."""
+        """Do nothing: there are no weights."""
 
     def unload(self) -> None:
-        """Nothing to free."""
+        """Do nothing: no memory is held."""
 
     def reconstruct(
         self, obs: ObservedObject, rng: np.random.Generator, progress: Progress
@@ -81,7 +82,7 @@ class Geometric:
         """
         Return the votes of the symmetries as a field, in metres around the observed surface.
 
-        The symmetries are weighed by the reference view alone. Raises ``LiftError``:
+        Only the reference view weights the symmetries. Raises ``LiftError``:
         ``NO_SURFACE``, ``CANCELLED``, ``TIMEOUT``.
         """
         with progress.stage('symmetry', 0.5):
@@ -107,17 +108,17 @@ class Geometric:
             tilt_stddev=15.0 if assumed else 1.0,
             resolution=self.resolution,
             min_thickness=MIN_THICKNESS,
-            symmetries=tuple(one.motions for one in hypotheses[:COLORED_SYMMETRIES]),
+            symmetries=tuple(h.motions for h in hypotheses[:COLORED_SYMMETRIES]),
         )
 
     def success_probability(self, confidence: float, metric: bool) -> float | None:
-        """Return how probably a shape of that mean confidence is good (``pass_probability``)."""
+        """Return the probability that a shape of that mean confidence is good."""
         return pass_probability('geometric', confidence, metric)
 
     def _hypotheses(
         self, observation: ObjectObservation, box: SearchBox, rng: np.random.Generator
     ) -> list[Hypothesis]:
-        """Return what the unobserved side may be, with weights."""
+        """Return hypotheses about the unobserved side, with weights."""
         if observation.depth is not None:
             return weigh(
                 observation,
@@ -129,15 +130,15 @@ class Geometric:
                 self.plausibility,
                 self.hypotheses,
             )
-        # An outline alone shows no symmetry; a solid of revolution is the guess that neither
-        # exaggerates nor omits a side.
+        # An outline alone does not determine a symmetry. A solid of revolution neither exaggerates
+        # nor omits a side.
         turns = box.T_camera_up @ rotations(0.0, 0.0, REVOLUTION) @ invert(box.T_camera_up)
         return [Hypothesis('revolution', turns, np.inf, 1.0)]
 
 
 @dataclass(frozen=True, eq=False)
 class VoteCalibration:
-    """The calibration of the votes: how many hypotheses have their surface at a vertex."""
+    """The calibration of the votes: the share of hypotheses with a surface at a vertex."""
 
     observation: ObjectObservation
     support: Support

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a method is, and which there are."""
+"""The protocol of a method, and the list of methods."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ from lift3d_ros.progress import Progress
 
 class Method(Protocol):
     """
-    How the whole of an object is reconstructed: a dataclass of settings with one main function.
+    A reconstruction method: a dataclass of settings with one main function.
 
-    Once it is loaded, ``reconstruct`` may be called from several threads at once.
+    After ``load``, several threads may call ``reconstruct`` concurrently.
     """
 
     @property
     def completes_occluded(self) -> bool:
-        """Whether it can complete an object behind what hides it; see ``observe``."""
+        """Whether it can complete an object behind an occluder; see ``observe``."""
 
     @property
     def max_concurrent(self) -> int:
-        """Largest number of objects that are lifted at once, bounded by memory."""
+        """Largest number of objects that are lifted concurrently, bounded by memory."""
 
     def check(self) -> None:
-        """Look for what ``load`` needs, in no time; raises ``LiftError``."""
+        """Check that the files that ``load`` needs are present; raises ``LiftError``."""
 
     def load(self) -> None:
-        """Bring what it needs, such as weights, to its device; does nothing when it is there."""
+        """Load the weights to the device; do nothing if they are loaded."""
 
     def unload(self) -> None:
         """Free the memory of the device."""
@@ -63,9 +63,9 @@ class Method(Protocol):
 
     def success_probability(self, confidence: float, metric: bool) -> float | None:
         """
-        Return how probably a shape with that mean confidence is good, 0 to 1.
+        Return the probability that a shape with that mean confidence is good, 0 to 1.
 
-        ``metric``: whether its scale is known. None where that was not calibrated.
+        ``metric``: whether its scale is known. None for a method that is not calibrated.
         """
 
 
@@ -77,10 +77,10 @@ METHODS: dict[str, Callable[..., Method]] = {
 
 DEFAULT_METHOD = 'one2345'
 
-#: The methods with networks: they take weights and a device, and draw samples.
+#: The methods with networks, which have weights, a device and samples.
 LEARNED = ('one2345',)
 
-#: Where a method may compute.
+#: Devices on which a method can run.
 DEVICES = ('cpu', 'cuda')
 
 #: Largest number of sets of synthesised views for one shape.
@@ -91,7 +91,7 @@ def make_method(
     name: str, device: str = 'cpu', weights: str | None = None, samples: int | None = None
 ) -> Method:
     """
-    Return a method with its settings; None leaves the method's own. Nothing is loaded.
+    Return a method with its settings, not loaded; None selects the default of the method.
 
     Raises ``LiftError(BAD_REQUEST)`` for an unknown method, and for settings that the method does
     not have.
@@ -109,18 +109,18 @@ def make_method(
         if weights is not None:
             raise _refused(f'The method "{name}" has no weights; omit "{weights}", or {networks}')
         if samples not in (None, 1):
-            raise _refused(f'The method "{name}" draws no samples; omit them, or {networks}')
+            raise _refused(f'The method "{name}" draws no samples; omit samples, or {networks}')
         return METHODS[name]()
     if weights is not None and published_views(weights) is not None:
         if samples not in (None, 1):
             raise _refused(
-                f'The published weights draw one set of views, not {samples}; ask for 1 sample, '
+                f'The published weights draw one set of views, not {samples}; set samples to 1, '
                 'or choose the weights small.'
             )
         return One2345Published(weights, device)
-    given = {'weights': weights, 'samples': samples}
+    settings = {'weights': weights, 'samples': samples}
     return METHODS[name](
-        device=device, **{key: value for key, value in given.items() if value is not None}
+        device=device, **{key: value for key, value in settings.items() if value is not None}
     )
 
 

@@ -13,11 +13,11 @@
 # limitations under the License.
 
 """
-One view to posed views, posed views to a volume: the default method.
+From one view to posed views, and from posed views to a volume: the default method.
 
-The stages of One-2-3-45 (Liu et al., 2023), with what a robot knows in addition: the volume is
-upright and metric where gravity and depth are known, and the networks are conditioned on what the
-camera measured. Measured depth overrides the prediction afterwards, as for every method.
+The stages are those of One-2-3-45 (Liu et al., 2023). In addition, the volume is upright and
+metric if gravity and depth are known, and the networks are conditioned on the measured depth.
+Afterwards measured depth overrides the prediction, as for every method.
 """
 
 from __future__ import annotations
@@ -56,18 +56,18 @@ from lift3d_ros.placement.success_probability import pass_probability
 from lift3d_ros.progress import Progress
 from lift3d_ros.runtime import memory
 
-#: Returns images (n, h, h, 4), uint8 RGBA on white through the lens of Zero-1-to-3, and their
-#: poses (n, 4, 4), optical frames in the given canonical frame.
+#: Returns images (n, h, h, 4), uint8 RGBA on white with the camera of Zero-1-to-3, and their poses
+#: (n, 4, 4), optical frames in the given canonical frame.
 ViewSource = Callable[[CanonicalFrame], tuple[NDArray[np.uint8], Array]]
 
-#: Calibration of the probability that a vertex is right, within 1 % of the diagonal: what the
-#: networks state (x) and the share of vertices for which it held (y), on 99 scenes of scans of
-#: the train split.
+#: Calibration of the probability that a vertex is within 1 % of the diagonal of the true surface:
+#: predicted probability (x) and measured share of vertices (y), on 99 scenes of scans of the train
+#: split.
 CALIBRATION_X = (0.0, 0.33, 0.39, 0.47, 0.51, 0.58, 0.62, 0.67, 0.74, 1.0)
 CALIBRATION_Y = (0.34, 0.345, 0.41, 0.475, 0.555, 0.655, 0.72, 0.765, 0.80, 0.86)
 
-#: Address space and written memory that the packaged networks take for one object of a 640 x 480
-#: frame, MiB: 1819 and 920 were measured on two cores.
+#: Address space and written memory of the packaged networks for one object of a 640 x 480 frame,
+#: MiB; 1819 and 920 were measured on two cores.
 ADDRESS_SPACE_MIB = 1900
 DATA_MIB = 950
 
@@ -75,15 +75,15 @@ DATA_MIB = 950
 @dataclass
 class One2345:
     """
-    Views from all around, a volume over them, a closed mesh: the default method.
+    Synthesised views from all sides, a volume from them, a closed mesh: the default method.
 
-    - ``weights``: ``small``, or the name or the folder of weights that ``lift3d weights`` knows.
+    - ``weights``: ``small``, or a name of ``lift3d weights list``, or a folder.
     - ``device``: ``cpu`` or ``cuda``.
-    - ``samples``: sets of synthesised views; the shape is their mean, their spread goes into the
-      confidence. ``views``: in each set; ``coarse``: they are renderings of the coarse volume,
-      not of the denoiser. ``view_source``: gives views in the place of synthesised ones.
+    - ``samples``: number of sets of synthesised views; the shape is their mean, and the confidence
+      includes their spread. ``views``: number of views in each set; ``coarse``: use renderings of
+      the coarse volume instead of the denoiser. ``view_source``: replaces the synthesised views.
     - ``resolution``: voxels along the longest side of the mesh's volume.
-    - ``elevation``: how the camera's elevation is estimated without gravity and plane.
+    - ``elevation``: how the elevation of the camera is estimated without gravity and plane.
     """
 
     weights: str = 'small'
@@ -101,7 +101,7 @@ class One2345:
 
     def check(self) -> None:
         """
-        Look for the weights, which takes no time and imports no network.
+        Check that the weights are present, without importing torch.
 
         Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
         """
@@ -112,8 +112,8 @@ class One2345:
         if not (folder / 'surface').is_dir():
             raise LiftError(
                 ErrorCode.WEIGHTS_MISSING,
-                f'The weights in {folder} make views and no surface; bring weights that have a '
-                'folder surface/, or choose the method geometric.',
+                f'The weights in {folder} have no surface network; use weights with a folder '
+                'surface/, or choose the method geometric.',
             )
 
     def load(self) -> None:
@@ -121,11 +121,11 @@ class One2345:
         Load the networks.
 
         Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``, ``BAD_REQUEST`` for a
-        device that is not there, ``OUT_OF_MEMORY`` where the limits of the process are too low.
+        device that is not available, ``OUT_OF_MEMORY`` if the limits of the process are too low.
         """
         if self._model is not None:
             return
-        # Before torch is imported, which aborts where memory ends in the middle of it.
+        # Before the import of torch, which aborts the process if memory is exhausted.
         memory.check_limits(ADDRESS_SPACE_MIB, DATA_MIB)
         self.check()
         import torch
@@ -140,7 +140,7 @@ class One2345:
         self._model = SmallReconstructor(store.find(self.weights), self.device, self.samples)
 
     def unload(self) -> None:
-        """Free what ``load`` took."""
+        """Free the networks."""
         self._model = None
 
     def reconstruct(
@@ -150,58 +150,57 @@ class One2345:
         Return the field of the object.
 
         Raises ``LiftError``: ``ELEVATION_UNKNOWN``, ``NO_SURFACE``, ``CANCELLED``, ``TIMEOUT``,
-        and ``BAD_REQUEST`` for views of another form from ``view_source``.
+        and ``BAD_REQUEST`` for invalid views from ``view_source``.
         """
         from lift3d_ros.methods.small_reconstructor import view_plan
 
         with progress.stage('elevation', 0.1):
             elevation = self._elevation(obs)
             canonical = canonical_frame(obs.view, elevation.degrees)
-        # The networks learn of an occluder from its depth.
+        # The depth of an occluder is an input of the networks.
         view = with_occluder_depth(obs.view, obs.observation)
         observed = self._model.observe(
             view, canonical, elevation.source != 'estimated', progress
         )
         poses, images = view_plan(self.views), None
         if self.view_source is not None:
-            one, poses = self.view_source(canonical)
-            images = one[None]
+            view_set, poses = self.view_source(canonical)
+            images = view_set[None]
         elif self.views:
             images = self._model.synthesize(
                 observed, poses, int(rng.integers(2**31)), self.coarse, progress
             )
-        # What one small model synthesises gives colours to what a sensor measured, not its shape;
-        # only several sets, or views of another source, change the field.
+        # With measured depth, one set of synthesised views contributes colours only; several sets,
+        # or views from another source, also change the shape.
         colors_only = self.view_source is None and self.samples == 1 and canonical.metric
-        solid = self._model.field(
+        occupancy = self._model.field(
             observed, as_source_views(obs.sources), None if colors_only else images, poses,
             progress,
         )
         views = None if images is None else SynthesizedViews(images, poses)
         length = observed.length
         if length is not None:
-            # Before measured depth cuts the solid.
+            # Of the prediction, before measured depth cuts the field.
             length /= float(canonical.T_camera_object[2, 3]) / canonical.scale
         return Reconstruction(
-            field=solid,
+            field=occupancy,
             canonical=canonical,
-            calibration=OccupancyCalibration(solid, canonical, views),
+            calibration=OccupancyCalibration(occupancy, canonical, views),
             elevation_source=elevation.source,
             tilt_stddev=elevation.stddev,
             resolution=self.resolution,
             views=views,
-            # The networks learned from views in the light of the scene, not from the exposure
-            # and the white balance of a camera.
+            # The training views had neither the exposure nor the white balance of a camera.
             match_exposure=True,
             length_over_depth=length,
         )
 
     def success_probability(self, confidence: float, metric: bool) -> float | None:
-        """Return how probably a shape of that mean confidence is good (``pass_probability``)."""
+        """Return the probability that a shape of that mean confidence is good."""
         return pass_probability('one2345', confidence, metric)
 
     def _elevation(self, obs: ObservedObject) -> Elevation:
-        """Return the elevation of the reference camera, of the support plane where one is."""
+        """Return the elevation of the reference camera, from the support if it is known."""
         source = obs.support.source
         if source == 'assumed':
             return find_elevation(obs.view, self.elevation, self._model.learned_elevation, None)
@@ -215,9 +214,9 @@ class OccupancyCalibration:
     """
     The calibration of the packaged networks' occupancy.
 
-    Where the field and the synthesised views contradict each other, because a view shows
-    something else or its pose is wrong, the confidence in unobserved surface is multiplied by
-    ``agreement_factor(silhouette_agreement(...))``, which is 1 for a usual agreement.
+    If the field and the synthesised views disagree, because a view shows another object or has a
+    wrong pose, the confidence of unobserved surface is multiplied by
+    ``agreement_factor(silhouette_agreement(...))``, which is 1 for a normal agreement.
     """
 
     field: OccupancyGrid
@@ -228,26 +227,26 @@ class OccupancyCalibration:
         """
         Return the confidence of vertices (n,); see ``Calibration``.
 
-        The surface crosses a normal between two places if one is inside and the other is not:
-        the probability of that is what the occupancy falls by from one to the other.
+        The surface crosses the normal between two points if one is inside and the other outside.
+        The probability of this is the decrease of the occupancy from the first to the second.
         """
         canonical = self.canonical
         vertices = transform(canonical.canonical_from_camera, mesh.vertices)
         normals = mesh.vertex_normals().astype(np.float64) @ canonical.T_camera_object[:3, :3]
         reach = 0.01 * float(np.linalg.norm(np.ptp(vertices, axis=0)))
 
-        def fall(distance: float) -> Floats:
+        def decrease(distance: float) -> Floats:
             inside = self.field.occupancy(vertices - distance * normals)
             outside = self.field.occupancy(vertices + distance * normals)
             return np.clip(inside - outside, 0.0, 1.0)
 
-        # The grid is coarser than 1 %: what falls over a voxel to each side is shared out.
-        wide = max(reach, self.field.voxel)
-        guessed = np.interp(fall(wide) * (reach / wide), CALIBRATION_X, CALIBRATION_Y)
+        # A voxel may be longer than 1 %: the decrease over it is scaled down to 1 %.
+        step = max(reach, self.field.voxel)
+        predicted = np.interp(decrease(step) * (reach / step), CALIBRATION_X, CALIBRATION_Y)
         if self.views is not None:
             agreement = silhouette_agreement(self.field, self.views.images, self.views.poses)
-            guessed = agreement_factor(agreement) * guessed
-        return np.where(observed, OBSERVED_CONFIDENCE, guessed).astype(np.float32)
+            predicted = agreement_factor(agreement) * predicted
+        return np.where(observed, OBSERVED_CONFIDENCE, predicted).astype(np.float32)
 
     def box_uncertainty(
         self, mesh: Mesh, observed: NDArray[np.bool_], voxel: float

@@ -58,29 +58,28 @@ if TYPE_CHECKING:
 FULL = 'full'
 FAITHFUL = 'full-faithful'
 
-#: What its weights are called in the store: of the views, unless others are named, and of the
-#: surface.
+#: Names of its weights in the store: the default view model, and the surface network.
 VIEWS = 'zero123-xl'
 SURFACE = 'one2345'
 
-#: Confidence in guessed surface is at most this, and only where all views agree on it: the
-#: published weights give no measure of their own, and none was calibrated.
+#: Largest confidence of predicted surface, reached if all views agree on it: the published weights
+#: predict no confidence, and none is calibrated.
 MAX_CONFIDENCE = 0.4
 
 #: The published volume has 36 of its 96 voxels for an object of the canonical length 1.
 _VOXEL = 1.0 / 36.0
 
-#: So far from the mesh's box a probability is still asked for.
+#: Distance from the box of the mesh up to which the probability is computed, canonical units.
 _MARGIN = 3.0 * _VOXEL
 
 
 def published_views(weights: str) -> str | None:
     """
-    Return the weights of Zero-1-to-3, a name or a path, that a choice of weights asks for.
+    Return the Zero-1-to-3 weights, a name or a path, that a choice of weights selects.
 
-    ``FULL`` and ``FAITHFUL`` ask for ``VIEWS``; another name of the catalogue that is not
-    packaged, a checkpoint file, and a diffusers folder for themselves. None is for all else:
-    small weights, and what is not there.
+    ``FULL`` and ``FAITHFUL`` select ``VIEWS``. A name of the catalogue that is not packaged, a
+    checkpoint file and a diffusers folder select themselves. None for everything else: small
+    weights, and weights that are missing.
     """
     if weights in (FULL, FAITHFUL):
         return VIEWS
@@ -91,25 +90,25 @@ def published_views(weights: str) -> str | None:
         path = store.find(weights)
     except LiftError:
         return None
-    # Small weights have a denoiser, too, and a coarse volume besides.
-    folder = (path / 'unet').is_dir() and not (path / 'coarse').is_dir()
-    return weights if path.is_file() or folder else None
+    # Small weights have both a denoiser and a coarse volume.
+    is_diffusers = (path / 'unet').is_dir() and not (path / 'coarse').is_dir()
+    return weights if path.is_file() or is_diffusers else None
 
 
 @dataclass
 class One2345Published:
     """
-    The published weights of Zero-1-to-3 XL and One-2-3-45, of which the user has brought both.
+    The published weights of Zero-1-to-3 XL and One-2-3-45, both supplied by the user.
 
-    - ``weights``: ``full``, ``full-faithful``, or Zero-1-to-3 weights in the place of XL: a name,
+    - ``weights``: ``full``, ``full-faithful``, or Zero-1-to-3 weights instead of XL: a name,
       a checkpoint file or a diffusers folder. ``device``: ``cpu`` or ``cuda``.
-    - ``schedule``: a key of ``published_surface.SCHEDULES``; ``full-faithful`` takes ``faithful``.
+    - ``schedule``: a key of ``published_surface.SCHEDULES``; ``faithful`` for ``full-faithful``.
     - ``resolution``: voxels along the longest side of the mesh's volume; ``max_faces``: of the
       published surface.
-    - ``elevation``: how the camera's elevation is estimated without gravity and plane.
+    - ``elevation``: how the elevation of the camera is estimated without gravity and plane.
 
-    The published networks know one view: source views only cut and colour their surface. No
-    confidence was calibrated for these weights; read it as an order, not as a probability.
+    The published networks have one view as input: source views only cut and colour their surface.
+    The confidence is not calibrated for these weights: it ranks vertices and is no probability.
     """
 
     weights: str = 'full'
@@ -121,20 +120,20 @@ class One2345Published:
     _model: Any = field(default=None, repr=False, compare=False)
 
     completes_occluded = True
-    #: The published networks alone take what memory there is.
+    #: One object at a time: the published networks need most of the memory.
     max_concurrent = 1
 
     def __post_init__(self) -> None:
-        """Take the schedule that ``full-faithful`` names."""
+        """Set the schedule that ``full-faithful`` implies."""
         if self.weights == FAITHFUL:
             self.schedule = 'faithful'
 
     def check(self) -> None:
         """
-        Look for the weights of views and surface, which takes no time and imports no network.
+        Check that the weights of views and surface are present, without importing torch.
 
-        Raises ``LiftError``: WEIGHTS_MISSING, which names each that is not there and how to bring
-        it; WEIGHTS_CORRUPT; BAD_REQUEST for weights of another family.
+        Raises ``LiftError``: WEIGHTS_MISSING, which names each missing file and how to get it;
+        WEIGHTS_CORRUPT; BAD_REQUEST for weights of another family.
         """
         missing = []
         for source, family in self._sources():
@@ -156,7 +155,7 @@ class One2345Published:
         """
         Load the networks.
 
-        Raises ``LiftError`` as ``check``, and ``BAD_REQUEST`` for a device that is not there.
+        Raises ``LiftError`` as ``check``, and ``BAD_REQUEST`` for a device that is not available.
         """
         if self._model is not None:
             return
@@ -169,14 +168,14 @@ class One2345Published:
         )
 
     def unload(self) -> None:
-        """Free what ``load`` took."""
+        """Free the networks."""
         self._model = None
 
     def reconstruct(
         self, obs: ObservedObject, rng: np.random.Generator, progress: Progress
     ) -> Reconstruction:
         """
-        Return the published surface as a field, aligned with the depth where there is one.
+        Return the published surface as a field, aligned with the depth if there is any.
 
         Raises ``LiftError``: ``NO_DEPTH_IN_MASK``, and as ``PublishedOne2345.reconstruct``.
         """
@@ -184,7 +183,7 @@ class One2345Published:
         canonical, elevation = surface.canonical, surface.elevation
         if obs.view.frame.depth is not None:
             with progress.stage('align', 0.92):
-                canonical = _on_depth(surface, obs.view)
+                canonical = _aligned_frame(surface, obs.view)
         field = PublishedField(surface)
         return Reconstruction(
             field=field,
@@ -198,7 +197,7 @@ class One2345Published:
         )
 
     def success_probability(self, confidence: float, metric: bool) -> float | None:
-        """Return None: the published weights were not available, so nothing was calibrated."""
+        """Return None: the published weights are not calibrated."""
         return None
 
     def _sources(self) -> tuple[tuple[str, str], ...]:
@@ -209,9 +208,9 @@ class One2345Published:
 @dataclass(frozen=True, eq=False)
 class ViewAgreement:
     """
-    What takes the place of a calibration for the published weights.
+    The substitute for a calibration with the published weights.
 
-    ``agreement`` is that of mesh and views, 0 to 1.
+    ``agreement`` is the silhouette agreement of mesh and views, 0 to 1.
     """
 
     field: PublishedField
@@ -222,14 +221,14 @@ class ViewAgreement:
         """
         Return the confidence of vertices (n,); see ``Calibration``.
 
-        In unobserved surface it is ``MAX_CONFIDENCE`` times the agreement, and less where depth
+        For unobserved surface it is ``MAX_CONFIDENCE`` times the agreement, and lower where depth
         or masks moved the surface away from the published one.
         """
-        places = transform(self.canonical.canonical_from_camera, mesh.vertices)
-        inside = self.field.occupancy(places)
-        # On the published surface it is one half, and the product one.
-        guessed = MAX_CONFIDENCE * self.agreement * 4.0 * inside * (1.0 - inside)
-        return np.where(observed, OBSERVED_CONFIDENCE, guessed).astype(np.float32)
+        points = transform(self.canonical.canonical_from_camera, mesh.vertices)
+        inside = self.field.occupancy(points)
+        # The occupancy of the published surface is 0.5, for which the factor is 1.
+        predicted = MAX_CONFIDENCE * self.agreement * 4.0 * inside * (1.0 - inside)
+        return np.where(observed, OBSERVED_CONFIDENCE, predicted).astype(np.float32)
 
     def box_uncertainty(
         self, mesh: Mesh, observed: NDArray[np.bool_], voxel: float
@@ -243,20 +242,19 @@ class PublishedField:
     A published surface as a ``Field``.
 
     The probability of being inside is the logistic function of the signed distance over a voxel of
-    the published volume; a colour is that of the nearest vertex. Away from the mesh, whose box is
-    ``centre`` and ``side``, the distance says nothing, and the probability is 0.
+    the published volume. A colour is that of the nearest vertex. Far from the mesh, whose box is
+    ``centre`` and ``side``, the distance is undefined, and the probability is 0.
     """
 
     voxel = _VOXEL
 
-    def __init__(self, made: PublishedSurface) -> None:
+    def __init__(self, surface: PublishedSurface) -> None:
         """Index the vertices."""
         from scipy.spatial import cKDTree
 
-
-        self._made = made
-        self._tree = cKDTree(made.vertices)
-        vertices = made.vertices.astype(np.float64)
+        self._surface = surface
+        self._tree = cKDTree(surface.vertices)
+        vertices = surface.vertices.astype(np.float64)
         self._low, self._high = vertices.min(axis=0), vertices.max(axis=0)
         self.centre: Array = 0.5 * (self._low + self._high)
         self.side = float((self._high - self._low).max()) + 2.0 * _MARGIN
@@ -268,30 +266,30 @@ class PublishedField:
         points = np.asarray(points, np.float64)
         near = ((points > self._low - _MARGIN) & (points < self._high + _MARGIN)).all(axis=1)
         probability = np.zeros(len(points), np.float32)
-        probability[near] = expit(self._made.distance(points[near]) / np.float32(-_VOXEL))
+        probability[near] = expit(self._surface.distance(points[near]) / np.float32(-_VOXEL))
         return probability
 
     def colors(self, points: Floats) -> NDArray[np.uint8] | None:
         """Return uint8 RGB (n, 3) at canonical points (n, 3)."""
         _, nearest = self._tree.query(points)
-        return self._made.colors[nearest]
+        return self._surface.colors[nearest]
 
     def bounds(self, level: float) -> tuple[Array, Array]:
-        """Return the corners (3,) of a box that holds all that is at or over ``level``."""
+        """Return the corners (3,) of a box that contains all occupancy >= ``level``."""
         from scipy.special import logit
 
-        beyond = float(np.clip(_VOXEL * logit(1.0 - level), 0.0, _MARGIN))
-        return self._low - beyond, self._high + beyond
+        margin = float(np.clip(_VOXEL * logit(1.0 - level), 0.0, _MARGIN))
+        return self._low - margin, self._high + margin
 
 
-def _on_depth(made: PublishedSurface, view: ObjectView) -> CanonicalFrame:
+def _aligned_frame(published: PublishedSurface, view: ObjectView) -> CanonicalFrame:
     """
-    Return the canonical frame of a surface that is laid on the mask and on what was measured.
+    Return the canonical frame of a surface that is aligned with the mask and the depth.
 
     Raises ``LiftError(NO_DEPTH_IN_MASK)`` as ``align_to_depth``.
     """
-    old = made.canonical
-    surface = Surface.of(transform(old.camera_from_canonical, made.vertices), made.faces)
+    old = published.canonical
+    surface = Surface.of(transform(old.camera_from_canonical, published.vertices), published.faces)
     up = None if view.frame.gravity is None else -view.frame.gravity
     T = align_to_depth(surface, window(view), up).T
     factor = float(np.cbrt(np.linalg.det(T[:3, :3])))
@@ -300,11 +298,11 @@ def _on_depth(made: PublishedSurface, view: ObjectView) -> CanonicalFrame:
     return replace(old, T_camera_object=rigid(axes, middle), scale=factor * old.scale)
 
 
-def _check_family(source: str, found: str | None, wanted: str) -> None:
-    """Raise ``LiftError(BAD_REQUEST)`` where weights are known to be of another family."""
-    if found not in (None, wanted):
+def _check_family(source: str, family: str | None, required: str) -> None:
+    """Raise ``LiftError(BAD_REQUEST)`` if weights are known to be of another family."""
+    if family not in (None, required):
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'The weights {source} are of the family {found}, and One-2-3-45 takes {wanted}; '
-            f'choose the weights {FULL}, or others of that family (`lift3d weights list`).',
+            f'The weights {source} are of the family {family}, but One-2-3-45 needs the family '
+            f'{required}; choose the weights {FULL}, or see `lift3d weights list`.',
         )

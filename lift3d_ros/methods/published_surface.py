@@ -16,8 +16,8 @@
 """
 The published One-2-3-45 from one view to a coloured mesh in the canonical frame.
 
-The way is ``picture -> 8 views -> 32 views -> cost volume -> signed distance -> mesh``, with the
-published weights of Zero-1-to-3 XL and of the surface network (One-2-3-45, ``run.py``)::
+The pipeline is ``image -> 8 views -> 32 views -> cost volume -> signed distance -> mesh``, with
+the published weights of Zero-1-to-3 XL and of the surface network (One-2-3-45, ``run.py``)::
 
     published = PublishedOne2345.load(device='cuda', schedule='fast')
     surface = published.reconstruct(view, np.random.default_rng(0), Progress())
@@ -85,28 +85,28 @@ from lift3d_ros.networks.one2345.network import SurfaceScene
 from lift3d_ros.progress import Progress
 from lift3d_ros.runtime import memory
 
-#: Values from this on become white in the views of the second stage.
+#: Values >= this become white in the views of the second stage.
 SNAP = 253
 
-#: Canonical lengths in one length of the published program: there the object's picture fills
-#: ``VIEW_FILL`` of the lens at the distance ``RADIUS``, here that length is 1.
+#: Canonical units in one unit of the published program, in which the object fills ``VIEW_FILL`` of
+#: the image at the distance ``RADIUS``; its length in canonical units is 1.
 CANONICAL_PER_PUBLISHED = FOCAL / (VIEW_FILL * SIZE * RADIUS)
 
-#: Nothing farther than this from the middle can be whole in any view: the corner of a picture at
-#: the object's distance, published lengths.
+#: Distance from the centre to the corner of an image at the distance of the object, published
+#: units: beyond it, no view shows the whole object.
 REACH = float(np.sqrt(2.0)) * MIDDLE / FOCAL * RADIUS
 
 
 @dataclass(frozen=True)
 class Schedule:
     """
-    How much work is spent.
+    The settings that trade quality for time.
 
     - ``first``, ``second``: samplers of the two stages of views.
     - ``resolution``: points of the grid along each side of the volume.
-    - ``refine``: whether the grid is computed near the surface alone.
-    - ``cleaned``: whether the mesh is the largest piece, closed, of what the views can show;
-      otherwise the zero level as it is, as published.
+    - ``refine``: whether the grid is computed only near the surface.
+    - ``cleaned``: whether the mesh is the largest component inside the views, closed; otherwise
+      it is the unmodified zero level, as published.
     - ``zenith``: see ``plan.ZENITH``.
     """
 
@@ -118,8 +118,8 @@ class Schedule:
     zenith: str = 'fixed'
 
 
-#: ``faithful`` takes the published samplers: DDIM, eta 1, scale 3, 75 steps asked for and then 50,
-#: and the published grid. ``fast`` has a seventh of its work.
+#: ``faithful`` uses the published grid and samplers: DDIM, eta 1, scale 3, 75 steps in the first
+#: stage and 50 in the second. ``fast`` takes a seventh of the work.
 SCHEDULES = {
     'faithful': Schedule(FAITHFUL, replace(FAITHFUL, steps=50), resolution=256, refine=False),
     'fast': Schedule(FAST, replace(FAST, steps=8)),
@@ -129,16 +129,16 @@ SCHEDULES = {
 @dataclass(frozen=True, eq=False)
 class PublishedSurface:
     """
-    What came out, in the canonical frame of the view.
+    A reconstructed surface, in the canonical frame of the view.
 
     - ``vertices`` float32 (n, 3), ``faces`` int32 (m, 3), ``colors`` uint8 RGB (n, 3): the mesh in
       canonical coordinates: z up, the input camera at azimuth 0, the longest side about 1.
     - ``distance``: the signed distance (n,), negative inside, canonical lengths, at canonical
-      points (n, 3); computed when asked. Outside of the volume it says nothing.
-    - ``canonical``, ``elevation``: the frame of those coordinates, and what it rests on.
+      points (n, 3); computed on demand, and undefined outside of the volume.
+    - ``canonical``, ``elevation``: the frame of those coordinates, and the elevation behind it.
     - ``agreement``: 0 to 1, the median IoU of the mesh's silhouette with the eight views above
-      the ones of the first stage: how far the views and the surface are of one object.
-    - ``images``: uint8 (32, s, s, 3), the views that the surface was made of; ``first_images``:
+      those of the first stage.
+    - ``images``: uint8 (32, s, s, 3), the views behind the surface; ``first_images``:
       those of the first stage, (8, s, s, 3). ``plan``, ``first_plan``: their poses.
     """
 
@@ -158,14 +158,14 @@ class PublishedSurface:
 @dataclass(eq=False)
 class PublishedOne2345:
     """
-    The view model and the surface network, loaded, for any number of views.
+    The loaded view model and surface network, for any number of views.
 
     - ``zero``: a model of the family ``zero123``; ``network``: the surface network.
-    - ``schedule``: a key of ``SCHEDULES`` or settings of one's own.
-    - ``elevation``: how it is found where gravity is not known; the four views of the search are
-      those near the first view, which the surface is made of, too, as published.
-    - ``size``: side of the views in pixels, ``voxels``: of the cost volume; the published weights
-      know 256 and 96 alone.
+    - ``schedule``: a key of ``SCHEDULES``, or a ``Schedule``.
+    - ``elevation``: how it is estimated if gravity is not known. As published, the search uses the
+      four views near the first view, from which the surface is reconstructed as well.
+    - ``size``: side of the views in pixels; ``voxels``: of the cost volume. The published weights
+      support only 256 and 96.
     - ``max_faces``: of the cleaned mesh.
     """
 
@@ -187,7 +187,7 @@ class PublishedOne2345:
         if self.zero.family != 'zero123':
             raise LiftError(
                 ErrorCode.BAD_REQUEST,
-                f'One-2-3-45 takes views of the family zero123 and not of {self.zero.family}; '
+                f'One-2-3-45 needs a view model of the family zero123, not {self.zero.family}; '
                 'load zero123-xl.',
             )
 
@@ -207,11 +207,11 @@ class PublishedOne2345:
         Load the published weights: names of ``lift3d weights list``, or paths.
 
         Faithful views are computed in float16 on CUDA and in float32 on the CPU, others in
-        bfloat16 where the device has it. ``compiled`` lets torch compile the denoiser on CUDA,
-        which takes minutes at the first view and needs a compiler; on the CPU it does nothing.
+        bfloat16 if the device supports it. With ``compiled``, torch compiles the denoiser on CUDA,
+        which takes minutes at the first view and needs a compiler; on the CPU it has no effect.
 
         Raises ``LiftError``: WEIGHTS_MISSING, WEIGHTS_CORRUPT, BAD_REQUEST for a device that is
-        not there.
+        not available.
         """
         from lift3d_ros.weights import store
         from lift3d_ros.weights.loading import load_zero123
@@ -219,7 +219,7 @@ class PublishedOne2345:
         if device == 'cuda' and not torch.cuda.is_available():
             raise LiftError(
                 ErrorCode.BAD_REQUEST, 'No CUDA device is available; choose the device cpu.')
-        # Both are looked for before gigabytes are read.
+        # Missing weights of either kind fail before gigabytes are read.
         store.find(views)
         network = One2345Network.load(surface, device)
         quick = schedule != 'faithful'
@@ -238,10 +238,10 @@ class PublishedOne2345:
         self, view: ObjectView, rng: np.random.Generator, progress: Progress
     ) -> PublishedSurface:
         """
-        Return the surface of the object in a view; the same ``rng`` gives the same.
+        Return the surface of the object in a view; deterministic for a given state of ``rng``.
 
-        Raises ``LiftError``: what ``find_elevation`` raises; ``NO_SURFACE`` where the views show
-        none; ``OUT_OF_MEMORY``, ``CANCELLED``, ``TIMEOUT``.
+        Raises ``LiftError``: as ``find_elevation``; ``NO_SURFACE`` if the views show no surface;
+        ``OUT_OF_MEMORY``, ``CANCELLED``, ``TIMEOUT``.
         """
         try:
             return self._reconstruct(view, rng, progress)
@@ -250,7 +250,7 @@ class PublishedOne2345:
                 raise
             raise LiftError(
                 ErrorCode.OUT_OF_MEMORY,
-                'The memory does not suffice for the surface; free memory or use another device.',
+                'The surface network needs more memory; free memory or use another device.',
             ) from error
 
     def _reconstruct(
@@ -272,7 +272,8 @@ class PublishedOne2345:
             shades = scene.colors(torch.from_numpy(vertices), progress.check).numpy()
         if not np.isfinite(shades).all():
             raise LiftError(
-                ErrorCode.NO_SURFACE, 'The colours of the surface are no finite numbers.')
+                ErrorCode.NO_SURFACE,
+                'The colours of the surface are not finite; verify the weights.')
         return PublishedSurface(
             vertices=(frame.to_world(vertices) * CANONICAL_PER_PUBLISHED).astype(np.float32),
             faces=faces,
@@ -289,7 +290,7 @@ class PublishedOne2345:
         )
 
     def _elevation(self, view: ObjectView, views: _Views) -> Elevation:
-        # The search wants views of VIEW_SIZE; those of the published size are so already.
+        # The search needs views of VIEW_SIZE; views of the published size are not resized.
         def nearby(view: ObjectView) -> NDArray[np.uint8]:
             return np.stack([_resized(image, VIEW_SIZE) for image in views.nearby()])
 
@@ -304,20 +305,21 @@ class PublishedOne2345:
         sample = sample_near_surface if settings.refine else sample_grid
         if not settings.cleaned:
             return raw_level_set(sample(distance, settings.resolution))
-        middle, reach = frame.from_world(np.zeros(3)), REACH / frame.scale
-        ball: Distance = bounded(distance, torch.from_numpy(middle), reach)
+        centre, radius = frame.from_world(np.zeros(3)), REACH / frame.scale
+        ball: Distance = bounded(distance, torch.from_numpy(centre), radius)
         vertices, faces = level_set(sample(ball, settings.resolution), self.max_faces)
         step = 2.0 / (settings.resolution - 1)
-        if np.linalg.norm(vertices - middle, axis=1).max() > reach - 2.0 * step:
+        if np.linalg.norm(vertices - centre, axis=1).max() > radius - 2.0 * step:
             raise LiftError(
                 ErrorCode.NO_SURFACE,
-                'The surface goes on beyond what the views show; they do not agree on an object.',
+                'The surface extends beyond the synthesised views, which are inconsistent; check '
+                'the mask and the elevation.',
             )
         return vertices, faces
 
 
 class _Views:
-    """The views of one reconstruction, each made once."""
+    """The views of one reconstruction, each synthesised once."""
 
     def __init__(
         self,
@@ -330,8 +332,8 @@ class _Views:
     ) -> None:
         self._zero = zero
         self._settings = settings
-        self._picture = _resized(view.image, size)
-        # One seed for each of the 8 views and of the 32, whatever order they are made in.
+        self._image = _resized(view.image, size)
+        # One seed for each of the 8 + 32 views, independent of the order of synthesis.
         self._seeds = rng.integers(0, 2**63, 8 + 32)
         self._progress = progress
         self._first: dict[int, NDArray[np.uint8]] = {}
@@ -344,11 +346,11 @@ class _Views:
         self._done = 0
 
     def nearby(self) -> NDArray[np.uint8]:
-        """Return the four views near the first one, as published, for the elevation."""
+        """Return the four views near the first view, for the elevation search, as published."""
         # The views of the first ring do not depend on the elevation.
         plan = first_stage(0.0)
-        self._make_first(plan, range(len(FIRST_RING)))
-        self._make_second(second_stage(plan), range(len(NEAR_STEPS)))
+        self._synthesize_first(plan, range(len(FIRST_RING)))
+        self._synthesize_second(second_stage(plan), range(len(NEAR_STEPS)))
         return np.stack([self._second[i] for i in range(len(NEAR_STEPS))])
 
     def all(
@@ -359,8 +361,8 @@ class _Views:
         """Return the images of the second and the first stage, and both plans."""
         first = first_stage(elevation)
         second = second_stage(first)
-        self._make_first(first, range(len(first)))
-        self._make_second(second, range(len(second)))
+        self._synthesize_first(first, range(len(first)))
+        self._synthesize_second(second, range(len(second)))
         return (
             np.stack([self._second[i] for i in range(len(second))]),
             np.stack([self._first[i] for i in range(len(first))]),
@@ -368,59 +370,59 @@ class _Views:
             first,
         )
 
-    def _make_first(self, plan: Sequence[PlannedView], wanted: range) -> None:
+    def _synthesize_first(self, plan: Sequence[PlannedView], wanted: range) -> None:
         missing = [i for i in wanted if i not in self._first]
         if missing:
-            made = self._make(
-                [self._picture] * len(missing), [plan[i] for i in missing], self._settings.first,
+            images = self._synthesize(
+                [self._image] * len(missing), [plan[i] for i in missing], self._settings.first,
                 [int(self._seeds[i]) for i in missing],
             )
-            self._first.update(zip(missing, made, strict=True))
+            self._first.update(zip(missing, images, strict=True))
 
-    def _make_second(self, plan: Sequence[PlannedView], wanted: range) -> None:
+    def _synthesize_second(self, plan: Sequence[PlannedView], wanted: range) -> None:
         missing = [i for i in wanted if i not in self._second]
         if missing:
-            made = self._make(
+            images = self._synthesize(
                 [self._first[plan[i].source] for i in missing], [plan[i] for i in missing],
                 self._settings.second, [int(self._seeds[8 + i]) for i in missing],
             )
-            made = np.where(made >= SNAP, np.uint8(255), made)
-            self._second.update(zip(missing, made, strict=True))
+            images = np.where(images >= SNAP, np.uint8(255), images)
+            self._second.update(zip(missing, images, strict=True))
 
-    def _make(
+    def _synthesize(
         self,
-        pictures: Sequence[NDArray[np.uint8]],
+        images: Sequence[NDArray[np.uint8]],
         views: Sequence[PlannedView],
         sampler: SamplerSettings,
         seeds: Sequence[int],
     ) -> NDArray[np.uint8]:
-        """Return views, each from a picture of its own, uint8 (n, s, s, 3), in one batch."""
+        """Return views, uint8 (n, s, s, 3), each from its own input image, in one batch."""
         poses = zero123_pose(
             [v.azimuth_step for v in views], [v.elevation_step for v in views], 0.0, 0.0)
         conditions: dict[int, InputCondition] = {}
-        for picture in pictures:
-            if id(picture) not in conditions:
+        for image in images:
+            if id(image) not in conditions:
                 self._progress.check()
-                pixels = picture.transpose(2, 0, 1).astype(np.float32) / 127.5 - 1.0
-                conditions[id(picture)] = self._zero.encode(torch.from_numpy(pixels))
-        chosen = [conditions[id(picture)] for picture in pictures]
+                pixels = image.transpose(2, 0, 1).astype(np.float32) / 127.5 - 1.0
+                conditions[id(image)] = self._zero.encode(torch.from_numpy(pixels))
+        batch = [conditions[id(image)] for image in images]
         condition = InputCondition(
-            torch.cat([one.embedding for one in chosen]), torch.cat([one.latent for one in chosen])
+            torch.cat([c.embedding for c in batch]), torch.cat([c.latent for c in batch])
         )
         begin = 0.8 * self._done / self._work
         self._done += len(views) * self._rows[sampler]
-        made = self._zero.synthesize(
+        denoised = self._zero.synthesize(
             condition, poses, sampler, seed=seeds, progress=self._progress,
             fractions=(begin, 0.8 * self._done / self._work),
         )
-        values = made.add(1.0).mul(127.5).round().permute(0, 2, 3, 1)
+        values = denoised.add(1.0).mul(127.5).round().permute(0, 2, 3, 1)
         return np.asarray(values.numpy(), np.uint8)
 
 
 def view_steps(sampler: SamplerSettings, scheduler: Any) -> int:
-    """Return how many rows of the denoiser a view takes; a guided step is two."""
-    made = Sampler(sampler, scheduler)
-    return sum(2 if made.guided(t) else 1 for t in made.timesteps)
+    """Return the number of denoiser rows for a view; a guided step has two."""
+    steps = Sampler(sampler, scheduler)
+    return sum(2 if steps.guided(t) else 1 for t in steps.timesteps)
 
 
 def source_frame(
@@ -429,7 +431,7 @@ def source_frame(
     size: int = SIZE,
     zenith: str = 'fixed',
 ) -> FrustumFrame:
-    """Return the volume's frame for the views of a plan; the world has published lengths."""
+    """Return the volume's frame for the views of a plan; the world is in published units."""
     return frustum_frame(
         pose(first_plan[0], zenith=zenith), np.stack([pose(v, zenith=zenith) for v in plan]),
         lens(size), (size, size), NEAR, FAR,
@@ -449,8 +451,8 @@ def canonical_distance(
     return distance
 
 
-def _resized(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    if picture.shape[0] == size:
-        return picture
-    filter_ = cv2.INTER_AREA if picture.shape[0] > size else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(picture, (size, size), interpolation=filter_), np.uint8)
+def _resized(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    if image.shape[0] == size:
+        return image
+    filter_ = cv2.INTER_AREA if image.shape[0] > size else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, (size, size), interpolation=filter_), np.uint8)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The small weights, loaded: a view of an object to a field of its solid."""
+"""The networks of the small weights: from a view of an object to an occupancy grid."""
 
 from __future__ import annotations
 
@@ -48,31 +48,31 @@ from lift3d_ros.networks.small.surface_network import SurfaceField
 from lift3d_ros.networks.small.volume import CoarseVolume
 from lift3d_ros.progress import Progress
 
-#: Elevations of the synthesised views by turns, degrees.
+#: Alternating elevations of the synthesised views, degrees.
 _ELEVATIONS = (15.0, 40.0)
 
-#: One step of the denoiser gives the mean of what a view may be; sets of views that shall differ
-#: take more.
+#: Steps of the denoiser for several sets of views: one step returns the mean of the possible
+#: views, so that the sets would not differ.
 _STEPS_OF_SAMPLES = 2
 
 
 @dataclass(frozen=True, eq=False)
 class Observed:
     """
-    The coarse ``volume`` of a view, what the networks were ``told`` of it, and its frame.
+    The coarse ``volume`` of a view, the ``inputs`` of the networks, and the canonical frame.
 
-    ``length`` is that of the object's longest side, canonical units, see ``SmallModel.volume``;
-    None where a depth was measured.
+    ``length`` is the longest side of the object in canonical units, see ``SmallModel.volume``;
+    None with measured depth.
     """
 
     volume: CoarseVolume
-    told: dict[str, Tensor]
+    inputs: dict[str, Tensor]
     canonical: CanonicalFrame
     length: float | None
 
 
 def view_plan(count: int) -> Array:
-    """Return cameras (count, 4, 4) around the object, at two heights by turns."""
+    """Return cameras (count, 4, 4) around the object, at two alternating elevations."""
     return np.stack([
         orbit_pose(
             360.0 * (index + 0.5) / count, _ELEVATIONS[index % len(_ELEVATIONS)], SmallModel.radius
@@ -82,7 +82,7 @@ def view_plan(count: int) -> Array:
 
 
 class SmallReconstructor:
-    """The networks of the small weights on one device. Not to be shared between threads."""
+    """The networks of the small weights on one device."""
 
     def __init__(self, folder: Path, device: str, samples: int = 1) -> None:
         """
@@ -100,79 +100,77 @@ class SmallReconstructor:
 
     @property
     def learned_elevation(self) -> LearnedElevation | None:
-        """Elevation and its standard deviation from the picture alone."""
+        """Elevation and its standard deviation from the image alone."""
         return self._views.learned_elevation
 
     @torch.no_grad()
     def observe(
         self, view: ObjectView, canonical: CanonicalFrame, elevation_known: bool, run: Progress
     ) -> Observed:
-        """Return the coarse volume of a view, and what the networks were told of it."""
+        """Return the coarse volume of a view and the inputs of the networks."""
         with run.stage('volume', 0.2):
-            volume, told, length = self._views.volume(view, canonical, elevation_known)
-        return Observed(volume, told, canonical, length)
+            volume, inputs, length = self._views.volume(view, canonical, elevation_known)
+        return Observed(volume, inputs, canonical, length)
 
     @torch.no_grad()
     def synthesize(
         self, observed: Observed, poses: Array, seed: int, coarse: bool, run: Progress
     ) -> NDArray[np.uint8]:
         """
-        Return sets of views at ``poses`` (n, 4, 4), all made in one batch.
+        Return sets of views at ``poses`` (n, 4, 4), synthesised in one batch.
 
         Uint8 RGBA (samples, n, 128, 128, 4) on white; ``poses`` are optical frames in canonical
-        coordinates. With ``coarse`` they are the coarse volume's own rendering.
+        coordinates. With ``coarse`` they are renderings of the coarse volume.
         """
-        pictures = self._views.pictures(
-            observed.volume, observed.told, np.tile(poses, (self._samples, 1, 1)), seed, coarse,
+        images = self._views.pictures(
+            observed.volume, observed.inputs, np.tile(poses, (self._samples, 1, 1)), seed, coarse,
             run, (0.2, 0.5),
         )
-        rgba = pictures.clamp(0.0, 1.0).mul(255.0).round().permute(0, 2, 3, 1).to(torch.uint8)
+        rgba = images.clamp(0.0, 1.0).mul(255.0).round().permute(0, 2, 3, 1).to(torch.uint8)
         return np.asarray(rgba.reshape(self._samples, len(poses), *rgba.shape[1:]).cpu().numpy())
 
     @torch.no_grad()
     def field(
         self,
         observed: Observed,
-        further: Sequence[SourceView],
-        pictures: NDArray[np.uint8] | None,
+        sources: Sequence[SourceView],
+        images: NDArray[np.uint8] | None,
         poses: Array,
         run: Progress,
     ) -> OccupancyGrid:
         """
-        Return the solid of the object.
+        Return the occupancy of the object.
 
-        ``further`` are other frames of it, ``pictures`` (sets, n, h, h, 4) uint8 RGBA synthesised
-        views at ``poses`` (n, 4, 4), None without any. With several sets the probability is the
-        mean over them.
+        ``sources`` are its source views; ``images`` (sets, n, h, h, 4) are uint8 RGBA synthesised
+        views at ``poses`` (n, 4, 4), or None. With several sets the occupancy is their mean.
 
-        Raises ``LiftError(NO_SURFACE)`` where the views show nothing, or nothing is solid.
+        Raises ``LiftError(NO_SURFACE)`` if the views are empty, or no voxel is occupied.
         """
         volume = observed.volume
-        seen = _seen(observed.told, observed.canonical, further, self._device)
+        cameras = _camera_views(observed.inputs, observed.canonical, sources, self._device)
         sets: list[Sources | None] = [None]
-        if pictures is not None:
-            _check_views(pictures, poses)
-            placed = torch.from_numpy(poses[None]).float().to(self._device)
+        if images is not None:
+            _check_views(images, poses)
+            T = torch.from_numpy(poses[None]).float().to(self._device)
             sets = [
                 posed_sources(
-                    torch.from_numpy(one).to(self._device).permute(0, 3, 1, 2)[None] / 255.0,
-                    placed,
+                    torch.from_numpy(rgba).to(self._device).permute(0, 3, 1, 2)[None] / 255.0, T
                 )
-                for one in pictures
+                for rgba in images
             ]
         box = object_box(volume.density)
         with run.stage('surface', 0.6):
             probability = color = torch.zeros((), device=self._device)
-            for made in sets:
+            for views in sets:
                 run.check()
-                field = self._surface_field(volume, box, seen, made, observed.told['flags'])
+                field = self._surface_field(volume, box, cameras, views, observed.inputs['flags'])
                 probability = probability + field.logit[0, 0].sigmoid() / len(sets)
                 color = color + field.color[0].sigmoid() / len(sets)
         if not bool((probability > 0.5).any()):
             raise LiftError(
                 ErrorCode.NO_SURFACE,
-                'The networks see no solid in this view; check mask and depth, or use the method '
-                'geometric.',
+                'The networks predict no surface for this view; check the mask and the depth, or '
+                'use the method geometric.',
             )
         return OccupancyGrid.of_cube(
             np.asarray(probability.float().cpu().numpy(), np.float32),
@@ -185,26 +183,26 @@ class SmallReconstructor:
         self,
         volume: CoarseVolume,
         box: Box,
-        seen: Sources,
-        made: Sources | None,
+        cameras: Sources,
+        views: Sources | None,
         flags: Tensor,
     ) -> SurfaceField:
         with torch.autocast(self._device, self._dtype, self._dtype != torch.float32):
-            field: SurfaceField = self._surface(volume, box, seen, made, flags)
+            field: SurfaceField = self._surface(volume, box, cameras, views, flags)
         return field
 
 
-def _check_views(pictures: NDArray[np.uint8], poses: Array) -> None:
-    fits = pictures.ndim == 5 and pictures.shape[2] == pictures.shape[3]
-    if not fits or pictures.shape[1] != len(poses) or pictures.shape[-1] != 4:
+def _check_views(images: NDArray[np.uint8], poses: Array) -> None:
+    square = images.ndim == 5 and images.shape[2] == images.shape[3]
+    if not square or images.shape[1] != len(poses) or images.shape[-1] != 4:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'Views of the shape {pictures.shape} for {len(poses)} poses were given; give RGBA '
-            'square pictures (sets, views, side, side, 4), one for each pose.',
+            f'The views have the shape {images.shape} for {len(poses)} poses; give square RGBA '
+            'images (sets, views, side, side, 4), one for each pose.',
         )
     if not np.isfinite(poses).all():
         raise LiftError(ErrorCode.BAD_REQUEST, 'A pose has an entry that is not a finite number.')
-    if not (pictures[..., 3] > 127).any():
+    if not (images[..., 3] > 127).any():
         raise LiftError(
             ErrorCode.NO_SURFACE,
             'The synthesised views are all empty; check the mask and the elevation, or use the '
@@ -212,28 +210,28 @@ def _check_views(pictures: NDArray[np.uint8], poses: Array) -> None:
         )
 
 
-def _seen(
-    told: dict[str, Tensor],
+def _camera_views(
+    inputs: dict[str, Tensor],
     canonical: CanonicalFrame,
-    further: Sequence[SourceView],
+    sources: Sequence[SourceView],
     device: str,
 ) -> Sources:
-    """Return what cameras saw: the input first, then the further frames."""
-    views = [told]
-    for other in further:
-        arrays = coarse_inputs(other.view, canonical, bool(told['flags'][0, 1]))
-        one = tensors(arrays, device)
-        # It was trained on further frames without depth, and is worse with one: what they
-        # measured cuts its solid afterwards.
-        one['depth'] = torch.zeros_like(one['depth'])
-        # Its camera's place, from the first one's.
-        T = invert(canonical.T_camera_object) @ other.T_ref_src
+    """Return the camera views: the reference view, then the source views."""
+    views = [inputs]
+    for source in sources:
+        arrays = coarse_inputs(source.view, canonical, bool(inputs['flags'][0, 1]))
+        entry = tensors(arrays, device)
+        # The surface network was trained on source views without depth, and is less accurate with
+        # it. Their depth cuts the field afterwards.
+        entry['depth'] = torch.zeros_like(entry['depth'])
+        # Pose of the source camera in the canonical frame.
+        T = invert(canonical.T_camera_object) @ source.T_ref_src
         T[:3, 3] /= canonical.scale
-        one['pose'] = torch.from_numpy(T[None]).float().to(device)
-        views.append(one)
+        entry['pose'] = torch.from_numpy(T[None]).float().to(device)
+        views.append(entry)
 
     def stacked(name: str) -> Tensor:
-        return torch.stack([one[name] for one in views], dim=1)
+        return torch.stack([view[name] for view in views], dim=1)
 
     return Sources(
         stacked('picture'), stacked('focal'), stacked('centre'), stacked('pose'), stacked('depth')

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What is known of an object's scale beside the view: a plane, a size, and what goes first."""
+"""Hints on the scale of an object: a support plane, a known size, and the order of sources."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry import unit
 
-#: The sources of scale, in the order in which they are tried. Each assumes more than the one
-#: before: depth measures the object, further views measure it where their poses are right, a plane
-#: takes for granted that it stands there, and a known size that it is the one that was meant.
+#: The sources of scale, in their default order. Each assumes more than the previous one: depth
+#: measures the object, source views measure it if their poses are correct, a plane assumes that
+#: the object stands on it, and a known size assumes that the object has this size.
 SOURCES = ('depth', 'views', 'plane', 'known_size')
 
-#: Last of an order: where no other source tells the scale, the shape comes without one. It is
-#: taken for granted where nothing but the view is given.
+#: Last entry of an order: return a shape without scale if no source gives one. It is implied if
+#: only the view is given.
 UNKNOWN = 'unknown'
 
-#: Sizes of objects in metres that a robot may have to do with.
+#: Smallest and largest size of a lifted object, metres.
 SIZE_RANGE = (0.005, 5.0)
 
 
@@ -47,7 +47,7 @@ class Plane:
     """
     The plane that objects stand on: the points x of the optical frame with ``up @ x = offset``.
 
-    ``up`` is its unit normal, away from the ground; ``offset`` in metres is negative, since the
+    ``up`` is its unit normal, which points up; ``offset`` in metres is negative, because the
     camera, at the origin, is above the plane.
     """
 
@@ -77,15 +77,14 @@ class Plane:
         if self.offset >= 0.0:
             raise LiftError(
                 ErrorCode.BAD_REQUEST,
-                f'The camera is {self.offset:.3f} m under the support plane; nothing that stands '
-                'on it can be seen from there. Does its normal point up, and is it in the right '
-                'frame?',
+                f'The camera is {self.offset:.3f} m below the support plane, and cannot observe '
+                'objects on it. Check that the normal points up, in the optical frame.',
             )
         object.__setattr__(self, 'up', up)
         object.__setattr__(self, 'offset', float(self.offset))
 
     def height(self, points: Array) -> Array:
-        """Return the height of points (..., 3) of the optical frame over the plane, metres."""
+        """Return the height of points (..., 3) in the optical frame above the plane, metres."""
         return np.asarray(points) @ self.up - self.offset
 
 
@@ -94,7 +93,7 @@ def horizontal_plane(T_level_camera: Array, height: float) -> Plane:
     Return the plane z = ``height`` metres of a frame whose z points up, in the optical frame.
 
     ``T_level_camera`` is the pose of the camera in that frame. Raises ``LiftError(BAD_REQUEST)``
-    for a camera under the plane.
+    for a camera below the plane.
     """
     T = np.asarray(T_level_camera, np.float64)
     return Plane(T[2, :3], height - float(transform(T, np.zeros(3))[2]))
@@ -103,13 +102,13 @@ def horizontal_plane(T_level_camera: Array, height: float) -> Plane:
 @dataclass(frozen=True, eq=False)
 class ScaleHints:
     """
-    What is known of the scale beside the view, and which source of it goes first.
+    The sources of the scale beside the view, and their order.
 
-    - ``plane``: that the object stands on. Where there is none, but depth around the object, the
-      plane is looked for there.
+    - ``plane``: on which the object stands. If it is None, the plane is searched in the depth
+      around the object.
     - ``known_size``: the longest side of the object in metres; ``known_size_stddev`` is relative.
-    - ``order``: the sources that may be used, first the one that is tried first: of ``SOURCES``,
-      and ``UNKNOWN`` at the end where a shape without scale is better than none.
+    - ``order``: the allowed entries of ``SOURCES`` in order of preference, and ``UNKNOWN`` at the
+      end if a shape without scale is better than none.
     """
 
     plane: Plane | None = None
@@ -118,20 +117,20 @@ class ScaleHints:
     order: tuple[str, ...] = SOURCES
 
     def __post_init__(self) -> None:
-        """Raise ``LiftError(BAD_REQUEST)`` for a size that nothing has, or an unknown source."""
+        """Raise ``LiftError(BAD_REQUEST)`` for an invalid size or an unknown source."""
         if self.known_size is not None:
             check_size(self.known_size)
         if not 0.0 <= self.known_size_stddev < 1.0:
             raise LiftError(
                 ErrorCode.BAD_REQUEST,
-                f'The standard deviation of the known size is {self.known_size_stddev}; it is a '
-                'share of the size, 0 to 1.',
+                f'The standard deviation of the known size is {self.known_size_stddev}; give it '
+                'as a share of the size, 0 to 1.',
             )
         check_order(self.order)
 
     @property
     def helps_without_depth(self) -> bool:
-        """Whether an object without depth may get its scale from something else that was named."""
+        """Whether the hints allow another source than depth, given explicitly."""
         named = self.plane is not None or self.known_size is not None or self.order != SOURCES
         return named and self.order != ('depth',)
 
@@ -141,7 +140,7 @@ class ScaleHints:
 
 
 def check_size(size: float) -> float:
-    """Return a known size in metres; raises ``LiftError(BAD_REQUEST)`` for what cannot be one."""
+    """Return a known size in metres; raises ``LiftError(BAD_REQUEST)`` for an invalid one."""
     low, high = SIZE_RANGE
     if not (math.isfinite(size) and low <= size <= high):
         raise LiftError(
@@ -153,7 +152,7 @@ def check_size(size: float) -> float:
 
 
 def check_order(order: Iterable[str]) -> tuple[str, ...]:
-    """Return an order of sources; raises ``LiftError(BAD_REQUEST)`` for one that cannot be."""
+    """Return an order of sources; raises ``LiftError(BAD_REQUEST)`` for an invalid one."""
     names = tuple(order)
     for name in names:
         if name not in (*SOURCES, UNKNOWN):
@@ -175,12 +174,11 @@ def known_sizes(entries: Iterable[str]) -> dict[str, float]:
     """
     Return sizes in metres by class, from entries such as ``mug: 0.10``.
 
-    Raises ``LiftError(BAD_REQUEST)`` for an entry of another form, a size that cannot be one, and
-    a class that is named twice.
+    Raises ``LiftError(BAD_REQUEST)`` for a malformed entry, an invalid size and a duplicate class.
     """
     sizes: dict[str, float] = {}
     for entry in entries:
-        # A class may have a colon in its name, a number has none.
+        # The name of a class may contain a colon.
         name, _, text = entry.rpartition(':')
         name = name.strip()
         try:

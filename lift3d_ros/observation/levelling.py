@@ -14,11 +14,11 @@
 
 
 """
-A camera that is rolled: the frame is turned until up is up in it, and the shape turned back.
+Remove the roll of a camera by rotating the frame about the optical axis.
 
-A camera at a wrist, or one that hangs upside down, shows objects as the networks have never seen
-them. Where gravity is known the roll is, too, and a turn about the optical axis is a turn of the
-picture, whatever the depth of what it shows.
+A camera on a wrist, or one that hangs upside down, shows objects in orientations that the training
+data does not have. Gravity defines the roll. A rotation about the optical axis rotates the image,
+independently of depth.
 """
 
 from __future__ import annotations
@@ -41,20 +41,22 @@ from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.geometry.frame import ObjectView
 from lift3d_ros.geometry.frame import SourceView
 
-#: The networks have seen rolls of two degrees (standard deviation).
-_SEEN = np.radians(4.0)
+#: Largest roll that is not removed: the training data has rolls with a standard deviation of two
+#: degrees.
+_MAX_ROLL_RAD = np.radians(4.0)
 
-#: Where the vertical is this near to the line of sight (sine), up is nowhere in the picture.
-_FACING_DOWN = 0.1
+#: Smallest sine of the angle between the vertical and the optical axis at which the roll is
+#: defined.
+_MIN_SINE_TO_VERTICAL = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class Levelling:
     """
-    A turn about the optical axis.
+    A rotation about the optical axis.
 
-    - ``T_level_camera``: rigid (4, 4), from the camera's optical frame to that of a camera in the
-      same place without the roll.
+    - ``T_level_camera``: rigid (4, 4), from the camera's optical frame to that of a camera at the
+      same position without roll.
     """
 
     T_level_camera: Array
@@ -62,29 +64,29 @@ class Levelling:
     @classmethod
     def of(cls, view: ObjectView) -> Levelling | None:
         """
-        Return the turn that a view needs, None where it needs none or gravity is not known.
+        Return the rotation for a view, None if it is level or gravity is not known.
 
-        With depth it is by right angles, which mix no readings.
+        With depth it is a multiple of 90 degrees, which needs no interpolation of readings.
         """
         if view.frame.gravity is None:
             return None
         right, down = view.frame.gravity[:2]
-        if np.hypot(right, down) < _FACING_DOWN:
+        if np.hypot(right, down) < _MIN_SINE_TO_VERTICAL:
             return None
         roll = float(np.arctan2(right, down))
         if view.frame.depth is not None:
             roll = round(roll / (0.5 * np.pi)) * 0.5 * np.pi
-        if abs(roll) < _SEEN:
+        if abs(roll) < _MAX_ROLL_RAD:
             return None
         c, s = np.cos(roll), np.sin(roll)
-        turn = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-        return cls(rigid(turn, np.zeros(3)))
+        rotation = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+        return cls(rigid(rotation, np.zeros(3)))
 
     def view(self, view: ObjectView) -> ObjectView:
         """
-        Return the view as the camera without the roll has it.
+        Return the view of the camera without roll.
 
-        Raises ``LiftError(MASK_TOO_SMALL)`` for an object of which too little is left.
+        Raises ``LiftError(MASK_TOO_SMALL)`` if too few pixels of the object remain.
         """
         frame = view.frame
         old = frame.camera
@@ -94,28 +96,29 @@ class Levelling:
             [x, y] for x in (0.0, old.width - 1.0) for y in (0.0, old.height - 1.0)
         ]) @ linear.T
         low, high = corners.min(axis=0), corners.max(axis=0)
-        # By whole pixels, so that a right angle brings each to a pixel.
+        # A whole number of pixels, so that rotations by 90 degrees map pixels to pixels.
         offset = -np.floor(low + 1e-6)
         width, height = (int(n) for n in np.ceil(high + offset - 1e-6) + 1)
         centre = linear @ [old.cx, old.cy] + offset
         camera = Camera(width, height, focal, focal, float(centre[0]), float(centre[1]))
         matrix = np.column_stack([linear, offset])
 
-        def turned(image: NDArray[Any], filter_: int) -> NDArray[Any]:
+        def rotated(image: NDArray[Any], filter_: int) -> NDArray[Any]:
             return cv2.warpAffine(image, matrix, (width, height), flags=filter_)
 
         depth, gravity = frame.depth, frame.gravity
         level = Frame(
-            np.asarray(turned(frame.image, cv2.INTER_LINEAR), np.uint8),
+            np.asarray(rotated(frame.image, cv2.INTER_LINEAR), np.uint8),
             camera,
-            None if depth is None else np.asarray(turned(depth, cv2.INTER_NEAREST), np.float32),
+            None if depth is None else np.asarray(rotated(depth, cv2.INTER_NEAREST), np.float32),
             None if gravity is None else rotate(self.T_level_camera, gravity),
         )
-        mask = turned(view.mask.astype(np.uint8), cv2.INTER_NEAREST) > 0
+        mask = rotated(view.mask.astype(np.uint8), cv2.INTER_NEAREST) > 0
         return replace(crop_object(level, mask), truncated=view.truncated)
 
-    def further(self, views: Sequence[SourceView]) -> list[SourceView]:
-        """Return further views of the object by their places in the frame without the roll."""
+    def source_views(self, sources: Sequence[SourceView]) -> list[SourceView]:
+        """Return source views with their poses in the frame without roll."""
         return [
-            replace(one, T_ref_src=self.T_level_camera @ one.T_ref_src) for one in views
+            replace(source, T_ref_src=self.T_level_camera @ source.T_ref_src)
+            for source in sources
         ]

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""From the views of an object to what is known of it, in one frame: the reference view's."""
+"""From the views of an object to its observation in the frame of the reference view."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ from lift3d_ros.observation.support import Support
 @dataclass(frozen=True, eq=False)
 class ObservedObject:
     """
-    What the views of an object tell, in the optical frame of the reference view.
+    The observation of an object in all views, in the optical frame of the reference view.
 
-    The reference view is the first one with depth, rotated so that up is up in it.
+    The reference view is the first view with depth, levelled by gravity.
 
-    - ``view``: the object in the reference view; its gravity is the vertical of ``support`` where
+    - ``view``: the object in the reference view; its gravity is the vertical of ``support`` if
       that is known.
     - ``observation``: the reference view, cleaned; ``support``: the plane below the object.
     - ``sources``: the other views, registered to the reference view.
-    - ``T_first_ref``: rigid, the reference optical frame in that of the first view.
-    - ``first``, ``source_views``: the views as they were given; ``hints``: on the scale.
-    - ``notes``: what is doubtful, for ``Shape.notes``.
+    - ``T_first_ref``: rigid, pose of the reference optical frame in that of the first view.
+    - ``first``, ``source_views``: the unmodified views; ``hints``: on the scale.
+    - ``notes``: sentences for ``Shape.notes``.
     """
 
     view: ObjectView
@@ -73,7 +73,7 @@ class ObservedObject:
 
     @property
     def reference(self) -> RegisteredView:
-        """The reference view as a registered one."""
+        """The reference view as a ``RegisteredView``."""
         return RegisteredView(self.observation, self.view, np.eye(4))
 
 
@@ -84,23 +84,23 @@ def observe(
     completes_occluded: bool = True,
 ) -> ObservedObject:
     """
-    Return what the view and the source views of the request tell of the object.
+    Return the observation of an object in a view and in the source views of the request.
 
-    ``completes_occluded``: whether the method can complete the object behind what hides it, also
+    ``completes_occluded``: whether the method can complete the object behind an occluder, also
     outside the hull of its mask; otherwise only occluders inside that hull count.
 
-    An object without depth readings, such as a transparent one, is observed without depth where
-    the hints name another source of scale; a note says so. Raises ``LiftError``:
+    An object without depth readings, such as a transparent one, is observed without depth if the
+    hints name another source of scale; a note reports this. Raises ``LiftError``:
     ``NO_DEPTH_IN_MASK``; ``MASK_TOO_SMALL``; ``BAD_REQUEST`` for a plane that is tilted against
-    gravity, too many source views, and one that contradicts another.
+    gravity, for too many source views, and for inconsistent views.
     """
     hints, sources = request.hints, request.source_views
     state = rng.bit_generator.state
     try:
         return _observe(view, hints, sources, rng, completes_occluded)
     except LiftError as error:
-        can_do_without = hints.helps_without_depth and not sources
-        if error.code is not ErrorCode.NO_DEPTH_IN_MASK or not can_do_without:
+        depth_optional = hints.helps_without_depth and not sources
+        if error.code is not ErrorCode.NO_DEPTH_IN_MASK or not depth_optional:
             raise
         note = error.message
     rng.bit_generator.state = state
@@ -115,11 +115,11 @@ def _observe(
     rng: np.random.Generator,
     completes_occluded: bool,
 ) -> ObservedObject:
-    view, others = apply_hints(first, hints, source_views)
-    view, others, T_first_ref, name = select_reference_view(view, others)
+    view, sources = apply_hints(first, hints, source_views)
+    view, sources, T_first_ref, name = select_reference_view(view, sources)
     level = Levelling.of(view)
     if level is not None:
-        view, others = level.view(view), level.further(others)
+        view, sources = level.view(view), level.source_views(sources)
         T_first_ref = T_first_ref @ invert(level.T_level_camera)
     try:
         observation = clean(view)
@@ -130,11 +130,11 @@ def _observe(
     support = find_support(observation, view.frame.gravity, rng)
     notes = plane_notes(observation, support)
     observation = refine_mask(observation, support, completes_occluded)
-    observation, sources = register_views(view, observation, support, others)
+    observation, registered = register_views(view, observation, support, sources)
     if support.source != 'assumed':
         view = replace(view, frame=replace(view.frame, gravity=-support.up))
     return ObservedObject(
-        view, observation, support, sources, T_first_ref, first, source_views, hints, notes
+        view, observation, support, registered, T_first_ref, first, source_views, hints, notes
     )
 
 
@@ -142,11 +142,11 @@ def apply_hints(
     view: ObjectView, hints: ScaleHints, sources: Sequence[SourceView]
 ) -> tuple[ObjectView, Sequence[SourceView]]:
     """
-    Return the views with what the hints let be used of them.
+    Return the views with only the inputs that the hints allow.
 
-    A plane that may be used gives the vertical where gravity does not. Depth is left out where it
-    may not be used, and where another source of scale that is given comes before it: a shape that
-    is made from depth has the scale of depth.
+    A plane that may be used defines the vertical if gravity is not known. Depth is removed if it
+    may not be used, or if another available source of scale has priority: a shape from depth has
+    the scale of depth.
     """
     frame = view.frame
     if hints.plane is not None and 'plane' in hints.order:
@@ -156,8 +156,8 @@ def apply_hints(
     if not _depth_comes_first(view, hints, sources):
         frame = replace(frame, depth=None)
         sources = [
-            replace(one, view=replace(one.view, frame=replace(one.view.frame, depth=None)))
-            for one in sources
+            replace(src, view=replace(src.view, frame=replace(src.view.frame, depth=None)))
+            for src in sources
         ]
     return (view if frame is view.frame else replace(view, frame=frame)), sources
 
@@ -165,8 +165,8 @@ def apply_hints(
 def _depth_comes_first(
     view: ObjectView, hints: ScaleHints, sources: Sequence[SourceView]
 ) -> bool:
-    """Return whether depth may give the scale, and no other given source comes before it."""
-    given = {
+    """Return whether depth may give the scale, and no available source has priority."""
+    available = {
         'views': bool(sources),
         'plane': has_plane(view, hints),
         'known_size': hints.known_size is not None,
@@ -174,25 +174,25 @@ def _depth_comes_first(
     for name in hints.order:
         if name == 'depth':
             return True
-        if given.get(name, False):
+        if available.get(name, False):
             return False
     return False
 
 
 def has_plane(view: ObjectView, hints: ScaleHints) -> bool:
-    """Return whether a plane is given, or is to be searched for in the depth."""
-    # Where the order is the user's, a plane that is not given is searched for.
+    """Return whether a plane is given, or must be searched in the depth."""
+    # With an order from the user, a plane that is not given is searched.
     return hints.plane is not None or (view.frame.depth is not None and hints.order != SOURCES)
 
 
 def check_tilt(plane: Plane, view: ObjectView) -> None:
-    """Raise ``LiftError(BAD_REQUEST)`` for a plane on which an object would slide."""
+    """Raise ``LiftError(BAD_REQUEST)`` for a plane that is tilted by more than ``MAX_TILT``."""
     if view.frame.gravity is None:
         return
     tilt = float(np.degrees(np.arccos(np.clip(-plane.up @ view.frame.gravity, -1.0, 1.0))))
     if tilt > MAX_TILT:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'The support plane is tilted by {tilt:.0f} degrees against gravity; objects stand on '
-            f'at most {MAX_TILT:.0f}. Check that its normal points up, in the optical frame.',
+            f'The support plane is tilted by {tilt:.0f} degrees against gravity, the maximum is '
+            f'{MAX_TILT:.0f}. Check that its normal points up, in the optical frame.',
         )

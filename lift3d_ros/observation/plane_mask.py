@@ -31,66 +31,69 @@ from lift3d_ros.segmentation.grabcut import stands_out
 
 #: Largest height of a reading of the support plane, metres and standard deviations of its
 #: readings; depth cameras bend a plane by some millimetres.
-_FLAT_M, _FLAT_DEVIATIONS = 0.004, 3.0
+_MAX_PLANE_HEIGHT_M, _MAX_PLANE_DEVIATIONS = 0.004, 3.0
 
 #: Share of the readings in a mask that lie in the support plane: above the first the mask gets a
 #: note, above the second it is refused if it does not differ from the plane in height or colour.
-_MAX_FLAT, _ALL_FLAT = 0.6, 0.95
+_NOTE_PLANE_SHARE, _REFUSAL_PLANE_SHARE = 0.6, 0.95
 
 #: Smallest measurable height of a mask above the plane around it, metres and as a share of its
 #: distance. A card of 3 mm is higher at common distances.
-_NO_HEIGHT_M, _NO_HEIGHT = 0.001, 0.002
+_MIN_HEIGHT_M, _MIN_HEIGHT_SHARE = 0.001, 0.002
 
-#: Width of the ring around a mask that is compared with it, pixels, and readings needed in it.
-_AROUND_PIXELS, _MIN_AROUND = 12, 60
+#: Width of the ring around a mask that is compared with it, pixels, and its smallest number of
+#: readings.
+_RING_WIDTH_PIXELS, _MIN_RING_READINGS = 12, 60
 
-#: Rise of the surroundings above an inverted mask: metres, and share of the surroundings.
-_INVERTED_M, _INVERTED = 0.01, 0.5
+#: Smallest rise of the surroundings above an inverted mask, metres, and the share of them that
+#: rises.
+_INVERTED_RISE_M, _INVERTED_SHARE = 0.01, 0.5
 
 #: Share of all pixels around a mask that rise from it where depth grows towards the camera.
 #: Clutter, a hand or a gripper in front of an object reaches 0.58 in real frames.
-_ALL_AROUND = 0.75
+_SURROUNDING_SHARE = 0.75
 
-#: Cosine between the vertical and the normal of a plane that faces down by more than 10 degrees.
-_FACES_DOWN = -0.17
+#: Cosine between the vertical and the plane normal below which a plane faces down: by more than 10
+#: degrees.
+_MIN_UP_COSINE = -0.17
 
 #: Largest number of readings for a plane fit.
-_FITTED = 4000
+_MAX_FIT_READINGS = 4000
 
-#: Size of the hole that an object leaves in an inverted mask, as a share of the mask.
-_MIN_HOLE = 0.05
+#: Smallest hole that an object leaves in an inverted mask, as a share of the mask.
+_MIN_HOLE_SHARE = 0.05
 
 
-def plane_notes(seen: ObjectObservation, support: Support) -> tuple[str, ...]:
+def plane_notes(observation: ObjectObservation, support: Support) -> tuple[str, ...]:
     """
     Return notes on a mask whose depth is mostly that of the support plane.
 
-    ``seen`` is the observation with the given mask. Raises ``LiftError(NO_DEPTH_IN_MASK)`` for a
-    mask that differs from the plane around it neither in height nor in colour: a mask of the bare
-    plane, or of a transparent object.
+    ``observation`` has the unrefined mask. Raises ``LiftError(NO_DEPTH_IN_MASK)`` for a mask that
+    differs from the plane around it neither in height nor in colour: a mask of the bare plane, or
+    of a transparent object.
     """
-    if seen.depth is None:
+    if observation.depth is None:
         return ()
-    if _looks_inverted(seen):
+    if _looks_inverted(observation):
         return (
             'The surroundings of the mask rise above it, so the mask seems to cover the '
             'background, not the object; check that it is not inverted, and that the depth does '
             'not increase towards the camera (disparity, inverse depth).',
         )
     if support.offset is None:
-        if support.source == 'gravity' and _contradicts_gravity(seen, support.up):
+        if support.source == 'gravity' and _contradicts_gravity(observation, support.up):
             return (
                 'With the given gravity, the plane under the object faces down; check its sign '
                 'and frame: gravity points down, in the optical frame (x right, y down, z '
                 'forward). An accelerometer at rest measures the opposite.',
             )
         return ()
-    heights = support.height(seen.points())
-    level = max(_FLAT_M, _FLAT_DEVIATIONS * support.stddev)
+    heights = support.height(observation.points())
+    level = max(_MAX_PLANE_HEIGHT_M, _MAX_PLANE_DEVIATIONS * support.stddev)
     flat = float((np.abs(heights) < level).mean())
-    if flat < _MAX_FLAT:
+    if flat < _NOTE_PLANE_SHARE:
         return ()
-    if flat > _ALL_FLAT and not _differs(seen, support, heights):
+    if flat > _REFUSAL_PLANE_SHARE and not _differs(observation, support, heights):
         raise LiftError(
             ErrorCode.NO_DEPTH_IN_MASK,
             'The depth inside the mask is that of the support plane around it, and so are the '
@@ -104,37 +107,41 @@ def plane_notes(seen: ObjectObservation, support: Support) -> tuple[str, ...]:
     )
 
 
-def _differs(seen: ObjectObservation, support: Support, heights: NDArray[np.float64]) -> bool:
+def _differs(
+    observation: ObjectObservation, support: Support, heights: NDArray[np.float64]
+) -> bool:
     """Return whether a mask differs from its surroundings in height or colour."""
-    ring = _ring(seen.mask) & (seen.surroundings > 0.0)
-    if np.count_nonzero(ring) < _MIN_AROUND:
+    ring = _ring(observation.mask) & (observation.surroundings > 0.0)
+    if np.count_nonzero(ring) < _MIN_RING_READINGS:
         return True
     v, u = np.nonzero(ring)
-    around = support.height(seen.camera.unproject(u, v, seen.surroundings[v, u]))
-    distance = float(np.median(seen.surroundings[ring]))
+    around = support.height(observation.camera.unproject(u, v, observation.surroundings[v, u]))
+    distance = float(np.median(observation.surroundings[ring]))
     rise = abs(float(np.median(heights)) - float(np.median(around)))
-    return rise > max(_NO_HEIGHT_M, _NO_HEIGHT * distance) or stands_out(seen.image, seen.mask)
+    if rise > max(_MIN_HEIGHT_M, _MIN_HEIGHT_SHARE * distance):
+        return True
+    return stands_out(observation.image, observation.mask)
 
 
-def _looks_inverted(seen: ObjectObservation) -> bool:
+def _looks_inverted(observation: ObjectObservation) -> bool:
     """Return whether the surroundings of a flat mask, or its holes, lie in front of its plane."""
-    assert seen.depth is not None
-    own = np.where(seen.measured, seen.depth, np.float32(0.0))
-    around = _ring(seen.mask)
-    ring = around & (seen.surroundings > 0.0)
-    if np.count_nonzero(ring) < _MIN_AROUND:
+    assert observation.depth is not None
+    depth = np.where(observation.measured, observation.depth, np.float32(0.0))
+    around = _ring(observation.mask)
+    ring = around & (observation.surroundings > 0.0)
+    if np.count_nonzero(ring) < _MIN_RING_READINGS:
         return False
-    plane = find_image_plane(own, seen.mask)
+    plane = find_image_plane(depth, observation.mask)
     if plane is None:
         return False
-    rise = plane.rise(own)[seen.measured]
-    if (np.abs(rise) < plane.tolerance(own)[seen.measured]).mean() < _MAX_FLAT:
+    rise = plane.rise(depth)[observation.measured]
+    if (np.abs(rise) < plane.tolerance(depth)[observation.measured]).mean() < _NOTE_PLANE_SHARE:
         return False
-    higher = np.count_nonzero(plane.rise(seen.surroundings)[ring] > _INVERTED_M)
-    if higher > _ALL_AROUND * np.count_nonzero(around):
+    higher = np.count_nonzero(plane.rise(observation.surroundings)[ring] > _INVERTED_RISE_M)
+    if higher > _SURROUNDING_SHARE * np.count_nonzero(around):
         return True
     # Occluders and hands are next to an object; only a background surrounds them.
-    return _surrounds(seen.mask) and higher > _INVERTED * np.count_nonzero(ring)
+    return _surrounds(observation.mask) and higher > _INVERTED_SHARE * np.count_nonzero(ring)
 
 
 def _surrounds(mask: NDArray[np.bool_]) -> bool:
@@ -146,23 +153,23 @@ def _surrounds(mask: NDArray[np.bool_]) -> bool:
     edge = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
     holes = np.setdiff1d(np.arange(1, len(stats)), edge)
     area = int(stats[holes, cv2.CC_STAT_AREA].max(initial=0))
-    return area > _MIN_HOLE * np.count_nonzero(mask)
+    return area > _MIN_HOLE_SHARE * np.count_nonzero(mask)
 
 
-def _contradicts_gravity(seen: ObjectObservation, up: Array) -> bool:
+def _contradicts_gravity(observation: ObjectObservation, up: Array) -> bool:
     """Return whether the object is on a plane that faces down, given the ``up`` of the frame."""
     rng = np.random.default_rng(0)
-    points, around = seen.points(), seen.surrounding_points()
+    points, around = observation.points(), observation.surrounding_points()
     if len(points) < 3 or len(around) < 200:
         return False
-    around = around[rng.permutation(len(around))[:_FITTED]]
-    points = points[rng.permutation(len(points))[:_FITTED]]
-    tolerance = max(_FLAT_M, 0.006 * float(np.median(around[:, 2])))
-    found = fit_plane(around, points, None, tolerance, rng)
-    return found is not None and float(found[0] @ up) < _FACES_DOWN
+    around = around[rng.permutation(len(around))[:_MAX_FIT_READINGS]]
+    points = points[rng.permutation(len(points))[:_MAX_FIT_READINGS]]
+    tolerance = max(_MAX_PLANE_HEIGHT_M, 0.006 * float(np.median(around[:, 2])))
+    plane = fit_plane(around, points, None, tolerance, rng)
+    return plane is not None and float(plane[0] @ up) < _MIN_UP_COSINE
 
 
 def _ring(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the pixels around a mask, without those at its edge."""
-    away = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.asarray((away > 3.0) & (away <= 3.0 + _AROUND_PIXELS))
+    """Return a ring around a mask, without the pixels next to its outline."""
+    distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray((distance > 3.0) & (distance <= 3.0 + _RING_WIDTH_PIXELS))

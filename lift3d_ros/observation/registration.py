@@ -109,7 +109,7 @@ def register_views(
     known = [RegisteredView(reference, view, np.eye(4), name)]
     size = _size(reference)
     for number, source in enumerate(sources, 1):
-        name = source.name or f'further view {number}'
+        name = source.name or f'source view {number}'
         try:
             observation = with_holes_open(observe(source.view))
         except LiftError as error:

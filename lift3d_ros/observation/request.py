@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What is asked of a lift: the object, and what is known of it beside the frame."""
+"""A request to lift an object: its mask, hints on its scale, and source views."""
 
 from __future__ import annotations
 
@@ -29,14 +29,13 @@ from lift3d_ros.observation.hints import ScaleHints
 @dataclass(frozen=True, eq=False)
 class LiftRequest:
     """
-    One object to lift. It can be pickled.
+    One object to lift; picklable.
 
-    - ``mask``: bool (height, width) of the frame, the object.
-    - ``hints``: what is known of its scale beside the views, and which source goes first.
+    - ``mask``: bool (height, width), the pixels of the object in the frame.
+    - ``hints``: sources of the scale beside the views, and their order.
     - ``source_views``: other views of the same object, with their poses.
-    - ``min_confidence``: a shape whose mean confidence is below this is refused with
-      ``LOW_CONFIDENCE``.
-    - ``seed``: of all randomness; the same seed gives the same shape on the same device.
+    - ``min_confidence``: a shape with a lower mean confidence is refused with ``LOW_CONFIDENCE``.
+    - ``seed``: of all random numbers; the same seed gives the same shape on the same device.
     """
 
     mask: NDArray[np.bool_]
@@ -47,5 +46,5 @@ class LiftRequest:
 
     @classmethod
     def of(cls, request: LiftRequest | NDArray[np.bool_]) -> LiftRequest:
-        """Return the request; a bare mask is short for a request with nothing else in it."""
+        """Return the request, or the request for a mask with default settings."""
         return request if isinstance(request, cls) else cls(np.asarray(request))

@@ -321,7 +321,7 @@ def test_views_that_are_none_are_refused(alone):
     frame = replace(one.view.frame, depth=np.zeros_like(one.view.frame.depth))
     found = refusal(first, replace(one, view=replace(one.view, frame=frame)))
     assert found.code is ErrorCode.BAD_REQUEST
-    assert 'further view 1' in found.message
+    assert 'source view 1' in found.message
     assert 'readings' in found.message
     again = lift(first)
     np.testing.assert_array_equal(again.mesh.vertices, alone.mesh.vertices)
