@@ -13,10 +13,11 @@
 # limitations under the License.
 
 """
-What a method returns: a field, and what is needed to make a shape of it.
+The result of a method: a field with its frame and calibration.
 
 A method returns a ``Reconstruction``. The steps after it are the same for every method:
-``meshing.field_mesh.extract_mesh``, ``meshing.scoring.color_and_score``, ``placement.place``.
+``meshing.mesh_extraction.extract_mesh``, ``meshing.scoring.color_and_score`` and
+``placement.place.place``.
 """
 
 from __future__ import annotations
@@ -38,15 +39,15 @@ class Field(Protocol):
 
     @property
     def centre(self) -> Array:
-        """Centre (3,) of the cube that holds the field, canonical units."""
+        """Centre (3,) of the cube that contains the field, canonical units."""
 
     @property
     def side(self) -> float:
-        """Edge of that cube, canonical units; the occupancy is 0 beyond it."""
+        """Edge of that cube, canonical units; the occupancy outside of it is 0."""
 
     @property
     def voxel(self) -> float:
-        """Length over which the occupancy falls at a surface, canonical units."""
+        """Length over which the occupancy decreases at a surface, canonical units."""
 
     def occupancy(self, points: Floats) -> NDArray[np.float32]:
         """Return the probability of being inside the object, (n,), at canonical points (n, 3)."""
@@ -55,15 +56,15 @@ class Field(Protocol):
         """Return uint8 RGB (n, 3) at canonical points (n, 3); None for a field without colour."""
 
     def bounds(self, level: float) -> tuple[Array, Array] | None:
-        """Return the corners (3,) of the box of occupancy >= ``level``, None where none is."""
+        """Return the corners (3,) of the box of occupancy >= ``level``; None if it is empty."""
 
 
 @dataclass(frozen=True, eq=False)
 class SynthesizedViews:
     """
-    Views that a model synthesised or that were given in their place.
+    Views from a model, or given views that replace them.
 
-    - ``images``: uint8 RGBA (sets, n, h, h, 4) on white, through the lens of Zero-1-to-3.
+    - ``images``: uint8 RGBA (sets, n, h, h, 4) on white, with the camera of Zero-1-to-3.
     - ``poses``: (n, 4, 4), optical frames in canonical coordinates, the same for all sets.
     """
 
@@ -80,7 +81,7 @@ class BoxUncertainty:
 
 
 class Calibration(Protocol):
-    """How far a method's surface can be trusted, from measurements on objects with known shape."""
+    """The accuracy of a method's surface, measured on objects with known shape."""
 
     def confidence(
         self, mesh: Mesh, observed: NDArray[np.bool_]
@@ -89,8 +90,8 @@ class Calibration(Protocol):
         Return the confidence (n,) of the vertices of a mesh, 0 to 1.
 
         It is the probability that a vertex lies within 1 % of the diagonal of the true surface.
-        ``mesh`` is in the reference optical frame, metres; ``observed`` (n,) is what the reference
-        camera measured.
+        ``mesh`` is in the reference optical frame, metres; ``observed`` (n,) marks the vertices
+        that a camera measured.
         """
 
     def box_uncertainty(
@@ -102,22 +103,24 @@ class Calibration(Protocol):
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
     """
-    The object as a method reconstructs it.
+    An object as a method reconstructs it.
 
     - ``field``: occupancy and colour in canonical coordinates.
-    - ``canonical``: where these lie in the optical frame of the reference view.
-    - ``calibration``: turns the field into confidence and uncertainty.
+    - ``canonical``: the canonical frame in the optical frame of the reference view.
+    - ``calibration``: computes confidence and uncertainty.
     - ``elevation_source``: ``gravity``, ``plane``, ``estimated`` or ``assumed``;
       ``tilt_stddev``: of the vertical, degrees.
     - ``resolution``: voxels along the longest side of the mesh's volume.
-    - ``min_thickness``: what is kept behind the measured surface, over the object's length.
-    - ``views``: the views behind the field; None without any.
+    - ``min_thickness``: thickness kept behind the measured surface, as a share of the length of
+      the object.
+    - ``views``: the synthesised views, or None.
     - ``symmetries``: sets (k, 4, 4) of motions of the reference optical frame that map the object
-      onto itself, the most plausible set first: the colours of the observed surface are carried
-      along them.
-    - ``match_exposure``: whether the field's colours take over the exposure of the image.
-    - ``length_over_depth``: the object's longest side over the depth of its centre, as networks
-      estimate it without depth; None where none does.
+      onto itself, the most plausible set first: they map the colours of the observed surface to
+      unobserved surface.
+    - ``match_exposure``: whether the colours of the field are adjusted to the exposure of the
+      image.
+    - ``length_over_depth``: longest side of the object over the depth of its centre, predicted
+      without depth; None without a prediction.
     """
 
     field: Field

@@ -60,18 +60,18 @@ class OccupancyGrid:
         return self.voxel * max(self.values.shape)
 
     def occupancy(self, points: Floats) -> NDArray[np.float32]:
-        """Return the probability at canonical points (n, 3), 0 beyond the grid."""
+        """Return the probability at canonical points (n, 3), 0 outside the grid."""
         return self._at(self.values, points, 'constant')
 
     def colors(self, points: Floats) -> NDArray[np.uint8] | None:
         """Return uint8 RGB (n, 3) at canonical points (n, 3); see ``Field``."""
         if self.rgb is None:
             return None
-        shades = np.stack([self._at(channel, points, 'nearest') for channel in self.rgb], axis=1)
-        return np.clip(np.rint(255.0 * shades), 0.0, 255.0).astype(np.uint8)
+        values = np.stack([self._at(channel, points, 'nearest') for channel in self.rgb], axis=1)
+        return np.clip(np.rint(255.0 * values), 0.0, 255.0).astype(np.uint8)
 
     def bounds(self, level: float) -> tuple[Array, Array] | None:
-        """Return the corners (3,) of the box of all voxels at or over ``level``; None: no such."""
+        """Return the corners (3,) of the box of all voxels >= ``level``; None if it is empty."""
         index = np.argwhere(self.values >= level)
         if not len(index):
             return None
@@ -81,12 +81,11 @@ class OccupancyGrid:
         )
 
     def inside(self) -> Array:
-        """Return the centres (n, 3) of the voxels whose probability is over one half."""
+        """Return the centres (n, 3) of the voxels with a probability above 0.5."""
         return self.origin + self.voxel * np.argwhere(self.values > 0.5)
 
     def _at(self, grid: NDArray[np.float32], points: Floats, mode: str) -> NDArray[np.float32]:
         from scipy import ndimage
-
 
         index = (np.asarray(points) - self.origin) / self.voxel
         return np.asarray(

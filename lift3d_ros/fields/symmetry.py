@@ -15,9 +15,9 @@
 """
 Hypotheses about the unobserved side of an object: symmetries and thicknesses, with weights.
 
-A view of a symmetric object, mapped by the symmetry, is a valid virtual view of it, and bounds the
-unobserved side as the real one bounds the observed side. No single symmetry is certain, so that
-many get a weight by their plausibility and vote.
+A symmetry maps a view of an object to a valid virtual view, which bounds the unobserved side as
+the real view bounds the observed side. No single symmetry is certain, so many symmetries vote,
+weighted by their plausibility.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
 from lift3d_ros.observation.object_observation import ObjectObservation
 
-#: Order of the rotational symmetry that stands for a solid of revolution.
+#: Order of the rotational symmetry that approximates a solid of revolution.
 REVOLUTION = 8
 
 #: Kinds of hypotheses, in the order of ``Plausibility.kind``.
@@ -44,7 +44,7 @@ KINDS = ('none', 'half_turn', 'revolution', 'quarter_turns', 'mirror', 'two_mirr
 @dataclass(frozen=True, eq=False)
 class Hypothesis:
     """
-    One way in which the unobserved side may continue the observed one.
+    A hypothesis about the unobserved side of an object.
 
     - ``kind``: one of ``KINDS``.
     - ``motions``: (k, 4, 4) rigid motions of the optical frame that map the object onto itself,
@@ -82,8 +82,8 @@ class Plausibility:
     the object's distance; ``large`` applies above the expected volume, ``small`` below. The weight
     of a hypothesis is exp(-energy / temperature).
 
-    The values were fitted so that the weighted votes come nearest to the volumes of the scans of
-    the train split.
+    The values minimise the error between the weighted votes and the volumes of the scans of the
+    train split.
     """
 
     contradiction: float = 14.0
@@ -162,8 +162,8 @@ def candidates(points: Array, size: float) -> list[tuple[str, Array, float]]:
     """
     Return the kind, motions and thickness of every hypothesis.
 
-    ``points`` (n, 3) are measured points in a frame with z up and x towards the camera, which is
-    that of the motions too; ``size`` is the object's size in metres.
+    ``points`` (n, 3) are measured points, and the motions act, in a frame with z up and x towards
+    the camera; ``size`` is the size of the object in metres.
     """
     low, high = points.min(axis=0), points.max(axis=0)
     span = max(float((high - low)[:2].max()), 0.5 * size)
@@ -185,8 +185,8 @@ def candidates(points: Array, size: float) -> list[tuple[str, Array, float]]:
         for x in backs[::2]:
             for y in sides[1:4]:
                 symmetries.append(('two_mirrors', two_mirrors(angle, x, y)))
-    nothing = np.zeros((0, 4, 4))
-    bounded = [('none', nothing, factor) for factor in (0.8, 1.0, 1.5)]
+    no_motions = np.zeros((0, 4, 4))
+    bounded = [('none', no_motions, factor) for factor in (0.8, 1.0, 1.5)]
     return bounded + [(kind, m, t) for kind, m in symmetries for t in (1.5, np.inf)]
 
 
@@ -213,32 +213,34 @@ def weigh(
     share = cell_volume * len(cells) / len(subset)
     size = float(np.sqrt(area))
     T_up_camera = invert(T_camera_up)
-    found = candidates(transform(T_up_camera, points), size)
-    # One array for candidates that share their motions, by which their views are shared, too.
-    moved = {id(motions): T_camera_up @ motions @ T_up_camera for _, motions, _ in found}
-    fits = {key: _fit(observation, motions, points, size) for key, motions in moved.items()}
+    pool = candidates(transform(T_up_camera, points), size)
+    # Candidates with the same motions share one array, and so their virtual views.
+    in_camera = {id(motions): T_camera_up @ motions @ T_up_camera for _, motions, _ in pool}
+    fits = {key: _fit(observation, motions, points, size) for key, motions in in_camera.items()}
     features = np.array([
         (KINDS.index(kind), np.isfinite(thickness), *fits[id(motions)], plausibility.log_volume)
-        for kind, motions, thickness in found
+        for kind, motions, thickness in pool
     ])
-    # The volume adds to the energy and takes most of the time: it is computed in the order of the
-    # rest of the energy, until no later candidate can be among the best.
-    least = plausibility.energy(features)
-    energy = np.full(len(found), np.inf)
-    last = min(count, len(found)) - 1
-    left = {
+    # The volume can only increase the energy, and takes most of the time. It is computed in the
+    # order of the other terms, until no later candidate can be among the best.
+    lower_bound = plausibility.energy(features)
+    energy = np.full(len(pool), np.inf)
+    last = min(count, len(pool)) - 1
+    before_back = {
         thickness: thickness_left(observation, subset, thickness) > 0.0
-        for thickness in {thickness for _, _, thickness in found if np.isfinite(thickness)}
+        for thickness in {thickness for _, _, thickness in pool if np.isfinite(thickness)}
     }
-    stays: dict[int, NDArray[np.bool_]] = {}
-    for index in np.argsort(least, kind='stable'):
-        if least[index] > np.partition(energy, last)[last]:
+    in_views: dict[int, NDArray[np.bool_]] = {}
+    for index in np.argsort(lower_bound, kind='stable'):
+        if lower_bound[index] > np.partition(energy, last)[last]:
             break
-        _, motions, thickness = found[index]
+        _, motions, thickness = pool[index]
         key = id(motions)
-        if key not in stays:
-            stays[key] = virtual_views(observation, moved[key], subset) > 0.0
-        occupied = stays[key] & left[thickness] if thickness in left else stays[key]
+        if key not in in_views:
+            in_views[key] = virtual_views(observation, in_camera[key], subset) > 0.0
+        occupied = in_views[key]
+        if thickness in before_back:
+            occupied = occupied & before_back[thickness]
         volume = share * np.count_nonzero(occupied)
         features[index, 4] = np.log(max(volume, 1e-12) / area**1.5)
         energy[index] = plausibility.energy(features[index][None])[0]
@@ -247,8 +249,9 @@ def weigh(
     weight /= weight.sum()
     hypotheses = []
     for index, share_of_votes in zip(best, weight, strict=True):
-        kind, motions, thickness = found[index]
-        hypotheses.append(Hypothesis(kind, moved[id(motions)], thickness, float(share_of_votes)))
+        kind, motions, thickness = pool[index]
+        moved = in_camera[id(motions)]
+        hypotheses.append(Hypothesis(kind, moved, thickness, float(share_of_votes)))
     return hypotheses
 
 
@@ -256,10 +259,10 @@ def _fit(
     observation: ObjectObservation, motions: Array, points: Array, size: float
 ) -> tuple[float, float]:
     """
-    Return the shares of measured points that motions take into free space and onto the surface.
+    Return the shares of measured points that motions map into free space and onto the surface.
 
-    The motions (k, 4, 4) and ``points`` (n, 3) are in the optical frame; ``size`` is the object's
-    in metres.
+    The motions (k, 4, 4) and ``points`` (n, 3) are in the optical frame; ``size`` is the size of
+    the object in metres.
     """
     if not len(motions):
         return 0.0, 0.0

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""How uncertain the upright box of an object is."""
+"""The uncertainty of the upright box of an object."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry.shape import Mesh
 
-#: Standard deviation of the centre of a box whose unobserved side is a guess, over the depth of
-#: what was not observed.
+#: Standard deviation of the centre of a box whose unobserved side is not calibrated, over the
+#: depth of the unobserved part.
 GUESS_STDDEV_SHARE = 0.15
 
-#: Levels of the occupancy between which two standard deviations of a normal distribution lie.
+#: Occupancy levels that are two standard deviations of a normal distribution apart.
 STDDEV_LEVELS = (0.16, 0.84)
 
-#: Error of a box over the one that its field states, and the least error in voxels: measured on 29
-#: scenes of the train split, half of them with an occluder, and four sets of views.
+#: Ratio of the measured to the predicted error of a box, and the smallest error in voxels;
+#: measured on 29 scenes of the train split, half of them with an occluder, with four sets of
+#: views.
 STDDEV_FACTOR, MIN_STDDEV_VOXELS = 1.4, 0.5
 
 
@@ -42,7 +43,7 @@ def uncertainty_of_guess(
     mesh: Mesh, upright: Array, observed: NDArray[np.bool_], voxel: float
 ) -> BoxUncertainty:
     """
-    Return the uncertainty of a box whose unobserved side is a guess.
+    Return the uncertainty of a box whose unobserved side is not calibrated.
 
     ``upright`` (4, 4) has the axes of the box, x towards the camera; ``voxel`` in metres.
     """
@@ -55,17 +56,17 @@ def uncertainty_of_field(field: Field, scale: float, voxel: float) -> BoxUncerta
     """
     Return the uncertainty of the box of a calibrated field.
 
-    A face of the box lies, with the probability p, beyond the place where the occupancy is p, so
-    that two standard deviations of it lie between 0.16 and 0.84. ``scale`` is metres of a
-    canonical unit, ``voxel`` in metres.
+    A face of the box lies with the probability p beyond the level set of the occupancy p, so the
+    levels 0.16 and 0.84 are two standard deviations apart. ``scale`` is the length of a canonical
+    unit in metres, ``voxel`` is in metres.
     """
-    least, most = STDDEV_LEVELS
-    wide, even, narrow = (field.bounds(level) for level in (least, 0.5, most))
-    assert wide is not None and even is not None, 'the field has a surface'
-    if narrow is None:
-        centre = 0.5 * (even[0] + even[1])
-        narrow = (centre, centre)
-    low, high = (0.5 * scale * np.abs(a - b) for a, b in zip(wide, narrow, strict=True))
+    low_level, high_level = STDDEV_LEVELS
+    outer, median, inner = (field.bounds(level) for level in (low_level, 0.5, high_level))
+    assert outer is not None and median is not None, 'the field has a surface'
+    if inner is None:
+        centre = 0.5 * (median[0] + median[1])
+        inner = (centre, centre)
+    low, high = (0.5 * scale * np.abs(a - b) for a, b in zip(outer, inner, strict=True))
     both = STDDEV_FACTOR * np.hypot(low, high)
     floor = MIN_STDDEV_VOXELS * voxel
     return BoxUncertainty(np.hypot(0.5 * both, floor), np.hypot(both, floor))

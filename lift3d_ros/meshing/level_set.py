@@ -31,10 +31,10 @@ from lift3d_ros.meshing.isosurface import extract_surface
 #: The signed distance (n,), negative inside, at points (n, 3) in [-1, 1].
 Distance = Callable[[Tensor], Tensor]
 
-#: Steps of the fine grid in one of the coarse grid.
-_COARSE = 4
+#: Steps of the fine grid in one step of the coarse grid.
+_STRIDE = 4
 
-#: Points that are evaluated at once.
+#: Number of points per evaluation.
 _BLOCK = 2**18
 
 
@@ -42,7 +42,8 @@ def bounded(distance: Distance, center: Tensor, radius: float) -> Distance:
     """
     Return a distance restricted to a ball, ``center`` (3,) and ``radius``.
 
-    It is evaluated inside the ball alone; outside it is the distance from the ball.
+    The distance is evaluated only inside the ball; outside, the result is the distance from the
+    ball.
     """
 
     def inside(points: Tensor) -> Tensor:
@@ -56,7 +57,7 @@ def bounded(distance: Distance, center: Tensor, radius: float) -> Distance:
 
 
 def sample_grid(distance: Distance, resolution: int) -> NDArray[np.float32]:
-    """Return the distance at every point of a grid over [-1, 1]^3, (r, r, r), as published."""
+    """Return the distance at every point of a grid (r, r, r) over [-1, 1]^3, as published."""
     axis = torch.linspace(-1.0, 1.0, resolution)
     field = np.empty((resolution,) * 3, np.float32)
     rows = max(1, _BLOCK // resolution**2)
@@ -69,28 +70,28 @@ def sample_grid(distance: Distance, resolution: int) -> NDArray[np.float32]:
 
 def sample_near_surface(distance: Distance, resolution: int) -> NDArray[np.float32]:
     """
-    Return the distance on the same grid, computed only where the surface can be.
+    Return the distance on the same grid, computed only near the surface.
 
-    A grid of every fourth point is computed first. A cube of it is refined where its corners
-    differ in sign or one is nearer to the surface than the cube's diagonal; elsewhere the values
-    are interpolated. A point of the surface is within half a diagonal of a corner, so that nothing
-    is missed of a field that grows by less than 2 per unit; a distance grows by 1.
+    A grid of every fourth point is computed first. A cube of this grid is refined if its corners
+    differ in sign, or if a corner is nearer to the surface than the diagonal of the cube;
+    elsewhere the values are interpolated. A point of the surface is within half a diagonal of a
+    corner, so no surface is missed if the slope of the field is below 2; that of a distance is 1.
     """
-    if (resolution - 1) % _COARSE:
-        raise ValueError(f'the resolution {resolution} is not 1 more than a multiple of {_COARSE}')
-    coarse = sample_grid(distance, (resolution - 1) // _COARSE + 1)
-    diagonal = np.sqrt(3.0) * 2.0 * _COARSE / (resolution - 1)
+    if (resolution - 1) % _STRIDE:
+        raise ValueError(f'the resolution {resolution} is not 1 more than a multiple of {_STRIDE}')
+    coarse = sample_grid(distance, (resolution - 1) // _STRIDE + 1)
+    diagonal = np.sqrt(3.0) * 2.0 * _STRIDE / (resolution - 1)
     cubes = torch.from_numpy(coarse)[None, None]
     low = -torch.nn.functional.max_pool3d(-cubes, 2, stride=1)
     high = torch.nn.functional.max_pool3d(cubes, 2, stride=1)
     near = (low < diagonal) & (high > -diagonal)
     field = torch.nn.functional.interpolate(
         cubes, size=(resolution,) * 3, mode='trilinear', align_corners=True)[0, 0]
-    # The points of a cube with its upper faces; a point of two cubes is computed if one asks.
+    # The points of the refined cubes, with their upper faces.
     marked = torch.zeros((resolution,) * 3, dtype=torch.bool)
     inner = near[0, 0]
     for axis in range(3):
-        inner = inner.repeat_interleave(_COARSE, dim=axis)
+        inner = inner.repeat_interleave(_STRIDE, dim=axis)
     marked[:-1, :-1, :-1] = inner
     for axis in range(3):
         upper = torch.zeros_like(marked)
@@ -110,11 +111,11 @@ def level_set(
     """
     Return vertices (n, 3) in [-1, 1] and faces (m, 3) of the field's zero level, closed.
 
-    ``field`` is the distance on a grid over [-1, 1]^3, negative inside. Only the largest piece is
-    kept, without inner shells, with at most ``max_faces`` faces.
+    ``field`` is the distance on a grid over [-1, 1]^3, negative inside. Only the largest component
+    is kept, without inner shells, with at most ``max_faces`` faces.
 
-    Raises ``LiftError(NO_SURFACE)`` where there is no inside, or it reaches the volume's border,
-    outside of which the field is unknown.
+    Raises ``LiftError(NO_SURFACE)`` if the field is positive everywhere, or if the surface reaches
+    the border of the volume, outside of which the field is unknown.
     """
     if not np.isfinite(field).all():
         raise LiftError(
@@ -124,7 +125,7 @@ def level_set(
     if np.abs(vertices).max() > 1.0 - voxel:
         raise LiftError(
             ErrorCode.NO_SURFACE,
-            'The surface reaches the border of the volume; the views do not agree on an object.',
+            'The surface reaches the border of the volume; the views are inconsistent.',
         )
     return vertices, faces
 
@@ -133,9 +134,9 @@ def raw_level_set(
     field: NDArray[np.float32],
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """
-    Return the zero level with all its pieces, as published; it need not be closed.
+    Return the zero level with all its components, as published; it may be open.
 
-    Raises ``LiftError(NO_SURFACE)`` where the field has one sign.
+    Raises ``LiftError(NO_SURFACE)`` if the field has no change of sign.
     """
     from skimage.measure import marching_cubes
 

@@ -13,9 +13,9 @@
 # limitations under the License.
 
 """
-Ray-cast pictures of meshes: colour, depth, instance and normal at every pixel.
+Ray-cast images of meshes: colour, depth, instance and normal at every pixel.
 
-Open3D's ``RaycastingScene`` (Embree) does the casting, so that no display and no GPU is needed.
+Open3D's ``RaycastingScene`` (Embree) casts the rays; it needs neither a display nor a GPU.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from lift3d_ros.geometry import unit
 from lift3d_ros.geometry.shape import Mesh
 
 #: Normals are smoothed across an edge whose faces differ from the vertex normal by less than this.
-_CREASE = np.cos(np.radians(35.0))
+_CREASE_COSINE = np.cos(np.radians(35.0))
 
 #: A pixel is supersampled where its 3 x 3 neighbourhood spans more grey levels than this.
-_CONTRAST = 16
+_MAX_CONTRAST = 16
 
 #: Offsets of the light's direction that soften the border of a shadow.
 _PENUMBRA = 0.06 * np.array([[1, 0, 0], [-1, 1, 0], [0, -1, 1], [0, 0, -1]], dtype=np.float64)
@@ -50,11 +50,11 @@ _PENUMBRA = 0.06 * np.array([[1, 0, 0], [-1, 1, 0], [0, -1, 1], [0, 0, -1]], dty
 @dataclass(frozen=True)
 class Light:
     """
-    A directional light over an even one.
+    A directional light with ambient light.
 
     - ``direction``: towards the light, in the frame of the meshes; of any length.
-    - ``ambient``, ``diffuse``: what they add to the brightness of a surface, 1 = its own colour.
-    - ``shadows``: whether surfaces take the directional light from one another.
+    - ``ambient``, ``diffuse``: their shares of the brightness of a surface, 1 = its own colour.
+    - ``shadows``: whether surfaces cast shadows.
     """
 
     direction: tuple[float, float, float] = (0.3, -0.4, 0.85)
@@ -66,11 +66,11 @@ class Light:
 @dataclass(frozen=True, eq=False)
 class Rendering:
     """
-    What a camera sees of meshes, each array (height, width, ...).
+    The rendering of meshes by a camera, each array (height, width, ...).
 
     - ``image``: uint8 RGB.
     - ``depth``: float32 metres along z of the optical frame, 0 where nothing is hit.
-    - ``instance``: int32, index of the mesh that is seen, -1 where none is.
+    - ``instance``: int32, index of the visible mesh, -1 without one.
     - ``normals``: float32, unit, in the optical frame, towards the camera; 0 where nothing is hit.
     """
 
@@ -81,13 +81,13 @@ class Rendering:
 
 
 class Raycaster:
-    """Meshes of one frame, made ready once for pictures from any number of cameras."""
+    """Meshes of one frame, indexed once for renderings by any number of cameras."""
 
     def __init__(self, meshes: Sequence[Mesh]) -> None:
         """
         Build the search structure.
 
-        Raises ``ModuleNotFoundError`` where Open3D is not installed and ``ValueError`` for a mesh
+        Raises ``ModuleNotFoundError`` if Open3D is not installed and ``ValueError`` for a mesh
         without faces.
         """
         self._o3d = _open3d()
@@ -114,7 +114,7 @@ class Raycaster:
         supersampling: int = 3,
     ) -> Rendering:
         """
-        Return the picture of a camera at ``T_mesh_camera``.
+        Return the rendering by a camera at ``T_mesh_camera``.
 
         ``background`` is an RGB colour or a whole image, uint8 (height, width, 3). Pixels at
         edges are the mean of ``supersampling`` squared rays; depth, instance and normal are those
@@ -147,10 +147,10 @@ class Raycaster:
 
     def contains(self, points: ArrayLike, samples: int = 1) -> NDArray[np.bool_]:
         """
-        Return whether points (n, 3) of the meshes' frame lie inside, bool (n,).
+        Return whether points (n, 3) in the frame of the meshes lie inside, bool (n,).
 
-        Rays are cast from each in ``samples`` directions, an odd number; three forgive a mesh
-        that is not quite closed.
+        Rays are cast from each point in ``samples`` directions, an odd number; three tolerate
+        small holes in a mesh.
         """
         tensor = self._o3d.core.Tensor(np.ascontiguousarray(points, np.float32))
         return np.asarray(self._scene.compute_occupancy(tensor, nsamples=samples).numpy() > 0.5)
@@ -171,18 +171,18 @@ class Raycaster:
         lines = np.empty((len(rays), 6), np.float32)
         lines[:, :3] = T[:3, 3]
         lines[:, 3:] = _turn(rays, T[:3, :3])
-        answer = self._scene.cast_rays(self._o3d.core.Tensor(lines))
-        distance = answer['t_hit'].numpy()
+        hits = self._scene.cast_rays(self._o3d.core.Tensor(lines))
+        distance = hits['t_hit'].numpy()
         hit = np.flatnonzero(np.isfinite(distance))
         distance, directions = distance[hit], lines[hit, 3:]
-        mesh = answer['geometry_ids'].numpy()[hit].astype(np.intp)
-        face = self._first_face[mesh] + answer['primitive_ids'].numpy()[hit]
+        mesh = hits['geometry_ids'].numpy()[hit].astype(np.intp)
+        face = self._first_face[mesh] + hits['primitive_ids'].numpy()[hit]
         weights = np.empty((len(hit), 3), np.float32)
-        weights[:, 1:] = answer['primitive_uvs'].numpy()[hit]
+        weights[:, 1:] = hits['primitive_uvs'].numpy()[hit]
         weights[:, 0] = 1.0 - weights[:, 1] - weights[:, 2]
         normal = np.einsum('ijk,ij->ik', self._normals.take(face, axis=0), weights)
         normal /= np.sqrt(np.maximum(_dot(normal, normal), 1e-12))[:, None]
-        # An open mesh shows its back: a normal always points to the side that is looked at.
+        # The back of an open mesh can be visible: normals point to the visible side.
         normal *= np.where(_dot(normal, directions) > 0.0, np.float32(-1.0), np.float32(1.0))[
             :, None
         ]
@@ -191,7 +191,7 @@ class Raycaster:
         direct = np.maximum(normal @ towards, np.float32(0.0))
         if light.shadows:
             points = lines[hit, :3] + distance[:, None] * directions
-            # Off the surface, lest it shade itself.
+            # Offset from the surface, so that it casts no shadow on itself.
             points += 2e-3 * distance[:, None] * normal
             direct *= self._visibility(points, towards)
         brightness = np.float32(light.ambient) + np.float32(light.diffuse) * direct
@@ -209,22 +209,22 @@ class Raycaster:
         self, points: NDArray[np.float32], towards: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Return the share of the light that reaches points (n, 3), 0 to 1."""
-        seen = np.zeros(len(points), np.float32)
+        visible = np.zeros(len(points), np.float32)
         lines = np.empty((len(points), 6), np.float32)
         lines[:, :3] = points
         for offset in _PENUMBRA:
             lines[:, 3:] = towards + offset
-            seen += ~self._scene.test_occlusions(self._o3d.core.Tensor(lines)).numpy()
-        return seen / np.float32(len(_PENUMBRA))
+            visible += ~self._scene.test_occlusions(self._o3d.core.Tensor(lines)).numpy()
+        return visible / np.float32(len(_PENUMBRA))
 
 
 def preview(
     mesh: Mesh, azimuth: float, elevation: float, size: int = 256, light: Light | None = None
 ) -> NDArray[np.uint8]:
     """
-    Return a picture of a z-up mesh that fills it, uint8 RGB (size, size, 3), on white.
+    Return an image that a z-up mesh fills, uint8 RGB (size, size, 3), on white.
 
-    The camera stands at ``azimuth`` and ``elevation`` degrees about the middle of the mesh.
+    The camera is at ``azimuth`` and ``elevation`` degrees about the centre of the mesh.
     """
     return previews(mesh, [(azimuth, elevation)], size, light)[0]
 
@@ -246,7 +246,7 @@ def previews(
     pictures = []
     for azimuth, elevation in directions:
         pose = look_at(middle + spherical(azimuth, elevation, distance), middle)
-        # A lamp over the left shoulder of the camera, so that no side is seen in the dark.
+        # A light above and to the left of the camera, so that every visible side is lit.
         lamp = rotate(pose, (-0.5, -0.6, -1.0))
         turned = light or Light((lamp[0], lamp[1], lamp[2]))
         pictures.append(caster.render(camera, pose, turned).image)
@@ -259,7 +259,7 @@ def outline(
     color: tuple[int, int, int] = (255, 40, 40),
     thickness: int = 2,
 ) -> NDArray[np.uint8]:
-    """Return the image with the border of ``mask``, bool (height, width), drawn in ``color``."""
+    """Return the image with the outline of ``mask``, bool (height, width), in ``color``."""
     contours, _ = cv2.findContours(
         mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE
     )
@@ -272,10 +272,10 @@ def sheet(
     rows: Sequence[Sequence[tuple[NDArray[np.uint8], str]]], tile: int = 256, margin: int = 8
 ) -> NDArray[np.uint8]:
     """
-    Return rows of captioned pictures as one, uint8 RGB.
+    Return rows of captioned images as one image, uint8 RGB.
 
-    Each picture, uint8 RGB of any size, is fitted into a square of ``tile`` pixels with its
-    caption below; a caption may have several lines.
+    Each image, uint8 RGB of any size, is fitted into a square of ``tile`` pixels with its caption
+    below; a caption may have several lines.
     """
     from PIL import Image
     from PIL import ImageDraw
@@ -309,7 +309,7 @@ def sheet(
 
 
 def _turn(vectors: NDArray[np.float32], rotation: Array) -> NDArray[np.float32]:
-    """Return vectors (n, 3) rotated; many times faster than a product of numpy's."""
+    """Return vectors (n, 3) rotated; many times faster than a matrix product in numpy."""
     if not len(vectors):
         return vectors
     return np.asarray(cv2.transform(vectors[:, None], rotation.astype(np.float32))[:, 0])
@@ -320,13 +320,13 @@ def _dot(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _corner_normals(mesh: Mesh) -> NDArray[np.float32]:
-    """Return a unit normal for each corner of each face, (m, 3, 3), creases kept sharp."""
+    """Return a unit normal for each corner of each face, (m, 3, 3), with sharp creases."""
     a, b, c = (mesh.vertices[mesh.faces[:, k]].astype(np.float64) for k in range(3))
     normal = np.cross(b - a, c - a)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-20)
     flat = normal.astype(np.float32)[:, None]
     smooth = mesh.vertex_normals()[mesh.faces]
-    bent = np.einsum('ijk,ijk->ij', smooth, np.broadcast_to(flat, smooth.shape)) < _CREASE
+    bent = np.einsum('ijk,ijk->ij', smooth, np.broadcast_to(flat, smooth.shape)) < _CREASE_COSINE
     return np.where(bent[..., None], flat, smooth)
 
 
@@ -335,11 +335,11 @@ def _rough_pixels(color: NDArray[np.float32]) -> NDArray[np.intp]:
     kernel = np.ones((3, 3), np.uint8)
     image = np.rint(color).astype(np.uint8)
     spread = cv2.subtract(cv2.dilate(image, kernel), cv2.erode(image, kernel))
-    return np.flatnonzero(spread.max(axis=2) > _CONTRAST)
+    return np.flatnonzero(spread.max(axis=2) > _MAX_CONTRAST)
 
 
 def _fit(picture: NDArray[np.uint8], tile: int) -> NDArray[np.uint8]:
-    """Return the picture with its longer side ``tile`` pixels long."""
+    """Return the image scaled so that its longer side has ``tile`` pixels."""
     scale = tile / max(picture.shape[:2])
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     filter_ = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_LINEAR
@@ -361,7 +361,7 @@ def _open3d() -> Any:
         import open3d
     except ImportError as error:
         raise ModuleNotFoundError(
-            'Pictures of meshes need the package open3d (pip install open3d; on Debian also '
+            'Rendering meshes needs the package open3d (pip install open3d; on Debian also '
             f'apt-get install libgl1 libgomp1 libusb-1.0-0): {error}',
             name='open3d',
         ) from error

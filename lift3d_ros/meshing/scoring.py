@@ -30,26 +30,26 @@ from lift3d_ros.meshing.vertex_colors import color_from_sources
 from lift3d_ros.meshing.vertex_colors import color_from_synthesized
 from lift3d_ros.observation.observed_object import ObservedObject
 
-#: A vertex within so many voxels of a reading is measured.
+#: Largest distance of a measured vertex from a reading, voxels.
 MEASURED_VOXELS = 1.5
 
-#: Factor of the confidence where no depth was measured: the place of nothing is known then, and
-#: what is left is how sure the shape is.
+#: Factor of the confidence without measured depth: no position is known then, and the confidence
+#: describes only the shape.
 CONFIDENCE_WITHOUT_DEPTH = 0.3
 
-#: Factor of the confidence in unobserved surface of an object that the border of the image cuts:
-#: no calibration had such views.
+#: Factor of the confidence of unobserved surface if the border of the image cuts the object: the
+#: calibrations have no such views.
 CONFIDENCE_TRUNCATED = 0.6
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredMesh:
     """
-    A mesh with colours, and how far each vertex is to be trusted.
+    A mesh with colours and vertex confidence.
 
-    - ``mesh``: reference optical frame, metres; ``voxel``: metres, that it was extracted with.
+    - ``mesh``: reference optical frame, metres; ``voxel``: of its extraction, metres.
     - ``confidence``: float32 (n,), 0 to 1; ``observed``: bool (n,), measured by a camera.
-    - ``notes``: what is doubtful, for ``Shape.notes``.
+    - ``notes``: sentences for ``Shape.notes``.
     """
 
     mesh: Mesh
@@ -65,23 +65,23 @@ def color_and_score(
     """
     Return a mesh with vertex colours and vertex confidence.
 
-    A measured vertex has the colour of the images; the others have, in this order, the colours
-    along the symmetries, those of the synthesised views, of the field, and of their neighbours.
+    A measured vertex has the colour of the images. Other vertices have, in order of preference,
+    colours by symmetry, of the synthesised views, of the field, or of their neighbours.
     """
     vertices, faces = extracted.vertices, extracted.faces
     canonical, views = reconstruction.canonical, reconstruction.views
     tolerance = MEASURED_VOXELS * extracted.voxel
-    places = transform(canonical.canonical_from_camera, vertices)
-    guess, shown = reconstruction.field.colors(places), None
-    if views is not None and guess is not None:
-        normals = Mesh(places.astype(np.float32), faces, guess).vertex_normals()
-        guess, shown = color_from_synthesized(
-            places, normals, views.images, views.poses, guess,
+    points = transform(canonical.canonical_from_camera, vertices)
+    predicted, visible = reconstruction.field.colors(points), None
+    if views is not None and predicted is not None:
+        normals = Mesh(points.astype(np.float32), faces, predicted).vertex_normals()
+        predicted, visible = color_from_synthesized(
+            points, normals, views.images, views.poses, predicted,
             3.0 * extracted.voxel / canonical.scale,
         )
     colors, observed = color_from_reference(
-        obs.observation, reconstruction.symmetries, vertices, tolerance, guess,
-        match_exposure=reconstruction.match_exposure, shown=shown,
+        obs.observation, reconstruction.symmetries, vertices, tolerance, predicted,
+        match_exposure=reconstruction.match_exposure, shown=visible,
     )
     colors, observed, certainty = color_from_sources(
         obs.reference, obs.sources, Mesh(vertices, faces, colors), observed, tolerance

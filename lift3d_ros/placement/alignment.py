@@ -40,39 +40,40 @@ from lift3d_ros.meshing.rasterizer import Window
 from lift3d_ros.observation.cleaning import outline_distance
 from lift3d_ros.placement.sources import Scale
 
-#: Readings on a surface that it can be aligned by.
+#: Smallest number of readings on a surface for an alignment.
 MIN_READINGS = 30
 
-#: Gauss-Newton steps at most: each takes one raster and one small solve.
+#: Largest number of Gauss-Newton steps; each takes one rasterisation and one small solve.
 MAX_STEPS = 6
 
-#: Distance of a reading from the surface, over its size, from which on its weight is 0.
+#: Smallest distance of a reading from the surface with the weight 0, over the size of the surface.
 OUTLIER_DISTANCE = 0.2
 
 #: Standard deviation of predicted surface and of its silhouette, over the size of the surface.
 SURFACE_STDDEV = 0.03
 
-#: Number of independent readings that all readings count as, and all pixels of the silhouette's
-#: boundary: errors of neighbours are correlated.
+#: Effective number of independent readings, and of independent boundary pixels of the silhouette:
+#: errors of neighbours are correlated.
 EFFECTIVE_READINGS = 40.0
 
-#: Standard deviations of the motion beforehand: rotation, and tilt against a known vertical
+#: Standard deviations of the prior of the motion: rotation, and tilt against a known vertical
 #: (radians), translation over the size, logarithm of the scale.
 ROTATION_STDDEV, TILT_STDDEV = np.radians(5.0), np.radians(0.5)
 TRANSLATION_STDDEV, LOG_SCALE_STDDEV = 0.5, 0.2
 
-#: Largest share of the readings that are farther from the surface than the distance, over its
-#: size; with more, the depth is not that of the object.
+#: Largest share of readings that are farther from the surface than the given distance, over the
+#: size of the surface; above it, the depth is not that of the object.
 MAX_FOREIGN_SHARE, FOREIGN_DISTANCE = 0.5, 0.12
 
 #: Largest factor, and inverse of the smallest, by which a surface without depth is first scaled to
 #: the area of its mask.
 MAX_GROWTH = 1.3
 
-#: Agreement of a surface that is not aligned: IoU of the masks, distance of readings over size.
+#: Agreement above which a surface needs no alignment: IoU of the masks, distance of readings over
+#: the size.
 ALIGNED_IOU, ALIGNED_RESIDUAL = 0.98, 0.01
 
-#: Smallest gain of an alignment that is applied.
+#: Smallest decrease of the cost by an alignment that is applied.
 MIN_GAIN = 0.005
 
 
@@ -114,89 +115,88 @@ class Alignment:
     after: Agreement
 
 
-def agreement(surface: Surface, seen: Window) -> Agreement:
+def agreement(surface: Surface, target: Window) -> Agreement:
     """Return the agreement of a surface, in the optical frame, with a view."""
-    return _agreement(surface, surface.rasterize(seen.camera), seen)
+    return _agreement(surface, surface.rasterize(target.camera), target)
 
 
-def depth_ratio(surface: Surface, seen: Window) -> Scale:
+def depth_ratio(surface: Surface, target: Window) -> Scale:
     """
     Return the median ratio of measured to rasterised depth as a scale.
 
     Its standard deviation is that of a median (1.253 sigma / sqrt(n), sigma by the median absolute
-    deviation) of ``EFFECTIVE_READINGS``. Raises ``LiftError(NO_DEPTH_IN_MASK)`` where too few
+    deviation) of ``EFFECTIVE_READINGS``. Raises ``LiftError(NO_DEPTH_IN_MASK)`` if too few
     readings are on the surface.
     """
-    drawn = surface.rasterize(seen.camera)
-    both = _both(drawn, seen)
-    if seen.depth is None or np.count_nonzero(both) < MIN_READINGS:
+    drawn = surface.rasterize(target.camera)
+    both = _both(drawn, target)
+    if target.depth is None or np.count_nonzero(both) < MIN_READINGS:
         raise LiftError(
             ErrorCode.NO_DEPTH_IN_MASK,
             f'{np.count_nonzero(both)} depth readings are on the shape; {MIN_READINGS} are '
             'needed. Check that the depth is registered to the image.',
         )
-    ratios = seen.depth[both] / drawn.depth[both]
+    ratios = target.depth[both] / drawn.depth[both]
     ratio = float(np.median(ratios))
     spread = 1.4826 * float(np.median(np.abs(ratios - ratio))) / ratio
     return Scale(ratio, 1.253 * spread / float(np.sqrt(EFFECTIVE_READINGS)), 'depth')
 
 
-def align_to_depth(surface: Surface, seen: Window, up: Array | None = None) -> Alignment:
+def align_to_depth(surface: Surface, target: Window, up: Array | None = None) -> Alignment:
     """
-    Return the alignment of a surface of unknown scale; ``up`` (3,) is that of ``refine``.
+    Return the alignment of a surface of unknown scale; for ``up`` (3,) see ``refine``.
 
-    Raises ``LiftError(NO_DEPTH_IN_MASK)`` where too few readings are on it, and where no alignment
-    fits the readings, because the depth is that of something else.
+    Raises ``LiftError(NO_DEPTH_IN_MASK)`` if too few readings are on the surface, or if no
+    alignment fits the readings, because the depth is not that of the object.
     """
-    ratio = depth_ratio(surface, seen).factor
+    ratio = depth_ratio(surface, target).factor
     scaled = surface.scaled(ratio)
-    refined = refine(scaled, seen, scale=True, up=up)
-    check_depth(scaled.moved(refined.T), seen)
+    refined = refine(scaled, target, scale=True, up=up)
+    check_depth(scaled.moved(refined.T), target)
     T = refined.T @ np.diag([ratio, ratio, ratio, 1.0])
-    return Alignment(T, agreement(surface, seen), refined.after)
+    return Alignment(T, agreement(surface, target), refined.after)
 
 
-def check_depth(surface: Surface, seen: Window) -> None:
-    """Raise ``LiftError(NO_DEPTH_IN_MASK)`` where depth in the mask is not that of the surface."""
-    off = _distances(surface.rasterize(seen.camera), seen)
+def check_depth(surface: Surface, target: Window) -> None:
+    """Raise ``LiftError(NO_DEPTH_IN_MASK)`` if depth in the mask is not that of the surface."""
+    off = _distances(surface.rasterize(target.camera), target)
     share = float((off > FOREIGN_DISTANCE * surface.size).mean()) if len(off) else 0.0
     if share > MAX_FOREIGN_SHARE:
         raise LiftError(
             ErrorCode.NO_DEPTH_IN_MASK,
-            f'Of the depth inside the mask {100.0 * share:.0f} % '
-            'is not that of the object, but in front of it or behind it; check that depth and '
-            'image belong together. For a transparent object, leave the depth out or give another '
-            'source of scale.',
+            f'{100.0 * share:.0f} % of the depth inside the mask is in front of the object or '
+            'behind it; check that the depth is registered to the image and has the same stamp. '
+            'For a transparent object, leave the depth out or give another source of scale.',
         )
 
 
 def refine(
-    surface: Surface, seen: Window, scale: bool, up: Array | None = None
+    surface: Surface, target: Window, scale: bool, up: Array | None = None
 ) -> Alignment:
     """
     Return the small motion that aligns a surface to the mask and the readings of a view.
 
     ``scale``: the motion may change the size. Without depth, size and distance are nearly
     equivalent, and the surface is first scaled about its centre to the area of the mask. ``up``
-    (3,) is the vertical in the optical frame, if known, which the motion keeps. The motion is the
-    identity if none improves the agreement.
+    (3,) is the vertical in the optical frame, if known, which the motion preserves. The motion is
+    the identity if no motion improves the agreement.
     """
-    drawn = surface.rasterize(seen.camera)
-    before = best = _agreement(surface, drawn, seen)
+    drawn = surface.rasterize(target.camera)
+    before = best = _agreement(surface, drawn, target)
     T = best_T = np.eye(4)
-    outline = outline_distance(seen.mask).astype(np.float64)
+    outline = outline_distance(target.mask).astype(np.float64)
     moved, done = surface, np.zeros(7)
     size = surface.size
-    if scale and seen.depth is None and not before.good:
-        area = np.count_nonzero(seen.mask) / max(np.count_nonzero(drawn.mask), 1)
+    if scale and target.depth is None and not before.good:
+        area = np.count_nonzero(target.mask) / max(np.count_nonzero(drawn.mask), 1)
         growth = np.clip(0.5 * np.log(area), -np.log(MAX_GROWTH), np.log(MAX_GROWTH))
         larger = _similarity(np.array([*6 * [0.0], growth]), surface.centre)
         grown = surface.moved(larger)
-        now_drawn = grown.rasterize(seen.camera)
-        now = _agreement(grown, now_drawn, seen)
+        now_drawn = grown.rasterize(target.camera)
+        now = _agreement(grown, now_drawn, target)
         if now.cost < best.cost:
             best, best_T, T, moved, drawn = now, larger, larger, grown, now_drawn
-    # Information matrix of the motion beforehand.
+    # Information matrix of the prior.
     prior = np.diag(
         [
             *3 * [ROTATION_STDDEV**-2],
@@ -209,16 +209,16 @@ def refine(
     if not scale:
         prior[6, 6] = 1e12
     for _ in range(0 if before.good else MAX_STEPS):
-        jacobian, off, weight = _equations(moved, drawn, seen, outline, size)
-        # Not by BLAS, whose last bits depend on the alignment of the arrays in memory.
+        jacobian, off, weight = _equations(moved, drawn, target, outline, size)
+        # Not by BLAS, whose rounding depends on the alignment of the arrays in memory.
         normal = np.einsum('ni,n,nj->ij', jacobian, weight, jacobian) + prior
         pull = np.einsum('ni,n,n->i', jacobian, weight, off)
         step = np.linalg.solve(normal, pull - prior @ done)
         done += step
         T = _rounded(_similarity(step, moved.centre) @ T)
         moved = surface.moved(T)
-        drawn = moved.rasterize(seen.camera)
-        now = _agreement(moved, drawn, seen)
+        drawn = moved.rasterize(target.camera)
+        now = _agreement(moved, drawn, target)
         gain = best.cost - now.cost
         if gain > 0.0:
             best, best_T = now, T
@@ -229,42 +229,42 @@ def refine(
     return Alignment(best_T, before, best)
 
 
-def _agreement(surface: Surface, drawn: Raster, seen: Window) -> Agreement:
-    off = _distances(drawn, seen)
+def _agreement(surface: Surface, drawn: Raster, target: Window) -> Agreement:
+    off = _distances(drawn, target)
     residual = float(np.median(off)) / surface.size if len(off) >= MIN_READINGS else None
-    return Agreement(mask_iou(drawn.mask, seen.mask), residual)
+    return Agreement(mask_iou(drawn.mask, target.mask), residual)
 
 
-def _both(drawn: Raster, seen: Window) -> NDArray[np.bool_]:
+def _both(drawn: Raster, target: Window) -> NDArray[np.bool_]:
     """Return the pixels with a reading and a surface, bool (height, width)."""
-    if seen.depth is None:
-        return np.zeros(seen.mask.shape, bool)
-    return drawn.mask & (seen.depth > 0.0)
+    if target.depth is None:
+        return np.zeros(target.mask.shape, bool)
+    return drawn.mask & (target.depth > 0.0)
 
 
-def _distances(drawn: Raster, seen: Window) -> Array:
+def _distances(drawn: Raster, target: Window) -> Array:
     """Return the distances along z of the readings from the surface, (n,) metres."""
-    both = _both(drawn, seen)
-    if seen.depth is None or not both.any():
+    both = _both(drawn, target)
+    if target.depth is None or not both.any():
         return np.zeros(0)
-    return np.abs(seen.depth[both] - drawn.depth[both])
+    return np.abs(target.depth[both] - drawn.depth[both])
 
 
 def _equations(
-    surface: Surface, drawn: Raster, seen: Window, outline: Array, size: float
+    surface: Surface, drawn: Raster, target: Window, outline: Array, size: float
 ) -> tuple[Array, Array, Array]:
     """
     Return Jacobian (n, 7), distances (n,) metres and weights (n,) of a step.
 
     The unknowns are rotation, translation and logarithm of the scale about the surface's centre.
     """
-    camera, normals = seen.camera, surface.normals()
+    camera, normals = target.camera, surface.normals()
     parts = []
-    both = _both(drawn, seen)
-    if seen.depth is not None and both.any():
+    both = _both(drawn, target)
+    if target.depth is not None and both.any():
         v, u = np.nonzero(both)
         points = camera.unproject(u, v, drawn.depth[both])
-        reading = camera.unproject(u, v, seen.depth[both])
+        reading = camera.unproject(u, v, target.depth[both])
         normal = normals[drawn.face[both]]
         off = np.einsum('ij,ij->i', normal, reading - points)
         # Tukey's biweight.
@@ -273,7 +273,7 @@ def _equations(
         parts.append((points, normal, off, (1.0 - share**2) ** 2))
     v, u = np.nonzero(_boundary(drawn.mask))
     points = camera.unproject(u, v, drawn.depth[v, u])
-    # Across the outline, in the image plane, and in metres at the depth of the boundary.
+    # Direction across the outline, in the image plane, in metres at the depth of the boundary.
     down, right = np.gradient(outline)
     per_pixel = points[:, 2] / camera.fx
     across = np.stack([right[v, u], down[v, u] * camera.fy / camera.fx], axis=1)
@@ -281,7 +281,7 @@ def _equations(
     direction = np.column_stack([across, -np.einsum('ij,ij->i', across, ray)])
     off = -outline[v, u] * per_pixel
     share = np.clip(np.abs(off) / (2.0 * OUTLIER_DISTANCE * size), 0.0, 1.0)
-    # A boundary at the border of the image is not that of the object.
+    # At the border of the image the boundary is not that of the object.
     inner = (
         (u > 0) & (v > 0) & (u < camera.width - 1) & (v < camera.height - 1)
     )

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The object frame of a mesh, and how sure it is."""
+"""The object frame of a mesh, and its uncertainty."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry.shape import Mesh
 
-#: Standard deviation of the object's rotation about the vertical, which is a convention: the
-#: azimuth of the camera.
+#: Standard deviation of the rotation of the object about the vertical. This rotation is a
+#: convention: the azimuth of the camera.
 YAW_STDDEV_RAD = np.radians(10.0)
 
 
 @dataclass(frozen=True, eq=False)
 class ObjectFrame:
     """
-    The frame of an object: origin in the middle of its upright box.
+    The frame of an object: origin at the centre of its upright box.
 
     - ``mesh``: in this frame; ``T_camera_object``: (4, 4), its pose in the optical frame.
     - ``covariance``: (6, 6), see ``Shape.pose_covariance``; ``scale_stddev``: relative, of the
@@ -52,7 +52,7 @@ def object_frame(
     mesh: Mesh, upright: Array, uncertainty: BoxUncertainty, tilt: float
 ) -> ObjectFrame:
     """
-    Return the frame of a mesh in the optical frame.
+    Return the object frame of a mesh that is in the optical frame.
 
     ``upright`` (4, 4) has the axes of the object frame, z up, x towards the camera; ``tilt`` is
     the standard deviation of its vertical in radians.

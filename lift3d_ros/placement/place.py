@@ -13,10 +13,10 @@
 # limitations under the License.
 
 """
-From a mesh in the reference view to the shape at its scale and place in the first view.
+From a mesh in the reference view to the shape with scale and pose in the first view.
 
 The sources of scale are tried in the order of the hints. The first one that gives a scale is
-used, and ``Shape.scale_source`` names it. A shape that depth has already placed is only checked.
+used, and ``Shape.scale_source`` names it. A shape from depth has its scale and is only checked.
 """
 
 from __future__ import annotations
@@ -66,24 +66,24 @@ from lift3d_ros.placement.view_checks import check_not_truncated
 from lift3d_ros.placement.view_checks import spill_note
 from lift3d_ros.placement.view_checks import truncation_note
 
-#: Ratio of a known size to the measured one above which a note is given, and gap between the
-#: object and a given plane, over the object's size.
+#: Largest ratio of known and measured size without a note, and largest gap between the object and
+#: a given plane, over the size of the object.
 MAX_SIZE_RATIO, MAX_PLANE_GAP_SHARE = 1.5, 0.2
 
-#: Share of the mask that a shape without depth covers: a fragment covers less. Scans of the eval
-#: split have 0.8 and more.
+#: Smallest share of the mask that a shape without depth covers; fragments cover less. Scans of the
+#: eval split cover 0.8 and more.
 MIN_COVERED = 0.5
 
-#: Share of the mask that any shape covers; with less it gets a note.
+#: Smallest share of the mask that a shape covers without a note.
 MIN_COVERED_WITHOUT_NOTE = 0.75
 
-#: Intersection over union with the mask below which a shape is moved that depth has placed.
+#: Smallest IoU with the mask at which a shape from depth is not aligned again.
 MIN_PLACED_IOU = 0.9
 
-#: Deviation of the place on a plane from the depth readings, over their distance.
+#: Largest relative deviation between the distances by the plane and by the depth readings.
 MAX_PLANE_DEPTH_RATIO = 0.25
 
-#: Least standard deviation of the vertical, degrees: what calibrations of arms and heads keep.
+#: Smallest standard deviation of the vertical, degrees: the accuracy of arm and head calibrations.
 MIN_TILT_STDDEV_DEG = 1.0
 
 
@@ -92,7 +92,7 @@ def place(
     rng: np.random.Generator,
 ) -> Shape:
     """
-    Return the shape of a mesh, at its scale and place in the optical frame of the first view.
+    Return the shape of a mesh, with scale and pose in the optical frame of the first view.
 
     Raises ``LiftError`` as ``resolve_scale``.
     """
@@ -108,18 +108,18 @@ def resolve_scale(
     rng: np.random.Generator,
 ) -> Shape:
     """
-    Return a shape in the optical frame of its first view, at its scale and place.
+    Return a shape with scale and pose in the optical frame of the first view.
 
-    The sources of scale are tried in the order of the hints, unless depth made the shape, which
-    is only checked then. ``view`` is the first view with all that its frame has. Raises
-    ``LiftError``: ``NO_SURFACE`` for a shape without depth that is a fragment of what the mask
-    shows, ``NO_DEPTH_IN_MASK`` for depth in the mask that is not the object's, ``BAD_REQUEST``
-    where none of the sources that are named gives the scale (with the reason of the first).
+    The sources of scale are tried in the order of the hints. A shape from depth has its scale and
+    is only checked. ``view`` is the unmodified first view. Raises ``LiftError``: ``NO_SURFACE``
+    for a shape without depth that covers too little of the mask, ``NO_DEPTH_IN_MASK`` if the depth
+    in the mask is not that of the object, ``BAD_REQUEST`` if no named source gives the scale (with
+    the reason of the first source).
     """
     mesh = shape.mesh_in_camera()
     surface = Surface.of(mesh.vertices, mesh.faces)
     measured = window(view)
-    # A depth that did not make the shape must not move it beside its mask.
+    # Depth that the method did not use must not move the shape away from its mask.
     silhouette = replace(measured, depth=None)
     up = shape.T_camera_object[:3, 2]
     if shape.scale_source == UNKNOWN:
@@ -127,17 +127,17 @@ def resolve_scale(
         shape, surface = _moved(shape, fitted.T), surface.moved(fitted.T)
         _check_whole(surface, silhouette)
         mesh = shape.mesh_in_camera()
-        known = _sources(
+        available = _sources(
             surface, mesh, view, measured, up, hints, source_views, rng, shape.length_over_depth
         )
-        T, scale, notes = _first_known(known, hints)
+        T, scale, notes = _first_scale(available, hints)
         shape, surface = _moved(shape, T, scale), surface.moved(T)
     else:
         check_depth(surface, measured)
         if agreement(surface, silhouette).iou < MIN_PLACED_IOU:
             aligned = refine(surface, measured, scale=False, up=up)
             shape, surface = _moved(shape, aligned.T), surface.moved(aligned.T)
-        notes = _doubts(mesh, up, hints, view.truncated)
+        notes = _scale_notes(mesh, up, hints, view.truncated)
     if shape.elevation_source == 'gravity' and view.frame.gravity is None:
         # The normal of the given plane was used as gravity.
         shape = replace(shape, elevation_source='plane')
@@ -148,15 +148,15 @@ def resolve_scale(
             f'The shape covers {100.0 * share:.0f} % of the mask; a part of the object may be '
             'missing from it.'
         )
-    doubts = (truncation_note(view), spill_note(surface, view))
-    notes += [doubt for doubt in doubts if doubt is not None]
+    view_notes = (truncation_note(view), spill_note(surface, view))
+    notes += [note for note in view_notes if note is not None]
     return replace(shape, mask_iou=iou, notes=(*shape.notes, *notes))
 
 
 def _in_first_view(
     scored: ScoredMesh, reconstruction: Reconstruction, obs: ObservedObject
 ) -> Shape:
-    """Return the shape with its object frame, moved from the reference to the first view."""
+    """Return the shape with its object frame, in the frame of the first view."""
     canonical = reconstruction.canonical
     uncertainty = reconstruction.calibration.box_uncertainty(
         scored.mesh, scored.observed, scored.voxel
@@ -168,7 +168,7 @@ def _in_first_view(
     pose = T @ framed.T_camera_object
     elevation = canonical.elevation
     if np.any(T[:3, 3]):
-        # The reference view is another one: the elevation is that of the first camera.
+        # The reference view is not the first view: compute the elevation of the first camera.
         elevation = float(np.degrees(np.arcsin(unit(invert(pose)[:3, 3])[2])))
     return Shape(
         mesh=framed.mesh,
@@ -190,19 +190,19 @@ def _sources(
     surface: Surface,
     mesh: Mesh,
     view: ObjectView,
-    seen: Window,
+    target: Window,
     up: Array,
     hints: ScaleHints,
     sources: Sequence[SourceView],
     rng: np.random.Generator,
     length_over_depth: float | None,
 ) -> dict[str, Callable[[], tuple[Array, Scale]]]:
-    """Return the sources that have something to go by; each gives a similarity and its scale."""
+    """Return the available sources; each returns a similarity and its scale."""
 
     def by_depth() -> tuple[Array, Scale]:
-        T = align_to_depth(surface, seen, up).T
-        left = depth_ratio(surface.moved(T), seen)
-        return T, replace(left, factor=float(np.cbrt(np.linalg.det(T[:3, :3]))))
+        T = align_to_depth(surface, target, up).T
+        residual = depth_ratio(surface.moved(T), target)
+        return T, replace(residual, factor=float(np.cbrt(np.linalg.det(T[:3, :3]))))
 
     def by_views() -> tuple[Array, Scale]:
         return _about_camera(from_views(surface, sources))
@@ -212,8 +212,8 @@ def _sources(
         check_tilt(plane, view)
         check_foot_in_image(view, surface.centre, plane.up)
         scale = from_plane(mesh.vertices, plane)
-        if 'depth' in known and 'depth' in hints.order:
-            _check_stands(scale, depth_ratio(surface, seen))
+        if 'depth' in available and 'depth' in hints.order:
+            _check_plane_distance(scale, depth_ratio(surface, target))
         return _about_camera(scale)
 
     def by_size(size: float) -> tuple[Array, Scale]:
@@ -224,28 +224,28 @@ def _sources(
             )
         )
 
-    known: dict[str, Callable[[], tuple[Array, Scale]]] = {}
-    if seen.depth is not None and seen.depth.any():
-        known['depth'] = by_depth
+    available: dict[str, Callable[[], tuple[Array, Scale]]] = {}
+    if target.depth is not None and target.depth.any():
+        available['depth'] = by_depth
     if sources:
-        known['views'] = by_views
+        available['views'] = by_views
     if has_plane(view, hints):
-        known['plane'] = by_plane
+        available['plane'] = by_plane
     if hints.known_size is not None:
-        known['known_size'] = partial(by_size, hints.known_size)
-    return known
+        available['known_size'] = partial(by_size, hints.known_size)
+    return available
 
 
-def _first_known(
-    known: dict[str, Callable[[], tuple[Array, Scale]]], hints: ScaleHints
+def _first_scale(
+    available: dict[str, Callable[[], tuple[Array, Scale]]], hints: ScaleHints
 ) -> tuple[Array, Scale | None, list[str]]:
-    """Return similarity (4, 4) and scale of the first source that gives them, and failures."""
+    """Return the similarity (4, 4) and scale of the first successful source, and failures."""
     failures: list[LiftError] = []
     for name in hints.order:
-        if name not in known:
+        if name not in available:
             continue
         try:
-            return *known[name](), [error.message for error in failures]
+            return *available[name](), [error.message for error in failures]
         except LiftError as error:
             failures.append(error)
     if UNKNOWN not in hints.order:
@@ -254,28 +254,28 @@ def _first_known(
         if hints.order != SOURCES:
             raise LiftError(
                 ErrorCode.BAD_REQUEST,
-                f'Nothing tells the scale of this object: of {", ".join(hints.order)} none is '
-                f'given. Give one, or end the order with {UNKNOWN}.',
+                f'The scale of this object is unknown: none of {", ".join(hints.order)} is given. '
+                f'Give one of them, or end the order with {UNKNOWN}.',
             )
     return np.eye(4), None, [error.message for error in failures]
 
 
-def _check_whole(surface: Surface, seen: Window) -> None:
-    """Raise ``LiftError(NO_SURFACE)`` for a shape that leaves most of its mask bare."""
-    share = _covered(surface, seen)
+def _check_whole(surface: Surface, target: Window) -> None:
+    """Raise ``LiftError(NO_SURFACE)`` for a shape that covers too little of its mask."""
+    share = _covered(surface, target)
     if share < MIN_COVERED:
         raise LiftError(
             ErrorCode.NO_SURFACE,
-            f'The shape found covers {100.0 * share:.0f} % of the mask: a fragment of what it '
-            'shows. Is all of the mask one object, in one piece? A depth image would help.',
+            f'The shape covers only {100.0 * share:.0f} % of the mask. Check that the mask is one '
+            'object in one piece, or give a depth image.',
         )
 
 
-def _covered(surface: Surface, seen: Window) -> float:
+def _covered(surface: Surface, target: Window) -> float:
     """Return the share of the mask that a shape covers."""
-    # Not the intersection over union: what an occluder hides may stand out of the mask.
-    covered = np.count_nonzero(surface.rasterize(seen.camera).mask & seen.mask)
-    return covered / max(np.count_nonzero(seen.mask), 1)
+    # Not the intersection over union: occluded parts may extend beyond the mask.
+    covered = np.count_nonzero(surface.rasterize(target.camera).mask & target.mask)
+    return covered / max(np.count_nonzero(target.mask), 1)
 
 
 def _about_camera(scale: Scale) -> tuple[Array, Scale]:
@@ -285,10 +285,10 @@ def _about_camera(scale: Scale) -> tuple[Array, Scale]:
 
 def _moved(shape: Shape, T: Array, scale: Scale | None = None) -> Shape:
     """
-    Return a shape moved by a similarity (4, 4) of the optical frame, with the scale that told it.
+    Return a shape moved by a similarity (4, 4) of the optical frame, with the given scale.
 
-    A factor that is off by its standard deviation s moves the middle c by s c: the covariance of
-    the place grows by s^2 c c^T.
+    An error of the factor by its standard deviation s moves the centre c by s c, so the covariance
+    of the position increases by s^2 c c^T.
     """
     factor = float(np.cbrt(np.linalg.det(T[:3, :3])))
     R = T[:3, :3] / factor
@@ -309,39 +309,39 @@ def _moved(shape: Shape, T: Array, scale: Scale | None = None) -> Shape:
     )
 
 
-def _check_stands(scale: Scale, measured: Scale) -> None:
-    """Raise ``LiftError(BAD_REQUEST)`` where depth puts the object elsewhere than a plane does."""
-    off = scale.factor / measured.factor
-    if not 1.0 - MAX_PLANE_DEPTH_RATIO < off < 1.0 + MAX_PLANE_DEPTH_RATIO:
-        where = 'behind' if off > 1.0 else 'before'
+def _check_plane_distance(scale: Scale, measured: Scale) -> None:
+    """Raise ``LiftError(BAD_REQUEST)`` if the plane and the depth give different distances."""
+    ratio = scale.factor / measured.factor
+    if not 1.0 - MAX_PLANE_DEPTH_RATIO < ratio < 1.0 + MAX_PLANE_DEPTH_RATIO:
+        where = 'behind' if ratio > 1.0 else 'in front of'
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'The support plane is {where} the object: standing on it, the object would be '
-            f'{off:.2f} times as far away as the depth says.',
+            f'The support plane is {where} the object: on the plane, the object would be at '
+            f'{ratio:.2f} times the distance of the depth readings. Check plane and depth.',
         )
 
 
-def _doubts(mesh: Mesh, up: Array, hints: ScaleHints, truncated: bool) -> list[str]:
+def _scale_notes(mesh: Mesh, up: Array, hints: ScaleHints, truncated: bool) -> list[str]:
     """
-    Return what a plane and a size say against a shape (in the optical frame) at its scale.
+    Return notes if a given plane or size contradicts a mesh in the optical frame.
 
-    Of an object that is ``truncated`` by the image's border a part may be missing.
+    A part of an object that is ``truncated`` by the image border may be missing.
     """
-    doubts = []
+    notes = []
     size = longest_side(mesh.vertices, up)
     if hints.known_size is not None and 'known_size' in hints.order:
-        off = size / hints.known_size
-        if off > MAX_SIZE_RATIO or (off < 1.0 / MAX_SIZE_RATIO and not truncated):
-            doubts.append(
-                f'The depth makes the object {size:.3f} m long, and {hints.known_size:.3f} m is '
-                'its known size; is the depth that of the object, and the class the right one?'
+        ratio = size / hints.known_size
+        if ratio > MAX_SIZE_RATIO or (ratio < 1.0 / MAX_SIZE_RATIO and not truncated):
+            notes.append(
+                f'According to the depth, the object is {size:.3f} m long, but its known size is '
+                f'{hints.known_size:.3f} m; check the depth, and the class of the object.'
             )
     if hints.plane is not None and 'plane' in hints.order:
         low = float(hints.plane.height(np.asarray(mesh.vertices, np.float64)).min())
         if abs(low) > MAX_PLANE_GAP_SHARE * size:
-            doubts.append(
-                f'By its depth the object is {abs(low):.3f} m '
-                f'{"over" if low > 0.0 else "under"} the support plane; is the plane the one that '
-                'it stands on?'
+            notes.append(
+                f'According to the depth, the object is {abs(low):.3f} m '
+                f'{"above" if low > 0.0 else "below"} the support plane; check that the object '
+                'stands on this plane.'
             )
-    return doubts
+    return notes

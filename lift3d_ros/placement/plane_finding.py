@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Find the support plane in the depth around an object that has no depth itself."""
+"""Find the support plane in the depth around an object without depth."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lift3d_ros.observation.cleaning import WINDOW_MARGIN
 from lift3d_ros.observation.hints import Plane
 from lift3d_ros.observation.support import fit_plane
 
-#: Readings around the object that a plane is fitted to.
+#: Smallest and largest number of readings around the object for a plane fit.
 MIN_READINGS = 200
 MAX_READINGS = 4000
 
@@ -36,12 +36,12 @@ def find_plane(view: ObjectView, rng: np.random.Generator) -> Plane:
     """
     Return the plane around an object, as ``find_support`` does for an object with depth.
 
-    Raises ``LiftError(BAD_REQUEST)`` where the depth around the object shows no plane.
+    Raises ``LiftError(BAD_REQUEST)`` if there is no plane in the depth around the object.
     """
     failure = LiftError(
         ErrorCode.BAD_REQUEST,
-        'No support plane is given, and the depth around the object shows none; give the plane, '
-        'or another source of scale.',
+        'No support plane is given, and none was found in the depth around the object; give the '
+        'plane, or another source of scale.',
     )
     if view.frame.depth is None:
         raise failure
@@ -58,8 +58,8 @@ def find_plane(view: ObjectView, rng: np.random.Generator) -> Plane:
     around = view.frame.camera.unproject(u + left, v + top, readings[v, u])
     vertical = None if view.frame.gravity is None else -view.frame.gravity
     tolerance = max(0.004, 0.006 * float(np.median(around[:, 2])))
-    # Other readings around the object are above the plane as well.
-    found = fit_plane(around, around, vertical, tolerance, rng)
-    if found is None:
+    # All readings around the object lie on the plane or above it.
+    fitted = fit_plane(around, around, vertical, tolerance, rng)
+    if fitted is None:
         raise failure
-    return Plane(found[0], found[1])
+    return Plane(fitted[0], fitted[1])

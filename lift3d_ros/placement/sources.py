@@ -17,7 +17,7 @@ The scale of a shape from the support plane, a known size, or source views.
 
 An image gives a shape up to one factor: scaled about the camera's centre, its image is the same.
 Each function returns that factor for a shape in the optical frame, with its relative standard
-deviation, or raises ``LiftError`` with the reason why it cannot.
+deviation, or raises ``LiftError`` with the reason.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ SIDE_STDDEV = 0.11
 MIN_PARALLAX_DEG = 2.0
 
 #: Largest distance between rays to the object, over its size, and smallest IoU of its silhouette
-#: and a mask, if the poses of the views are right.
+#: and a mask, if the poses of the views are correct.
 MAX_RAY_DISTANCE = 0.5
 MIN_IOU = 0.4
 
 #: Largest factor, and inverse of the smallest, by which the scale from the rays is refined, and
-#: number of factors that are tried.
+#: number of factors in the search.
 SEARCH_RANGE = 1.35
 SEARCH_STEPS = 11
 
@@ -89,7 +89,7 @@ def from_plane(vertices: Floats, plane: Plane) -> Scale:
     """
     points = np.asarray(vertices, np.float64)
     heights = points @ plane.up
-    # Single vertices of a prediction may be too low.
+    # A percentile, because single vertices of a prediction may be too low.
     low = float(np.percentile(heights, 0.5))
     size = float(np.ptp(points, axis=0).max())
     if low >= 0.0:
@@ -133,7 +133,7 @@ def from_known_size(
     return Scale(float(factor), float(np.hypot(stddev, SIDE_STDDEV)), 'known_size')
 
 
-def from_views(surface: Surface, further: Sequence[SourceView]) -> Scale:
+def from_views(surface: Surface, sources: Sequence[SourceView]) -> Scale:
     """
     Return the scale of a surface, in the reference optical frame, from source views.
 
@@ -149,57 +149,57 @@ def from_views(surface: Surface, further: Sequence[SourceView]) -> Scale:
     """
     c = surface.centre
     rays = []
-    for other in further:
-        seen = window(other.view)
-        v, u = np.nonzero(seen.mask)
+    for source in sources:
+        target = window(source.view)
+        v, u = np.nonzero(target.mask)
         if not len(u):
             raise LiftError(
                 ErrorCode.MASK_TOO_SMALL,
-                f'The mask of {other.name or "a further view"} is too thin to measure a distance; '
+                f'The mask of {source.name or "a source view"} is too thin to measure a distance; '
                 'use another view.',
             )
-        ray = seen.camera.unproject(0.5 * (u.min() + u.max()), 0.5 * (v.min() + v.max()), 1.0)
-        d = other.T_ref_src[:3, :3] @ (ray / np.linalg.norm(ray))
-        rays.append((seen, invert(other.T_ref_src), other.T_ref_src[:3, 3], d))
+        ray = target.camera.unproject(0.5 * (u.min() + u.max()), 0.5 * (v.min() + v.max()), 1.0)
+        d = source.T_ref_src[:3, :3] @ (ray / np.linalg.norm(ray))
+        rays.append((target, invert(source.T_ref_src), source.T_ref_src[:3, 3], d))
     sines = np.array([np.linalg.norm(np.cross(c, d)) for *_, d in rays]) / np.linalg.norm(c)
     if not len(sines) or sines.max() < np.sin(np.radians(MIN_PARALLAX_DEG)):
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            'The further views are from the same place as the first one and give no distance; '
+            'The source views have the same position as the first view and give no distance; '
             'move the camera sideways by at least a tenth of the distance to the object.',
         )
     across = [(o - (o @ d) * d, c - (c @ d) * d) for _, _, o, d in rays]
     factor = sum(o @ p for o, p in across) / sum(p @ p for _, p in across)
-    miss = max(float(np.linalg.norm(o - factor * p)) for o, p in across)
+    max_distance = max(float(np.linalg.norm(o - factor * p)) for o, p in across)
     ahead = all((factor * c - o) @ d > 0.0 for _, _, o, d in rays)
-    if factor <= 0.0 or not ahead or miss > MAX_RAY_DISTANCE * factor * surface.size:
-        raise _contradiction('the rays from the cameras to the object do not meet')
+    if factor <= 0.0 or not ahead or max_distance > MAX_RAY_DISTANCE * factor * surface.size:
+        raise _contradiction('the rays from the cameras to the object do not intersect')
 
     def agreement(s: float) -> list[float]:
         scaled = surface.scaled(s)
         return [
-            mask_iou(scaled.moved(T).rasterize(seen.camera).mask, seen.mask)
-            for seen, T, _, _ in rays
+            mask_iou(scaled.moved(T).rasterize(target.camera).mask, target.mask)
+            for target, T, _, _ in rays
         ]
 
-    tried = factor * SEARCH_RANGE ** np.linspace(-1.0, 1.0, SEARCH_STEPS)
-    scores = [float(np.mean(agreement(s))) for s in tried]
+    factors = factor * SEARCH_RANGE ** np.linspace(-1.0, 1.0, SEARCH_STEPS)
+    scores = [float(np.mean(agreement(s))) for s in factors]
     best = int(np.argmax(scores))
-    if 0 < best < len(tried) - 1:
+    if 0 < best < len(factors) - 1:
         # The vertex of the parabola through the best and its neighbours.
         before, at, after = scores[best - 1 : best + 2]
-        bend = before - 2.0 * at + after
-        shift = 0.5 * (before - after) / bend if bend < 0.0 else 0.0
+        curvature = before - 2.0 * at + after
+        shift = 0.5 * (before - after) / curvature if curvature < 0.0 else 0.0
         step = np.log(SEARCH_RANGE) * 2.0 / (SEARCH_STEPS - 1)
-        factor = float(tried[best] * np.exp(shift * step))
+        factor = float(factors[best] * np.exp(shift * step))
     else:
-        factor = float(tried[best])
+        factor = float(factors[best])
     shares = np.array(agreement(factor))
     if shares.min() < MIN_IOU:
         raise _contradiction(
-            f'the shape and the mask of a further view overlap by {100.0 * shares.min():.0f} %'
+            f'the shape and the mask of a source view overlap by {100.0 * shares.min():.0f} %'
         )
-    # Half of the difference is on either side of the outline, and a silhouette has two outlines.
+    # Half of the difference is on each side of the outline, and a ray crosses two outlines.
     off = np.maximum(0.25 * (1.0 - shares), 0.005) * surface.size
     information = np.maximum(sines, 1e-3) * np.linalg.norm(c) / off
     stddev = float(1.0 / np.sqrt(np.square(information).sum()))
@@ -213,8 +213,8 @@ def _plausible(scale: Scale, size: float) -> Scale:
         what = {'plane': 'support plane', 'views': 'poses of the views'}[scale.source]
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'By the {what} the object would be {scale.factor * size:.3g} m long; objects are '
-            f'{low} to {high} m long. Check its unit, which is metres, and its frame.',
+            f'According to the {what}, the object is {scale.factor * size:.3g} m long; objects '
+            f'are {low} to {high} m long. Check the unit, which is metres, and the frame.',
         )
     return scale
 
@@ -222,6 +222,6 @@ def _plausible(scale: Scale, size: float) -> Scale:
 def _contradiction(what: str) -> LiftError:
     return LiftError(
         ErrorCode.BAD_REQUEST,
-        f'The further views contradict the first: {what}. Check that their poses are those of the '
-        'optical frames at the stamps of the images, and that the masks show one object.',
+        f'The source views contradict the first view: {what}. Check that the poses are those of '
+        'the optical frames at the stamps of the images, and that the masks show one object.',
     )

@@ -13,31 +13,31 @@
 # limitations under the License.
 
 """
-How probably a shape is good enough, from its confidence at the vertices.
+The probability that a shape is good, from its vertex confidence.
 
-The map is a logistic curve (Platt, Probabilistic Outputs for Support Vector Machines, 1999)
-through what proved right on 100 scenes of scans of the train split, a fifth of them behind another
-object and a third with a detector's masks: whether the F-score at 2 % of the diagonal passed
-``F_SCORE_THRESHOLD``, over the mean confidence.
+The probability that the F-score at 2 % of the diagonal reaches ``F_SCORE_THRESHOLD`` is a
+logistic function of the mean confidence (Platt, Probabilistic Outputs for Support Vector Machines,
+1999). It is fitted to 100 scenes of scans of the train split, of which a fifth have an occluder
+and a third have the masks of a detector.
 """
 
 from __future__ import annotations
 
 import math
 
-#: F-score at 2 % of the diagonal that a shape must reach to be called good.
+#: F-score at 2 % of the diagonal from which on a shape is good.
 F_SCORE_THRESHOLD = 0.75
 
-#: Mean confidence with which every second shape passes, and the slope there times four, by method.
+#: By method: mean confidence at the probability 0.5, and four times the slope there.
 _CURVES = {'geometric': (0.664, 27.8), 'one2345': (0.662, 16.7)}
 
 
 def pass_probability(method: str, confidence: float, metric: bool) -> float | None:
     """
-    Return how probably the F-score at 2 % of a shape passes ``F_SCORE_THRESHOLD``, 0 to 1.
+    Return the probability that the F-score of a shape reaches ``F_SCORE_THRESHOLD``, 0 to 1.
 
-    ``confidence`` is the mean over its surface; 0 where its scale is not ``metric``, since no
-    place on it is then known. None for a method that it was not measured for.
+    ``confidence`` is the mean over the surface. The probability is 0 if the scale is not
+    ``metric``, because no position on the surface is known. None for a method without calibration.
     """
     if method not in _CURVES:
         return None

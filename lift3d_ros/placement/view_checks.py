@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Checks and notes: an object that the image cuts, and a shape that extends beyond its mask."""
+"""Checks of objects that the image border cuts, and of shapes that extend beyond their mask."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ _BORDERS = {
     'left': (-1.0, 0.0), 'top': (0.0, -1.0), 'right': (1.0, 0.0), 'bottom': (0.0, 1.0)
 }
 
-#: Share of the mask's area that a shape covers beyond the mask and its tolerance before it is
-#: noted; smaller shares are rasterisation error.
-_MAX_SPILL = 0.01
+#: Largest area of a shape beyond the mask and its tolerance without a note, as a share of the area
+#: of the mask; smaller areas are rasterisation error.
+_MAX_SPILL_SHARE = 0.01
 
 #: Smallest distance of an occluding reading in front of the shape, as a share of its depth.
-_BEFORE = 0.02
+_MIN_OCCLUDER_GAP_SHARE = 0.02
 
 #: Smallest cosine between the downward direction and the outward direction at a border that may
 #: cut off the foot of an object.
-_DOWNWARD = 0.3
+_MIN_DOWNWARD_COSINE = 0.3
 
 
 def cut_borders(view: ObjectView) -> tuple[str, ...]:
-    """Return which borders of the image cut the object: left, top, right, bottom."""
+    """Return the borders of the image that cut the object: left, top, right, bottom."""
     left, top, right, bottom = bounding_box(view.mask)
     height, width = view.mask.shape
     reached = {
@@ -57,7 +57,7 @@ def cut_borders(view: ObjectView) -> tuple[str, ...]:
         'right': right >= width - BORDER_PIXELS,
         'bottom': bottom >= height - BORDER_PIXELS,
     }
-    return tuple(name for name, here in reached.items() if here)
+    return tuple(name for name, is_cut in reached.items() if is_cut)
 
 
 def truncation_note(view: ObjectView) -> str | None:
@@ -66,12 +66,12 @@ def truncation_note(view: ObjectView) -> str | None:
         return None
     return (
         f'The object is cut by the {_names(view)} of the image: its size is that of the visible '
-        'part plus a guess. Turn the camera until the whole object is in the image.'
+        'part plus a prediction. Turn the camera until the whole object is in the image.'
     )
 
 
 def check_not_truncated(view: ObjectView) -> None:
-    """Raise ``LiftError(BAD_REQUEST)`` if the image cuts the object, which has a known size."""
+    """Raise ``LiftError(BAD_REQUEST)`` if the image border cuts an object of known size."""
     if view.truncated:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
@@ -85,7 +85,7 @@ def check_foot_in_image(view: ObjectView, middle: Array, up: Array) -> None:
     """
     Raise ``LiftError(BAD_REQUEST)`` if the image border may cut off the foot of an object.
 
-    ``middle`` (3,) is a place in the object and ``up`` (3,) the normal of the plane that it stands
+    ``middle`` (3,) is a point in the object and ``up`` (3,) the normal of the plane that it stands
     on, optical frame.
     """
     if not view.truncated:
@@ -97,7 +97,7 @@ def check_foot_in_image(view: ObjectView, middle: Array, up: Array) -> None:
     )
     down /= max(float(np.linalg.norm(down)), 1e-12)
     for name in cut_borders(view):
-        if down @ _BORDERS[name] > _DOWNWARD:
+        if down @ _BORDERS[name] > _MIN_DOWNWARD_COSINE:
             raise LiftError(
                 ErrorCode.BAD_REQUEST,
                 f'The {name} border of the image cuts off the foot of the object, so the support '
@@ -123,10 +123,10 @@ def spill_note(surface: Surface, view: ObjectView) -> str | None:
     spilt = drawn.mask & (beyond > mask_tolerance(view.frame.camera, stride) + 1.0)
     if view.frame.depth is not None:
         readings = np.nan_to_num(view.frame.depth[cut], posinf=0.0, neginf=0.0)
-        hidden = (readings > 0.0) & (readings < (1.0 - _BEFORE) * drawn.depth)
+        hidden = (readings > 0.0) & (readings < (1.0 - _MIN_OCCLUDER_GAP_SHARE) * drawn.depth)
         spilt &= ~_widened(hidden)
     share = np.count_nonzero(spilt) / np.count_nonzero(mask)
-    if share < _MAX_SPILL:
+    if share < _MAX_SPILL_SHARE:
         return None
     reach = stride * float(beyond[spilt].max())
     return (

@@ -96,7 +96,7 @@ def test_depth_goes_first_and_doubts_another_size(node):
     )
     assert answer.success, answer.message
     assert answer.object.scale_source == 'depth'
-    assert '0.200 m is its known size' in answer.message
+    assert 'its known size is 0.200 m' in answer.message
 
 
 def test_the_plane_around_a_transparent_object_gives_its_scale_where_that_is_wanted(node):
@@ -201,7 +201,7 @@ def test_on_the_plane_of_target_frame_an_object_has_its_scale_and_place():
 
 
 def test_a_plane_over_the_camera_is_refused():
-    with pytest.raises(LiftError, match='under the support plane') as caught:
+    with pytest.raises(LiftError, match='below the support plane') as caught:
         lifted_over('z = 0.9')
     assert caught.value.code is ErrorCode.BAD_REQUEST
 

@@ -333,7 +333,7 @@ def test_a_plane_that_depth_contradicts_is_doubted(block):
     floor = horizontal_plane(T_TABLE_CAMERA, -0.7)
     shape = placed(shape_of(block, source='depth'), view_of(block, depth=True), plane=floor)
     assert shape.scale_source == 'depth'
-    assert 'over the support plane' in shape.notes[0]
+    assert 'above the support plane' in shape.notes[0]
 
 
 def test_without_a_given_plane_it_is_looked_for_around_the_object(block):
