@@ -41,6 +41,7 @@ from lift3d_ros.bench.prediction import Truth
 from lift3d_ros.bench.score import score_grasps
 from lift3d_ros.bench.settings import Settings
 from lift3d_ros.bench.timing import convex_parts
+from lift3d_ros.bench.timing import harness
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 
@@ -223,6 +224,6 @@ def test_parts_are_measured_against_their_mesh(tmp_path, capfd):
     assert 0.4 < hull.excess < 0.8
     assert several.excess < 0.1
     trimesh.Trimesh(bar.vertices, bar.faces).export(tmp_path / 'bar.ply')
-    assert convex_parts.main([str(tmp_path), '--faces', '500']) == 0
-    assert 'bar: ' in capfd.readouterr().out
-    assert convex_parts.main([str(tmp_path / 'none')]) == 1
+    assert harness.main('parts', [str(tmp_path), '--faces', '500']) == 0
+    assert 'bar' in capfd.readouterr().out
+    assert harness.main('parts', [str(tmp_path / 'none')]) == 1

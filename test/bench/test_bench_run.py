@@ -404,7 +404,7 @@ def test_a_line_that_is_no_row_is_named(tmp_path):
         ({'tracks': ('lidar',)}, 'no track "lidar"'),
         ({'mask': 'perfect'}, 'no mask "perfect"'),
         ({'views': 0}, '0 views'),
-        ({'predictors': ('one2345',), 'samples': 17}, 'ask for 1 to 16'),
+        ({'predictors': ('one2345',), 'samples': 17}, 'choose 1 to 16'),
         ({'predictors': ('one2345',), 'weights': 'no-such'}, "no weights 'no-such'"),
     ],
 )

@@ -211,7 +211,7 @@ def test_a_folder_without_a_part_is_refused(part, made, tmp_path):
     (b'version https://git-lfs.github.com/spec/v1\noid sha256:12', 'pointer'),
     (b'\x89PNG\r\n\x1a\n' + bytes(64), 'neither a file of torch nor of safetensors'),
     (struct.pack('<Q', 2**40) + b'{"a":', 'header would have'),
-    (struct.pack('<Q', 5) + b'{"a":', 'header that cannot be read'),
+    (struct.pack('<Q', 5) + b'{"a":', 'invalid JSON in header'),
 ])
 def test_what_is_no_file_of_weights_is_refused(start, said, tmp_path):
     path = tmp_path / 'zero123-xl.ckpt'
