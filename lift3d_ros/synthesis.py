@@ -21,7 +21,7 @@ The pipeline is ``frame, mask -> crop_object -> elevation -> canonical frame -> 
     views = synthesizer.synthesize(frame, mask, ring(8))
 
 The small weights first predict a coarse volume, whose rendering conditions the denoiser; the
-published weights synthesise each view from the picture and the pose alone.
+published weights synthesise each view from the image and the pose alone.
 """
 
 from __future__ import annotations
@@ -316,7 +316,7 @@ def _check_radius(radius: float) -> float:
     if not RADII[0] <= radius <= RADII[1]:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'A camera at {radius:g} canonical lengths from the middle is inside the object or '
-            f'too far from it; choose {RADII[0]:g} to {RADII[1]:g}.',
+            f'A camera at {radius:g} canonical units from the origin is inside the object or too '
+            f'far from it; choose {RADII[0]:g} to {RADII[1]:g}.',
         )
     return float(radius)

@@ -13,4 +13,4 @@
 # limitations under the License.
 
 
-"""What a robot plans on: convex parts, mass, standing, descriptions of objects, textures."""
+"""Convex parts, mass, stability, URDF and MJCF descriptions, and textures of objects."""

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""Convex solids that stand for a mesh where collisions are checked: one hull, or several parts."""
+"""Convex collision meshes of a mesh: one hull, or several parts."""
 
 from __future__ import annotations
 
@@ -34,33 +34,34 @@ from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.meshing.isosurface import decimate
 
-#: Corners of a hull, and of each of several parts, at most: what a hull leaves out of a bottle is
-#: below a hundredth of its size.
+#: Largest number of corners of a hull or a part. For a bottle, the simplified hull differs by less
+#: than a hundredth of the size.
 HULL_CORNERS = 64
 
-#: Parts of one object, at most.
+#: Largest number of parts of an object.
 MAX_PARTS = 16
 
-#: What more than one part needs.
+#: Packages that a decomposition into several parts needs.
 PACKAGES = ('manifold3d', 'coacd')
 
-#: Faces that are decomposed, at most where the tolerances allow. The time that it takes grows with
-#: them, and walls that a gripper minds are still there.
-_FACES = 800
+#: Target number of faces of the simplified mesh. The time of the decomposition grows with it;
+#: walls that matter to a gripper are preserved.
+_TARGET_FACES = 800
 
-#: Tolerances that a mesh is simplified by until it has few faces, as shares of its diagonal.
+#: Increasing tolerances of the simplification, as shares of the diagonal of the mesh.
 _TOLERANCES = np.geomspace(0.001, 0.02, 9)
 
-#: Points that are compared with the planes of a part at a time: it bounds the memory.
+#: Number of points per comparison with the planes of a part; bounds the memory.
 _BLOCK = 50_000
 
-#: A part with less than this share of the volume of all is a sliver that physics trips over.
-_SLIVER = 1e-4
+#: Smallest share of a part in the total volume; thinner slivers make physics engines unstable.
+_MIN_VOLUME_SHARE = 1e-4
 
-#: Collision shapes have no colour of their own.
+#: Grey level of collision meshes.
 _GREY = 160
 
-#: To the faces, edges and corners of a cube: the extremes along them are corners of every hull.
+#: Directions to the faces, edges and corners of a cube; the extreme points along them are corners
+#: of the hull.
 _DIRECTIONS = np.array(
     [d for d in itertools.product((-1, 0, 1), repeat=3) if any(d)], dtype=np.float64
 )
@@ -68,11 +69,10 @@ _DIRECTIONS = np.array(
 
 def convex_hull(mesh: Mesh, max_corners: int = HULL_CORNERS) -> Mesh:
     """
-    Return a closed convex mesh about ``mesh``, in its frame, with at most ``max_corners`` corners.
+    Return the closed convex hull of ``mesh``, in its frame, with at most ``max_corners`` corners.
 
-    Where the hull has more, those stay that reach farthest out: each step takes the point that is
-    farthest from the hull of those before it, so that what is cut off is small and known to be.
-    ``max_corners`` is at least 32.
+    A hull with more corners is simplified: each step adds the point that is farthest from the hull
+    of the previous points. ``max_corners`` is at least 32.
 
     Raises ``LiftError(NO_SURFACE)`` for points that span no volume and ``ValueError`` for a bound
     that is too low.
@@ -84,23 +84,22 @@ def hull_of(points: Floats, max_corners: int = HULL_CORNERS) -> Mesh:
     """Return the ``convex_hull`` of points (n, 3)."""
     if max_corners < 32:
         raise ValueError(f'a hull of {max_corners} corners is too coarse; allow 32 or more')
-    places = np.asarray(points, np.float64)
-    corners = places[_qhull(places).vertices]
+    points = np.asarray(points, np.float64)
+    corners = points[_qhull(points).vertices]
     if len(corners) > max_corners:
         corners = _farthest(corners, max_corners)
-    return _solid(corners)
+    return _hull_mesh(corners)
 
 
 def convex_parts(mesh: Mesh, max_parts: int = MAX_PARTS) -> list[Mesh]:
     """
-    Return closed convex meshes, in the frame of ``mesh``, that together stand for it.
+    Return closed convex meshes, in the frame of ``mesh``, that together cover it.
 
-    Approximate convex decomposition by the package coacd (Wei et al., CoACD, 2022), of a mesh
-    that the package manifold3d has simplified. Each vertex of ``mesh`` that the parts then leave
-    out goes to the nearest one, so that a planner meets no wall that is not in them. The search
-    is short, yet long enough to find good cuts: bad ones make more parts than are asked for,
-    whose merging takes longer than the search. The same mesh gives the same parts. ``mesh`` is
-    closed; 1 <= ``max_parts`` <= ``MAX_PARTS``.
+    Approximate convex decomposition by the package coacd (Wei et al., CoACD, 2022) of a mesh that
+    the package manifold3d has simplified. Vertices of ``mesh`` outside of all parts are added to
+    the nearest part, so that the parts cover every wall. The search is as short as good cuts
+    allow: bad cuts produce more parts than ``max_parts``, and merging these takes longer than the
+    search. The result is deterministic. ``mesh`` is closed; 1 <= ``max_parts`` <= ``MAX_PARTS``.
 
     Raises ``LiftError``: ``BAD_REQUEST`` without coacd or manifold3d, ``NO_SURFACE`` for points
     that span no volume.
@@ -108,12 +107,12 @@ def convex_parts(mesh: Mesh, max_parts: int = MAX_PARTS) -> list[Mesh]:
     if max_parts == 1:
         return [convex_hull(mesh)]
     coacd = load_coacd()
-    vertices, faces, closed = _thinned(mesh)
-    found = coacd.run_coacd(
+    vertices, faces, closed = _simplified(mesh)
+    decomposition = coacd.run_coacd(
         coacd.Mesh(vertices, faces),
         threshold=0.06,
         max_convex_hull=max_parts,
-        # It cuts closed surfaces alone; of others it makes a closed one first.
+        # coacd cuts only closed surfaces; the preprocessing closes an open one.
         preprocess_mode='off' if closed else 'on',
         preprocess_resolution=20,
         resolution=200,
@@ -122,14 +121,14 @@ def convex_parts(mesh: Mesh, max_parts: int = MAX_PARTS) -> list[Mesh]:
         mcts_max_depth=2,
         seed=0,
     )
-    parts = _covering([corners for corners, _ in found], mesh.vertices.astype(np.float64))
+    parts = _covering([corners for corners, _ in decomposition], mesh.vertices.astype(np.float64))
     volumes = [part.volume() for part in parts]
-    kept = [p for p, v in zip(parts, volumes, strict=True) if v > _SLIVER * sum(volumes)]
+    kept = [p for p, v in zip(parts, volumes, strict=True) if v > _MIN_VOLUME_SHARE * sum(volumes)]
     return kept or [convex_hull(mesh)]
 
 
 def load_coacd() -> Any:
-    """Return the module coacd, silenced; raises as ``check_packages`` does."""
+    """Return the module coacd without its log; raises as ``check_packages``."""
     check_packages()
     import coacd
 
@@ -138,79 +137,79 @@ def load_coacd() -> Any:
 
 
 def check_packages() -> None:
-    """Raise ``LiftError(BAD_REQUEST)`` where a package that convex parts need is missing."""
+    """Raise ``LiftError(BAD_REQUEST)`` if a package for convex parts is missing."""
     for name in PACKAGES:
         try:
             importlib.import_module(name)
         except ImportError as error:
             raise bad_request(
                 f'Convex parts need the package {name} ({error}); install it (pip install '
-                f'{name}), or do with one hull.') from error
+                f'{name}), or use a single hull.') from error
 
 
-def _thinned(mesh: Mesh) -> tuple[Array, NDArray[np.int32], bool]:
-    """Return vertices and faces of a mesh of few faces, and whether it is closed."""
+def _simplified(mesh: Mesh) -> tuple[Array, NDArray[np.int32], bool]:
+    """Return vertices and faces of a simplified mesh, and whether it is closed."""
     import manifold3d
 
-    solid = manifold3d.Manifold(
+    manifold = manifold3d.Manifold(
         manifold3d.Mesh(
             np.ascontiguousarray(mesh.vertices, np.float32),
             np.ascontiguousarray(mesh.faces, np.uint32),
         )
     )
-    if solid.status() != manifold3d.Error.NoError or not solid.volume() > 0.0:
-        # An open scan. The simplification may tear it further, which is no matter.
+    if manifold.status() != manifold3d.Error.NoError or not manifold.volume() > 0.0:
+        # An open scan: the simplification does not have to preserve its topology.
         vertices, faces = mesh.vertices.astype(np.float64), mesh.faces
-        if len(faces) > _FACES:
-            vertices, faces = decimate(vertices, faces, _FACES, aggressiveness=5.0)
+        if len(faces) > _TARGET_FACES:
+            vertices, faces = decimate(vertices, faces, _TARGET_FACES, aggressiveness=5.0)
         return vertices, faces, False
-    # It stays closed, which other simplifications do not keep of thin walls.
+    # Unlike other simplifications, that of manifold3d keeps thin walls closed.
     size = float(np.linalg.norm(np.ptp(mesh.vertices, axis=0)))
     for tolerance in _TOLERANCES:
-        if solid.num_tri() <= _FACES:
+        if manifold.num_tri() <= _TARGET_FACES:
             break
-        solid = solid.simplify(tolerance * size)
-    thin = solid.to_mesh()
+        manifold = manifold.simplify(tolerance * size)
+    simplified = manifold.to_mesh()
     return (
-        np.asarray(thin.vert_properties[:, :3], np.float64),
-        np.asarray(thin.tri_verts, np.int32),
+        np.asarray(simplified.vert_properties[:, :3], np.float64),
+        np.asarray(simplified.tri_verts, np.int32),
         True,
     )
 
 
 def _covering(parts: Sequence[Floats], vertices: Array) -> list[Mesh]:
     """
-    Return hulls of parts (n, 3) that leave out none of the vertices (m, 3) by much.
+    Return the hulls of parts (n, 3), extended to cover the vertices (m, 3).
 
-    Flat parts are left out: there is nothing to collide with.
+    Flat parts are omitted, because they have no volume.
     """
-    solid, beyond = [], []
+    kept, distances = [], []
     for part in parts:
         try:
             planes = _qhull(np.asarray(part, np.float64)).equations
         except LiftError:
             continue
         blocks = np.array_split(vertices, len(vertices) // _BLOCK + 1)
-        solid.append(part)
-        beyond.append(
+        kept.append(part)
+        distances.append(
             np.concatenate([(b @ planes[:, :3].T + planes[:, 3]).max(axis=1) for b in blocks])
         )
-    if not solid:
+    if not kept:
         return []
-    nearest, outside = np.argmin(beyond, axis=0), np.min(beyond, axis=0) > 0.0
+    nearest, outside = np.argmin(distances, axis=0), np.min(distances, axis=0) > 0.0
     hulls = []
-    for index, part in enumerate(solid):
-        # Of parts all but flat too few corners may be left for a volume.
+    for index, part in enumerate(kept):
+        # A nearly flat part may have too few corners for a volume.
         with contextlib.suppress(LiftError):
             hulls.append(hull_of(np.concatenate([part, vertices[outside & (nearest == index)]])))
     return hulls
 
 
 def _farthest(points: Array, count: int) -> Array:
-    """Return ``count`` of the points, none far from the hull of those that are returned."""
+    """Return ``count`` of the points whose hull approximates that of all points."""
     chosen = np.unique((points @ _DIRECTIONS.T).argmax(axis=0))
     while len(chosen) < count:
-        # Anew at each step: Qhull gives up on a hull that grows by points nearly in its planes.
+        # Not incremental: Qhull fails if it adds points nearly in the planes of the hull.
         planes = _qhull(points[chosen]).equations
         outside = (points @ planes[:, :3].T + planes[:, 3]).max(axis=1)
         farthest = int(outside.argmax())
@@ -220,12 +219,12 @@ def _farthest(points: Array, count: int) -> Array:
     return np.asarray(points[chosen])
 
 
-def _solid(points: Array) -> Mesh:
-    """Return the hull of points, all of them its corners, as a mesh whose faces look outward."""
+def _hull_mesh(points: Array) -> Mesh:
+    """Return the hull of its corners (n, 3) as a mesh with outward normals."""
     from scipy.spatial import ConvexHull
 
-    # Joggled, by far less than a float32 tells, for Qhull's triangles of corners that are nearly
-    # in one plane may leave gaps.
+    # Joggled by less than the precision of float32, because Qhull's triangulation of nearly
+    # coplanar corners may have gaps.
     hull = ConvexHull(points, qhull_options='QJ')
     faces = hull.simplices.astype(np.int32)
     a, b, c = (points[faces[:, k]] for k in range(3))
@@ -247,11 +246,11 @@ def _qhull(points: Array) -> Any:
         return ConvexHull(points)
     except (QhullError, ValueError) as error:
         if _spans_volume(points):
-            # Facets nearly in one plane; joggled, Qhull has no trouble with them.
+            # Nearly coplanar facets; joggling avoids the error of Qhull.
             return ConvexHull(points, qhull_options='QJ')
         raise LiftError(
-            ErrorCode.NO_SURFACE, 'The surface is flat: it has no hull to collide '
-            'with.') from error
+            ErrorCode.NO_SURFACE, 'The surface is flat and has no convex hull; check the mask '
+            'and the depth.') from error
 
 
 def _spans_volume(points: Array) -> bool:

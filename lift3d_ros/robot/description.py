@@ -27,12 +27,12 @@ import numpy as np
 from lift3d_ros.geometry import Array
 from lift3d_ros.robot.mass import MassProperties
 
-#: Contacts of the object in MuJoCo. Friction along, about and rolling over the surface: that of
-#: cardboard or plastic on wood, and enough about the normal that two fingers hold it.
+#: Sliding, torsional and rolling friction in MuJoCo: that of cardboard or plastic on wood, with
+#: enough torsional friction for a grasp with two fingers.
 _FRICTION = (0.8, 0.01, 0.0001)
 
-#: Stiff enough that an object of any weight sinks in by less than a tenth of a millimetre under
-#: gravity, and still twice the usual time step of 2 ms.
+#: Contact parameters in MuJoCo. The penetration under gravity is below a tenth of a millimetre,
+#: and the time constant is more than twice the default time step of 2 ms.
 _SOLREF = (0.005, 1.0)
 _SOLIMP = (0.95, 0.99, 0.0005)
 
@@ -40,15 +40,15 @@ _SOLIMP = (0.95, 0.99, 0.0005)
 @dataclass(frozen=True, eq=False)
 class Body:
     """
-    A rigid object made of files that lie beside its description.
+    A rigid object and the files next to its description.
 
     - ``name``: of the object.
-    - ``visual``: file of the textured mesh; ``texture``: of its picture.
+    - ``visual``: file of the textured mesh; ``texture``: file of its texture.
     - ``collisions``: files of convex meshes.
     - ``mass``: in the frame of the meshes, which is the object frame.
     - ``height``: metres from the lowest point of the collision meshes up to the origin.
-    - ``feet``: (n, 3), centres of small balls that it rests on, ``foot_radius`` metres; MJCF only.
-    - ``remark``: goes into the file as a comment.
+    - ``feet``: (n, 3), centres of small contact spheres, ``foot_radius`` metres; MJCF only.
+    - ``remark``: comment in the file.
     """
 
     name: str
@@ -87,7 +87,7 @@ def mjcf(body: Body) -> bytes:
     """
     Return an MJCF of one free body, on the plane z = 0, for MuJoCo to include or attach.
 
-    The body's frame is the object frame. Visual geoms are in the group 2, those that collide in
+    The frame of the body is the object frame. Visual geoms are in the group 2, collision geoms in
     the group 3.
     """
     name, mass = body.name, body.mass
@@ -107,7 +107,7 @@ def mjcf(body: Body) -> bytes:
     assets = _add(model, 'asset')
     _add(assets, 'texture', name=name, type='2d', file=body.texture)
     _add(assets, 'material', name=name, texture=name, specular='0', shininess='0')
-    # Seams part the faces of the visual mesh, which is no matter: its mass is not asked for.
+    # As a shell: texture seams open the visual mesh, and its mass is not used.
     _add(assets, 'mesh', name=f'{name}_visual', file=body.visual, inertia='shell')
     parts = [f'{name}_collision_{index}' for index in range(len(body.collisions))]
     for part, file in zip(parts, body.collisions, strict=True):
@@ -149,7 +149,7 @@ def _row(values: Any) -> str:
 
 
 def _comment(body: Body) -> Any:
-    # Two hyphens would end the comment.
+    # XML comments must not contain two hyphens.
     return ElementTree.Comment(f' {body.remark} '.replace('--', '- -'))
 
 

@@ -14,11 +14,11 @@
 
 
 """
-A shape in files: plain and textured meshes, URDF and MJCF, clouds with normals.
+Write shapes to files: plain and textured meshes, URDF and MJCF, clouds with normals.
 
 Meshes and clouds are in the object frame, in the optical frame or in the world. In a GLB the
 object frame and the world have y up (glTF 2.0, section 3.4), so that viewers show them upright;
-they have z up elsewhere. Descriptions of a body are in the object frame only: a simulator sets the
+elsewhere they have z up. Descriptions of a body are in the object frame only: a simulator sets the
 pose of the body, and its z axis must be up.
 """
 
@@ -150,17 +150,17 @@ class Export:
         return folder / f'{name}.{DESCRIPTIONS.get(self.kind, self.kind)}'
 
     def files(self, path: Path) -> list[Path]:
-        """Return every file that ``write`` can create for ``path``, itself first."""
-        found = [path]
+        """Return every file that ``write`` can create for ``path``, ``path`` first."""
+        paths = [path]
         if self.is_description:
             visual = _sibling(path, 'visual.obj')
-            found += [visual, *texture.side_files(visual)]
-            found += [_collision(path, index) for index in range(convex.MAX_PARTS)]
+            paths += [visual, *texture.side_files(visual)]
+            paths += [_collision(path, index) for index in range(convex.MAX_PARTS)]
         elif self.kind == 'obj':
-            found += texture.side_files(path)
+            paths += texture.side_files(path)
         if self.points:
-            found.append(_sibling(path, 'cloud.ply'))
-        return found
+            paths.append(_sibling(path, 'cloud.ply'))
+        return paths
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +226,7 @@ def write(
         if export.is_description:
             assert mass is not None
             parts = convex.convex_parts(shape.mesh, export.parts)
-            # Of the collision meshes, as in a simulator.
+            # The poses of the collision meshes, as in a simulator.
             poses = stable_poses(parts, mass.center)
             made = _write_body(shape, partial, export, mass, parts, poses)
         else:
@@ -313,13 +313,13 @@ def _write_body(
         remark=f'object frame, z up; {mass.density:g} kg per cubic metre; scale: '
         f'{shape.scale_source}; method: {shape.method}',
     )
-    # Last, so that the files that it names exist.
+    # Written last, so that the files that it names exist.
     write_whole(path, urdf(body) if export.kind == 'urdf' else mjcf(body))
     return [visual, material, picture, *collisions]
 
 
 def _sibling(path: Path, what: str) -> Path:
-    # Readers of OBJ and URDF end a name at a blank.
+    # Readers of OBJ and URDF do not support file names with spaces.
     stem = re.sub(r'\s', '_', path.stem)
     return path.with_name(f'{stem}_{what}')
 

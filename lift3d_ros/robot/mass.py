@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""Mass, centre of mass and inertia of a closed mesh filled evenly."""
+"""Mass, centre of mass and inertia of a closed mesh of uniform density."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from lift3d_ros.geometry import Array
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.robot.convex import convex_hull
 
-#: Of water, kg per cubic metre.
+#: Density of water, kg per cubic metre.
 DEFAULT_DENSITY = 1000.0
 
-#: Below this share of the largest, a principal second moment is that of no solid.
-_THIN = 1e-9
+#: Smallest ratio of the principal second moments of a valid body.
+_MIN_MOMENT_RATIO = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
 class MassProperties:
     """
-    The mass of a body and how it is spread.
+    The mass properties of a body.
 
     - ``density``: kg per cubic metre; ``mass``: kg.
     - ``center``: (3,), centre of mass, metres in the frame of the mesh.
     - ``inertia``: (3, 3), kg square metres, about the centre, along the axes of that frame;
-      positive definite, and its principal moments keep the triangle inequality.
-    - ``source``: ``mesh``, or ``hull`` where the mesh runs through itself so that its own
-      integrals are those of no body, and those of its hull stand in.
+      positive definite, and its principal moments satisfy the triangle inequality.
+    - ``source``: ``mesh``, or ``hull`` if the mesh intersects itself so that its integrals are not
+      physical; the integrals of the hull replace them.
     """
 
     density: float
@@ -54,7 +54,7 @@ class MassProperties:
 
 
 def check_density(density: float) -> None:
-    """Raise ``LiftError(BAD_REQUEST)`` for a density that no body has."""
+    """Raise ``LiftError(BAD_REQUEST)`` for a density that is not positive and finite."""
     if not (np.isfinite(density) and density > 0.0):
         raise bad_request(
             f'The density is {density}; give a positive number of kg per cubic metre '
@@ -63,13 +63,13 @@ def check_density(density: float) -> None:
 
 def mass_properties(mesh: Mesh, density: float = DEFAULT_DENSITY) -> MassProperties:
     """
-    Return the mass properties of a closed mesh filled with ``density`` kg per cubic metre.
+    Return the mass properties of a closed mesh with ``density`` in kg per cubic metre.
 
     The integrals over the polyhedron are exact (Eberly, Polyhedral Mass Properties, 2002, as in
     trimesh).
 
     Raises ``LiftError``: ``BAD_REQUEST`` for a density that is not positive and finite,
-    ``NO_SURFACE`` for a mesh that encloses nothing.
+    ``NO_SURFACE`` for a mesh without volume.
     """
     check_density(density)
     volume, center, moments = _integrals(mesh)
@@ -77,7 +77,7 @@ def mass_properties(mesh: Mesh, density: float = DEFAULT_DENSITY) -> MassPropert
     if not _is_body(mesh, volume, center, moments):
         hull_volume, center, moments = _integrals(convex_hull(mesh))
         source = 'hull'
-        # The mass stays that of what the mesh encloses, where that can be told.
+        # The mass is that of the volume of the mesh, if this is positive.
         volume = volume if volume > 0.0 else hull_volume
         moments = moments * (volume / hull_volume)
     return MassProperties(density, density * volume, center, density * moments, source)
@@ -87,22 +87,22 @@ def _integrals(mesh: Mesh) -> tuple[float, Array, Array]:
     """Return volume, centre and inertia for the density 1."""
     vertices = mesh.vertices.astype(np.float64)
     origin = (vertices.min(axis=0) + vertices.max(axis=0)) / 2.0
-    # At the size 1 and about its middle, an object of millimetres loses no digits.
+    # Normalised to the size 1 about its centre, so that small objects lose no precision.
     size = max(float(np.linalg.norm(np.ptp(vertices, axis=0))), 1e-12)
-    solid = mesh.to_trimesh()
-    solid.vertices = (vertices - origin) / size
+    normalised = mesh.to_trimesh()
+    normalised.vertices = (vertices - origin) / size
     return (
-        float(solid.volume) * size**3,
-        np.asarray(solid.center_mass, np.float64) * size + origin,
-        np.asarray(solid.moment_inertia, np.float64) * size**5,
+        float(normalised.volume) * size**3,
+        np.asarray(normalised.center_mass, np.float64) * size + origin,
+        np.asarray(normalised.moment_inertia, np.float64) * size**5,
     )
 
 
 def _is_body(mesh: Mesh, volume: float, center: Array, inertia: Array) -> bool:
     """
-    Return whether the integrals are those of a body.
+    Return whether the integrals are physical.
 
-    The second moments of its mass, tr(I) / 2 - I, must be positive definite (Wensing et al.,
+    The second moments of the mass, tr(I) / 2 - I, must be positive definite (Wensing et al.,
     Linear Matrix Inequalities for Physically Consistent Inertial Parameter Identification, 2018).
     """
     if not (volume > 0.0 and np.isfinite(inertia).all()):
@@ -111,4 +111,4 @@ def _is_body(mesh: Mesh, volume: float, center: Array, inertia: Array) -> bool:
     if (center < low).any() or (center > high).any():
         return False
     second = np.linalg.eigvalsh(0.5 * np.trace(inertia) * np.eye(3) - inertia)
-    return bool(second[0] > _THIN * second[2] > 0.0)
+    return bool(second[0] > _MIN_MOMENT_RATIO * second[2] > 0.0)

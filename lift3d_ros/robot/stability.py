@@ -106,7 +106,7 @@ def support_stability(mesh: Mesh, center: Array) -> SupportStability:
 
 def stable_poses(solids: Sequence[Mesh], center: Array) -> list[StablePose]:
     """
-    Return the stable poses of a body of solids on a plane, the most probable first.
+    Return the stable poses on a plane of a body of closed meshes, the most probable first.
 
     ``center`` (3,) is its centre of mass. Quasi-static: dropped in a random orientation, it rolls
     over the faces of its hull until it rests (Goldberg et al., Part Pose Statistics, 1999, as in
@@ -118,24 +118,25 @@ def stable_poses(solids: Sequence[Mesh], center: Array) -> list[StablePose]:
     poses, probabilities = compute_stable_poses(
         hull_of(_corners(solids)).to_trimesh(), center_mass=center, threshold=0.0
     )
-    found = zip(np.asarray(poses, np.float64), np.asarray(probabilities).tolist(), strict=True)
-    every = [StablePose(T, p) for T, p in found]
-    return [pose for pose in every if pose.probability >= _MIN_PROBABILITY or _is_upright(pose)]
+    shares = np.asarray(probabilities).tolist()
+    results = zip(np.asarray(poses, np.float64), shares, strict=True)
+    all_poses = [StablePose(T, p) for T, p in results]
+    return [pose for pose in all_poses if pose.probability >= _MIN_PROBABILITY or _is_upright(pose)]
 
 
 def feet(solids: Sequence[Mesh], poses: Sequence[StablePose]) -> tuple[Array, float]:
     """
-    Return the centres (n, 3) and the radius, metres, of small balls as contacts with the ground.
+    Return the centres (n, 3) and the radius, metres, of small contact spheres on the ground.
 
     A physics engine selects a few contacts of a mesh with a plane, and others at the next step, so
-    that an object on many corners rocks indefinitely. In each pose, balls touch the ground at
+    that an object on many corners rocks indefinitely. In each pose, spheres touch the ground at
     corners all around the support, inside the hull of ``solids``.
     """
     corners = _corners(solids)
     size = float(np.linalg.norm(np.ptp(corners, axis=0)))
     radius = _FOOT_RADIUS_SHARE * size
     outward = np.stack([np.cos(_FOOT_DIRECTIONS_RAD), np.sin(_FOOT_DIRECTIONS_RAD)])
-    found: list[Array] = [np.zeros((0, 3))]
+    centers: list[Array] = [np.zeros((0, 3))]
     upright = [pose for pose in poses[_MAX_FOOT_POSES:] if _is_upright(pose)]
     for pose in [*poses[:_MAX_FOOT_POSES], *upright]:
         placed = transform(pose.T_ground_object, corners)
@@ -145,8 +146,8 @@ def feet(solids: Sequence[Mesh], poses: Sequence[StablePose]) -> tuple[Array, fl
         length = np.linalg.norm(inward, axis=1, keepdims=True)
         spots = spots + inward * np.minimum(1.0, radius / np.maximum(length, 1e-12))
         level = np.full((len(spots), 1), radius)
-        found.append(transform(invert(pose.T_ground_object), np.hstack([spots, level])))
-    return np.concatenate(found), radius
+        centers.append(transform(invert(pose.T_ground_object), np.hstack([spots, level])))
+    return np.concatenate(centers), radius
 
 
 def _is_upright(pose: StablePose) -> bool:

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""Colours of vertices as a texture, for programs that read no others."""
+"""Bake vertex colours into a texture, for programs that do not read vertex colours."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ from lift3d_ros.errors import bad_request
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.runtime.files import write_whole
 
-#: Sides of a texture, pixels.
+#: Smallest, largest and default side of a texture, pixels.
 MIN_TEXTURE = 64
 MAX_TEXTURE = 4096
 DEFAULT_TEXTURE = 1024
 
-#: Pixels between two charts, so that blurring and coarser copies of the texture mix no colours.
-_PADDING = 4
+#: Distance between charts, pixels, so that filtering and mipmaps do not mix their colours.
+_PADDING_PX = 4
 
-#: The share of the texture that the charts are sized to fill, which they cannot do whole.
-_FILLED = 0.65
+#: Target share of the texture that the charts fill.
+_FILL_SHARE = 0.65
 
-#: Of fractions of a pixel in what OpenCV draws, as a power of two.
+#: Number of fractional bits of coordinates in OpenCV drawing functions.
 _SHIFT = 4
 
 
 @dataclass(frozen=True, eq=False)
 class TexturedMesh:
     """
-    A mesh and the picture that is wrapped around it.
+    A mesh and its texture.
 
-    - ``mesh``: its vertices are not parted at the seams.
-    - ``uv``: float32 (k, 2), places in the picture, 0 to 1, v up from its lower border.
-    - ``uv_faces``: int32 (m, 3), the place of each corner of each face.
-    - ``vertex``: int32 (k,), the vertex that each place belongs to.
+    - ``mesh``: its vertices are not duplicated at the seams.
+    - ``uv``: float32 (k, 2), texture coordinates, 0 to 1, v up from its lower border.
+    - ``uv_faces``: int32 (m, 3), index in ``uv`` for each corner of each face.
+    - ``vertex``: int32 (k,), the vertex of each entry of ``uv``.
     - ``image``: uint8 RGB, square.
     """
 
@@ -67,10 +67,10 @@ class TexturedMesh:
 
 def bake(mesh: Mesh, size: int = DEFAULT_TEXTURE) -> TexturedMesh:
     """
-    Unwrap a mesh by xatlas and paint the colours of its vertices into a texture.
+    Unwrap a mesh with xatlas and draw its vertex colours into a texture.
 
-    ``size`` is the side of the texture in pixels. Between the charts each pixel has the colour of
-    the nearest one that is on a face, so that no seam shows.
+    ``size`` is the side of the texture in pixels. Pixels between the charts have the
+    colour of the nearest pixel on a face, so that no seam is visible.
 
     Raises ``LiftError(BAD_REQUEST)`` without the package xatlas or for a size out of range.
     """
@@ -80,13 +80,13 @@ def bake(mesh: Mesh, size: int = DEFAULT_TEXTURE) -> TexturedMesh:
     area = 0.5 * float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum())
     atlas, packing = xatlas.Atlas(), xatlas.PackOptions()
     atlas.add_mesh(mesh.vertices, mesh.faces.astype(np.uint32))
-    packing.padding = _PADDING
-    packing.texels_per_unit = float(np.sqrt(_FILLED * size * size / max(area, 1e-20)))
+    packing.padding = _PADDING_PX
+    packing.texels_per_unit = float(np.sqrt(_FILL_SHARE * size * size / max(area, 1e-20)))
     atlas.generate(xatlas.ChartOptions(), packing)
     vertex, faces, uv = atlas[0]
     uv_faces = np.asarray(faces, np.int32).reshape(-1, 3)
     uv, vertex = np.asarray(uv, np.float32), np.asarray(vertex, np.int32)
-    image = _paint(uv[uv_faces], mesh.colors[mesh.faces], size)
+    image = _draw_faces(uv[uv_faces], mesh.colors[mesh.faces], size)
     return TexturedMesh(mesh, uv, uv_faces, vertex, image)
 
 
@@ -94,11 +94,11 @@ def check_size(size: int) -> None:
     """Raise ``LiftError(BAD_REQUEST)`` for a texture that is too small or too large."""
     if not MIN_TEXTURE <= size <= MAX_TEXTURE:
         raise bad_request(
-            f'The texture is to be {size} pixels wide; choose {MIN_TEXTURE} to {MAX_TEXTURE}.')
+            f'A texture of {size} pixels is requested; choose {MIN_TEXTURE} to {MAX_TEXTURE}.')
 
 
 def load_xatlas() -> Any:
-    """Return the module xatlas; raises ``LiftError(BAD_REQUEST)`` where it is missing."""
+    """Return the module xatlas; raises ``LiftError(BAD_REQUEST)`` if it is missing."""
     try:
         import xatlas
     except ImportError as error:
@@ -109,17 +109,17 @@ def load_xatlas() -> Any:
 
 
 def side_files(path: Path) -> tuple[Path, Path]:
-    """Return where the material and the picture of an OBJ lie; readers want no blanks in them."""
+    """Return the material and image files of an OBJ; readers do not support spaces in them."""
     stem = re.sub(r'\s', '_', path.stem)
     return path.with_name(f'{stem}.mtl'), path.with_name(f'{stem}.png')
 
 
 def write_obj(textured: TexturedMesh, path: Path) -> None:
     """
-    Write an OBJ with its material (.mtl) and picture (.png) beside it.
+    Write an OBJ with its material (.mtl) and texture (.png) next to it.
 
     The vertices are shared across seams, so that the mesh in the file is closed. Raises
-    ``OSError`` where a file cannot be written.
+    ``OSError`` if a file cannot be written.
     """
     material, picture = side_files(path)
     write_whole(picture, _png(textured.image))
@@ -144,7 +144,7 @@ def write_obj(textured: TexturedMesh, path: Path) -> None:
 
 
 def write_glb(textured: TexturedMesh, path: Path) -> None:
-    """Write a GLB with its picture inside; raises ``OSError`` where it cannot be written."""
+    """Write a GLB with embedded texture; raises ``OSError`` if it cannot be written."""
     from PIL import Image
     import trimesh
 
@@ -158,14 +158,14 @@ def write_glb(textured: TexturedMesh, path: Path) -> None:
             roughnessFactor=1.0,
         ),
     )
-    solid = trimesh.Trimesh(
+    unwrapped = trimesh.Trimesh(
         mesh.vertices[vertex],
         textured.uv_faces,
         vertex_normals=mesh.vertex_normals()[vertex],
         visual=visual,
         process=False,
     )
-    data: Any = solid.export(file_type='glb')
+    data: Any = unwrapped.export(file_type='glb')
     write_whole(path, data)
 
 
@@ -181,15 +181,15 @@ def _png(image: NDArray[np.uint8]) -> bytes:
     return stream.getvalue()
 
 
-def _paint(
+def _draw_faces(
     corners: NDArray[np.float32], colors: NDArray[np.uint8], size: int
 ) -> NDArray[np.uint8]:
     """
     Return the texture of faces, uint8 RGB (size, size, 3).
 
-    ``corners`` (m, 3, 2) are their places in it, ``colors`` (m, 3, 3) those of their corners.
+    ``corners`` (m, 3, 2) are texture coordinates, ``colors`` (m, 3, 3) the colours of the corners.
     """
-    # From u right, v up to columns and rows of pixels, whose centres are whole numbers.
+    # From u to the right and v up to columns and rows, with pixel centres at integers.
     places = corners.astype(np.float64) * (size, -size) + (-0.5, size - 0.5)
     owner = np.full((size, size), -1, np.int32)
     for index, triangle in enumerate(np.rint(places * 2**_SHIFT).astype(np.int32)):
@@ -199,13 +199,13 @@ def _paint(
     weights = _barycentric(places[face], np.stack([columns, rows], axis=1))
     image = np.zeros((size, size, 3), np.uint8)
     image[rows, columns] = np.rint(np.einsum('nkc,nk->nc', colors[face].astype(float), weights))
-    # Every pixel off the charts takes the colour of the nearest one on them.
+    # Pixels outside of the charts get the colour of the nearest pixel of a chart.
     _, nearest = cv2.distanceTransformWithLabels(
         (owner < 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
-    painted = np.zeros((int(nearest.max()) + 1, 3), np.uint8)
-    painted[nearest[rows, columns]] = image[rows, columns]
-    return np.asarray(painted[nearest])
+    chart_colors = np.zeros((int(nearest.max()) + 1, 3), np.uint8)
+    chart_colors[nearest[rows, columns]] = image[rows, columns]
+    return np.asarray(chart_colors[nearest])
 
 
 def _barycentric(
@@ -218,11 +218,11 @@ def _barycentric(
         return np.asarray(p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0])
 
     whole = cross(b - a, c - a)
-    # A triangle without area has the mean of its corners.
+    # A degenerate triangle has the mean colour of its corners.
     safe = np.where(np.abs(whole) > 1e-9, whole, np.inf)
     second, third = cross(points - a, c - a) / safe, cross(b - a, points - a) / safe
     weights = np.stack([1.0 - second - third, second, third], axis=1)
     weights[~np.isfinite(safe)] = 1.0 / 3.0
-    # The border of a triangle is drawn, too, half a pixel outside of it.
+    # Border pixels are drawn up to half a pixel outside of the triangle.
     weights = np.maximum(weights, 0.0)
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))

@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""An object of a box or a point: its mask, by depth and colour."""
+"""Masks of objects from boxes, points and label images."""

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A box of a frame with its surroundings, at the resolution of the segmentation."""
+"""The part of a frame around a box, at the resolution of the segmentation."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 #: left, top, right, bottom in pixels, right and bottom exclusive.
 Box = tuple[int, int, int, int]
 
-#: The longer side of a box in the window that is segmented, pixels; bounds the time of GrabCut.
-_BOX_SIDE = 240
+#: Largest side of a box in its window, pixels; bounds the time of GrabCut.
+_MAX_BOX_SIDE_PX = 240
 
 #: Margin of the window around the box, as a share of its longer side, and its minimum, pixels.
-_CONTEXT, _MIN_CONTEXT = 0.3, 12
+_MARGIN_SHARE, _MIN_MARGIN_PX = 0.3, 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +37,11 @@ class BoxWindow:
     """
     A box and its surroundings, at reduced resolution.
 
-    - ``rows``, ``columns``: of the image; ``stride``: pixels of it for one of the window.
+    - ``rows``, ``columns``: of the image; ``stride``: pixels of it per pixel of the window.
     - ``image``: uint8 RGB (h, w, 3); ``depth``: float32 metres (h, w), 0 = none, or None.
     - ``box``: left, top, right, bottom in the window; ``inside``: bool (h, w).
-    - ``point``: column, row in the window of a pixel on the object, or None.
-    - ``focal``: order of magnitude of the focal length, pixels of the window.
+    - ``point``: a pixel on the object, column and row in the window, or None.
+    - ``focal``: approximate focal length, pixels of the window.
     """
 
     rows: slice
@@ -62,11 +62,11 @@ class BoxWindow:
         box: Box,
         point: tuple[int, int] | None,
     ) -> BoxWindow:
-        """Return the window of a box that lies in the image."""
+        """Return the window of a box that is inside the image."""
         left, top, right, bottom = box
         side = max(right - left, bottom - top)
-        stride = -(-side // _BOX_SIDE)
-        margin = max(int(np.ceil(_CONTEXT * side)), _MIN_CONTEXT)
+        stride = -(-side // _MAX_BOX_SIDE_PX)
+        margin = max(int(np.ceil(_MARGIN_SHARE * side)), _MIN_MARGIN_PX)
         height, width = image.shape[:2]
         # The corner of the box falls on a pixel of the window.
         first_row = top - stride * min(top // stride, -(-margin // stride))
@@ -81,31 +81,33 @@ class BoxWindow:
             readings = np.nan_to_num(
                 depth[rows, columns][::stride, ::stride], nan=0.0, posinf=0.0, neginf=0.0
             )
-        place = (
+        window_box = (
             (left - first_column) // stride,
             (top - first_row) // stride,
             -(-(right - first_column) // stride),
             -(-(bottom - first_row) // stride),
         )
         inside = np.zeros(part.shape[:2], bool)
-        inside[place[1]:place[3], place[0]:place[2]] = True
-        at = None
+        inside[window_box[1]:window_box[3], window_box[0]:window_box[2]] = True
+        window_point = None
         if point is not None:
-            at = ((point[0] - first_column) // stride, (point[1] - first_row) // stride)
+            window_point = (
+                (point[0] - first_column) // stride, (point[1] - first_row) // stride
+            )
         return cls(
             rows,
             columns,
             stride,
             np.ascontiguousarray(part),
             readings,
-            place,
+            window_box,
             inside,
-            at,
+            window_point,
             max(height, width) / stride,
         )
 
     def full(self, mask: NDArray[np.bool_], box: Box, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        """Return a mask of the window in the image, cut to the box."""
+        """Return a mask of the window as a mask of the image, clipped to the box."""
         height, width = self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
         part = mask
         if self.stride > 1:

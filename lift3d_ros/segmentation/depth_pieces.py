@@ -46,21 +46,21 @@ class ImagePlane:
     A plane in space is linear in inverse depth over the image: 1 / z = a u + b v + c.
 
     - ``coefficients``: a, b, c for u, v in pixels and z in metres.
-    - ``stddev``: of its own readings along z, as a share of z.
+    - ``stddev``: of the readings on it along z, as a share of z.
     """
 
     coefficients: Array
     stddev: float
 
     def depth(self, shape: tuple[int, ...]) -> Array:
-        """Return its depth at every pixel of an image (height, width), metres; inf beyond it."""
+        """Return its depth at every pixel (height, width), metres; inf where no ray meets it."""
         v, u = np.mgrid[: shape[0], : shape[1]]
         a, b, c = self.coefficients
         inverse = a * u + b * v + c
         return np.where(inverse > 1e-4, 1.0 / np.maximum(inverse, 1e-4), np.inf)
 
     def rise(self, depth: NDArray[np.float32]) -> Array:
-        """Return how far readings (height, width) are in front of it, metres; 0 without one."""
+        """Return the distance of readings (h, w) in front of it, metres; 0 without a reading."""
         rise = self.depth(depth.shape) - depth
         return np.where(depth > 0.0, rise, 0.0)
 
@@ -75,8 +75,8 @@ def find_image_plane(
     """
     Return the plane of most of the readings ``around`` an object, or None.
 
-    ``depth`` is float32 metres (height, width), 0 without a reading; ``around`` bool, as large.
-    Random sample consensus (Fischler and Bolles, 1981) with a seed of its own.
+    ``depth`` is float32 metres (height, width), 0 without a reading; ``around`` is bool of the
+    same shape. Random sample consensus (Fischler and Bolles, 1981), seeded by ``seed``.
     """
     rng = np.random.default_rng(seed)
     v, u = np.nonzero(around & (depth > 0.0))
@@ -93,7 +93,7 @@ def find_image_plane(
     if not good.any():
         return None
     planes = np.linalg.solve(system[good], inverse[corners[good]][..., None])[..., 0]
-    # (1/z - 1/z') z is the deviation along z as a share of it, to first order.
+    # (1/z - 1/z') z is the deviation along z relative to z, to first order.
     off = np.abs((A @ planes.T - inverse[:, None]) * z[:, None])
     inliers = off < 0.01
     best = int(np.argmax(inliers.sum(axis=0)))
@@ -120,7 +120,7 @@ def depth_pieces(depth: NDArray[np.float32]) -> tuple[NDArray[np.int32], int]:
     with np.errstate(invalid='ignore'):
         flat = valid & (high - low < DEPTH_STEP * depth)
     count, labels = cv2.connectedComponents(flat.astype(np.uint8), connectivity=4)
-    # Readings on a step join the flat piece whose depth is nearest among their neighbours.
+    # Readings on a step join the neighbouring piece with the nearest depth.
     result = labels.astype(np.int32)
     for _ in range(2):
         padded_label, padded_depth = np.pad(result, 1), np.pad(depth, 1)

@@ -29,7 +29,7 @@ from lift3d_ros.segmentation.depth_pieces import ImagePlane
 
 #: Shares of a depth piece inside the box: below the first it is another object that the box cuts,
 #: above the second it is a part of the object.
-_MAX_CUT, _MIN_INSIDE = 0.5, 0.8
+_MAX_CUT_SHARE, _MIN_INSIDE_SHARE = 0.5, 0.8
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,42 +72,43 @@ def seeds_by_depth(window: BoxWindow) -> DepthSeeds | None:
         main = piece_at(labels, window.point) or main
     if within[main] < max(12.0, 0.01 * np.count_nonzero(inside)):
         return None
-    own = (labels == main) & inside
-    near, far = np.percentile(depth[own], (2.0, 98.0))
+    surface = (labels == main) & inside
+    near, far = np.percentile(depth[surface], (2.0, 98.0))
     left, top, right, bottom = window.box
     # The focal length of most cameras is about the longer side of their images.
-    extent = max(right - left, bottom - top) * float(np.median(depth[own])) / window.focal
+    extent = max(right - left, bottom - top) * float(np.median(depth[surface])) / window.focal
     means = ndimage.mean(depth, labels, np.arange(count + 1))
-    beside = (means > near - extent) & (means < far + extent)
-    belongs = (share > _MIN_INSIDE) & beside & (within >= 8.0)
+    at_depth = (means > near - extent) & (means < far + extent)
+    belongs = (share > _MIN_INSIDE_SHARE) & at_depth & (within >= 8.0)
     belongs[0] = False
-    other = (share < _MAX_CUT) | ~beside
+    other = (share < _MAX_CUT_SHARE) | ~at_depth
     other[[0, main]] = False
     belongs[main] = True
 
-    core = cv2.erode(own.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-    if share[main] < _MIN_INSIDE:
-        # Another object touches it without a depth step: only its centre is definite.
+    core = cv2.erode(surface.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+    if share[main] < _MIN_INSIDE_SHARE:
+        # Another object touches the surface without a depth step: only its centre is definite.
         core &= _central(window) > 0.5
     if not core.any():
         return None
-    solid = belongs[labels] & inside
+    body = belongs[labels] & inside
     seeds = np.full(depth.shape, cv2.GC_PR_BGD, np.uint8)
-    seeds[solid] = cv2.GC_PR_FGD
-    seeds[_hull(solid) & (depth == 0.0)] = cv2.GC_PR_FGD
+    seeds[body] = cv2.GC_PR_FGD
+    seeds[_hull(body) & (depth == 0.0)] = cv2.GC_PR_FGD
     if plane is not None:
-        _seed_plane(seeds, solid, (depth > 0.0) & ~rising)
+        _seed_plane(seeds, body, (depth > 0.0) & ~rising)
     seeds[other[labels]] = cv2.GC_BGD
     seeds[core] = cv2.GC_FGD
     seeds[~inside] = cv2.GC_BGD
-    return DepthSeeds(seeds, own, rising, plane is not None and bool(share[main] < _MIN_INSIDE))
+    cut = plane is not None and bool(share[main] < _MIN_INSIDE_SHARE)
+    return DepthSeeds(seeds, surface, rising, cut)
 
 
 def _seed_plane(
-    seeds: NDArray[np.uint8], solid: NDArray[np.bool_], plane: NDArray[np.bool_]
+    seeds: NDArray[np.uint8], body: NDArray[np.bool_], plane: NDArray[np.bool_]
 ) -> None:
     """Set the seeds of the plane: definite background, probable near the object."""
-    near = cv2.dilate(solid.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool)
+    near = cv2.dilate(body.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool)
     seeds[plane & ~near] = cv2.GC_BGD
     seeds[plane & near] = cv2.GC_PR_BGD
 
@@ -148,6 +149,6 @@ def piece_at(labels: NDArray[np.int32], point: tuple[int, int]) -> int:
     rows, columns = np.nonzero(part)
     if not len(rows):
         return 0
-    away = np.hypot(rows - (v - reach[0].start), columns - (u - reach[1].start))
-    nearest = int(np.argmin(away))
+    distance = np.hypot(rows - (v - reach[0].start), columns - (u - reach[1].start))
+    nearest = int(np.argmin(distance))
     return int(part[rows[nearest], columns[nearest]])

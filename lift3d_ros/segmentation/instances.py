@@ -13,12 +13,11 @@
 # limitations under the License.
 
 """
-Which pixels of a frame are an object, and which object is meant.
+Object instances from masks and detections, and the selection of one instance.
 
-A binary mask is split into its connected components, each an object; objects that touch in it are
-one, since nothing in the mask says otherwise (``has_neck`` warns of it). Publish a label image to
-keep them apart. With ``split`` false the whole mask is one object, for objects that something
-thin in front of them cuts in two.
+A binary mask is split into its connected components, each of which is an object. Objects that
+touch in it become one object (``has_neck`` detects this); a label image separates them. With
+``split`` false the whole mask is one object, also if a thin occluder divides it.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ from lift3d_ros.geometry.frame import MIN_MASK_PIXELS
 from lift3d_ros.segmentation.segment import Box
 from lift3d_ros.segmentation.segment import segment_box
 
-#: Objects of a label image, at most: each has a mask of the size of the image.
+#: Largest number of objects of a label image; each has a mask of the size of the image.
 MAX_INSTANCES = 1000
 
-#: Labels below this are counted by a table, larger ones by sorting.
+#: Labels below this are counted with a table, larger labels by sorting.
 _TABLE_SIZE = 1 << 20
 
 
@@ -50,10 +49,10 @@ class Instance:
     """
     The pixels of one object.
 
-    - ``mask``: bool, shape (height, width); ``box`` bounds it; ``pixels`` counts it.
+    - ``mask``: bool (height, width); ``box``: its bounding box; ``pixels``: its number of pixels.
     - ``label``: its value in a label image, else 0.
     - ``class_id``, ``score``: of the detection, else empty and 1.
-    - ``notes``: sentences on what is doubtful about the mask.
+    - ``notes``: sentences about doubts in the mask.
     """
 
     mask: NDArray[np.bool_]
@@ -67,7 +66,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class Detection:
-    """A box in which a detector saw an object."""
+    """A bounding box from a detector."""
 
     box: Box
     class_id: str
@@ -78,38 +77,38 @@ def instances_of_binary(mask: NDArray[Any], split: bool = True) -> list[Instance
     """
     Return the objects of a binary mask, not zero = object, the largest first.
 
-    Components of fewer than ``MIN_MASK_PIXELS`` are specks and left out, unless there is nothing
-    else. Raises ``LiftError(EMPTY_MASK)``.
+    Components of fewer than ``MIN_MASK_PIXELS`` pixels are omitted, unless all are smaller. Raises
+    ``LiftError(EMPTY_MASK)``.
     """
     box = _bounding_box(mask)
     if box is None:
         raise _empty()
     if not split:
         return [_instance(mask > 0, box)]
-    # Only the box is worked on: a large frame costs no more than a small one.
+    # Only the box is processed, so the time does not depend on the size of the frame.
     left, top, right, bottom = box
     window = (mask[top:bottom, left:right] > 0).astype(np.uint8)
     count, parts, stats, _ = cv2.connectedComponentsWithStats(window)
     area = stats[1:, cv2.CC_STAT_AREA]
     order = np.argsort(-area, kind='stable')
     kept = [k for k in order if area[k] >= MIN_MASK_PIXELS] or [order[0]]
-    found = []
+    instances = []
     for k in kept:
         x, y, width, height = (int(n) for n in stats[k + 1, :4])
         whole = np.zeros(mask.shape, bool)
         whole[top:bottom, left:right] = parts == k + 1
         x, y = x + left, y + top
-        found.append(Instance(whole, (x, y, x + width, y + height), int(area[k])))
-    return found
+        instances.append(Instance(whole, (x, y, x + width, y + height), int(area[k])))
+    return instances
 
 
 def instances_of_labels(labels: NDArray[Any], only: int | None = None) -> list[Instance]:
     """
     Return the objects of a label image of integers, the largest first; 0 is background.
 
-    All but the largest ``MAX_INSTANCES`` are left out. Where the label ``only`` is there, its
-    object alone is returned. Raises ``LiftError``: ``EMPTY_MASK``, ``BAD_REQUEST`` for the label
-    of the background.
+    Only the largest ``MAX_INSTANCES`` objects are returned. If the image has the label ``only``,
+    only its object is returned. Raises ``LiftError``: ``EMPTY_MASK``, ``BAD_REQUEST`` for the
+    label of the background.
     """
     if only == 0:
         raise LiftError(
@@ -122,7 +121,7 @@ def instances_of_labels(labels: NDArray[Any], only: int | None = None) -> list[I
         box = _bounding_box(mask.view(np.uint8))
         if box is not None:
             return [_instance(mask, box, label=only)]
-    # A table over all values is the fastest, unless labels are as large as packed colours.
+    # A table of all values is fastest, unless labels are as large as packed colours.
     if int(labels.max()) < _TABLE_SIZE:
         table = np.bincount(labels.reshape(-1))
         values = np.flatnonzero(table)
@@ -134,13 +133,13 @@ def instances_of_labels(labels: NDArray[Any], only: int | None = None) -> list[I
         raise _empty()
     order = np.argsort(-counts, kind='stable')[:MAX_INSTANCES]
     boxes = _boxes_of(labels, values)
-    found = []
+    instances = []
     for k in order:
         left, top, right, bottom = boxes[k]
         mask = np.zeros(labels.shape, bool)
         mask[top:bottom, left:right] = labels[top:bottom, left:right] == values[k]
-        found.append(Instance(mask, boxes[k], int(counts[k]), int(values[k])))
-    return found
+        instances.append(Instance(mask, boxes[k], int(counts[k]), int(values[k])))
+    return instances
 
 
 def _boxes_of(labels: NDArray[Any], values: NDArray[Any]) -> list[Box]:
@@ -150,8 +149,8 @@ def _boxes_of(labels: NDArray[Any], values: NDArray[Any]) -> list[Box]:
         table[values] = np.arange(1, len(values) + 1)
         dense = table[labels]
     else:
-        places = np.minimum(np.searchsorted(values, labels), len(values) - 1)
-        dense = np.where(values[places] == labels, places + 1, 0).astype(np.int32)
+        index = np.minimum(np.searchsorted(values, labels), len(values) - 1)
+        dense = np.where(values[index] == labels, index + 1, 0).astype(np.int32)
     return [
         (columns.start, rows.start, columns.stop, rows.stop)
         for rows, columns in ndimage.find_objects(dense)
@@ -167,34 +166,34 @@ def instances_of_detections(
     Return the objects in the boxes of a detector, the highest score first.
 
     ``image`` is uint8 RGB (height, width, 3), ``depth`` float32 metres (height, width) or None.
-    Boxes in which nothing stands out, or that lie outside the image, are left out. Raises
-    ``LiftError(EMPTY_MASK)`` where nothing is left.
+    Boxes without a distinct object and boxes outside the image are omitted. Raises
+    ``LiftError(EMPTY_MASK)`` if no box remains.
     """
-    found = []
+    instances = []
     for detection in sorted(detections, key=lambda d: -d.score):
         try:
             mask, notes = segment_box(image, depth, detection.box)
         except LiftError:
             continue
-        place = _bounding_box(mask.view(np.uint8))
-        assert place is not None, 'a mask that was found has pixels'
-        found.append(
+        box = _bounding_box(mask.view(np.uint8))
+        assert box is not None, 'a segmented mask has pixels'
+        instances.append(
             Instance(
                 mask,
-                place,
+                box,
                 int(np.count_nonzero(mask)),
                 class_id=detection.class_id,
                 score=float(detection.score),
                 notes=notes,
             )
         )
-    if not found:
+    if not instances:
         raise LiftError(
             ErrorCode.EMPTY_MASK,
             'Nothing stands out in any of the boxes; check that the boxes belong to this image, '
             'or give a mask.',
         )
-    return found
+    return instances
 
 
 def select_largest(instances: Sequence[Instance]) -> Instance:
@@ -258,17 +257,17 @@ def select_class(instances: Sequence[Instance], class_id: str) -> Instance:
 
 def has_neck(instance: Instance) -> bool:
     """
-    Return whether a mask falls into two large parts when it is made thinner.
+    Return whether erosion splits a mask into two large parts.
 
-    Two objects that touch in a binary mask look so, and so does a dumbbell: worth a warning, not
-    an error.
+    This is true for two objects that touch in a binary mask, but also for a dumbbell, so it is
+    only a reason for a note.
     """
     left, top, right, bottom = instance.box
     window = np.pad(instance.mask[top:bottom, left:right], 1).astype(np.uint8)
-    # The work is independent of the resolution of the camera.
+    # Downscaled, so that the time does not depend on the resolution of the camera.
     scale = min(1.0, 128.0 / max(window.shape))
     if scale < 1.0:
-        # A long thin mask keeps a pixel across.
+        # A long, thin mask keeps a width of at least one pixel.
         rows, columns = (max(1, round(scale * side)) for side in window.shape)
         window = cv2.resize(window, (columns, rows), interpolation=cv2.INTER_NEAREST)
     distance = cv2.distanceTransform(window, cv2.DIST_L2, 3)
@@ -285,7 +284,7 @@ def _instance(mask: NDArray[np.bool_], box: Box, label: int = 0) -> Instance:
 
 
 def _bounding_box(mask: NDArray[Any]) -> Box | None:
-    """Return the box of what is not zero in a picture of integers."""
+    """Return the bounding box of the non-zero pixels of an integer image, None without any."""
     if mask.dtype != np.uint8:
         mask = (mask > 0).view(np.uint8)
     left, top, width, height = cv2.boundingRect(mask)
@@ -294,7 +293,8 @@ def _bounding_box(mask: NDArray[Any]) -> Box | None:
 
 def _empty() -> LiftError:
     return LiftError(
-        ErrorCode.EMPTY_MASK, 'The mask has no pixels; is the object in the image?'
+        ErrorCode.EMPTY_MASK,
+        'The mask has no pixels; check that the object is in the image.',
     )
 
 

@@ -46,10 +46,10 @@ from lift3d_ros.segmentation.grabcut import stands_out
 #: Smallest share of valid depth inside a box for seeds from depth.
 _MIN_DEPTH_SHARE = 0.1
 
-#: Share of one side of the box along which the object extends beyond the box before it is noted.
+#: Largest share of a side of the box along which the object extends beyond it without a note.
 _MAX_CONTACT_SHARE = 0.25
 
-#: Share of the surroundings of a mask at a point that rise from the plane before it is noted.
+#: Largest share of the surroundings of a mask at a point that rise from the plane without a note.
 _MAX_ADJACENT_SHARE = 0.2
 
 _NOTE_COLOR = (
@@ -122,7 +122,7 @@ def _segment(
     box: Box,
     point: tuple[int, int] | None,
 ) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
-    """Return the mask in a box that lies in the image, and notes; raises ``LiftError``."""
+    """Return the mask in a box inside the image, and notes; raises ``LiftError``."""
     window = BoxWindow.of(image, depth, box, point)
     notes = []
     seeds, measured = None, False
@@ -171,7 +171,7 @@ def _by_color(window: BoxWindow) -> NDArray[np.bool_]:
 def _cleaned(
     mask: NDArray[np.bool_], main: NDArray[np.bool_] | None, window: BoxWindow
 ) -> NDArray[np.bool_]:
-    """Return the parts of a mask that are one object, without specks and pinholes."""
+    """Return the components of a mask that belong to the object, without specks and pinholes."""
     mask = mask & window.inside
     count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     if count < 2:
@@ -183,7 +183,7 @@ def _cleaned(
         largest = int(np.argmax(np.bincount(parts[main & mask], minlength=count)))
     if window.point is not None:
         largest = piece_at(parts, window.point) or largest
-    # A thin occluder splits an object into parts of some size.
+    # A thin occluder splits an object into several large parts.
     keep = area > 0.1 * area[largest] if main is not None else np.zeros(count, bool)
     keep[0], keep[largest] = False, True
     mask = keep[parts]
@@ -211,10 +211,10 @@ def _exceeds_box(window: BoxWindow, mask: NDArray[np.bool_], seeds: DepthSeeds |
         touching = mask[edge]
         same = np.linalg.norm(lab[edge] - lab[beyond], axis=-1) < MIN_CONTRAST
         if seeds is not None and window.depth is not None:
-            here, there = window.depth[edge], window.depth[beyond]
-            level = np.abs(here - there) < DEPTH_STEP * here
-            both = (here > 0.0) & (there > 0.0)
-            same = np.where(both, level & seeds.rising[beyond], same)
+            inner, outer = window.depth[edge], window.depth[beyond]
+            continuous = np.abs(inner - outer) < DEPTH_STEP * inner
+            both = (inner > 0.0) & (outer > 0.0)
+            same = np.where(both, continuous & seeds.rising[beyond], same)
         if (touching & same).mean() > _MAX_CONTACT_SHARE:
             return True
     return False
@@ -236,10 +236,10 @@ def _box_by_depth(depth: NDArray[np.float32], point: tuple[int, int]) -> Box | N
         return None
     rising = plane.rise(small) > plane.tolerance(small)
     labels, _ = depth_pieces(np.where(rising, small, np.float32(0.0)))
-    at = piece_at(labels, (point[0] // stride, point[1] // stride))
-    if not at:
+    label = piece_at(labels, (point[0] // stride, point[1] // stride))
+    if not label:
         return None
-    v, u = np.nonzero(labels == at)
+    v, u = np.nonzero(labels == label)
     if len(u) > 0.5 * small.size:
         return None
     left, top, right, bottom = u.min(), v.min(), u.max() + 1, v.max() + 1
@@ -254,10 +254,10 @@ def _box_by_depth(depth: NDArray[np.float32], point: tuple[int, int]) -> Box | N
 
 def _box_by_color(image: NDArray[np.uint8], point: tuple[int, int]) -> Box | None:
     """
-    Return a box around the region of other colours at a point, or None if none stands out.
+    Return a box around the region at a point that differs in colour, or None.
 
-    GrabCut is tried with discs of several sizes; the size whose outline has the most contrast is
-    the object's.
+    GrabCut is initialised with discs of several sizes; the mask whose outline has the highest
+    contrast is the object.
     """
     height, width = image.shape[:2]
     scale = min(1.0, 200.0 / max(height, width))
@@ -302,7 +302,7 @@ def _image_box(window: BoxWindow) -> Box:
 
 
 def _clipped(box: Box, shape: tuple[int, ...]) -> Box:
-    """Return the part of a box that lies in an image (height, width); raises ``LiftError``."""
+    """Return a box clipped to an image (height, width); raises ``LiftError``."""
     height, width = shape[:2]
     left, top, right, bottom = (int(value) for value in box)
     if right <= left or bottom <= top:

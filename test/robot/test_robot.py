@@ -223,7 +223,7 @@ def test_what_a_simplified_mesh_loses_is_in_the_parts():
     spikes = np.arange(len(solid.vertices)) % 60 == 0
     solid.vertices[spikes] += 0.003 * solid.vertex_normals[spikes]
     mesh = mesh_of(solid)
-    assert len(mesh.faces) > convex._FACES
+    assert len(mesh.faces) > convex._TARGET_FACES
     parts = convex_parts(mesh)
     assert len(parts) > 1
     assert outside(parts, mesh.vertices).max() < 2e-3
