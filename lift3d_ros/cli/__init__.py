@@ -45,7 +45,7 @@ _NODE_PROGRAMS = {
 }
 
 #: Address space and data size below which the libraries of a command do not load, MiB. Some of
-#: them do not fail then, but wait forever for a thread that could not be started.
+#: them do not fail then, but wait forever for a thread that did not start.
 _MIN_ADDRESS_SPACE_MIB = 900
 _MIN_DATA_MIB = 450
 
@@ -63,9 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 for success, 1 if a lift failed, 2 for an invalid command line, 130 after Ctrl-C, 141 if the
     reader of the output has ended.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    argv = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = _run(given)
+        status = _run(argv)
         sys.stdout.flush()
         return status
     except BrokenPipeError:
@@ -98,25 +98,25 @@ def _load(name: str) -> ModuleType:
         raise
 
 
-def _run(given: list[str]) -> int:
+def _run(arguments: list[str]) -> int:
     for words, program in _NODE_PROGRAMS.items():
-        if tuple(given[:len(words)]) == words:
+        if tuple(arguments[:len(words)]) == words:
             from lift3d_ros.cli.ros import replace_process
 
-            replace_process(program, given[len(words):])
+            replace_process(program, arguments[len(words):])
     parser = argparse.ArgumentParser(
         prog='lift3d',
-        description='A masked camera image in, the closed, coloured, metric mesh of the whole '
-        'object out.',
+        description='Reconstruct closed, coloured, metric meshes of objects from masked camera '
+        'images.',
     )
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
     for name, summary in _COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=f'{summary}.')
         # Only the module of the requested command is imported, so that the help is quick.
-        if given[:1] == [name]:
+        if arguments[:1] == [name]:
             module = _load(name)
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     commands.add_parser('node', help='run the ROS 2 node (lift3d node --help)')
-    options = parser.parse_args(given)
+    options = parser.parse_args(arguments)
     return int(options.run(options))

@@ -28,11 +28,11 @@ from lift3d_ros.cli import values
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 
-#: Objects and scenes of --quick.
+#: Numbers of objects and of scenes with --quick.
 _QUICK_OBJECTS = 20
 _QUICK_SCENES = 2
 
-#: With --views: objects, and training objects of the mean, of --quick.
+#: With --views and --quick: number of objects, and of training objects of the mean.
 _QUICK_RINGS = 6
 _QUICK_MEAN = 60
 
@@ -46,75 +46,77 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'Rows of results are written as they arrive: the same command resumes an interrupted '
         'run. `lift3d bench node` measures what ROS adds to a lift.'
     )
-    what = parser.add_argument_group('what is measured')
-    what.add_argument(
+    measured = parser.add_argument_group('measurement')
+    measured.add_argument(
         '--data', type=Path, metavar='DIR',
         help='objects: a folder with manifest.json, or with .glb, .obj, .ply or .stl, metric, z up'
     )
-    what.add_argument(
+    measured.add_argument(
         '--split', metavar='NAME',
         help='part of the data (default: eval where there is one, else everything)')
-    what.add_argument(
+    measured.add_argument(
         '--real', type=Path, metavar='DIR',
         help='scene folders of real frames instead; meta.json may name mesh (below --data) and '
-        'pose, without them the size alone is reported. With --views: published renders with '
-        'cameras.json, measured beside the objects of --data'
+        'pose; without them only the size is reported. With --views: published renders with '
+        'cameras.json, measured in addition to the objects of --data'
     )
-    what.add_argument(
+    measured.add_argument(
         '--views', type=values.count, nargs='?', const=_VIEWS, metavar='N',
         help='measure synthesised views instead of shapes; with a number an alias of --scenes'
     )
-    what.add_argument(
+    measured.add_argument(
         '--weights', default='small', metavar='NAME|PATH',
-        help='of the methods with networks, with --views of the synthesised views, as `lift3d '
-        'weights list` names them, or a folder (default: small)'
+        help='weights of the methods with networks, or with --views of the synthesised views: a '
+        'name of `lift3d weights list`, or a folder (default: small)'
     )
-    what.add_argument(
+    measured.add_argument(
         '--samples', type=values.count, default=1, metavar='K',
-        help='of the methods with networks: sets of views for each shape (default: 1)')
-    what.add_argument(
+        help='sets of views for each shape, for the methods with networks (default: 1)')
+    measured.add_argument(
         '--sampler', default='fast', choices=('fast', 'faithful'),
-        help='of the synthesised views (default: fast)')
-    what.add_argument(
+        help='sampler of the synthesised views (default: fast)')
+    measured.add_argument(
         '--steps', type=values.count, default=0, metavar='N',
-        help="of the sampler of the synthesised views (default: the sampler's own)")
-    what.add_argument(
+        help='steps of this sampler (default: those of the sampler)')
+    measured.add_argument(
         '--views-time', action='store_true',
-        help='measure seconds, memory and throughput of eight views in a process of their own, '
-        'with all cores, and nothing else')
-    what.add_argument(
+        help='measure only time, memory and throughput of eight views, in a separate process with '
+        'all cores')
+    measured.add_argument(
         '--five', action='store_true',
-        help='measure seconds and memory of five objects of one frame beside one, in a process '
-        'of their own, with all cores, and nothing else')
-    what.add_argument(
+        help='measure only time and memory of five objects of one frame, compared with one '
+        'object, in a separate process with all cores')
+    measured.add_argument(
         '--methods', nargs='+', metavar='NAME',
         help='methods, or single baselines (default: geometric and the default method; with '
         '--views the weights and their coarse volume)')
-    what.add_argument(
+    measured.add_argument(
         '--ablation', action='store_true',
         help='measure an ablation of one2345 instead: the method with 0 to 32 '
         'synthesised views, with renderings of its coarse volume, with true renders, with four '
         'samples; tracks rgbd, rgbd-blind, rgb and rgb-blind if none are named')
-    what.add_argument('--no-baselines', action='store_true', help='the named methods alone')
+    measured.add_argument(
+        '--no-baselines', action='store_true', help='measure only the named methods')
     scenes = parser.add_argument_group('scenes')
     scenes.add_argument(
         '--track', nargs='+', metavar='TRACK',
-        help='rgbd: depth and gravity are given, rgbd-blind: depth alone, rgb: gravity alone, '
+        help='rgbd: depth and gravity are given, rgbd-blind: only depth, rgb: only gravity, '
         'rgb-blind: neither; rgb-plane and rgb-size: gravity, and the table or the longest side '
         'of the object, as the scale (default: rgbd; with --views rgbd and rgb)'
     )
     scenes.add_argument(
         '--mask', default='exact', metavar='KIND',
-        help='exact, or noisy: with the errors of a detector (default: exact)'
+        help='exact, or noisy: with errors as from a detector (default: exact)'
     )
     scenes.add_argument(
-        '--occluded', action='store_true', help='with another object standing in front')
+        '--occluded', action='store_true', help='place another object in front')
     scenes.add_argument(
         '--cameras', type=values.count, default=1, metavar='N',
-        help='around each object, with known poses: 1 to 4; methods are given all of them '
-        '(default: 1)')
+        help='number of cameras with known poses around each object, 1 to 4; methods use all of '
+        'them (default: 1)')
     scenes.add_argument(
-        '--scenes', type=values.count, metavar='N', help='scenes of each object (default: 2)')
+        '--scenes', type=values.count, metavar='N',
+        help='number of scenes of each object (default: 2)')
     scenes.add_argument(
         '--objects', type=values.count, metavar='N', help='only N objects, evenly spread')
     scenes.add_argument(
@@ -127,10 +129,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--grasp', action='store_true',
-        help='plan grasps of an 80 mm jaw on the predictions and try them on the scans')
+        help='plan grasps of an 80 mm jaw on the predictions and test them on the scans')
     parser.add_argument(
         '--physics', action='store_true',
-        help='with --grasp: try the best of them in MuJoCo, too: close on the scan, lift, shake')
+        help='with --grasp: also test the best grasps in MuJoCo: close on the scan, lift, shake')
     parser.add_argument(
         '--out', type=Path, default=Path('bench_out'), metavar='DIR',
         help='results, report.md, report.json and sheet.png (default: bench_out)'
@@ -139,7 +141,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--fresh', action='store_true', help='delete the results in --out first')
     parser.add_argument(
         '--jobs', type=values.count, metavar='N', default=_cores(),
-        help='processes (default: one for each core, %(default)s here)')
+        help='number of processes (default: one per core, %(default)s on this machine)')
     parser.add_argument(
         '--timeout', type=values.positive, default=600.0, metavar='S',
         help='seconds after which a lift fails (default: 600)'
@@ -171,7 +173,7 @@ def run(options: argparse.Namespace) -> int:
     if options.ablation:
         if options.methods:
             raise LiftError(
-                ErrorCode.BAD_REQUEST, '--ablation chooses the methods; leave --methods out.'
+                ErrorCode.BAD_REQUEST, '--ablation selects the methods; leave --methods out.'
             )
         methods, baselines, tracks = list(VARIANTS), [], options.track or list(TRACKS)
     settings = Settings(
@@ -203,7 +205,7 @@ def _run_views(options: argparse.Namespace) -> int:
     if options.mask != 'exact' or shapes_only:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            'Views are measured with exact masks of objects that nothing hides, from one camera; '
+            'Views are measured with exact masks of unoccluded objects, from one camera; '
             'leave --mask, --occluded, --cameras, --grasp and --physics out.',
         )
     baselines = [] if options.no_baselines else BASELINES
@@ -239,7 +241,7 @@ def _run_timing(options: argparse.Namespace) -> int:
         methods = options.methods or [DEFAULT_METHOD]
         if len(methods) != 1:
             raise LiftError(
-                ErrorCode.BAD_REQUEST, '--five times one method; name one in --methods.')
+                ErrorCode.BAD_REQUEST, '--five measures one method; name one in --methods.')
         program, (column,) = 'five', methods
         arguments = ['--method', column, *(weights if column in LEARNED else [])]
     isolated_process(

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""``lift3d demo``: the node in its own process, a scene published to it, and an image."""
+"""``lift3d demo``: start the node, publish a scene to it, and draw the result."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from lift3d_ros.runtime.files import make_folder
 #: The scene that comes with the package: a bottle on a table.
 DEMO_SCENE = Path(__file__).parent.parent / 'data' / 'demo_scene'
 
-#: Keeps the demo off the network, unless the user has set another range.
-_ON_THIS_MACHINE = (
+#: Restricts discovery to this machine, unless the user has set another range.
+_LOCALHOST_ENVIRONMENT = (
     {'ROS_LOCALHOST_ONLY': '1'}
     if os.environ.get('ROS_DISTRO') == 'humble'
     else {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
 )
 
-#: Seconds until a process that has not ended gets the next, stronger signal.
+#: Seconds until a process that is still running receives the next, stronger signal.
 _END_TIMEOUT_S = 8.0
 
 
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--out', type=Path, default=Path('demo/out'), metavar='DIR',
-        help='folder for the meshes, the report and the picture (default: demo/out)',
+        help='folder for the meshes, the report and the image (default: demo/out)',
     )
 
 
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     """
     Publish the scene to the node and draw its response; return the exit status.
 
-    Raises ``LiftError`` if ROS is missing, the scene cannot be read or the folder not made.
+    Raises ``LiftError`` if ROS is missing, the scene cannot be read or the folder not created.
     """
     require_ros()
     from lift3d_ros.io.scene import read_scene
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     for path in paths.values():
         path.unlink(missing_ok=True)
 
-    environment = {**_ON_THIS_MACHINE, **os.environ}
+    environment = {**_LOCALHOST_ENVIRONMENT, **os.environ}
     depth = 'true' if frame.depth is not None else 'false'
     node_arguments = ['--autostart', '--ros-args', '-p', f'use_depth:={depth}']
     camera_arguments = ['--scene', str(options.scene), '--out', str(options.out)]
@@ -89,10 +89,10 @@ def run(options: argparse.Namespace) -> int:
             while camera.poll() is None and node.poll() is None:
                 time.sleep(0.05)
             if camera.poll() is None:
-                ended = node.returncode
-                print(f'lift3d: the node ended with status {ended}', file=sys.stderr)
-                # By the convention of shells for processes that a signal ended.
-                return 128 - ended if ended < 0 else max(ended, 1)
+                code = node.returncode
+                print(f'lift3d: the node ended with status {code}', file=sys.stderr)
+                # The convention of shells for processes that a signal ended.
+                return 128 - code if code < 0 else max(code, 1)
             status = camera.wait()
     finally:
         signal.signal(signal.SIGTERM, previous)
@@ -136,5 +136,5 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _terminated(number: int, frame: object) -> NoReturn:
-    # Runs the finally clauses above, which end the processes.
+    # SystemExit runs the finally clauses above, which end the processes.
     raise SystemExit(128 + number)

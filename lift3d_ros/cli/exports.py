@@ -49,16 +49,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--frame',
         choices=('camera', 'object', 'world'),
-        help='frame of the meshes and clouds: camera, the optical frame; object, the centre of '
-        'its bounding box with z up; world, by the "T_world_camera" of camera.json, z up '
+        help='frame of the meshes and clouds: camera, the optical frame; object, at the centre of '
+        'the bounding box with z up; world, by "T_world_camera" in camera.json, z up '
         '(default: camera for ply, obj and stl; object for glb, urdf and mjcf; glb has y up '
-        'instead of z, as glTF demands)',
+        'instead of z, as glTF requires)',
     )
     group.add_argument(
         '--texture',
         type=int,
         metavar='SIZE',
-        help='bake the colours into a texture of so many pixels a side: obj, glb, urdf, mjcf '
+        help='bake the colours into a texture with this side in pixels: obj, glb, urdf, mjcf '
         '(default: colours at the vertices; 1024 for urdf and mjcf)',
     )
     group.add_argument(
@@ -66,21 +66,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar='N',
-        help='write NAME_cloud.ply, too: N points with normals, in the frame of the mesh',
+        help='also write NAME_cloud.ply: N points with normals, in the frame of the mesh',
     )
     group.add_argument(
         '--density',
         type=float,
         metavar='RHO',
-        help='kg per cubic metre: the report has mass, centre of mass and inertia (default for '
-        'urdf and mjcf: 1000, as water)',
+        help='density in kg per cubic metre; the report then has mass, centre of mass and inertia '
+        '(default for urdf and mjcf: 1000, that of water)',
     )
     group.add_argument(
         '--convex-parts',
         type=int,
         default=1,
         metavar='N',
-        help='of urdf and mjcf: largest number of convex parts, up to 16, by coacd (default: 1, '
+        help='largest number of convex parts in urdf and mjcf, up to 16, by coacd (default: 1, '
         'the hull)',
     )
 
@@ -101,8 +101,8 @@ def chosen(options: argparse.Namespace) -> Export:
 
 def frame_of(options: argparse.Namespace, export: Export) -> str:
     """Return the frame of the meshes."""
-    usual = 'object' if export.kind == 'glb' or export.is_description else 'camera'
-    return options.frame or usual
+    default = 'object' if export.kind == 'glb' or export.is_description else 'camera'
+    return options.frame or default
 
 
 def check_names(export: Export, folder: Path, names: Iterable[str]) -> None:
@@ -118,7 +118,7 @@ def check_names(export: Export, folder: Path, names: Iterable[str]) -> None:
 
 
 def entries(shape: Shape, written: Written) -> dict[str, Any]:
-    """Return the entries of the report about the files and the body."""
+    """Return the entries of the report for the files and the body."""
     from lift3d_ros.robot.export import stability_of
 
     stability = stability_of(shape, written.mass)

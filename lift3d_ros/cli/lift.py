@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='SCENE',
         help='folder with rgb.png (or .jpg, .webp, ...), mask.png (not zero = object), '
         'camera.json and, if there is depth, depth.png (16 bit, millimetres or the '
-        '"depth_unit" of camera.json), .tiff or .npy; or an image file, for which a lens is '
+        '"depth_unit" of camera.json), .tiff or .npy; or an image file, for which a camera is '
         'assumed and whose alpha is the mask, unless --box or --point is given. Scene folders '
         'below SCENE/views show the same object from other cameras, whose poses are '
         '"T_world_camera" (4 x 4) in each camera.json',
@@ -69,30 +69,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--method',
         metavar='NAME',
-        help='one of `lift3d methods` (default: the one marked there)',
+        help='a name of `lift3d methods` (default: the method marked there)',
     )
     parser.add_argument(
         '--weights',
         metavar='NAME|PATH',
-        help='of a method with networks: small, packaged; full, the published ones that you have '
-        'imported; or a folder (default: small)',
+        help='weights of a method with networks: small, packaged; full, the imported published '
+        'weights; or a folder (default: small)',
     )
     parser.add_argument(
         '--samples',
         type=int,
         metavar='K',
-        help='of a method with networks: sets of views to synthesise; the mesh is that of their '
+        help='sets of synthesised views of a method with networks; the mesh is that of their '
         'mean, the confidence includes their spread (default: 1)',
     )
     scenes.add_seed(parser, 'mesh')
     parser.add_argument(
-        '--device', choices=('cpu', 'cuda'), default='cpu', help='where to compute (default: cpu)'
+        '--device', choices=('cpu', 'cuda'), default='cpu',
+        help='device of the networks (default: cpu)',
     )
     parser.add_argument(
         '--no-depth', action='store_true', help='ignore depth images'
     )
     parser.add_argument(
-        '--no-further', action='store_true', help='ignore further views'
+        '--no-further', action='store_true', help='ignore the source views below SCENE/views'
     )
     parser.add_argument(
         '--min-confidence',
@@ -109,8 +110,9 @@ def run(options: argparse.Namespace) -> int:
     """
     Lift every scene; return 0 if all succeeded, else 1.
 
-    Raises ``LiftError`` for an unknown method or option of it, missing or broken weights, a
-    missing device, two scenes of one name, and an output folder that cannot be made.
+    Raises ``LiftError`` for an unknown method or an option that it does not have, missing or
+    corrupt weights, a missing device, two scenes of one name, and an output folder that cannot be
+    created.
     """
     named = scenes.named(options.scenes)
     export = exports.chosen(options)
@@ -126,8 +128,8 @@ def run(options: argparse.Namespace) -> int:
         weights=options.weights,
         samples=options.samples,
     )
-    # Missing weights are an error of the command line, not of a scene; the check is quick, and
-    # comes before the import of the networks.
+    # Missing weights are an error of the command line, not of a scene. The quick check precedes
+    # the import of torch.
     lifter.check()
     lifter.load()
 
@@ -164,20 +166,20 @@ def _lift_scene(
     start = time.monotonic()
     frame = exports.frame_of(options, export)
     T_world_camera = read_pose(path) if frame == 'world' else None
-    given = read_input(path, not options.no_depth, selection)
-    further = [] if options.no_further else read_further(path, not options.no_depth)
+    scene = read_input(path, not options.no_depth, selection)
+    source_views = [] if options.no_further else read_further(path, not options.no_depth)
     decoded = time.monotonic() - start
     request = LiftRequest(
-        given.mask,
+        scene.mask,
         hints=inputs.hints_of_scene(hints, path),
-        source_views=tuple(further),
+        source_views=tuple(source_views),
         min_confidence=options.min_confidence,
         seed=options.seed,
     )
-    shape = lifter.lift(given.frame, request, progress=progress)
+    shape = lifter.lift(scene.frame, request, progress=progress)
     written = write(shape, export.path(options.out, name), export, frame, T_world_camera)
     # The total is that of the scene, including reading and writing.
-    spent = {'decode': decoded, **shape.seconds, 'total': time.monotonic() - start}
+    seconds = {'decode': decoded, **shape.seconds, 'total': time.monotonic() - start}
     report = _report(
         ok=True,
         method=shape.method,
@@ -187,14 +189,14 @@ def _lift_scene(
         elevation_source=shape.elevation_source,
         confidence=scenes.number(shape.overall_confidence),
         pass_probability=scenes.number(shape.pass_probability),
-        camera_source=given.camera_source,
-        depth_file=given.depth_file,
-        views=1 + len(further),
+        camera_source=scene.camera_source,
+        depth_file=scene.depth_file,
+        views=1 + len(source_views),
         mask_iou=scenes.number(shape.mask_iou),
         notes=list(shape.notes),
         watertight=shape.mesh.is_watertight(),
         **exports.entries(shape, written),
-        seconds={stage: round(value, 4) for stage, value in spent.items()},
+        seconds={stage: round(value, 4) for stage, value in seconds.items()},
     )
     return report, _line(name, shape, report)
 

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""``lift3d methods``: the methods and what they are."""
+"""``lift3d methods``: list the methods with a description."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add nothing."""
+    """Declare no arguments."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,6 +36,6 @@ def run(options: argparse.Namespace) -> int:
         print(f'{name:<{width}}  {text[0] if text else ""}{mark}')
     print(
         f'\n--weights NAME|PATH and --samples K of `lift3d lift` are for {", ".join(LEARNED)}; '
-        '`lift3d weights list` shows what there is.'
+        '`lift3d weights list` lists the weights.'
     )
     return 0

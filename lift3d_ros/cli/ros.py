@@ -34,15 +34,15 @@ def require_ros(arguments: Sequence[str] = ()) -> None:
     """
     Raise ``LiftError(BAD_REQUEST)`` if a process that needs ROS cannot start.
 
-    rclpy or the interfaces are missing, or an environment variable of ROS is invalid.
+    The causes are missing rclpy or interfaces, and invalid environment variables of ROS.
     """
-    for module, what in (
+    for module, problem in (
         ('rclpy', 'rclpy is not installed'),
         ('lift3d_ros.msg', 'The messages of lift3d_ros are not built'),
     ):
         if importlib.util.find_spec(module) is None:
             raise bad_request(
-                f'{what}; source the ROS 2 workspace that holds lift3d_ros, or in its source tree '
+                f'{problem}; source the ROS 2 workspace with lift3d_ros, or in its source tree '
                 'run `make setup` and then `. tools/env.sh`.')
     check_environment(arguments)
 

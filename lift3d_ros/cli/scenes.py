@@ -57,7 +57,7 @@ def add_seed(parser: argparse.ArgumentParser, same: str) -> None:
 
 def named(paths: Iterable[Path]) -> dict[str, Path]:
     """
-    Return scenes by their names: that of the folder, or of the picture without its ending.
+    Return scenes by name: that of the folder, or of the image file without its suffix.
 
     Raises ``LiftError(BAD_REQUEST)`` for two scenes of one name, and for circular links.
     """
@@ -91,7 +91,8 @@ def work_through(
 
     The failure of a scene does not stop the others: its report is that of ``failed`` with the
     total time, and its ``results``, all files of a name except the report, are removed. ``verb``
-    is the participle of the summary. Raises ``LiftError(BAD_REQUEST)`` if ``out`` cannot be made.
+    is the participle of the summary. Raises ``LiftError(BAD_REQUEST)`` if ``out`` cannot be
+    created.
     """
     from tqdm import tqdm
 
@@ -146,7 +147,7 @@ def _work_on(
         try:
             write_report(report_path, report)
         except OSError as full:
-            line += f' (nor can {report_path} be written: {full.strerror})'
+            line += f' ({report_path} cannot be written either: {full.strerror})'
     except BaseException:
         _remove([*results(name), report_path])
         raise
@@ -164,7 +165,7 @@ def write_report(path: Path, report: dict[str, Any]) -> None:
 
 
 def number(value: float | None) -> float | None:
-    """Return a number for JSON, None if it is not finite."""
+    """Return a number rounded for JSON, None if it is not finite."""
     return round(float(value), 6) if value is not None and math.isfinite(value) else None
 
 
@@ -187,5 +188,5 @@ def _as_lift_error(error: Exception) -> LiftError:
         return write_error(error)
     traceback.print_exception(error)
     return LiftError(
-        ErrorCode.INTERNAL, f'{type(error).__name__}: {error}; please report it with the trace '
-        'above.')
+        ErrorCode.INTERNAL, f'{type(error).__name__}: {error}; please report this with the '
+        'traceback above.')

@@ -35,7 +35,7 @@ from lift3d_ros.meshing.render import previews
 from lift3d_ros.meshing.render import Raycaster
 from lift3d_ros.meshing.render import sheet
 
-#: Colours of measured and of completed surface.
+#: Colours of observed and of completed surface.
 OBSERVED = (70, 130, 200)
 COMPLETED = (240, 150, 60)
 
@@ -56,21 +56,21 @@ def lift_sheet(
     the vertex attribute ``observed``; ``report`` is the lift's JSON.
     """
     mesh, observed = _read(mesh_path)
-    marked = np.where(observed[:, None], OBSERVED, COMPLETED).astype(np.uint8)
+    part_colors = np.where(observed[:, None], OBSERVED, COMPLETED).astype(np.uint8)
     upright = mesh.transformed(_upright(frame, mesh, report))
-    parts = Mesh(upright.vertices, upright.faces, marked)
+    parts = Mesh(upright.vertices, upright.faces, part_colors)
     views = [(azimuth, _ELEVATION_DEG) for azimuth in _AZIMUTHS_DEG]
     size = ' x '.join(f'{1000.0 * side:.0f}' for side in np.ptp(upright.vertices, axis=0))
     names = [f'{azimuth:.0f} degrees' for azimuth in _AZIMUTHS_DEG]
-    names[0] = 'from the side of the camera'
-    around = _square(mask)
+    names[0] = 'from the camera side'
+    crop = _square(mask)
     return sheet(
         [
             [
                 (outline(frame.image, mask), 'input and mask'),
                 (_depth_picture(frame), 'depth'),
-                (frame.image[around], 'the object'),
-                (_overlay(frame, mesh)[around], f'the mesh over it, {size} mm'),
+                (frame.image[crop], 'object'),
+                (_overlay(frame, mesh)[crop], f'overlaid mesh, {size} mm'),
             ],
             list(zip(previews(upright, views, 400), names, strict=True)),
             list(
@@ -119,7 +119,7 @@ def _upright(frame: Frame, mesh: Mesh, report: dict[str, Any]) -> NDArray[np.flo
 
 
 def _depth_picture(frame: Frame) -> NDArray[np.uint8]:
-    """Return the depth in colours, black where there is none."""
+    """Return the depth as colours, black without a reading."""
     if frame.depth is None:
         return np.full((*frame.image.shape[:2], 3), 235, np.uint8)
     depth = np.nan_to_num(frame.depth, posinf=0.0)

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
         'what', choices=('views', 'surface'),
-        help='the view networks, or the surface network over them',
+        help='the view networks, or the surface network',
     )
     parser.add_argument(
         '--data', type=Path, required=True, metavar='DIR',
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--settings', type=Path, metavar='FILE',
-        help='YAML, as config/train_views.yaml and config/train_surface.yaml',
+        help='YAML file such as config/train_views.yaml or config/train_surface.yaml',
     )
     parser.add_argument(
         '--weights', metavar='NAME|PATH',
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'run, use --resume',
     )
     parser.add_argument('--resume', action='store_true', help='resume the run in --out')
-    parser.add_argument('--minutes', type=float, help='of this run, all networks together')
+    parser.add_argument('--minutes', type=float, help='time limit of this run, for all networks')
 
 
 def run(options: argparse.Namespace) -> int:
@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _folder(name: str | None) -> Path | None:
-    """Return the folder of complete weights, None without a name."""
+    """Return the folder of checked weights, None without a name."""
     from lift3d_ros.weights import store
 
     if name is None:

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Types of numbers on a command line; they raise ``ArgumentTypeError`` with a message."""
+"""Argument types for numbers; they raise ``argparse.ArgumentTypeError`` with a message."""
 
 from __future__ import annotations
 
@@ -61,4 +61,4 @@ seed = _restricted(whole, lambda number: number >= 0, 'is not a seed; seeds are 
 positive = _restricted(finite, lambda number: number > 0.0, 'is not more than 0')
 share = _restricted(finite, lambda number: 0.0 <= number <= 1.0, 'is not between 0 and 1')
 angle = _restricted(
-    finite, lambda degrees: abs(degrees) <= 360.0, 'is no angle in degrees, -360 to 360')
+    finite, lambda degrees: abs(degrees) <= 360.0, 'is not an angle in degrees, -360 to 360')

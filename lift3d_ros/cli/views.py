@@ -48,10 +48,10 @@ if TYPE_CHECKING:
     from lift3d_ros.geometry.canonical import PosedViews
     from lift3d_ros.progress import ProgressCallback
 
-#: Pictures in a row of the sheet.
+#: Number of images in a row of the sheet.
 _COLUMNS = 4
 
-#: Side of a picture of the sheet, pixels.
+#: Side of an image of the sheet, pixels.
 _TILE_PX = 256
 
 
@@ -62,8 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         type=Path,
         metavar='SCENE',
-        help='folder with rgb.png, mask.png, camera.json and, where there is depth, depth.png; '
-        'or an RGBA picture (.png) whose alpha is the mask, with an assumed field of view of '
+        help='folder with rgb.png, mask.png, camera.json and, if there is depth, depth.png; '
+        'or an RGBA image (.png) whose alpha is the mask, with an assumed field of view of '
         f'{ZERO123_FOV:.2f} degrees',
     )
     parser.add_argument(
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         type=values.angle,
         metavar='DEG',
-        help='counter-clockwise from above, 0 is the side of the camera',
+        help='azimuths, counter-clockwise from above, 0 at the input camera',
     )
     where.add_argument(
         '--ring', type=values.count, metavar='N',
@@ -90,8 +90,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=values.angle,
         default=[],
         metavar='DEG',
-        help="over the object's horizon, one for each azimuth or one for all (default: that of "
-        'the camera)',
+        help="elevations above the object's horizon, one for each azimuth or one for all "
+        '(default: that of the input camera)',
     )
     parser.add_argument(
         '--radius',
@@ -104,19 +104,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--weights',
         default='small',
         metavar='NAME|PATH',
-        help='as `lift3d weights list` names them, or a folder (default: small)',
+        help='a name of `lift3d weights list`, or a folder (default: small)',
     )
     parser.add_argument(
         '--sampler', choices=SAMPLERS, default='fast',
         help='few steps, or as published (default: fast)')
     parser.add_argument(
-        '--steps', type=values.count, metavar='N', help='of the sampler (default: its own)')
+        '--steps', type=values.count, metavar='N',
+        help='steps of the sampler (default: those of the sampler)')
     parser.add_argument(
         '--size', type=values.count, metavar='PX',
-        help='side of the pictures (default: that of the weights)')
+        help='side of the images (default: that of the weights)')
     scenes.add_seed(parser, 'views')
     parser.add_argument(
-        '--device', choices=('cpu', 'cuda'), default='cpu', help='where to compute (default: cpu)'
+        '--device', choices=('cpu', 'cuda'), default='cpu',
+        help='device of the networks (default: cpu)',
     )
     parser.add_argument(
         '--no-depth', action='store_true', help='ignore the depth images'
@@ -126,7 +128,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--elevation-of-input',
         type=values.angle,
         metavar='DEG',
-        help="of the camera over the object's horizon, if known",
+        help="elevation of the input camera above the object's horizon, if known",
     )
     known.add_argument(
         '--assume-elevation',
@@ -161,10 +163,10 @@ def run(options: argparse.Namespace) -> int:
 
     def synthesize(name: str, path: Path, progress: ProgressCallback) -> scenes.Result:
         start = time.monotonic()
-        given = read_input(path, not options.no_depth)
-        frame, mask, camera_source = given.frame, given.mask, given.camera_source
-        make = synthesizer.coarse if options.coarse else synthesizer.synthesize
-        views = make(
+        scene = read_input(path, not options.no_depth)
+        frame, mask, camera_source = scene.frame, scene.mask, scene.camera_source
+        synthesize_views = synthesizer.coarse if options.coarse else synthesizer.synthesize
+        views = synthesize_views(
             frame,
             mask,
             azimuths,
@@ -174,8 +176,8 @@ def run(options: argparse.Namespace) -> int:
             progress=progress,
         )
         files = [f'{name}_{index:03d}.png' for index in range(len(views.images))]
-        for file, picture in zip(files, view_grid.rgba(views), strict=True):
-            _write_png(options.out / file, picture)
+        for file, image in zip(files, view_grid.rgba(views), strict=True):
+            _write_png(options.out / file, image)
         _write_png(options.out / f'{name}_sheet.png', view_sheet(frame, mask, views))
         report = _succeeded(views, files, camera_source, options, time.monotonic() - start)
         return report, (
@@ -188,7 +190,7 @@ def run(options: argparse.Namespace) -> int:
         options.out,
         synthesize,
         lambda error: _failed(error, options),
-        lambda name: _pictures(options.out, name),
+        lambda name: _images(options.out, name),
         'synthesised',
     )
 
@@ -204,8 +206,8 @@ def view_sheet(
     spread = f' +- {stddev:.0f}' if math.isfinite(stddev) else ''
     caption = f'elevation {views.canonical.elevation:.0f}{spread}, {views.elevation_source}'
     cells = [
-        (picture, f'azimuth {azimuth:.0f}, elevation {elevation:.0f}')
-        for picture, azimuth, elevation in zip(
+        (image, f'azimuth {azimuth:.0f}, elevation {elevation:.0f}')
+        for image, azimuth, elevation in zip(
             views.images, views.azimuths, views.elevations, strict=True
         )
     ]
@@ -265,7 +267,7 @@ def _succeeded(
         camera_source=camera_source,
         # The total includes reading and writing files.
         seconds={
-            **{stage: round(spent, 4) for stage, spent in views.seconds.items()},
+            **{stage: round(value, 4) for stage, value in views.seconds.items()},
             'total': round(total, 4),
         },
     )
@@ -288,14 +290,14 @@ def _report(options: argparse.Namespace, **values: Any) -> dict[str, Any]:
     }
 
 
-def _pictures(out: Path, name: str) -> list[Path]:
-    """Return the pictures of a scene that are in a folder, of any run."""
+def _images(out: Path, name: str) -> list[Path]:
+    """Return the images of a scene in a folder, of any run."""
     pattern = re.compile(re.escape(name) + r'_(\d{3}|sheet)\.png')
     return [path for path in out.iterdir() if pattern.fullmatch(path.name)]
 
 
-def _write_png(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Write an RGB or RGBA picture; raises ``OSError`` where that is not possible."""
-    order = cv2.COLOR_RGBA2BGRA if picture.shape[2] == 4 else cv2.COLOR_RGB2BGR
-    _, data = cv2.imencode('.png', cv2.cvtColor(picture, order))
+def _write_png(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write an RGB or RGBA image; raises ``OSError`` if that fails."""
+    order = cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR
+    _, data = cv2.imencode('.png', cv2.cvtColor(image, order))
     path.write_bytes(data.tobytes())

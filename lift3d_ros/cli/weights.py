@@ -34,20 +34,20 @@ _DTYPES = ('float16', 'float32', 'bfloat16')
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the actions and their arguments."""
     actions = parser.add_subparsers(required=True, metavar='ACTION', dest='action')
-    actions.add_parser('list', help='known weights, and which of them are here')
+    actions.add_parser('list', help='list known weights, and where they are')
     verify = actions.add_parser('verify', help='compare weights with their recorded SHA-256')
-    verify.add_argument('names', nargs='*', metavar='NAME', help='all that are here by default')
-    bring = actions.add_parser(
-        'import', help='check published weights, convert them to safetensors and keep them')
-    bring.add_argument(
+    verify.add_argument('names', nargs='*', metavar='NAME', help='default: all installed weights')
+    importing = actions.add_parser(
+        'import', help='check published weights, convert them to safetensors and store them')
+    importing.add_argument(
         'path', type=Path, metavar='PATH', help='a checkpoint, or a diffusers folder')
-    bring.add_argument(
+    importing.add_argument(
         '--sha256', metavar='DIGEST',
         help='expected digest of the file, as published; a file PATH.sha256 has the same effect')
-    bring.add_argument('--name', help='name in the store (lift3d weights list)')
-    _add_conversion(bring)
+    importing.add_argument('--name', help='name in the store (lift3d weights list)')
+    _add_conversion(importing)
     fetch = actions.add_parser('fetch', help='download published weights, then import them')
-    fetch.add_argument('name', metavar='NAME', help='one that `lift3d weights list` shows')
+    fetch.add_argument('name', metavar='NAME', help='a name of `lift3d weights list`')
     fetch.add_argument('--yes', action='store_true', help='do not ask before downloading')
     _add_conversion(fetch)
 
@@ -69,7 +69,7 @@ def _add_conversion(parser: argparse.ArgumentParser) -> None:
         help='store in this precision (default: that of the source; float16 halves float32)')
     parser.add_argument(
         '--no-ema', action='store_true',
-        help='take the plain weights of the UNet, not their moving average')
+        help='use the plain weights of the UNet, not their moving average')
 
 
 def _list() -> int:
@@ -113,20 +113,20 @@ def _verify(names: list[str]) -> int:
     good = True
     chosen = names or [name for name in _known_names() if store.locate(name)]
     if not chosen:
-        print('there are no weights here; `lift3d weights list` shows which there could be')
+        print('there are no weights here; `lift3d weights list` lists the known weights')
     for name in chosen:
         if names:
             folder = store.find(name)
         else:
             folder = store.locate(name) or Path(name)
         try:
-            found = store.problems(folder)
+            problems = store.problems(folder)
         except LiftError as error:
-            found = [error.message]
-        good &= not found
-        for line in found:
+            problems = [error.message]
+        good &= not problems
+        for line in problems:
             print(f'{name}: {line}')
-        if not found:
+        if not problems:
             print(f'{name}: as recorded, {store.format_size(store.size_of(folder))} in {folder}')
     return 0 if good else 1
 
@@ -158,7 +158,7 @@ def _fetch(entry: Entry, options: argparse.Namespace) -> int:
     print(f'{entry.name}: {entry.description}')
     print(f'  from     {fetching.endpoint()}/{entry.remote.repository} ({len(files)} file'
           f'{"s" if len(files) > 1 else ""})')
-    print(f'  size     {store.format_size(total)}{known}, and as much again while it is imported')
+    print(f'  size     {store.format_size(total)}{known}, and the same again during the import')
     print(f'  licence  {entry.licence}; see {entry.page}')
     print(f'  to       {store.user_root() / entry.name}')
     if not options.yes:
@@ -175,7 +175,7 @@ def _fetch(entry: Entry, options: argparse.Namespace) -> int:
 def _ask() -> None:
     """Raise ``LiftError`` unless the user at the terminal agrees."""
     if not sys.stdin.isatty():
-        raise bad_request('Nothing was downloaded: without a terminal to ask on, say --yes.')
+        raise bad_request('Nothing was downloaded: without a terminal, use --yes.')
     try:
         answer = input('Download? [y/N] ')
     except EOFError:

@@ -120,8 +120,8 @@ def stable_poses(solids: Sequence[Mesh], center: Array) -> list[StablePose]:
     )
     shares = np.asarray(probabilities).tolist()
     results = zip(np.asarray(poses, np.float64), shares, strict=True)
-    all_poses = [StablePose(T, p) for T, p in results]
-    return [pose for pose in all_poses if pose.probability >= _MIN_PROBABILITY or _is_upright(pose)]
+    stable = [StablePose(T, p) for T, p in results]
+    return [pose for pose in stable if pose.probability >= _MIN_PROBABILITY or _is_upright(pose)]
 
 
 def feet(solids: Sequence[Mesh], poses: Sequence[StablePose]) -> tuple[Array, float]:

@@ -226,7 +226,7 @@ def test_a_ring_and_the_seed(weights, tmp_path):
         (['--azimuth', '0', '--elevation', '1', '2'], '2 elevations'),
         (['--azimuth', '0', '--ring', '4'], 'not allowed with'),
         (['--azimuth', 'nan'], 'not a finite number'),
-        (['--elevation', '5000'], 'no angle'),
+        (['--elevation', '5000'], 'not an angle'),
         (['--radius', 'inf'], 'not a finite number'),
         (['--ring', '0'], 'less than 1'),
         (['--ring', '500'], '256'),
