@@ -84,8 +84,8 @@ def hull_of(points: Floats, max_corners: int = HULL_CORNERS) -> Mesh:
     """Return the ``convex_hull`` of points (n, 3)."""
     if max_corners < 32:
         raise ValueError(f'a hull of {max_corners} corners is too coarse; allow 32 or more')
-    points = np.asarray(points, np.float64)
-    corners = points[_qhull(points).vertices]
+    coordinates = np.asarray(points, np.float64)
+    corners = coordinates[_qhull(coordinates).vertices]
     if len(corners) > max_corners:
         corners = _farthest(corners, max_corners)
     return _hull_mesh(corners)
