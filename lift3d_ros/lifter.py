@@ -195,8 +195,8 @@ class Lifter:
 
         An object that cannot be lifted is represented by its ``LiftError``, and does not affect
         the other objects. Up to ``Method.max_concurrent`` objects are lifted concurrently, in
-        threads, which takes less time than in sequence. An object that runs out of memory beside
-        other objects is lifted again alone.
+        threads, which takes less time than in sequence. An object that runs out of memory while
+        other objects are lifted is lifted again alone.
 
         With one thread in torch, a shape is identical to that of ``lift``. With more threads the
         order of additions differs: the surface moves by far less than a voxel, and decimation may

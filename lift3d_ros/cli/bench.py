@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     measured.add_argument(
         '--split', metavar='NAME',
-        help='part of the data (default: eval where there is one, else everything)')
+        help='part of the data (default: eval if it exists, else everything)')
     measured.add_argument(
         '--real', type=Path, metavar='DIR',
         help='scene folders of real frames instead; meta.json may name mesh (below --data) and '

@@ -207,7 +207,8 @@ def bounding_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     if not len(columns):
         raise LiftError(
-            ErrorCode.EMPTY_MASK, 'The mask has no pixels; is the object in the image?')
+            ErrorCode.EMPTY_MASK,
+            'The mask has no pixels; check that the object is in the image.')
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 

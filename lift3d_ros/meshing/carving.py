@@ -105,8 +105,8 @@ def search_box(observation: ObjectObservation, support: Support) -> SearchBox:
     if len(cells) < 8:
         raise LiftError(
             ErrorCode.NO_SURFACE,
-            'The mask and the depth allow no solid object; check that the depth is registered to '
-            'the image.',
+            'The mask and the depth leave no occupied space; check that the depth is registered '
+            'to the image.',
         )
     distance = float(np.median(points[:, 2]))
     pixel = distance**2 / (observation.camera.fx * observation.camera.fy)

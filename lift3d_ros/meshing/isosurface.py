@@ -84,46 +84,49 @@ def extract_surface(
     Keeps the largest connected piece and those near ``measured`` points (n, 3), fills enclosed
     cavities, and closes the surface at the border of the grid. At most ``max_faces`` faces.
 
-    Raises ``LiftError(NO_SURFACE)`` where nothing is positive, or no closed mesh can be made.
+    Raises ``LiftError(NO_SURFACE)`` if no value is positive, or if no closed mesh is possible.
     """
     from scipy import ndimage
     from skimage.measure import marching_cubes
 
-    solid = np.pad(field, 1, constant_values=-voxel)
-    inside = solid > 0.0
+    padded = np.pad(field, 1, constant_values=-voxel)
+    inside = padded > 0.0
     labels, count = ndimage.label(inside)
     if count == 0:
         raise LiftError(
-            ErrorCode.NO_SURFACE, 'The observations leave no solid; are mask and depth aligned?'
+            ErrorCode.NO_SURFACE,
+            'The mask and the depth leave no occupied space; check that the depth is registered '
+            'to the image.',
         )
     kept = [1]
     if count > 1:
         kept = _kept(labels, None if measured is None else (measured - origin) / voxel + 1.0)
         chosen = np.isin(labels, kept)
-        solid = np.where(inside & ~chosen, np.float32(-1e-3 * voxel), solid)
+        padded = np.where(inside & ~chosen, np.float32(-1e-3 * voxel), padded)
         inside = chosen
     cavity = ndimage.binary_fill_holes(inside) & ~inside
-    # A sample exactly on the level makes triangles without area.
-    solid = np.where(cavity | (np.abs(solid) < 1e-4 * voxel), np.float32(1e-3 * voxel), solid)
-    solid = np.where(inside | cavity, np.abs(solid), -np.abs(solid))
+    # A sample exactly on the level would produce triangles without area.
+    padded = np.where(cavity | (np.abs(padded) < 1e-4 * voxel), np.float32(1e-3 * voxel), padded)
+    padded = np.where(inside | cavity, np.abs(padded), -np.abs(padded))
     while True:
-        vertices, faces, _, _ = marching_cubes(solid, 0.0, gradient_direction='ascent')
+        vertices, faces, _, _ = marching_cubes(padded, 0.0, gradient_direction='ascent')
         vertices = (vertices - 1.0) * voxel + origin
         result = _simplify(
             vertices.astype(np.float32), faces.astype(np.int32), max_faces, len(kept)
         )
         if result is not None:
             return result
-        if min(solid.shape) < 8:
+        if min(padded.shape) < 8:
             raise LiftError(
-                ErrorCode.NO_SURFACE, f'No closed surface can be made of {max_faces} faces.'
+                ErrorCode.NO_SURFACE,
+                f'There is no closed surface with {max_faces} faces; increase max_faces.',
             )
         # Decimation did not keep the mesh closed; a coarser grid has fewer faces.
-        steps = [np.arange(0.0, n + 0.4, 1.4) for n in solid.shape]
-        solid = ndimage.map_coordinates(
-            solid, np.meshgrid(*steps, indexing='ij'), order=1, cval=-voxel
+        steps = [np.arange(0.0, n + 0.4, 1.4) for n in padded.shape]
+        padded = ndimage.map_coordinates(
+            padded, np.meshgrid(*steps, indexing='ij'), order=1, cval=-voxel
         )
-        solid = np.pad(solid, 1, constant_values=-voxel)
+        padded = np.pad(padded, 1, constant_values=-voxel)
         # The new grid's first sample, before padding, is the old one's padded corner.
         origin, voxel = origin - voxel, 1.4 * voxel
 

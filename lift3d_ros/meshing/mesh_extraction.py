@@ -123,8 +123,8 @@ def extract_mesh(
     Return the mesh of a reconstruction within the bounds of the measurements.
 
     Separate pieces are kept if a view measured them, or without depth if the mask shows them.
-    Raises ``LiftError(NO_SURFACE)`` where nothing is occupied, where the mesh is a fragment of
-    what was measured, and where no closed mesh of at most ``max_faces`` faces can be made.
+    Raises ``LiftError(NO_SURFACE)`` if the field is empty, if the mesh is a fragment of the
+    measured surface, or if no closed mesh of at most ``max_faces`` faces is possible.
     """
     from scipy import ndimage
 
@@ -135,7 +135,8 @@ def extract_mesh(
     corners = field.bounds(BOX_LEVEL)
     if corners is None:
         raise LiftError(
-            ErrorCode.NO_SURFACE, 'The method finds no solid in this view; check mask and depth.'
+            ErrorCode.NO_SURFACE,
+            'The method predicts no surface for this view; check the mask and the depth.'
         )
     low, high = (canonical.scale * corner for corner in corners)
     points = measured_points(observation, sources)

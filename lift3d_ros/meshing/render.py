@@ -243,14 +243,14 @@ def previews(
     camera = Camera.from_fov(size, size, fov)
     distance = 1.04 * radius / np.sin(np.radians(fov / 2.0))
     caster = Raycaster([mesh])
-    pictures = []
+    images = []
     for azimuth, elevation in directions:
         pose = look_at(middle + spherical(azimuth, elevation, distance), middle)
         # A light above and to the left of the camera, so that every visible side is lit.
         lamp = rotate(pose, (-0.5, -0.6, -1.0))
         turned = light or Light((lamp[0], lamp[1], lamp[2]))
-        pictures.append(caster.render(camera, pose, turned).image)
-    return pictures
+        images.append(caster.render(camera, pose, turned).image)
+    return images
 
 
 def outline(
@@ -282,8 +282,8 @@ def sheet(
 
     size = max(11, tile // 18)
     font, line = _font(size), int(1.35 * size)
-    pictures = [[_fit(picture, tile) for picture, _ in row] for row in rows]
-    heights = [max((picture.shape[0] for picture in row), default=0) for row in pictures]
+    images = [[_fit(image, tile) for image, _ in row] for row in rows]
+    heights = [max((image.shape[0] for image in row), default=0) for row in images]
     lines = [max((caption.count('\n') + 1 for _, caption in row), default=0) for row in rows]
     columns = max((len(row) for row in rows), default=0)
     page = Image.new(
@@ -296,11 +296,11 @@ def sheet(
     )
     draw = ImageDraw.Draw(page)
     top = margin
-    for row, fitted, height, count in zip(rows, pictures, heights, lines, strict=True):
-        for column, ((_, caption), picture) in enumerate(zip(row, fitted, strict=True)):
+    for row, fitted, height, count in zip(rows, images, heights, lines, strict=True):
+        for column, ((_, caption), image) in enumerate(zip(row, fitted, strict=True)):
             left = margin + column * (tile + margin)
-            inset = ((tile - picture.shape[1]) // 2, (height - picture.shape[0]) // 2)
-            page.paste(Image.fromarray(picture), (left + inset[0], top + inset[1]))
+            inset = ((tile - image.shape[1]) // 2, (height - image.shape[0]) // 2)
+            page.paste(Image.fromarray(image), (left + inset[0], top + inset[1]))
             for number, text in enumerate(caption.splitlines()):
                 below = (left, top + height + margin // 2 + number * line)
                 draw.text(below, text, (30, 30, 30), font=font)
@@ -338,12 +338,12 @@ def _rough_pixels(color: NDArray[np.float32]) -> NDArray[np.intp]:
     return np.flatnonzero(spread.max(axis=2) > _MAX_CONTRAST)
 
 
-def _fit(picture: NDArray[np.uint8], tile: int) -> NDArray[np.uint8]:
+def _fit(image: NDArray[np.uint8], tile: int) -> NDArray[np.uint8]:
     """Return the image scaled so that its longer side has ``tile`` pixels."""
-    scale = tile / max(picture.shape[:2])
-    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+    scale = tile / max(image.shape[:2])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     filter_ = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(picture, size, interpolation=filter_), np.uint8)
+    return np.asarray(cv2.resize(image, size, interpolation=filter_), np.uint8)
 
 
 def _font(size: int) -> Any:

@@ -202,7 +202,7 @@ class LiftClient:
         """
         if not self._done.wait(timeout):
             self._done.set()
-            raise TimeoutError(f'no result arrived within {timeout} s; is the node still running?')
+            raise TimeoutError(f'no result arrived within {timeout} s; check that the node runs')
         if self._result is None:
             raise RuntimeError('there was no request; call lift() first')
         return self._result
@@ -253,7 +253,7 @@ class LiftClient:
                 number,
                 Lift.Result(
                     error_code=ErrorCode.INTERNAL.value,
-                    message='The node no longer knows the request; was it restarted?',
+                    message='The node does not know the request; it may have restarted. Send it again.',
                 ),
             )
             return

@@ -102,7 +102,7 @@ def horizontal_plane(T_level_camera: Array, height: float) -> Plane:
 @dataclass(frozen=True, eq=False)
 class ScaleHints:
     """
-    The sources of the scale beside the view, and their order.
+    The sources of the scale in addition to the view, and their order.
 
     - ``plane``: on which the object stands. If it is None, the plane is searched in the depth
       around the object.

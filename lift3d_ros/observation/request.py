@@ -32,7 +32,7 @@ class LiftRequest:
     One object to lift; picklable.
 
     - ``mask``: bool (height, width), the pixels of the object in the frame.
-    - ``hints``: sources of the scale beside the views, and their order.
+    - ``hints``: sources of the scale in addition to the views, and their order.
     - ``source_views``: other views of the same object, with their poses.
     - ``min_confidence``: a shape with a lower mean confidence is refused with ``LOW_CONFIDENCE``.
     - ``seed``: of all random numbers; the same seed gives the same shape on the same device.

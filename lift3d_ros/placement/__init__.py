@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Metric scale and pose of a shape, from whatever is known beside the view."""
+"""Metric scale and pose of a shape."""

@@ -99,8 +99,8 @@ def from_plane(vertices: Floats, plane: Plane) -> Scale:
             'the frame of the plane, and that its normal points up.',
         )
     foot = points[heights <= np.percentile(heights, 2.0)].mean(axis=0)
-    beside = float(np.linalg.norm(foot - (foot @ plane.up) * plane.up))
-    stddev = float(np.hypot(FOOT_STDDEV * size, TILT_STDDEV * beside) / -low)
+    offset = float(np.linalg.norm(foot - (foot @ plane.up) * plane.up))
+    stddev = float(np.hypot(FOOT_STDDEV * size, TILT_STDDEV * offset) / -low)
     if stddev > MAX_STDDEV:
         raise LiftError(
             ErrorCode.BAD_REQUEST,

@@ -117,18 +117,18 @@ def spill_note(surface: Surface, view: ObjectView) -> str | None:
     cut, camera = view.window(WINDOW_SIDE, margin)
     mask = np.ascontiguousarray(view.mask[cut])
     drawn = surface.rasterize(camera)
-    beyond = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     stride = cut[0].step
     # The two rasters are off by up to a pixel.
-    spilt = drawn.mask & (beyond > mask_tolerance(view.frame.camera, stride) + 1.0)
+    spill = drawn.mask & (distance > mask_tolerance(view.frame.camera, stride) + 1.0)
     if view.frame.depth is not None:
         readings = np.nan_to_num(view.frame.depth[cut], posinf=0.0, neginf=0.0)
         hidden = (readings > 0.0) & (readings < (1.0 - _MIN_OCCLUDER_GAP_SHARE) * drawn.depth)
-        spilt &= ~_widened(hidden)
-    share = np.count_nonzero(spilt) / np.count_nonzero(mask)
+        spill &= ~_widened(hidden)
+    share = np.count_nonzero(spill) / np.count_nonzero(mask)
     if share < _MAX_SPILL_SHARE:
         return None
-    reach = stride * float(beyond[spilt].max())
+    reach = stride * float(distance[spill].max())
     return (
         f'The shape reaches {reach:.0f} pixels beyond its mask, over {100.0 * share:.0f} % of the '
         'area of the mask; check that the mask covers the whole object, and that the depth is '
@@ -142,5 +142,5 @@ def _widened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _names(view: ObjectView) -> str:
-    *others, last = cut_borders(view) or ('outer',)
-    return f'{", ".join(others)} and {last} border' if others else f'{last} border'
+    *first, last = cut_borders(view) or ('outer',)
+    return f'{", ".join(first)} and {last} border' if first else f'{last} border'

@@ -92,7 +92,7 @@ class Export:
     - ``kind``: one of ``FORMATS``.
     - ``texture``: side of the texture of a format in ``TEXTURED``, pixels; None: colours at the
       vertices, and in a description a texture of the usual size.
-    - ``points``: of a cloud with normals beside the mesh; 0: none.
+    - ``points``: of a cloud with normals next to the mesh; 0: none.
     - ``density``: kg per cubic metre; None: as water for a description, else no mass.
     - ``parts``: convex collision parts of a description, at most; 1: the hull.
     """
@@ -228,13 +228,13 @@ def write(
             parts = convex.convex_parts(shape.mesh, export.parts)
             # The poses of the collision meshes, as in a simulator.
             poses = stable_poses(parts, mass.center)
-            made = _write_body(shape, partial, export, mass, parts, poses)
+            siblings = _write_body(shape, partial, export, mass, parts, poses)
         else:
-            made = _write_mesh(shape, shape.mesh.transformed(T), partial, export)
+            siblings = _write_mesh(shape, shape.mesh.transformed(T), partial, export)
         if export.points:
-            made.append(_sibling(partial, 'cloud.ply'))
-            write_cloud(shape.cloud(export.points), T, made[-1])
-        files += [file.name for file in made]
+            siblings.append(_sibling(partial, 'cloud.ply'))
+            write_cloud(shape.cloud(export.points), T, siblings[-1])
+        files += [file.name for file in siblings]
     written = [path.with_name(name) for name in files]
     return Written(written, frame, up_axis, mass, parts, poses)
 
@@ -300,7 +300,7 @@ def _write_body(
     texture.write_obj(texture.bake(shape.mesh, size), visual)
     for part, file in zip(parts, collisions, strict=True):
         part.export(file)
-    places, radius = feet(parts, poses)
+    foot_centers, radius = feet(parts, poses)
     body = Body(
         name=path.stem,
         visual=visual.name,
@@ -308,7 +308,7 @@ def _write_body(
         collisions=[file.name for file in collisions],
         mass=mass,
         height=-min(float(part.vertices[:, 2].min()) for part in parts),
-        feet=places,
+        feet=foot_centers,
         foot_radius=radius,
         remark=f'object frame, z up; {mass.density:g} kg per cubic metre; scale: '
         f'{shape.scale_source}; method: {shape.method}',

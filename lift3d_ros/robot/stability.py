@@ -104,7 +104,7 @@ def support_stability(mesh: Mesh, center: Array) -> SupportStability:
     return SupportStability(tilt >= MIN_TIPPING_DEG, margin, tilt)
 
 
-def stable_poses(solids: Sequence[Mesh], center: Array) -> list[StablePose]:
+def stable_poses(meshes: Sequence[Mesh], center: Array) -> list[StablePose]:
     """
     Return the stable poses on a plane of a body of closed meshes, the most probable first.
 
@@ -116,7 +116,7 @@ def stable_poses(solids: Sequence[Mesh], center: Array) -> list[StablePose]:
     from trimesh.poses import compute_stable_poses
 
     poses, probabilities = compute_stable_poses(
-        hull_of(_corners(solids)).to_trimesh(), center_mass=center, threshold=0.0
+        hull_of(_corners(meshes)).to_trimesh(), center_mass=center, threshold=0.0
     )
     shares = np.asarray(probabilities).tolist()
     results = zip(np.asarray(poses, np.float64), shares, strict=True)
@@ -124,15 +124,15 @@ def stable_poses(solids: Sequence[Mesh], center: Array) -> list[StablePose]:
     return [pose for pose in stable if pose.probability >= _MIN_PROBABILITY or _is_upright(pose)]
 
 
-def feet(solids: Sequence[Mesh], poses: Sequence[StablePose]) -> tuple[Array, float]:
+def feet(meshes: Sequence[Mesh], poses: Sequence[StablePose]) -> tuple[Array, float]:
     """
     Return the centres (n, 3) and the radius, metres, of small contact spheres on the ground.
 
     A physics engine selects a few contacts of a mesh with a plane, and others at the next step, so
     that an object on many corners rocks indefinitely. In each pose, spheres touch the ground at
-    corners all around the support, inside the hull of ``solids``.
+    corners all around the support, inside the hull of ``meshes``.
     """
-    corners = _corners(solids)
+    corners = _corners(meshes)
     size = float(np.linalg.norm(np.ptp(corners, axis=0)))
     radius = _FOOT_RADIUS_SHARE * size
     outward = np.stack([np.cos(_FOOT_DIRECTIONS_RAD), np.sin(_FOOT_DIRECTIONS_RAD)])
@@ -154,5 +154,5 @@ def _is_upright(pose: StablePose) -> bool:
     return bool(pose.T_ground_object[2, 2] > _MIN_UPRIGHT_COSINE)
 
 
-def _corners(solids: Sequence[Mesh]) -> Array:
-    return np.concatenate([solid.vertices for solid in solids]).astype(np.float64)
+def _corners(meshes: Sequence[Mesh]) -> Array:
+    return np.concatenate([mesh.vertices for mesh in meshes]).astype(np.float64)

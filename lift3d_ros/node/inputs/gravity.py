@@ -112,8 +112,8 @@ def measure(readings: Sequence[Reading], stamp: int) -> tuple[Array, str]:
     if abs(age) > MAX_AGE:
         raise _unknown(
             f'the nearest reading of the imu is {1e-9 * abs(age):.1f} s '
-            f'{"older" if age > 0 else "newer"} than the image; do both carry the stamp of the '
-            'camera?'
+            f'{"older" if age > 0 else "newer"} than the image; check that both have the '
+            'stamp of the measurement'
         )
     window = [
         reading
