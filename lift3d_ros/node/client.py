@@ -253,7 +253,7 @@ class LiftClient:
                 number,
                 Lift.Result(
                     error_code=ErrorCode.INTERNAL.value,
-                    message='The node does not know the request; it may have restarted. Send it again.',
+                    message='The node does not know the request; if it restarted, send it again.',
                 ),
             )
             return
