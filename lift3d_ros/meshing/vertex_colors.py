@@ -182,17 +182,17 @@ def color_from_sources(
             observed = observed | measured
             agreement = np.float32(min(1.0, error / max(view.inconsistency, 1e-9)))
             np.maximum(certainty, np.where(measured, agreement, 0.0), out=certainty)
-    seen = weights > 0.0
+    colored = weights > 0.0
     colors = mesh.colors.copy()
-    mean = total[seen] / weights[seen, None]
-    colors[seen] = np.clip(np.rint(mean), 0.0, 255.0).astype(np.uint8)
+    mean = total[colored] / weights[colored, None]
+    colors[colored] = np.clip(np.rint(mean), 0.0, 255.0).astype(np.uint8)
     return colors, observed, np.where(observed, certainty, np.float32(1.0))
 
 
 def color_from_synthesized(
     vertices: Array,
     normals: Floats,
-    pictures: NDArray[np.uint8],
+    images: NDArray[np.uint8],
     poses: Array,
     predicted: NDArray[np.uint8],
     tolerance: float,
@@ -201,28 +201,28 @@ def color_from_synthesized(
     Return colours (n, 3) of vertices, and which of them the synthesised views show, (n,).
 
     ``vertices`` and unit ``normals`` (n, 3) are in canonical coordinates, as are ``poses``
-    (v, 4, 4) of the views' optical frames; ``pictures`` (sets, v, h, h, 4) are uint8 RGBA through
-    the lens of Zero-1-to-3. A vertex has the mean colour of the views that see it; those along its
-    normal weigh most. A vertex that no view sees has its ``predicted`` colour (n, 3).
-    ``tolerance`` is the one of ``visible_points``, canonical units.
+    (v, 4, 4) of the views' optical frames; ``images`` (sets, v, h, h, 4) are uint8 RGBA with the
+    camera of Zero-1-to-3. A vertex has the mean colour of the views in which it is visible; views
+    along its normal have the largest weights. A vertex that is visible in no view keeps its
+    ``predicted`` colour (n, 3). ``tolerance`` is that of ``visible_points``, canonical units.
     """
     total = PREDICTED_WEIGHT * predicted.astype(np.float64)
     weights = np.full(len(vertices), PREDICTED_WEIGHT)
-    size = pictures.shape[-2]
-    lens = Camera.from_fov(size, size, ZERO123_FOV)
+    size = images.shape[-2]
+    camera = Camera.from_fov(size, size, ZERO123_FOV)
     for number, pose in enumerate(poses):
         T_camera_object = invert(pose)
         local = transform(T_camera_object, vertices)
         facing = -np.einsum('ij,ij->i', rotate(T_camera_object, normals), local)
         facing /= np.maximum(np.linalg.norm(local, axis=1), 1e-9)
         visible = (facing > SYNTHESIZED_MIN_COSINE) & visible_points(
-            lens, local, SYNTHESIZED_CELL_PIXELS * size / 128.0, tolerance
+            camera, local, SYNTHESIZED_CELL_PIXELS * size / 128.0, tolerance
         )
-        u, v, _ = (a.astype(np.float32) for a in lens.project(local[visible]))
-        for picture in pictures[:, number]:
-            rgba = sample(picture.astype(np.float32), u, v)
+        u, v, _ = (a.astype(np.float32) for a in camera.project(local[visible]))
+        for image in images[:, number]:
+            rgba = sample(image.astype(np.float32), u, v)
             opaque = rgba[:, 3] > 255.0 * MIN_ALPHA
-            weight = opaque * facing[visible] ** SYNTHESIZED_COSINE_EXPONENT / len(pictures)
+            weight = opaque * facing[visible] ** SYNTHESIZED_COSINE_EXPONENT / len(images)
             total[visible] += weight[:, None] * rgba[:, :3]
             weights[visible] += weight
     colors = np.clip(np.rint(total / weights[:, None]), 0.0, 255.0).astype(np.uint8)
@@ -236,21 +236,21 @@ def _gain(shown: Floats, predicted: NDArray[np.uint8]) -> Floats:
     Predicted colours lack the exposure and the white balance of the image; the gain is the one of
     Brown and Lowe, Automatic Panoramic Image Stitching, 2007, section 6.
     """
-    guess = np.asarray(predicted, np.float64)
+    source = np.asarray(predicted, np.float64)
     # Overexposed colours are clipped.
-    valid = (guess.max(axis=1, initial=0.0) < 250.0) & (shown.max(axis=1, initial=0.0) < 250.0)
+    valid = (source.max(axis=1, initial=0.0) < 250.0) & (shown.max(axis=1, initial=0.0) < 250.0)
     if np.count_nonzero(valid) < MIN_GAIN_VERTICES:
         return np.ones(3)
-    guess, seen = guess[valid], np.asarray(shown, np.float64)[valid]
-    gain = (guess * seen).sum(axis=0) / np.maximum((guess**2).sum(axis=0), 1.0)
+    source, target = source[valid], np.asarray(shown, np.float64)[valid]
+    gain = (source * target).sum(axis=0) / np.maximum((source**2).sum(axis=0), 1.0)
     return np.asarray(gain.clip(*GAIN_RANGE))
 
 
 def _inner_mask(observation: ObjectObservation) -> NDArray[np.float32]:
     """
-    Return 1 where colours are surely the object's, 0 elsewhere, (height, width).
+    Return 1 where colours are reliably those of the object, 0 elsewhere, (height, width).
 
-    Near the outline they are mixed with the background's, and masks are some pixels off.
+    Near the outline they are mixed with the background, and masks have errors of some pixels.
     """
     area = np.count_nonzero(observation.mask)
     # ``outline`` counts occluders as inside; their colour is not the object's.

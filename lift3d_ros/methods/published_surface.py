@@ -370,8 +370,8 @@ class _Views:
             first,
         )
 
-    def _synthesize_first(self, plan: Sequence[PlannedView], wanted: range) -> None:
-        missing = [i for i in wanted if i not in self._first]
+    def _synthesize_first(self, plan: Sequence[PlannedView], indices: range) -> None:
+        missing = [i for i in indices if i not in self._first]
         if missing:
             images = self._synthesize(
                 [self._image] * len(missing), [plan[i] for i in missing], self._settings.first,
@@ -379,8 +379,8 @@ class _Views:
             )
             self._first.update(zip(missing, images, strict=True))
 
-    def _synthesize_second(self, plan: Sequence[PlannedView], wanted: range) -> None:
-        missing = [i for i in wanted if i not in self._second]
+    def _synthesize_second(self, plan: Sequence[PlannedView], indices: range) -> None:
+        missing = [i for i in indices if i not in self._second]
         if missing:
             images = self._synthesize(
                 [self._first[plan[i].source] for i in missing], [plan[i] for i in missing],

@@ -81,18 +81,18 @@ def refine_mask(
     raised = height > plane_tolerance
     labels, _ = depth_pieces(np.where(raised, readings, np.float32(0.0)))
     foreign = mask & _reaching_in(labels, mask & measured, outline, tolerance)
-    own = np.isin(labels, np.unique(labels[measured & mask & ~foreign])) & (labels > 0)
-    added = ~mask & own & (outline > -ADDED_BAND_TOLERANCES * tolerance)
+    on_object = np.isin(labels, np.unique(labels[measured & mask & ~foreign])) & (labels > 0)
+    added = ~mask & on_object & (outline > -ADDED_BAND_TOLERANCES * tolerance)
     reach = MAX_MASK_ERROR * float(np.sqrt(np.count_nonzero(mask)))
     in_plane = mask & (height < plane_tolerance) & (outline < reach)
     if _is_flat(mask, outline, height, plane_tolerance, reach):
         # For an object as flat as the noise, the mask is more exact than the depth.
         in_plane[:] = False
     refined = (mask | added) & ~in_plane & ~foreign
-    own_readings = (measured | added) & refined
-    mixed = _mixed_readings(outline_distance(refined), own_readings, readings, camera, tolerance)
-    if np.count_nonzero(own_readings & ~mixed) >= MIN_READINGS:
-        own_readings &= ~mixed
+    object_readings = (measured | added) & refined
+    mixed = _mixed_readings(outline_distance(refined), object_readings, readings, camera, tolerance)
+    if np.count_nonzero(object_readings & ~mixed) >= MIN_READINGS:
+        object_readings &= ~mixed
         refined &= ~(mixed & added)
     unmeasured = None
     if wide:
@@ -105,7 +105,7 @@ def refine_mask(
         image,
         refined,
         readings,
-        own_readings,
+        object_readings,
         tolerance,
         (raised, high) if wide else None,
         unmeasured,
@@ -185,5 +185,5 @@ def _is_flat(
     core = mask & (outline >= reach) & np.isfinite(height)
     if np.count_nonzero(core) > MIN_CORE_SHARE * np.count_nonzero(mask):
         return bool((height[core] < tolerance).mean() > FLAT_CORE_SHARE)
-    known = mask & np.isfinite(height)
-    return bool(known.any() and (height[known] < tolerance).mean() > FLAT_MASK_SHARE)
+    measured = mask & np.isfinite(height)
+    return bool(measured.any() and (height[measured] < tolerance).mean() > FLAT_MASK_SHARE)

@@ -115,8 +115,8 @@ class ObjectObservation:
         np.nan_to_num(v, copy=False, nan=-1e6)
         if self.depth is None:
             return np.full(len(z), np.nan, np.float32)
-        seen = sample(self.measured.astype(np.float32), u, v) > 0.5
-        return np.where(seen, z - sample(self.depth, u, v), np.float32(np.nan))
+        measured = sample(self.measured.astype(np.float32), u, v) > 0.5
+        return np.where(measured, z - sample(self.depth, u, v), np.float32(np.nan))
 
     def thickness_at(
         self, points: Floats

@@ -127,16 +127,16 @@ def _pieces(
     """
     Yield the wide holes of the depth beside ``touched``, and the pixels around each off the mask.
 
-    ``NOISE_RADIUS`` says what is wide.
+    Narrower holes than ``NOISE_RADIUS`` are noise.
     """
     radius = max(1, round(NOISE_RADIUS * float(np.sqrt(np.count_nonzero(mask)))))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    wide = cv2.morphologyEx(hole.astype(np.uint8), cv2.MORPH_OPEN, disc)
+    opened = cv2.morphologyEx(hole.astype(np.uint8), cv2.MORPH_OPEN, disc)
     # The pixels between the hole and what it touches belong to it.
-    wide = cv2.dilate(wide, disc) & hole.astype(np.uint8)
-    _, labels = cv2.connectedComponents(wide, connectivity=8)
+    opened = cv2.dilate(opened, disc) & hole.astype(np.uint8)
+    _, labels = cv2.connectedComponents(opened, connectivity=8)
     near = cv2.dilate(touched.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
-    for label in np.unique(labels[near & (wide > 0)]):
+    for label in np.unique(labels[near & (opened > 0)]):
         piece = labels == label
         around = cv2.dilate(piece.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
         around &= ~piece & ~mask
@@ -150,6 +150,6 @@ def _colored_like(image: NDArray[np.uint8], known: NDArray[np.bool_]) -> NDArray
     ranges = [0, 256] * 3
     counts = cv2.calcHist([lab], [0, 1, 2], known.astype(np.uint8), list(COLOR_CELLS), ranges)
     falling = np.sort(counts, axis=None)[::-1]
-    least = falling[np.searchsorted(np.cumsum(falling), PLANE_COLOR_SHARE * falling.sum())]
+    min_count = falling[np.searchsorted(np.cumsum(falling), PLANE_COLOR_SHARE * falling.sum())]
     cell = [lab[..., k].astype(np.int64) * n // 256 for k, n in enumerate(COLOR_CELLS)]
-    return counts[cell[0], cell[1], cell[2]] >= max(least, 1.0)
+    return counts[cell[0], cell[1], cell[2]] >= max(min_count, 1.0)

@@ -128,7 +128,7 @@ def constrain_to_sources(
     ]
     value = np.minimum.reduce([predicted, *bounds])
     for index, (source, at) in enumerate(zip(sources, local, strict=True)):
-        others = bounds[:index] + bounds[index + 1:]
-        band = np.minimum.reduce([source.surface_band(at, thickness), *others])
+        other_bounds = bounds[:index] + bounds[index + 1:]
+        band = np.minimum.reduce([source.surface_band(at, thickness), *other_bounds])
         np.maximum(value, band, out=value)
     return value

@@ -130,10 +130,10 @@ def register_views(
             raise LiftError(
                 ErrorCode.BAD_REQUEST,
                 f'{name[0].upper()}{name[1:]} contradicts {known[worst].name}: a quarter of the '
-                f'points that one measured on the object lie {_length(gaps[worst], reference)} '
-                'or more off the mask or the depth of the other. Check that its pose is that of '
-                'its optical frame at the stamp of its image, in metres, and that its mask shows '
-                'the same object, which has not moved.',
+                'points that one of them measured on the object are at least '
+                f'{_length(gaps[worst], reference)} from the mask or the depth of the other. '
+                'Check that its pose is that of its optical frame at the stamp of its image, in '
+                'metres, and that its mask shows the same object, which has not moved.',
             )
         gap = min(
             max(inconsistency(fresh, other) for other in known), MAX_INCONSISTENCY * size

@@ -210,18 +210,18 @@ def _plausible(scale: Scale, size: float) -> Scale:
     """Return a scale, or raise ``LiftError(BAD_REQUEST)`` for an implausible size."""
     low, high = SIZE_RANGE
     if not low <= scale.factor * size <= high:
-        what = {'plane': 'support plane', 'views': 'poses of the views'}[scale.source]
+        origin = {'plane': 'support plane', 'views': 'poses of the views'}[scale.source]
         raise LiftError(
             ErrorCode.BAD_REQUEST,
-            f'According to the {what}, the object is {scale.factor * size:.3g} m long; objects '
+            f'According to the {origin}, the object is {scale.factor * size:.3g} m long; objects '
             f'are {low} to {high} m long. Check the unit, which is metres, and the frame.',
         )
     return scale
 
 
-def _contradiction(what: str) -> LiftError:
+def _contradiction(reason: str) -> LiftError:
     return LiftError(
         ErrorCode.BAD_REQUEST,
-        f'The source views contradict the first view: {what}. Check that the poses are those of '
+        f'The source views contradict the first view: {reason}. Check that the poses are those of '
         'the optical frames at the stamps of the images, and that the masks show one object.',
     )

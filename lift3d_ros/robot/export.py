@@ -318,10 +318,10 @@ def _write_body(
     return [visual, material, picture, *collisions]
 
 
-def _sibling(path: Path, what: str) -> Path:
+def _sibling(path: Path, suffix: str) -> Path:
     # Readers of OBJ and URDF do not support file names with spaces.
     stem = re.sub(r'\s', '_', path.stem)
-    return path.with_name(f'{stem}_{what}')
+    return path.with_name(f'{stem}_{suffix}')
 
 
 def _collision(path: Path, index: int) -> Path:

@@ -217,9 +217,9 @@ def _barycentric(
     def cross(p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0])
 
-    whole = cross(b - a, c - a)
+    area = cross(b - a, c - a)
     # A degenerate triangle has the mean colour of its corners.
-    safe = np.where(np.abs(whole) > 1e-9, whole, np.inf)
+    safe = np.where(np.abs(area) > 1e-9, area, np.inf)
     second, third = cross(points - a, c - a) / safe, cross(b - a, points - a) / safe
     weights = np.stack([1.0 - second - third, second, third], axis=1)
     weights[~np.isfinite(safe)] = 1.0 / 3.0
