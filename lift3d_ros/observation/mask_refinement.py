@@ -89,10 +89,10 @@ def refine_mask(
         # For an object as flat as the noise, the mask is more exact than the depth.
         in_plane[:] = False
     refined = (mask | added) & ~in_plane & ~foreign
-    object_readings = (measured | added) & refined
-    mixed = _mixed_readings(outline_distance(refined), object_readings, readings, camera, tolerance)
-    if np.count_nonzero(object_readings & ~mixed) >= MIN_READINGS:
-        object_readings &= ~mixed
+    valid_readings = (measured | added) & refined
+    mixed = _mixed_readings(outline_distance(refined), valid_readings, readings, camera, tolerance)
+    if np.count_nonzero(valid_readings & ~mixed) >= MIN_READINGS:
+        valid_readings &= ~mixed
         refined &= ~(mixed & added)
     unmeasured = None
     if wide:
@@ -105,7 +105,7 @@ def refine_mask(
         image,
         refined,
         readings,
-        object_readings,
+        valid_readings,
         tolerance,
         (raised, high) if wide else None,
         unmeasured,
