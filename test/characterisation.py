@@ -163,7 +163,7 @@ def published_weights() -> Iterator[None]:
 
     from lift3d_ros.diffusion.sampling import SamplerSettings
     from lift3d_ros.methods.published_surface import PublishedOne2345
-    from lift3d_ros.methods.published_surface import Schedule
+    from lift3d_ros.methods.published_views import Schedule
     from lift3d_ros.networks.one2345.network import One2345Network
     from lift3d_ros.weights import store
     from lift3d_ros.weights.importing import import_weights

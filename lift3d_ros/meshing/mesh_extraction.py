@@ -116,6 +116,22 @@ class ExtractedMesh:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class _Grid:
+    """
+    The grid of a mesh, canonical axes, metres.
+
+    - ``low``, ``high``: its corners (3,); ``voxel``: edge of a voxel.
+    - ``size``: longest side of what it holds; ``coarsest``: the voxel of a compact object.
+    """
+
+    low: Array
+    high: Array
+    voxel: float
+    size: float
+    coarsest: float
+
+
 def extract_mesh(
     reconstruction: Reconstruction, obs: ObservedObject, max_faces: int
 ) -> ExtractedMesh:
@@ -130,35 +146,15 @@ def extract_mesh(
 
     field, canonical = reconstruction.field, reconstruction.canonical
     observation, support, sources = obs.observation, obs.support, obs.sources
-    resolution = reconstruction.resolution
     T = canonical.T_camera_object
-    corners = field.bounds(BOX_LEVEL)
-    if corners is None:
-        raise LiftError(
-            ErrorCode.NO_SURFACE,
-            'The method predicts no surface for this view; check the mask and the depth.'
-        )
-    low, high = (canonical.scale * corner for corner in corners)
     points = measured_points(observation, sources)
     measured = transform(invert(T), points) if len(points) else np.zeros((0, 3))
-    if len(points):
-        low = np.minimum(low, measured.min(axis=0))
-        high = np.maximum(high, measured.max(axis=0))
     extension = extend_to_support(field, observation, support, canonical, measured)
-    if extension is not None:
-        low[2] = min(low[2], extension[1])
-    if support.offset is not None:
-        low[2] = max(low[2], -float(support.height(T[None, :3, 3])[0]))
-    sides = high - low
-    size = float(sides.max())
-    coarsest = size / resolution
-    # The bounding box of a flat or long object has fewer voxels, which may then be finer.
-    evenly = float(np.cbrt(sides.prod() / (BOX_FILL_SHARE * resolution**3)))
-    voxel = float(np.clip(evenly, 0.5 * coarsest, coarsest))
-    low, high = low - 2.0 * voxel, high + 2.0 * voxel
+    grid = _grid(reconstruction, obs, measured, extension)
+    low, high, voxel = grid.low, grid.high, grid.voxel
     # Near one half, the occupancy falls from 0.8 to 0.2 over about a voxel and a half.
     band = np.float32(2.0 * field.voxel * canonical.scale)
-    thickness = max(reconstruction.min_thickness * size, MIN_THICKNESS_VOXELS * voxel)
+    thickness = max(reconstruction.min_thickness * grid.size, MIN_THICKNESS_VOXELS * voxel)
     rays = None
     if observation.depth is None:
         rays = _MaskRays.of(field, observation, canonical)
@@ -194,7 +190,7 @@ def extract_mesh(
         levels = levels[:1]
         if not len(measured):
             evidence = transform(invert(T), rays.first)
-    (vertices, faces), share = _most_complete(extract, levels, evidence, coarsest)
+    (vertices, faces), share = _most_complete(extract, levels, evidence, grid.coarsest)
     if len(measured) and share < MIN_READING_SHARE:
         raise LiftError(
             ErrorCode.NO_SURFACE,
@@ -202,8 +198,45 @@ def extract_mesh(
             'depth is registered to the image, and that the mask shows one object.',
         )
     return ExtractedMesh(
-        transform(T, vertices).astype(np.float32), faces, coarsest, count_pieces(faces)
+        transform(T, vertices).astype(np.float32), faces, grid.coarsest, count_pieces(faces)
     )
+
+
+def _grid(
+    reconstruction: Reconstruction,
+    obs: ObservedObject,
+    measured: Array,
+    extension: tuple[float, float] | None,
+) -> _Grid:
+    """
+    Return the grid that holds the field and the ``measured`` points (n, 3), both in metres.
+
+    Its axes are canonical. It reaches down to the end of the ``extension``, and not below the
+    support plane. Raises ``LiftError(NO_SURFACE)`` for an empty field.
+    """
+    canonical, support = reconstruction.canonical, obs.support
+    corners = reconstruction.field.bounds(BOX_LEVEL)
+    if corners is None:
+        raise LiftError(
+            ErrorCode.NO_SURFACE,
+            'The method predicts no surface for this view; check the mask and the depth.',
+        )
+    low, high = (canonical.scale * corner for corner in corners)
+    if len(measured):
+        low = np.minimum(low, measured.min(axis=0))
+        high = np.maximum(high, measured.max(axis=0))
+    if extension is not None:
+        low[2] = min(low[2], extension[1])
+    if support.offset is not None:
+        origin = canonical.T_camera_object[None, :3, 3]
+        low[2] = max(low[2], -float(support.height(origin)[0]))
+    sides = high - low
+    size = float(sides.max())
+    coarsest = size / reconstruction.resolution
+    # The bounding box of a flat or long object has fewer voxels, which may then be finer.
+    evenly = float(np.cbrt(sides.prod() / (BOX_FILL_SHARE * reconstruction.resolution**3)))
+    voxel = float(np.clip(evenly, 0.5 * coarsest, coarsest))
+    return _Grid(low - 2.0 * voxel, high + 2.0 * voxel, voxel, size, coarsest)
 
 
 def _most_complete(

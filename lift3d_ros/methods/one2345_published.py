@@ -102,7 +102,7 @@ class One2345Published:
 
     - ``weights``: ``full``, ``full-faithful``, or Zero-1-to-3 weights instead of XL: a name,
       a checkpoint file or a diffusers folder. ``device``: ``cpu`` or ``cuda``.
-    - ``schedule``: a key of ``published_surface.SCHEDULES``; ``faithful`` for ``full-faithful``.
+    - ``schedule``: a key of ``published_views.SCHEDULES``; ``faithful`` for ``full-faithful``.
     - ``resolution``: voxels along the longest side of the mesh's volume; ``max_faces``: of the
       published surface.
     - ``elevation``: how the elevation of the camera is estimated without gravity and plane.

@@ -29,11 +29,8 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
-from dataclasses import replace
 import os
-from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 from numpy.typing import NDArray
@@ -41,13 +38,7 @@ import torch
 from torch import Tensor
 
 from lift3d_ros.diffusion.models import fast_dtype
-from lift3d_ros.diffusion.sampling import FAITHFUL
-from lift3d_ros.diffusion.sampling import FAST
-from lift3d_ros.diffusion.sampling import Sampler
-from lift3d_ros.diffusion.sampling import SamplerSettings
 from lift3d_ros.diffusion.view_plan import FAR
-from lift3d_ros.diffusion.view_plan import FIRST_RING
-from lift3d_ros.diffusion.view_plan import first_stage
 from lift3d_ros.diffusion.view_plan import FOCAL
 from lift3d_ros.diffusion.view_plan import lens
 from lift3d_ros.diffusion.view_plan import MIDDLE
@@ -56,16 +47,13 @@ from lift3d_ros.diffusion.view_plan import NEAR_STEPS
 from lift3d_ros.diffusion.view_plan import PlannedView
 from lift3d_ros.diffusion.view_plan import pose
 from lift3d_ros.diffusion.view_plan import RADIUS
-from lift3d_ros.diffusion.view_plan import second_stage
 from lift3d_ros.diffusion.view_plan import SIZE
-from lift3d_ros.diffusion.zero123 import InputCondition
 from lift3d_ros.diffusion.zero123 import Zero123
 from lift3d_ros.elevation.estimate import Elevation
 from lift3d_ros.elevation.estimate import ElevationSettings
 from lift3d_ros.elevation.estimate import find_elevation
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.geometry import zero123_pose
 from lift3d_ros.geometry.canonical import canonical_frame
 from lift3d_ros.geometry.canonical import CanonicalFrame
 from lift3d_ros.geometry.frame import ObjectView
@@ -78,15 +66,16 @@ from lift3d_ros.meshing.level_set import raw_level_set
 from lift3d_ros.meshing.level_set import sample_grid
 from lift3d_ros.meshing.level_set import sample_near_surface
 from lift3d_ros.meshing.rasterizer import median_mask_iou
+from lift3d_ros.methods.published_views import PublishedViews
+from lift3d_ros.methods.published_views import resized
+from lift3d_ros.methods.published_views import Schedule
+from lift3d_ros.methods.published_views import SCHEDULES
 from lift3d_ros.networks.one2345.frustum_frame import frustum_frame
 from lift3d_ros.networks.one2345.frustum_frame import FrustumFrame
 from lift3d_ros.networks.one2345.network import One2345Network
 from lift3d_ros.networks.one2345.network import SurfaceScene
 from lift3d_ros.progress import Progress
 from lift3d_ros.runtime import memory
-
-#: Values >= this become white in the views of the second stage.
-SNAP = 253
 
 #: Canonical units in one unit of the published program, in which the object fills ``VIEW_FILL`` of
 #: the image at the distance ``RADIUS``; its length in canonical units is 1.
@@ -95,35 +84,6 @@ CANONICAL_PER_PUBLISHED = FOCAL / (VIEW_FILL * SIZE * RADIUS)
 #: Distance from the centre to the corner of an image at the distance of the object, published
 #: units: beyond it, no view shows the whole object.
 REACH = float(np.sqrt(2.0)) * MIDDLE / FOCAL * RADIUS
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """
-    The settings that trade quality for time.
-
-    - ``first``, ``second``: samplers of the two stages of views.
-    - ``resolution``: points of the grid along each side of the volume.
-    - ``refine``: whether the grid is computed only near the surface.
-    - ``cleaned``: whether the mesh is the largest component inside the views, closed; otherwise
-      it is the unmodified zero level, as published.
-    - ``zenith``: see ``plan.ZENITH``.
-    """
-
-    first: SamplerSettings
-    second: SamplerSettings
-    resolution: int = 257
-    refine: bool = True
-    cleaned: bool = True
-    zenith: str = 'fixed'
-
-
-#: ``faithful`` uses the published grid and samplers: DDIM, eta 1, scale 3, 75 steps in the first
-#: stage and 50 in the second. ``fast`` takes a seventh of the work.
-SCHEDULES = {
-    'faithful': Schedule(FAITHFUL, replace(FAITHFUL, steps=50), resolution=256, refine=False),
-    'fast': Schedule(FAST, replace(FAST, steps=8)),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,7 +218,7 @@ class PublishedOne2345:
     ) -> PublishedSurface:
         settings = self.schedule
         settings = SCHEDULES[settings] if isinstance(settings, str) else settings
-        views = _Views(self.zero, settings, view, self.size, rng, progress)
+        views = PublishedViews(self.zero, settings, view, self.size, rng, progress)
         with progress.stage('views', 0.8):
             elevation = self._elevation(view, views)
             images, first_images, plan, first_plan = views.all(elevation.degrees)
@@ -289,10 +249,10 @@ class PublishedOne2345:
             first_plan=first_plan,
         )
 
-    def _elevation(self, view: ObjectView, views: _Views) -> Elevation:
+    def _elevation(self, view: ObjectView, views: PublishedViews) -> Elevation:
         # The search needs views of VIEW_SIZE; views of the published size are not resized.
         def nearby(view: ObjectView) -> NDArray[np.uint8]:
-            return np.stack([_resized(image, VIEW_SIZE) for image in views.nearby()])
+            return np.stack([resized(image, VIEW_SIZE) for image in views.nearby()])
 
         return find_elevation(view, self.elevation, None, nearby)
 
@@ -316,113 +276,6 @@ class PublishedOne2345:
                 'the mask and the elevation.',
             )
         return vertices, faces
-
-
-class _Views:
-    """The views of one reconstruction, each synthesised once."""
-
-    def __init__(
-        self,
-        zero: Zero123,
-        settings: Schedule,
-        view: ObjectView,
-        size: int,
-        rng: np.random.Generator,
-        progress: Progress,
-    ) -> None:
-        self._zero = zero
-        self._settings = settings
-        self._image = _resized(view.image, size)
-        # One seed for each of the 8 + 32 views, independent of the order of synthesis.
-        self._seeds = rng.integers(0, 2**63, 8 + 32)
-        self._progress = progress
-        self._first: dict[int, NDArray[np.uint8]] = {}
-        self._second: dict[int, NDArray[np.uint8]] = {}
-        self._rows = {
-            sampler: view_steps(sampler, zero.scheduler)
-            for sampler in (settings.first, settings.second)
-        }
-        self._work = 8 * self._rows[settings.first] + 32 * self._rows[settings.second]
-        self._done = 0
-
-    def nearby(self) -> NDArray[np.uint8]:
-        """Return the four views near the first view, for the elevation search, as published."""
-        # The views of the first ring do not depend on the elevation.
-        plan = first_stage(0.0)
-        self._synthesize_first(plan, range(len(FIRST_RING)))
-        self._synthesize_second(second_stage(plan), range(len(NEAR_STEPS)))
-        return np.stack([self._second[i] for i in range(len(NEAR_STEPS))])
-
-    def all(
-        self, elevation: float
-    ) -> tuple[
-        NDArray[np.uint8], NDArray[np.uint8], tuple[PlannedView, ...], tuple[PlannedView, ...]
-    ]:
-        """Return the images of the second and the first stage, and both plans."""
-        first = first_stage(elevation)
-        second = second_stage(first)
-        self._synthesize_first(first, range(len(first)))
-        self._synthesize_second(second, range(len(second)))
-        return (
-            np.stack([self._second[i] for i in range(len(second))]),
-            np.stack([self._first[i] for i in range(len(first))]),
-            second,
-            first,
-        )
-
-    def _synthesize_first(self, plan: Sequence[PlannedView], indices: range) -> None:
-        missing = [i for i in indices if i not in self._first]
-        if missing:
-            images = self._synthesize(
-                [self._image] * len(missing), [plan[i] for i in missing], self._settings.first,
-                [int(self._seeds[i]) for i in missing],
-            )
-            self._first.update(zip(missing, images, strict=True))
-
-    def _synthesize_second(self, plan: Sequence[PlannedView], indices: range) -> None:
-        missing = [i for i in indices if i not in self._second]
-        if missing:
-            images = self._synthesize(
-                [self._first[plan[i].source] for i in missing], [plan[i] for i in missing],
-                self._settings.second, [int(self._seeds[8 + i]) for i in missing],
-            )
-            images = np.where(images >= SNAP, np.uint8(255), images)
-            self._second.update(zip(missing, images, strict=True))
-
-    def _synthesize(
-        self,
-        images: Sequence[NDArray[np.uint8]],
-        views: Sequence[PlannedView],
-        sampler: SamplerSettings,
-        seeds: Sequence[int],
-    ) -> NDArray[np.uint8]:
-        """Return views, uint8 (n, s, s, 3), each from its own input image, in one batch."""
-        poses = zero123_pose(
-            [v.azimuth_step for v in views], [v.elevation_step for v in views], 0.0, 0.0)
-        conditions: dict[int, InputCondition] = {}
-        for image in images:
-            if id(image) not in conditions:
-                self._progress.check()
-                pixels = image.transpose(2, 0, 1).astype(np.float32) / 127.5 - 1.0
-                conditions[id(image)] = self._zero.encode(torch.from_numpy(pixels))
-        batch = [conditions[id(image)] for image in images]
-        condition = InputCondition(
-            torch.cat([c.embedding for c in batch]), torch.cat([c.latent for c in batch])
-        )
-        begin = 0.8 * self._done / self._work
-        self._done += len(views) * self._rows[sampler]
-        denoised = self._zero.synthesize(
-            condition, poses, sampler, seed=seeds, progress=self._progress,
-            fractions=(begin, 0.8 * self._done / self._work),
-        )
-        values = denoised.add(1.0).mul(127.5).round().permute(0, 2, 3, 1)
-        return np.asarray(values.numpy(), np.uint8)
-
-
-def view_steps(sampler: SamplerSettings, scheduler: Any) -> int:
-    """Return the number of denoiser rows for a view; a guided step has two."""
-    steps = Sampler(sampler, scheduler)
-    return sum(2 if steps.guided(t) else 1 for t in steps.timesteps)
 
 
 def source_frame(
@@ -449,10 +302,3 @@ def canonical_distance(
         return scene.distance(inside).numpy() * np.float32(frame.scale * CANONICAL_PER_PUBLISHED)
 
     return distance
-
-
-def _resized(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    if image.shape[0] == size:
-        return image
-    filter_ = cv2.INTER_AREA if image.shape[0] > size else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(image, (size, size), interpolation=filter_), np.uint8)

@@ -46,7 +46,7 @@ from lift3d_ros.methods.one2345_published import published_views
 from lift3d_ros.methods.one2345_published import PublishedField
 from lift3d_ros.methods.published_surface import PublishedOne2345
 from lift3d_ros.methods.published_surface import PublishedSurface
-from lift3d_ros.methods.published_surface import Schedule
+from lift3d_ros.methods.published_views import Schedule
 from lift3d_ros.networks.one2345.network import One2345Network
 from lift3d_ros.weights import store
 from lift3d_ros.weights.importing import import_weights

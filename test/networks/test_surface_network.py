@@ -47,10 +47,10 @@ from lift3d_ros.meshing.rasterizer import median_mask_iou
 from lift3d_ros.meshing.render import Raycaster
 from lift3d_ros.methods.published_surface import CANONICAL_PER_PUBLISHED
 from lift3d_ros.methods.published_surface import PublishedOne2345
-from lift3d_ros.methods.published_surface import Schedule
-from lift3d_ros.methods.published_surface import SCHEDULES
 from lift3d_ros.methods.published_surface import source_frame
-from lift3d_ros.methods.published_surface import view_steps
+from lift3d_ros.methods.published_views import Schedule
+from lift3d_ros.methods.published_views import SCHEDULES
+from lift3d_ros.methods.published_views import view_steps
 from lift3d_ros.networks.one2345.blending import ColorBlending
 from lift3d_ros.networks.one2345.blending import direction_differences
 from lift3d_ros.networks.one2345.cost_volume import CostVolume

@@ -43,8 +43,8 @@ from lift3d_ros.diffusion.view_plan import SIZE
 from lift3d_ros.meshing.level_set import bounded
 from lift3d_ros.meshing.level_set import sample_near_surface
 from lift3d_ros.methods.published_surface import REACH
-from lift3d_ros.methods.published_surface import SCHEDULES
 from lift3d_ros.methods.published_surface import source_frame
+from lift3d_ros.methods.published_views import SCHEDULES
 from lift3d_ros.networks.one2345.cost_volume import CostVolume
 from lift3d_ros.networks.one2345.network import One2345Network
 from lift3d_ros.networks.one2345.network import RESOLUTION

@@ -36,8 +36,8 @@ import torch
 from lift3d_ros.bench.timing import harness
 from lift3d_ros.diffusion.zero123 import Zero123
 from lift3d_ros.geometry import zero123_pose
-from lift3d_ros.methods.published_surface import SCHEDULES
-from lift3d_ros.methods.published_surface import view_steps
+from lift3d_ros.methods.published_views import SCHEDULES
+from lift3d_ros.methods.published_views import view_steps
 from lift3d_ros.weights.components import PoseProjection
 from lift3d_ros.weights.components import Zero123Components
 
