@@ -223,7 +223,9 @@ check() {  # SUITE: 0 passed, 1 failed, 3 skipped
     inside "$command" >"$work/$target.log" 2>&1 || status=$?
     if ((status)); then
       tail -n 40 "$work/$target.log" >&2
-      say "$suite: FAILED, make $target (exit status $status, $((SECONDS - start)) s)"
+      cp "$work/$target.log" "$folder/check_bare.$suite.$target.log"
+      say "$suite: FAILED, make $target (exit status $status, $((SECONDS - start)) s); the whole" \
+        "log is $folder/check_bare.$suite.$target.log"
       result=1
       break
     fi

@@ -223,7 +223,7 @@ def test_a_pose_that_contradicts_is_refused_and_its_view_named(error, depth):
         wrong = replace(wrong, view=replace(wrong.view, frame=frame))
     found = refusal(first, beside(first, good), wrong)
     assert found.code is ErrorCode.BAD_REQUEST
-    assert found.message.startswith('Further view 2 contradicts')
+    assert found.message.startswith('Source view 2 contradicts')
     named = refusal(first, replace(wrong, name='view "left"'))
     assert named.message.startswith('View "left" contradicts the first view')
 

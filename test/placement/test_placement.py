@@ -633,7 +633,7 @@ def test_the_command_line_tells_the_scale(tmp_path, capsys):
 
 @pytest.mark.parametrize(('arguments', 'words'), [
     (['--known-size', '0'], 'known size is 0 m'),
-    (['--plane', '0', '-1', '0', '0.5'], 'under the support plane'),
+    (['--plane', '0', '-1', '0', '0.5'], 'below the support plane'),
     (['--scale-source', 'tape'], 'no source of scale "tape"'),
 ])
 def test_what_cannot_be_is_refused_before_any_scene(tmp_path, capsys, arguments, words):
