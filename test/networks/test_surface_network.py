@@ -826,7 +826,7 @@ def test_the_elevation_is_searched_in_the_views_near_the_first(tiny, network, mo
     assert given[0].shape == (4, 256, 256, 3)
     assert surface.plan[0].elevation == 30.0
     # They are the surface's own first four views, and made once.
-    enlarged = np.stack([published._resized(image, 256) for image in surface.images[:4]])
+    enlarged = np.stack([published.resized(image, 256) for image in surface.images[:4]])
     assert np.array_equal(given[0], enlarged)
 
 
