@@ -27,8 +27,6 @@ published weights synthesise each view from the image and the pose alone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Iterator
-from contextlib import contextmanager
 import gc
 from typing import Any
 from typing import TYPE_CHECKING
@@ -191,7 +189,7 @@ class ViewSynthesizer:
         """
         run = Progress(progress, cancelled, deadline)
         turns, heights = _check_angles(azimuths, elevations, samples)
-        with _memory_errors():
+        with memory.exhaustion_refused():
             if self._model is None:
                 with run.stage('load', 0.0):
                     self.load()
@@ -266,19 +264,6 @@ def _resized(rgba: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return np.stack([
         cv2.resize(picture, (size, size), interpolation=filter_) for picture in rgba
     ]).astype(np.uint8)
-
-
-@contextmanager
-def _memory_errors() -> Iterator[None]:
-    """Raise ``LiftError(OUT_OF_MEMORY)`` for the errors of allocators."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not memory.is_exhausted(error):
-            raise
-        raise LiftError(
-            ErrorCode.OUT_OF_MEMORY, 'The memory is exhausted; request fewer views at once.'
-        ) from error
 
 
 def _check_angles(

@@ -16,6 +16,8 @@
 
 from __future__ import annotations
 
+from abc import ABC
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -51,7 +53,7 @@ _THREAD_LIMITS = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
 _worker: TaskWorker | None = None
 
 
-class TaskWorker:
+class TaskWorker(ABC):
     """
     The worker of one process.
 
@@ -84,9 +86,9 @@ class TaskWorker:
             rows.append(row)
         return rows
 
+    @abstractmethod
     def measure(self, task: Task, track: str) -> Row:
         """Return the figures of a task in a track; raises whatever a predictor raises."""
-        raise NotImplementedError
 
     def ends_run(self, error: Exception) -> bool:
         """Return whether an error ends the run."""

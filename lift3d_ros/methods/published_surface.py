@@ -203,15 +203,8 @@ class PublishedOne2345:
         Raises ``LiftError``: as ``find_elevation``; ``NO_SURFACE`` if the views show no surface;
         ``OUT_OF_MEMORY``, ``CANCELLED``, ``TIMEOUT``.
         """
-        try:
+        with memory.exhaustion_refused():
             return self._reconstruct(view, rng, progress)
-        except (MemoryError, RuntimeError) as error:
-            if not memory.is_exhausted(error):
-                raise
-            raise LiftError(
-                ErrorCode.OUT_OF_MEMORY,
-                'The surface network needs more memory; free memory or use another device.',
-            ) from error
 
     def _reconstruct(
         self, view: ObjectView, rng: np.random.Generator, progress: Progress

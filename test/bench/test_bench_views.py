@@ -547,7 +547,7 @@ def test_groups_take_the_views_of_their_azimuths():
     assert mean == pytest.approx((67.5 + 112.5 + 157.5) / 3, abs=1e-4)
 
 
-def test_contenders_are_compared_object_by_object():
+def test_predictors_are_compared_object_by_object():
     rows = [view_row(name, who, [base + gain] * 8)
             for name, base in (('a', 10.0), ('b', 30.0))
             for who, gain in (('coarse', 0.0), ('small', 1.0))]

@@ -38,13 +38,8 @@ NORM_STATISTICS = ('scene', 'running')
 FUSED_CHANNELS = 56
 
 
-class ActivatedNorm(nn.Module):
-    """
-    Batch norm and leaky ReLU, equivalent to InPlaceABN.
-
-    The scale is ``|weight| + eps``, for the original inverts the layer in its backward pass;
-    the slope below zero is 0.01 (inplace_abn, ``inplace_abn/functions.py``).
-    """
+class ChannelNorm(nn.Module):
+    """Scale, shift and statistics of each channel; the keys of the published checkpoint."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -58,6 +53,15 @@ class ActivatedNorm(nn.Module):
         self.register_buffer('running_var', torch.ones(channels))
         self.eps = eps
         self.statistics = NORM_STATISTICS[0]
+
+
+class ActivatedNorm(ChannelNorm):
+    """
+    Batch norm and leaky ReLU, equivalent to InPlaceABN.
+
+    The scale is ``|weight| + eps``, for the original inverts the layer in its backward pass;
+    the slope below zero is 0.01 (inplace_abn, ``inplace_abn/functions.py``).
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (n, channels, h, w) normalised and activated; the buffers stay as they are."""

@@ -30,24 +30,11 @@ from torch import nn
 from torch import Tensor
 from torch.nn import functional
 
-from lift3d_ros.networks.one2345.feature_pyramid import NORM_STATISTICS
+from lift3d_ros.networks.one2345.feature_pyramid import ChannelNorm
 
 
-class SiteNorm(nn.Module):
+class SiteNorm(ChannelNorm):
     """Batch norm and ReLU over the sites of a volume."""
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, channels: int, eps: float = 1e-5) -> None:
-        """Initialise scale 1 and shift 0."""
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.register_buffer('running_mean', torch.zeros(channels))
-        self.register_buffer('running_var', torch.ones(channels))
-        self.eps = eps
-        self.statistics = NORM_STATISTICS[0]
 
     def forward(self, x: Tensor, sites: Tensor) -> Tensor:
         """Return (c, x, y, z), 0 outside of ``sites`` bool (x, y, z); the buffers are constant."""
