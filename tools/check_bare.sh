@@ -41,6 +41,8 @@ USAGE
 say() { printf '%s\n' "check_bare: $*"; }
 fail() { printf '%s\n' "check_bare: $*" >&2; exit 2; }
 
+# The home of the bare system's only user.
+guest_home=/root
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/lift3d_ros/check_bare
 folder=${TMPDIR:-/var/tmp}
@@ -147,8 +149,8 @@ configure_network() {
   done
   for file in "${XDG_CONFIG_HOME:-$HOME/.config}/pip/pip.conf" "$HOME/.pip/pip.conf"; do
     [[ -f $file ]] || continue
-    mkdir -p "$root/root/.config/pip"
-    cat "$file" >>"$root/root/.config/pip/pip.conf"
+    mkdir -p "$root$guest_home/.config/pip"
+    cat "$file" >>"$root$guest_home/.config/pip/pip.conf"
   done
   if command -v pip >/dev/null; then
     while read -r file; do copy_in "$file"; done < <(
@@ -198,7 +200,7 @@ check() {  # SUITE: 0 passed, 1 failed, 3 skipped
   mount --make-rslave "$root/dev"
   mounts+=("$root/dev")
   mount_in "$cache/$suite/apt" /var/cache/apt/archives
-  mount_in "$cache/pip" /root/.cache/pip
+  mount_in "$cache/pip" "$guest_home/.cache/pip"
   # The packages of a container image are thrown away after their installation, these are kept.
   echo 'APT::Keep-Downloaded-Packages "true";' >"$root/etc/apt/apt.conf.d/01keep"
   local bind
@@ -210,15 +212,15 @@ check() {  # SUITE: 0 passed, 1 failed, 3 skipped
     say "$suite: FAILED, installing git and make"
     return 1
   }
-  git clone -q --no-hardlinks "$here" "$root/root/lift3d_ros"
-  chown -R 0:0 "$root/root/lift3d_ros"
+  git clone -q --no-hardlinks "$here" "$root$guest_home/lift3d_ros"
+  chown -R 0:0 "$root$guest_home/lift3d_ros"
   say "$suite: ready after $((SECONDS - start)) s"
 
   local target result=0
   for target in "${targets[@]}"; do
     start=$SECONDS
     status=0
-    local command="cd /root/lift3d_ros && make $target"
+    local command="cd $guest_home/lift3d_ros && make $target"
     [[ $target == demo || -z $test_arguments ]] || command+=" ARGS=\"$test_arguments\""
     inside "$command" >"$work/$target.log" 2>&1 || status=$?
     if ((status)); then
@@ -231,7 +233,7 @@ check() {  # SUITE: 0 passed, 1 failed, 3 skipped
     fi
     tail -n 4 "$work/$target.log"
     say "$suite: make $target passed ($((SECONDS - start)) s)"
-    [[ $target != demo ]] || say "$suite: $(du -sh "$root/root/lift3d_ros/.venv" | cut -f1) in .venv"
+    [[ $target != demo ]] || say "$suite: $(du -sh "$root$guest_home/lift3d_ros/.venv" | cut -f1) in .venv"
   done
   return "$result"
 }
