@@ -19,7 +19,6 @@ from __future__ import annotations
 from dataclasses import replace
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,11 +38,10 @@ from lift3d_ros.elevation.estimate import LearnedElevation
 from lift3d_ros.elevation.estimate import NearbyViews
 from lift3d_ros.elevation.feature_search import NEARBY_OFFSETS
 from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import family_pose
 from lift3d_ros.geometry import orbit_pose
-from lift3d_ros.geometry import stable_zero123_pose
 from lift3d_ros.geometry import ZERO123_FOV
 from lift3d_ros.geometry import zero123_pose
-from lift3d_ros.geometry import zeronvs_pose
 from lift3d_ros.geometry.canonical import CanonicalFrame
 from lift3d_ros.geometry.frame import ObjectView
 from lift3d_ros.geometry.frame import VIEW_FILL
@@ -52,6 +50,7 @@ from lift3d_ros.networks.small.monocular import predicted_length
 from lift3d_ros.networks.small.monocular import with_predicted_depth
 from lift3d_ros.networks.small.volume import CoarseVolume
 from lift3d_ros.progress import Progress
+from lift3d_ros.runtime.precision import fast_dtype
 from lift3d_ros.weights.components import Zero123Components
 
 #: The small weights need no guidance. One step gives the mean of the distribution of views, which
@@ -93,6 +92,11 @@ class SmallModel:
         self._sampler = _settings(sampler, steps, SMALL_FAST, SMALL_FAITHFUL)
 
     @property
+    def denoiser(self) -> Zero123:
+        """The diffusion model."""
+        return self._zero
+
+    @property
     def learned_elevation(self) -> LearnedElevation | None:
         """Estimator of the elevation and its standard deviation from the picture alone."""
         if self._elevation is None:
@@ -117,6 +121,18 @@ class SmallModel:
             return volume, inputs, None
         predicted, measured = float(length[0]), volume.longest_sides()[0]
         return volume, inputs, math.sqrt(predicted * measured) if measured else predicted
+
+    @torch.no_grad()
+    def monocular_depth(self, inputs: dict[str, Tensor]) -> Tensor | None:
+        """
+        Return the depth (128, 128) that the picture of ``inputs`` suggests, canonical units.
+
+        It is along the optical axis, 0 for background; None for weights without the network.
+        """
+        if self._monocular is None:
+            return None
+        own = {name: value for name, value in inputs.items() if name != 'depth'}
+        return self._monocular.depth(**own)[0]
 
     @torch.no_grad()
     def coarse_volume(self, inputs: dict[str, Tensor]) -> CoarseVolume:
@@ -229,6 +245,11 @@ class PublishedModel:
         self._size = int(components.unet.config.sample_size) * 8
 
     @property
+    def denoiser(self) -> Zero123:
+        """The diffusion model."""
+        return self._zero
+
+    @property
     def nearby(self) -> NearbyViews | None:
         """Synthesis of the four views of the elevation search, for models of relative poses."""
         return self._nearby if self._zero.family == 'zero123' else None
@@ -245,18 +266,8 @@ class PublishedModel:
     ) -> NDArray[np.uint8]:
         """Return the views at ``poses`` (n, 4, 4), uint8 RGBA (n, 256, 256, 4) on white."""
         del elevation_known, coarse
-        azimuths, elevations = _angles(poses)
-        own = canonical.elevation
-        radii = np.linalg.norm(poses[:, :3, 3], axis=1)
-        if self._zero.family == 'stable_zero123':
-            vectors = stable_zero123_pose(azimuths, elevations, own)
-        elif self._zero.family == 'zeronvs':
-            # The 20th percentile of the input's depth is about half a length before its centre.
-            vectors = zeronvs_pose(
-                poses, orbit_pose(0.0, own, self.radius), self.radius - 0.5, ZERO123_FOV
-            )
-        else:
-            vectors = zero123_pose(azimuths, elevations, radii - self.radius, own)
+        vectors = family_pose(
+            self._zero.family, poses, orbit_pose(0.0, canonical.elevation, self.radius))
         with run.stage('denoise', 1.0):
             views = self._zero.synthesize(
                 _pixels(view), vectors, self._sampler, seed=seed, progress=run,
@@ -271,15 +282,6 @@ class PublishedModel:
         vectors = zero123_pose(offsets[:, 1], offsets[:, 0], 0.0, 0.0)
         views = self._zero.synthesize(_pixels(view), vectors, self._sampler)
         return np.ascontiguousarray(_to_uint8(0.5 * (views + 1.0)))
-
-
-def fast_dtype(device: str) -> torch.dtype:
-    """Return bfloat16 where the processor has instructions for it, else float32."""
-    if device == 'cuda':
-        return torch.bfloat16
-    supports: Any = torch.cpu
-    native = supports._is_avx512_bf16_supported() or supports._is_amx_tile_supported()
-    return torch.bfloat16 if native else torch.float32
 
 
 def _settings(

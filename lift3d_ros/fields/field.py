@@ -121,6 +121,7 @@ class Reconstruction:
       image.
     - ``length_over_depth``: longest side of the object over the depth of its centre, predicted
       without depth; None without a prediction.
+    - ``notes``: sentences for ``Shape.notes``.
     """
 
     field: Field
@@ -134,3 +135,4 @@ class Reconstruction:
     symmetries: tuple[Array, ...] = ()
     match_exposure: bool = False
     length_over_depth: float | None = None
+    notes: tuple[str, ...] = ()

@@ -43,9 +43,9 @@ from lift3d_ros.observation.support import Support
 from lift3d_ros.placement.success_probability import pass_probability
 from lift3d_ros.progress import Progress
 
-#: Thickness kept behind the measured surface, as a share of the length of the object; tuned on
-#: the train split.
-MIN_THICKNESS = 0.06
+#: Thickness kept behind the measured surface, along its normal, as a share of the length of the
+#: object; tuned on the train split.
+MIN_THICKNESS = 0.045
 
 #: Number of symmetries, the most plausible first, that map colours to unobserved surface.
 COLORED_SYMMETRIES = 3

@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from typing import Protocol
 
 import numpy as np
@@ -24,6 +25,10 @@ import numpy as np
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.fields.field import Reconstruction
+from lift3d_ros.methods.distilled.neurallift360 import NeuralLift360
+from lift3d_ros.methods.distilled.realfusion import RealFusion
+from lift3d_ros.methods.distilled.zero123 import Zero123
+from lift3d_ros.methods.distilled.zeronvs import ZeroNVS
 from lift3d_ros.methods.geometric import Geometric
 from lift3d_ros.methods.one2345 import One2345
 from lift3d_ros.methods.one2345_published import One2345Published
@@ -73,12 +78,20 @@ class Method(Protocol):
 METHODS: dict[str, Callable[..., Method]] = {
     'geometric': Geometric,
     'one2345': One2345,
+    'zero123': Zero123,
+    'realfusion': RealFusion,
+    'neurallift360': NeuralLift360,
+    'zeronvs': ZeroNVS,
 }
 
 DEFAULT_METHOD = 'one2345'
 
-#: The methods with networks, which have weights, a device and samples.
-LEARNED = ('one2345',)
+#: The methods that optimise a field for each object, which have presets, steps and a start.
+DISTILLED = ('zero123', 'realfusion', 'neurallift360', 'zeronvs')
+
+#: The methods with networks, which have weights and a device; those that are not in ``DISTILLED``
+#: have samples, too.
+LEARNED = ('one2345', *DISTILLED)
 
 #: Devices on which a method can run.
 DEVICES = ('cpu', 'cuda')
@@ -88,10 +101,18 @@ MAX_SAMPLES = 16
 
 
 def make_method(
-    name: str, device: str = 'cpu', weights: str | None = None, samples: int | None = None
+    name: str,
+    device: str = 'cpu',
+    weights: str | None = None,
+    samples: int | None = None,
+    preset: str | None = None,
+    steps: int | None = None,
+    init: str | None = None,
 ) -> Method:
     """
     Return a method with its settings, not loaded; None selects the default of the method.
+
+    ``preset``, ``steps`` and ``init`` are those of ``DistilledMethod``.
 
     Raises ``LiftError(BAD_REQUEST)`` for an unknown method, and for settings that the method does
     not have.
@@ -102,6 +123,17 @@ def make_method(
         raise _refused(f'There is no device "{device}"; choose one of {", ".join(DEVICES)}.')
     if samples is not None and not 1 <= samples <= MAX_SAMPLES:
         raise _refused(f'samples is {samples}; choose 1 to {MAX_SAMPLES}.')
+    chosen = {'preset': preset, 'steps': steps, 'init': init}
+    if name in DISTILLED:
+        if samples not in (None, 1):
+            raise _refused(
+                f'The method "{name}" draws no samples; omit samples, or choose one2345.')
+        return METHODS[name](device=device, **_given({'weights': weights, **chosen}))
+    given = ', '.join(_given(chosen))
+    if given:
+        raise _refused(
+            f'The method "{name}" has no {given}; omit this, or choose a method that optimises: '
+            f'{", ".join(DISTILLED)}.')
     if name not in LEARNED:
         networks = f'choose a method that has networks: {", ".join(LEARNED)}.'
         if device != 'cpu':
@@ -118,10 +150,12 @@ def make_method(
                 'or choose the weights small.'
             )
         return One2345Published(weights, device)
-    settings = {'weights': weights, 'samples': samples}
-    return METHODS[name](
-        device=device, **{key: value for key, value in settings.items() if value is not None}
-    )
+    return METHODS[name](device=device, **_given({'weights': weights, 'samples': samples}))
+
+
+def _given(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that are not None."""
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _refused(message: str) -> LiftError:

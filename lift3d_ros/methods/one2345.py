@@ -26,6 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,20 +42,24 @@ from lift3d_ros.fields.field import SynthesizedViews
 from lift3d_ros.fields.occupancy_grid import OccupancyGrid
 from lift3d_ros.fields.uncertainty import uncertainty_of_field
 from lift3d_ros.geometry import Array
-from lift3d_ros.geometry import Floats
-from lift3d_ros.geometry import transform
 from lift3d_ros.geometry.canonical import canonical_frame
 from lift3d_ros.geometry.canonical import CanonicalFrame
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.meshing.vertex_confidence import agreement_factor
 from lift3d_ros.meshing.vertex_confidence import OBSERVED_CONFIDENCE
 from lift3d_ros.meshing.vertex_confidence import silhouette_agreement
+from lift3d_ros.meshing.vertex_confidence import surface_decrease
 from lift3d_ros.observation.cleaning import with_occluder_depth
 from lift3d_ros.observation.observed_object import ObservedObject
 from lift3d_ros.observation.registered_view import as_source_views
+from lift3d_ros.observation.support import with_plane_below
 from lift3d_ros.placement.success_probability import pass_probability
 from lift3d_ros.progress import Progress
 from lift3d_ros.runtime import memory
+
+if TYPE_CHECKING:
+    from lift3d_ros.methods.small_reconstructor import Observed
+    from lift3d_ros.methods.small_reconstructor import SmallReconstructor
 
 #: Returns images (n, h, h, 4), uint8 RGBA on white with the camera of Zero-1-to-3, and their poses
 #: (n, 4, 4), optical frames in the given canonical frame.
@@ -70,6 +75,20 @@ CALIBRATION_Y = (0.34, 0.345, 0.41, 0.475, 0.555, 0.655, 0.72, 0.765, 0.80, 0.86
 #: MiB; 1819 and 920 were measured on two cores.
 ADDRESS_SPACE_MIB = 1900
 DATA_MIB = 950
+
+
+@dataclass(frozen=True, eq=False)
+class LevelledView:
+    """
+    What is known of an object before anything is predicted beyond the coarse volume.
+
+    - ``elevation``: of the reference camera; ``canonical``: the frame that it defines.
+    - ``observed``: the coarse volume and the inputs of the networks.
+    """
+
+    elevation: Elevation
+    canonical: CanonicalFrame
+    observed: Observed
 
 
 @dataclass
@@ -152,16 +171,44 @@ class One2345:
         Raises ``LiftError``: ``ELEVATION_UNKNOWN``, ``NO_SURFACE``, ``CANCELLED``, ``TIMEOUT``,
         and ``BAD_REQUEST`` for invalid views from ``view_source``.
         """
-        from lift3d_ros.methods.small_reconstructor import view_plan
+        return self.complete(obs, self.level(obs, progress), rng, progress)
 
+    @property
+    def networks(self) -> SmallReconstructor:
+        """The loaded networks."""
+        assert self._model is not None, 'the method is loaded'
+        model: SmallReconstructor = self._model
+        return model
+
+    def level(self, obs: ObservedObject, progress: Progress) -> LevelledView:
+        """
+        Return the canonical frame and the coarse volume of an object.
+
+        Raises ``LiftError``: ``ELEVATION_UNKNOWN``, ``CANCELLED``, ``TIMEOUT``.
+        """
         with progress.stage('elevation', 0.1):
             elevation = self._elevation(obs)
             canonical = canonical_frame(obs.view, elevation.degrees)
-        # The depth of an occluder is an input of the networks.
+        # The depth of occluders and of what carries the object is an input of the networks.
         view = with_occluder_depth(obs.view, obs.observation)
+        view = with_plane_below(view, obs.observation, obs.support)
         observed = self._model.observe(
             view, canonical, elevation.source != 'estimated', progress
         )
+        return LevelledView(elevation, canonical, observed)
+
+    def complete(
+        self,
+        obs: ObservedObject,
+        levelled: LevelledView,
+        rng: np.random.Generator,
+        progress: Progress,
+    ) -> Reconstruction:
+        """Return the field of the object from the result of ``level``; see ``reconstruct``."""
+        from lift3d_ros.methods.small_reconstructor import view_plan
+
+        elevation, canonical = levelled.elevation, levelled.canonical
+        observed = levelled.observed
         poses, images = view_plan(self.views), None
         if self.view_source is not None:
             view_set, poses = self.view_source(canonical)
@@ -224,25 +271,9 @@ class OccupancyCalibration:
     views: SynthesizedViews | None
 
     def confidence(self, mesh: Mesh, observed: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """
-        Return the confidence of vertices (n,); see ``Calibration``.
-
-        The surface crosses the normal between two points if one is inside and the other outside.
-        The probability of this is the decrease of the occupancy from the first to the second.
-        """
-        canonical = self.canonical
-        vertices = transform(canonical.canonical_from_camera, mesh.vertices)
-        normals = mesh.vertex_normals().astype(np.float64) @ canonical.T_camera_object[:3, :3]
-        reach = 0.01 * float(np.linalg.norm(np.ptp(vertices, axis=0)))
-
-        def decrease(distance: float) -> Floats:
-            inside = self.field.occupancy(vertices - distance * normals)
-            outside = self.field.occupancy(vertices + distance * normals)
-            return np.clip(inside - outside, 0.0, 1.0)
-
-        # A voxel may be longer than 1 %: the decrease over it is scaled down to 1 %.
-        step = max(reach, self.field.voxel)
-        predicted = np.interp(decrease(step) * (reach / step), CALIBRATION_X, CALIBRATION_Y)
+        """Return the confidence of vertices (n,); see ``Calibration``."""
+        decrease = surface_decrease(self.field, self.canonical, mesh)
+        predicted = np.interp(decrease, CALIBRATION_X, CALIBRATION_Y)
         if self.views is not None:
             agreement = silhouette_agreement(self.field, self.views.images, self.views.poses)
             predicted = agreement_factor(agreement) * predicted

@@ -37,7 +37,6 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
-from lift3d_ros.diffusion.models import fast_dtype
 from lift3d_ros.diffusion.view_plan import FAR
 from lift3d_ros.diffusion.view_plan import FOCAL
 from lift3d_ros.diffusion.view_plan import lens
@@ -76,6 +75,7 @@ from lift3d_ros.networks.one2345.network import One2345Network
 from lift3d_ros.networks.one2345.network import SurfaceScene
 from lift3d_ros.progress import Progress
 from lift3d_ros.runtime import memory
+from lift3d_ros.runtime.precision import fast_dtype
 
 #: Canonical units in one unit of the published program, in which the object fills ``VIEW_FILL`` of
 #: the image at the distance ``RADIUS``; its length in canonical units is 1.

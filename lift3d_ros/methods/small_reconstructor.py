@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
-from lift3d_ros.diffusion.models import fast_dtype
 from lift3d_ros.diffusion.models import SmallModel
 from lift3d_ros.diffusion.small import tensors
 from lift3d_ros.elevation.estimate import LearnedElevation
@@ -47,6 +46,7 @@ from lift3d_ros.networks.small.surface_network import Sources
 from lift3d_ros.networks.small.surface_network import SurfaceField
 from lift3d_ros.networks.small.volume import CoarseVolume
 from lift3d_ros.progress import Progress
+from lift3d_ros.runtime.precision import fast_dtype
 
 #: Alternating elevations of the synthesised views, degrees.
 _ELEVATIONS = (15.0, 40.0)
@@ -97,6 +97,11 @@ class SmallReconstructor:
         )
         self._surface = read_surface(folder / 'surface', device)
         self._samples = samples
+
+    @property
+    def view_model(self) -> SmallModel:
+        """The coarse network and the denoiser of the views."""
+        return self._views
 
     @property
     def learned_elevation(self) -> LearnedElevation | None:

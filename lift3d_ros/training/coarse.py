@@ -32,6 +32,7 @@ from lift3d_ros.networks.small.monocular import with_predicted_depth
 from lift3d_ros.networks.small.volume import camera_rays
 from lift3d_ros.networks.small.volume import CoarseVolume
 from lift3d_ros.networks.small.volume import render
+from lift3d_ros.runtime.precision import fast_autocast
 
 #: Pixels between the rays of a target view; the offset of this grid is random.
 _STRIDE = 4
@@ -56,7 +57,7 @@ class CoarseTask:
         del step
         inputs = self._inputs(batch)
         device = inputs['picture'].device
-        with torch.autocast(device.type, torch.bfloat16):
+        with fast_autocast(device):
             volume = model(**inputs)
         occupancy = batch['solid'].to(device).float()
         logit = volume.density[:, 0].float()
@@ -95,7 +96,7 @@ class CoarseTask:
             group = self._samples[start:start + 8]
             batch = stack_samples(group, model)
             inputs = self._inputs(batch)
-            with torch.autocast(inputs['picture'].device.type, torch.bfloat16):
+            with fast_autocast(inputs['picture'].device):
                 volume = model(**inputs)
             iou = overlap(volume.occupancy > 0.5, batch['solid'].bool())
             mask, psnr = view_scores(volume, batch)

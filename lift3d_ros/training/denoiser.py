@@ -33,6 +33,7 @@ from lift3d_ros.networks.small.coarse import CoarseNet
 from lift3d_ros.networks.small.monocular import MonocularNet
 from lift3d_ros.networks.small.monocular import with_predicted_depth
 from lift3d_ros.networks.small.volume import CoarseVolume
+from lift3d_ros.runtime.precision import fast_autocast
 from lift3d_ros.training.coarse import far_view_scores
 from lift3d_ros.training.coarse import model_inputs
 from lift3d_ros.training.coarse import stack_samples
@@ -130,7 +131,7 @@ class DenoiserTask:
         noise = torch.randn((n, 64, 32, 32), generator=self._random)
         chance = torch.rand(len(batch['targets']), generator=self._random)
         device = batch['targets'].device
-        with torch.autocast(device.type, torch.bfloat16):
+        with fast_autocast(device):
             prediction, truth = model(
                 batch, noise.to(device), times.to(device), chance.to(device)
             )
@@ -150,7 +151,7 @@ class DenoiserTask:
         for sample in self._samples:
             batch = stack_samples([sample], model)
             inputs = model_inputs(batch)
-            with torch.autocast(device.type, torch.bfloat16):
+            with fast_autocast(device):
                 volume = model.volume(inputs)
                 extra, rendering = render_conditioning(
                     volume, inputs['picture'], inputs['focal'], inputs['centre'], inputs['pose'],

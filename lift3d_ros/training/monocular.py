@@ -34,6 +34,7 @@ from lift3d_ros.networks.small.monocular import origin_depth
 from lift3d_ros.networks.small.monocular import STRIDE
 from lift3d_ros.networks.small.volume import cube_crossing
 from lift3d_ros.networks.small.volume import sample_grid
+from lift3d_ros.runtime.precision import fast_autocast
 from lift3d_ros.training.augmentation import mirrored
 from lift3d_ros.training.augmentation import recoloured
 from lift3d_ros.training.pool import Pool
@@ -218,7 +219,7 @@ def _errors(
     """
     picture = batch['picture'].permute(0, 3, 1, 2).float() / 255.0
     camera = [batch[name].float() for name in ('focal', 'centre', 'pose')]
-    with torch.autocast(picture.device.type, torch.bfloat16):
+    with fast_autocast(picture.device):
         depth, sides = model(picture, *camera, batch['flags'].float())
     surface = batch['surface_depth']
     truth = surface - origin_depth(*camera)[:, None, None]

@@ -26,6 +26,7 @@ from dataclasses import replace
 import hashlib
 import json
 from pathlib import Path
+import shutil
 from typing import Any
 from typing import TypeVar
 
@@ -39,7 +40,7 @@ from lift3d_ros.training.pool import Pool
 from lift3d_ros.training.pool import Renderers
 from lift3d_ros.training.samples import SampleSettings
 
-Settings = TypeVar('Settings', bound='RunSettings')
+Settings = TypeVar('Settings')
 
 
 @dataclass(frozen=True)
@@ -169,3 +170,25 @@ def _fill(settings: Any, content: Any, path: Path) -> Any:
                     f'the type {type(old).__name__}.',
                 ) from error
     return replace(settings, **changes)
+
+
+def write_weights(
+    out: Path, base: Path, name: str, write: Callable[[Path], object],
+    report: Callable[[str], None],
+) -> Path:
+    """
+    Write ``base`` with a new network as the weights of a run, and return their folder.
+
+    ``write`` writes the network to the folder that it receives, called ``name``; the other
+    networks are those of the weights ``base``.
+    """
+    weights, partial = out / 'weights', out / 'weights.part'
+    # The old weights may be those that are copied.
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(base, partial, ignore=shutil.ignore_patterns(name, 'manifest.json'))
+    write(partial / name)
+    write_manifest(partial)
+    shutil.rmtree(weights, ignore_errors=True)
+    partial.rename(weights)
+    report(f'wrote the weights to {weights}')
+    return weights

@@ -48,6 +48,7 @@ from lift3d_ros.networks.small.volume import render
 from lift3d_ros.networks.small.volume import sample_grid
 from lift3d_ros.networks.small.volume import voxel_grid
 from lift3d_ros.progress import Progress
+from lift3d_ros.runtime.precision import fast_autocast
 from lift3d_ros.training.coarse import dice
 from lift3d_ros.training.coarse import extent_loss
 from lift3d_ros.training.coarse import model_inputs
@@ -199,7 +200,7 @@ def _fields(
     inputs = model_inputs(batch)
     device = inputs['picture'].device
     box = object_box(volume.density)
-    with torch.autocast(device.type, torch.bfloat16):
+    with fast_autocast(device):
         captured = _camera_views(inputs, batch, sources)
         field = model(volume, box, captured, synthesized, inputs['flags'])
     points = box.to_canonical(voxel_grid(field.logit.shape[-1], device))

@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-import shutil
 
 import numpy as np
 import torch
@@ -34,7 +33,7 @@ from lift3d_ros.training.runs import check_no_checkpoints
 from lift3d_ros.training.runs import RunSettings
 from lift3d_ros.training.runs import sample_pool
 from lift3d_ros.training.runs import shortened
-from lift3d_ros.training.runs import write_manifest
+from lift3d_ros.training.runs import write_weights
 from lift3d_ros.training.surface import SurfaceTask
 
 _NAME = 'surface'
@@ -86,14 +85,5 @@ def train_surface(
             pool.batches(settings.surface.batch, rng), out / _NAME,
             shortened(settings.surface, share), resume, report,
         )
-    weights = out / 'weights'
-    # The old weights may be the view weights that are copied.
-    partial = out / 'weights.part'
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(views, partial, ignore=shutil.ignore_patterns(_NAME, 'manifest.json'))
-    write_surface(partial / _NAME, network)
-    write_manifest(partial)
-    shutil.rmtree(weights, ignore_errors=True)
-    partial.rename(weights)
-    report(f'wrote the weights to {weights}')
-    return weights
+    return write_weights(
+        out, views, _NAME, lambda folder: write_surface(folder, network), report)

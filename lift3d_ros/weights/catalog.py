@@ -44,7 +44,7 @@ class Entry:
     Weights with a name.
 
     - ``family``: of their networks: a key of ``geometry.POSE_DIMS`` for the Zero-1-to-3 family,
-      else ``zero123plus``, ``one2345`` or ``loftr``.
+      else ``zero123plus``, ``stable_diffusion``, ``clip``, ``one2345`` or ``loftr``.
     - ``file_name``: the authors' file name; None for a folder.
     - ``remote``: the source of ``fetch``; None for packaged weights, and for weights that can only
       be downloaded by hand (from ``page``).
@@ -161,6 +161,33 @@ _ENTRIES = (
         page='https://huggingface.co/sudo-ai/zero123plus-v1.2',
         remote=RemoteFile('sudo-ai/zero123plus-v1.2'),
         size_text='about 5 GB',
+    ),
+    Entry(
+        name='stable-diffusion-1.5',
+        family='stable_diffusion',
+        description='Stable Diffusion 1.5, the prior of RealFusion and NeuralLift-360',
+        licence='CreativeML Open RAIL-M',
+        page='https://huggingface.co/stable-diffusion-v1-5/stable-diffusion-v1-5',
+        remote=RemoteFile('stable-diffusion-v1-5/stable-diffusion-v1-5'),
+        size_text='about 4.3 GB',
+    ),
+    Entry(
+        name='clip-vit-b32-laion2b',
+        family='clip',
+        description='OpenCLIP ViT-B/32 of LAION-2B, the CLIP guidance of NeuralLift-360',
+        licence='MIT',
+        page='https://huggingface.co/laion/CLIP-ViT-B-32-laion2B-s34B-b79K',
+        remote=RemoteFile('laion/CLIP-ViT-B-32-laion2B-s34B-b79K'),
+        size_text='about 600 MB',
+    ),
+    Entry(
+        name='clip-vit-l14',
+        family='clip',
+        description="OpenAI's CLIP ViT-L/14",
+        licence='MIT (code); weights not named',
+        page='https://huggingface.co/openai/clip-vit-large-patch14',
+        remote=RemoteFile('openai/clip-vit-large-patch14'),
+        size_text='about 1.7 GB',
     ),
 )
 

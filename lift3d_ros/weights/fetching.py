@@ -234,12 +234,15 @@ def _etag_of(partial: Path) -> Path:
 
 
 def _of_folder(names: list[str]) -> list[str]:
-    """Select the settings of a diffusers repository, and one weights file per component."""
+    """Select settings and one weights file of each part of diffusers, or of one network."""
     chosen = []
     for name in names:
         path = PurePosixPath(name)
         weights = path.suffix in ('.safetensors', '.bin')
         if len(path.parts) > 2 or any(part.startswith('.') for part in path.parts):
+            continue
+        # A classifier of 1.2 GB, which nothing here reads.
+        if path.parts[0] == 'safety_checker':
             continue
         if weights and path.stem not in ('diffusion_pytorch_model', 'pytorch_model', 'model'):
             continue
@@ -249,7 +252,11 @@ def _of_folder(names: list[str]) -> list[str]:
             continue
         if path.suffix in ('.json', '.txt') or (weights and len(path.parts) == 2):
             chosen.append(name)
-    return chosen if any(name.startswith('unet/') for name in chosen) else []
+    if any(name.startswith('unet/') for name in chosen):
+        return chosen
+    # One network of transformers, such as CLIP.
+    single = ['config.json', 'model.safetensors']
+    return single if all(name in names for name in single) else []
 
 
 def _refused(entry: Entry, error: urllib.error.HTTPError) -> LiftError:

@@ -34,6 +34,7 @@ from lift3d_ros.weights import networks
 from lift3d_ros.weights import store
 from lift3d_ros.weights.catalog import CATALOG
 from lift3d_ros.weights.catalog import Entry
+from lift3d_ros.weights.clip import vision_tower
 from lift3d_ros.weights.formats.checkpoint import Checkpoint
 from lift3d_ros.weights.formats.checkpoint import has_checksums
 from lift3d_ros.weights.formats.checkpoint import Kind
@@ -47,12 +48,29 @@ from lift3d_ros.weights.integrity import sha256_of
 from lift3d_ros.weights.loading import check_channels
 from lift3d_ros.weights.loading import checked_family
 from lift3d_ros.weights.loading import zero123_parts
+from lift3d_ros.weights.stable_diffusion import stable_diffusion_parts
+from lift3d_ros.weights.stable_diffusion import TOKENIZER_TEXTS
 from lift3d_ros.weights.tensors import check_memory
 
 Say = Callable[[str], None]
 
 #: Types that tensors may be converted to, by their names on the command line.
 DTYPES = {'float16': torch.float16, 'float32': torch.float32, 'bfloat16': torch.bfloat16}
+
+#: Families of which own models can be imported under other names.
+_OWN_NAMES = (*POSE_DIMS, 'stable_diffusion', 'clip')
+
+_STABLE_DIFFUSION = (Kind.STABLE_DIFFUSION, Kind.STABLE_DIFFUSION_FOLDER)
+
+_TEXT_MODEL_INDEX = {
+    '_class_name': 'StableDiffusionPipeline',
+    'scheduler': ['diffusers', 'DDIMScheduler'],
+    'text_encoder': ['transformers', 'CLIPTextModel'],
+    'tokenizer': ['transformers', 'CLIPTokenizer'],
+    'unet': ['diffusers', 'UNet2DConditionModel'],
+    'vae': ['diffusers', 'AutoencoderKL'],
+    'requires_safety_checker': False,
+}
 
 _MODEL_INDEX = {
     '_class_name': 'Zero1to3StableDiffusionPipeline',
@@ -120,6 +138,8 @@ def import_weights(
     with store.writing(name, details) as folder:
         if checkpoint.kind is Kind.ZERO123PLUS:
             _copy_texts(checkpoint.path, folder)
+        if checkpoint.kind in _STABLE_DIFFUSION:
+            _copy_tokenizer(checkpoint.path, folder / 'tokenizer', say)
         _write_parts(folder, parts, texts, target, say)
     placed = store.user_root() / name
     say(f'done: {placed}, {store.format_size(store.size_of(placed))}')
@@ -158,9 +178,17 @@ def _prepared(
             shapes = networks.expected_shapes(part, checkpoint.configs[part], checkpoint.path)
             networks.check_tensors(checkpoint.path, part, checkpoint.parts[part], shapes)
         return {_file_of(part): tensors for part, tensors in checkpoint.parts.items()}, {}, []
-    model = zero123_parts(checkpoint, ema=ema)
-    check_channels(checkpoint, model, family)
-    texts = {'model_index.json': _json(_MODEL_INDEX)}
+    if checkpoint.kind is Kind.CLIP:
+        config, tensors = vision_tower(checkpoint)
+        settings = {**config, 'model_type': 'clip_vision_model'}
+        return {'model.safetensors': tensors}, {'config.json': _json(settings)}, [
+            'Only the image encoder is kept.']
+    if checkpoint.kind in _STABLE_DIFFUSION:
+        model, index = stable_diffusion_parts(checkpoint, ema=ema), _TEXT_MODEL_INDEX
+    else:
+        model, index = zero123_parts(checkpoint, ema=ema), _MODEL_INDEX
+        check_channels(checkpoint, model, family)
+    texts = {'model_index.json': _json(index)}
     for part, config in model.configs.items():
         file_name = 'scheduler_config.json' if part == 'scheduler' else 'config.json'
         texts[f'{part}/{file_name}'] = _json(config)
@@ -184,6 +212,18 @@ def _copy_texts(source: Path, folder: Path) -> None:
                 read_regular(path, _MAX_TEXT_BYTES, ErrorCode.WEIGHTS_CORRUPT))
 
 
+def _copy_tokenizer(source: Path, folder: Path, say: Say) -> None:
+    """Copy the tokenizer of a diffusers folder, or the one next to a checkpoint."""
+    place = (source if source.is_dir() else source.parent) / 'tokenizer'
+    there = [name for name in TOKENIZER_TEXTS if (place / name).is_file()]
+    if not there:
+        say('note: there is no tokenizer/ with it; name one when the weights are loaded')
+    for name in there:
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_bytes(
+            read_regular(place / name, _MAX_TEXT_BYTES, ErrorCode.WEIGHTS_CORRUPT))
+
+
 def _name_for(checkpoint: Checkpoint, path: Path, say: Say) -> str:
     if checkpoint.kind in _KIND_NAMES:
         return _KIND_NAMES[checkpoint.kind]
@@ -197,13 +237,13 @@ def _name_for(checkpoint: Checkpoint, path: Path, say: Say) -> str:
     raise bad_request(
         f'{path} is {checkpoint.kind.value}, of which there are several that do not differ in '
         f'names and shapes. Say which with --name: {", ".join(fitting)}, or a name of your own '
-        'for a model of the Zero-1-to-3 kind.')
+        'for a model of another training.')
 
 
 def _family_for(checkpoint: Checkpoint, name: str) -> str:
     entry = CATALOG.get(name)
     if entry is None:
-        if checkpoint.family not in POSE_DIMS:
+        if checkpoint.family not in _OWN_NAMES:
             raise bad_request(
                 f'{name} is no name for {checkpoint.kind.value}; `lift3d weights list` has them.')
         return checkpoint.family

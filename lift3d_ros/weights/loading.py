@@ -176,7 +176,7 @@ def _from_layout(checkpoint: Checkpoint) -> Converted:
     pose = 'cc_projection' if checkpoint.kind is Kind.LAYOUT_A else 'clip_camera_projection'
     for part in PARTS:
         folder = pose if part == 'cc_projection' else part
-        parts[part] = _with_current_names(part, checkpoint.parts[folder])
+        parts[part] = with_current_names(part, checkpoint.parts[folder])
         configs[part] = checkpoint.configs[folder]
     weight = parts['cc_projection']['projection.weight']
     # The settings differ between layouts; the shape determines them.
@@ -193,8 +193,8 @@ def _from_layout(checkpoint: Checkpoint) -> Converted:
     return Converted(parts, configs, notes)
 
 
-def _with_current_names(part: str, tensors: Tensors) -> dict[str, Tensor]:
-    """Return tensors under their current names in layout A."""
+def with_current_names(part: str, tensors: Tensors) -> dict[str, Tensor]:
+    """Return the tensors of a part of a diffusers folder under their current names."""
     renamed = {}
     for name, tensor in tensors.items():
         if part == 'cc_projection' and name.startswith('proj.'):
@@ -203,7 +203,10 @@ def _with_current_names(part: str, tensors: Tensors) -> dict[str, Tensor]:
             for old, new in _OLD_ATTENTION.items():
                 name = name.replace(old, new)
         # Older versions of transformers stored the position indices.
-        if part == 'image_encoder' and name.endswith('.position_ids'):
+        if part in ('image_encoder', 'text_encoder') and name.endswith('.position_ids'):
             continue
+        # Newer ones have the text transformer without its prefix.
+        if part == 'text_encoder' and not name.startswith('text_model.'):
+            name = f'text_model.{name}'
         renamed[name] = tensor
     return renamed

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-Networks of the Zero-1-to-3 family from the settings and tensors of a file.
+Networks of latent diffusion and of CLIP from the settings and tensors of a file.
 
 A file can only select one of the classes named here, and set their parameters.
 """
@@ -45,6 +45,12 @@ _CLIP_SETTINGS = (
     'attention_dropout',
 )
 
+_TEXT_SETTINGS = (
+    'vocab_size', 'hidden_size', 'intermediate_size', 'num_hidden_layers', 'num_attention_heads',
+    'max_position_embeddings', 'hidden_act', 'layer_norm_eps', 'attention_dropout',
+    'bos_token_id', 'eos_token_id', 'pad_token_id',
+)
+
 
 def _image_encoder(config: Config) -> nn.Module:
     from transformers import CLIPVisionConfig
@@ -52,6 +58,16 @@ def _image_encoder(config: Config) -> nn.Module:
 
     settings = {name: config[name] for name in _CLIP_SETTINGS if name in config}
     return CLIPVisionModelWithProjection(CLIPVisionConfig(**settings))
+
+
+def _text_encoder(config: Config) -> nn.Module:
+    from transformers import CLIPTextConfig
+    from transformers import CLIPTextModel
+
+    settings = {name: config[name] for name in _TEXT_SETTINGS if name in config}
+    model = CLIPTextModel(CLIPTextConfig(**settings))
+    # The published names begin with text_model; transformers 5 has the network without it.
+    return nn.ModuleDict({'text_model': getattr(model, 'text_model', model)})
 
 
 def _projection(config: Config) -> nn.Module:
@@ -71,6 +87,7 @@ _BUILDERS: dict[str, tuple[str, Callable[[Config], nn.Module]]] = {
     'unet': ('UNet2DConditionModel', _diffusers),
     'vae': ('AutoencoderKL', _diffusers),
     'image_encoder': ('CLIPVisionModelWithProjection', _image_encoder),
+    'text_encoder': ('CLIPTextModel', _text_encoder),
     'cc_projection': ('CCProjection', _projection),
 }
 

@@ -54,6 +54,9 @@ class Kind(str, Enum):
     """The forms in which weights are published."""
 
     LDM = 'the original checkpoint of the Zero-1-to-3 family'
+    STABLE_DIFFUSION = 'the original checkpoint of Stable Diffusion 1'
+    STABLE_DIFFUSION_FOLDER = 'a diffusers folder of Stable Diffusion'
+    CLIP = 'a transformers folder of CLIP'
     LAYOUT_A = 'a diffusers folder with cc_projection/'
     LAYOUT_B = 'a diffusers folder with clip_camera_projection/'
     ONE2345 = 'the networks of One-2-3-45'
@@ -87,6 +90,9 @@ ONE2345_NETWORKS = (
     'sdf_network_lod0', 'rendering_network_lod0', 'variance_network_lod0',
     'pyramid_feature_network',
 )
+
+#: What the text encoder of Stable Diffusion 1 begins with in its original checkpoint.
+TEXT_ENCODER = 'cond_stage_model.transformer.text_model.'
 
 _POSE_FOLDERS = {'cc_projection': Kind.LAYOUT_A, 'clip_camera_projection': Kind.LAYOUT_B}
 
@@ -175,6 +181,9 @@ def _recognise(path: Path, content: dict[str, Any]) -> Checkpoint:
                  for network in ONE2345_NETWORKS}
         return Checkpoint(path, Kind.ONE2345, 'one2345', split, files=[path])
     if any_begins('model.diffusion_model.', 'model_ema.diffusion_model'):
+        if 'cc_projection.weight' not in tensors and any_begins(TEXT_ENCODER):
+            return Checkpoint(
+                path, Kind.STABLE_DIFFUSION, 'stable_diffusion', {'ldm': tensors}, files=[path])
         family = _family_of_ldm(path, tensors)
         return Checkpoint(path, Kind.LDM, family, {'ldm': tensors}, files=[path])
     # Lightning stores the matcher inside its training module.
@@ -196,8 +205,8 @@ def _family_of_ldm(path: Path, tensors: Tensors) -> str:
             channels = f', and its UNet takes {first.shape[1]} channels'
         corrupt(
             path, 'is a latent diffusion checkpoint of another family: it has no '
-            f'cc_projection.weight{channels}. Stable Diffusion and its relatives do not know '
-            'poses; the checkpoints that this package reads are in `lift3d weights list`')
+            f'cc_projection.weight{channels}, nor the text encoder of Stable Diffusion 1; the '
+            'checkpoints that this package reads are in `lift3d weights list`')
     return _family_of_projection(path, 'cc_projection.weight', tensors['cc_projection.weight'])
 
 
@@ -236,6 +245,9 @@ def _only_tensors(path: Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def _read_folder(folder: Path, ema: bool) -> Checkpoint:
     single = folder / 'model.safetensors'
+    config = folder / 'config.json'
+    if config.is_file() and str(read_settings(config).get('model_type', '')).startswith('clip'):
+        return _read_clip(folder)
     if single.is_file():
         return _recognise(single, read_tensors(single))
     poses = [name for name in _POSE_FOLDERS if (folder / name).is_dir()]
@@ -245,10 +257,14 @@ def _read_folder(folder: Path, ema: bool) -> Checkpoint:
     elif (folder / 'unet').is_dir() and (folder / 'vision_encoder').is_dir():
         kind = Kind.ZERO123PLUS
         wanted = ['unet', 'vae', 'text_encoder', 'vision_encoder']
+    elif (folder / 'unet').is_dir() and (folder / 'text_encoder').is_dir() and not (
+            folder / 'text_encoder_2').exists():
+        kind = Kind.STABLE_DIFFUSION_FOLDER
+        wanted = ['unet', 'vae', 'text_encoder']
     elif (folder / 'unet').is_dir():
         corrupt(
             folder, 'is a diffusers folder of another family: it has neither cc_projection/ nor '
-            'clip_camera_projection/ nor vision_encoder/')
+            'clip_camera_projection/ nor vision_encoder/ nor a single text_encoder/')
     else:
         corrupt(folder, 'is no folder of weights: it has neither model.safetensors nor unet/')
     parts: dict[str, Tensors] = {}
@@ -260,10 +276,18 @@ def _read_folder(folder: Path, ema: bool) -> Checkpoint:
         files.append(file)
     if (folder / 'scheduler').is_dir():
         configs['scheduler'] = _read_config(folder / 'scheduler' / 'scheduler_config.json', True)
-    family = 'zero123plus'
+    family = 'zero123plus' if kind is Kind.ZERO123PLUS else 'stable_diffusion'
     if poses:
         family = _family_of_folder(folder, poses[0], parts[poses[0]])
     return Checkpoint(folder, kind, family, parts, configs, files)
+
+
+def _read_clip(folder: Path) -> Checkpoint:
+    file = weights_file(folder, ema=False)
+    tensors = _only_tensors(file, read_tensors(file))
+    settings = _read_config(folder / 'config.json', False)
+    return Checkpoint(
+        folder, Kind.CLIP, 'clip', {'clip': tensors}, {'clip': settings}, [file])
 
 
 def _family_of_folder(folder: Path, pose: str, tensors: Tensors) -> str:

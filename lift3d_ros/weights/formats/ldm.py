@@ -13,12 +13,12 @@
 # limitations under the License.
 
 """
-Convert the original checkpoints of the Zero-1-to-3 family to the networks of diffusers.
+Convert the original checkpoints of latent diffusion to the networks of diffusers.
 
-The checkpoints are those of latent diffusion (CompVis), which number the blocks of a network in
-one list; diffusers sorts the same layers by resolution. The settings of the networks are read off
-the shapes of the tensors, and each tensor is looked up under its old name (``ldm_names``). The
-results are views of the mapped file.
+The Zero-1-to-3 family and Stable Diffusion 1 have the names of CompVis, which number the blocks of
+a network in one list; diffusers sorts the same layers by resolution. The settings of the networks
+are read off the shapes of the tensors, and each tensor is looked up under its old name
+(``ldm_names``). The results are views of the mapped file.
 """
 
 from __future__ import annotations
@@ -32,10 +32,12 @@ from typing import Any
 from torch import Tensor
 
 from lift3d_ros.weights.formats.checkpoint import Tensors
+from lift3d_ros.weights.formats.checkpoint import TEXT_ENCODER
 from lift3d_ros.weights.formats.ldm_names import CLIP
 from lift3d_ros.weights.formats.ldm_names import clip_sources
 from lift3d_ros.weights.formats.ldm_names import EMA
 from lift3d_ros.weights.formats.ldm_names import Source
+from lift3d_ros.weights.formats.ldm_names import text_sources
 from lift3d_ros.weights.formats.ldm_names import UNET
 from lift3d_ros.weights.formats.ldm_names import unet_sources
 from lift3d_ros.weights.formats.ldm_names import VAE
@@ -49,6 +51,7 @@ from lift3d_ros.weights.networks import listed
 _HEADS = 8
 _SAMPLE_SIZE = 32
 _IMAGE_SIZE = 256
+_TEXT_IMAGE_SIZE = 512
 _SCALING_FACTOR = 0.18215
 _CLIP_HEAD_WIDTH = 64
 
@@ -72,6 +75,7 @@ _IGNORED = re.compile(
     r'|lvlb_weights|scale_factor|model_ema\.(decay|num_updates)'
     r'|cond_stage_model\.(mean|std)|first_stage_model\.loss\..*'
     r'|cond_stage_model\.model\.(?!visual\.).*'
+    r'|cond_stage_model\.transformer\.text_model\.embeddings\.position_ids'
 )
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class Converted:
 
 def convert(path: Path, tensors: Tensors, *, ema: bool = True) -> Converted:
     """
-    Return the networks of a checkpoint, in layout A.
+    Return the networks of a checkpoint, by the folders of diffusers (layout A for poses).
 
     ``ema`` selects the moving average of the UNet's weights, as the published samplers do, if
     there is one. Raises ``LiftError`` (WEIGHTS_CORRUPT), with the names in the file, for a missing
@@ -93,17 +97,21 @@ def convert(path: Path, tensors: Tensors, *, ema: bool = True) -> Converted:
     """
     notes = []
     averaged = any(name.startswith(f'{EMA}diffusion_model') for name in tensors)
-    if ema and not averaged:
+    posed = 'cc_projection.weight' in tensors
+    if ema and not averaged and posed:
         notes.append(
             'The file has no moving average of the weights; the plain weights are used, which '
             'give somewhat worse pictures.')
-    configs = {
-        'unet': unet_config(path, tensors),
-        'vae': vae_config(path, tensors),
-        'image_encoder': clip_config(path, tensors),
-        'cc_projection': projection_config(tensors['cc_projection.weight']),
-        'scheduler': dict(SCHEDULER),
-    }
+    configs = {'unet': unet_config(path, tensors), 'vae': vae_config(path, tensors)}
+    if posed:
+        configs['image_encoder'] = clip_config(path, tensors)
+        configs['cc_projection'] = projection_config(tensors['cc_projection.weight'])
+    else:
+        configs['text_encoder'] = text_config(path, tensors)
+        configs['vae']['sample_size'] = _TEXT_IMAGE_SIZE
+        configs['unet']['sample_size'] = _TEXT_IMAGE_SIZE // 2**(
+            len(configs['vae']['block_out_channels']) - 1)
+    configs['scheduler'] = dict(SCHEDULER)
     for part, config in configs.items():
         check_counts(config, path)
         if part != 'scheduler':
@@ -112,10 +120,13 @@ def convert(path: Path, tensors: Tensors, *, ema: bool = True) -> Converted:
     sources = {
         'unet': unet_sources(configs['unet'], ema=ema and averaged),
         'vae': vae_sources(configs['vae']),
-        'image_encoder': clip_sources(configs['image_encoder']),
-        'cc_projection': {f'projection.{leaf}': Source(f'cc_projection.{leaf}')
-                          for leaf in ('weight', 'bias')},
     }
+    if posed:
+        sources['image_encoder'] = clip_sources(configs['image_encoder'])
+        sources['cc_projection'] = {f'projection.{leaf}': Source(f'cc_projection.{leaf}')
+                                    for leaf in ('weight', 'bias')}
+    else:
+        sources['text_encoder'] = text_sources(configs['text_encoder'])
     used = {source.name for of_part in sources.values() for source in of_part.values()}
     missing = [name for name in used if name not in tensors]
     if averaged:
@@ -226,6 +237,28 @@ def clip_config(path: Path, tensors: Tensors) -> dict[str, Any]:
         'projection_dim': _shape(path, tensors, f'{CLIP}proj')[1],
         'hidden_act': 'quick_gelu',
         'layer_norm_eps': 1e-5,
+    }
+
+
+def text_config(path: Path, tensors: Tensors) -> dict[str, Any]:
+    """Read the settings of the text encoder off its tensors, as ``CLIPTextConfig``'s."""
+    words, width = _shape(path, tensors, f'{TEXT_ENCODER}embeddings.token_embedding.weight')
+    layers = f'{TEXT_ENCODER}encoder.layers.'
+    return {
+        'architectures': ['CLIPTextModel'],
+        'model_type': 'clip_text_model',
+        'vocab_size': words,
+        'hidden_size': width,
+        'intermediate_size': _shape(path, tensors, f'{layers}0.mlp.fc1.weight')[0],
+        'num_hidden_layers': len(_indices(tensors, layers)),
+        'num_attention_heads': max(1, width // _CLIP_HEAD_WIDTH),
+        'max_position_embeddings':
+            _shape(path, tensors, f'{TEXT_ENCODER}embeddings.position_embedding.weight')[0],
+        'hidden_act': 'quick_gelu',
+        'layer_norm_eps': 1e-5,
+        'bos_token_id': words - 2,
+        'eos_token_id': words - 1,
+        'pad_token_id': words - 1,
     }
 
 

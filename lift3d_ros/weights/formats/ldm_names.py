@@ -30,6 +30,7 @@ UNET = 'model.diffusion_model.'
 EMA = 'model_ema.'
 VAE = 'first_stage_model.'
 CLIP = 'cond_stage_model.model.visual.'
+TEXT = 'cond_stage_model.transformer.'
 
 _RESNET = {
     'norm1': 'in_layers.0', 'conv1': 'in_layers.2', 'time_emb_proj': 'emb_layers.1',
@@ -160,6 +161,11 @@ def clip_sources(config: dict[str, Any]) -> dict[str, Source]:
         if name not in sources:
             sources[name] = Source(CLIP + _renamed(name, modules))
     return sources
+
+
+def text_sources(config: dict[str, Any]) -> dict[str, Source]:
+    """Return where each tensor of the text encoder with these settings is in a checkpoint."""
+    return {name: Source(TEXT + name) for name in expected_shapes('text_encoder', config)}
 
 
 def _squeezed(tensor: Tensor) -> Tensor:

@@ -1,0 +1,148 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Unposed priors of an object: the small one of tokens, or published Stable Diffusion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import replace
+import os
+
+import torch
+from torch import Tensor
+
+from lift3d_ros.diffusion.token_denoiser import read_token_denoiser
+from lift3d_ros.diffusion.token_denoiser import TokenDenoiser
+from lift3d_ros.distill.adaptation.inversion import InversionSettings
+from lift3d_ros.distill.adaptation.inversion import invert
+from lift3d_ros.distill.adaptation.inversion import Pictures
+from lift3d_ros.distill.adaptation.picture_augmentation import AugmentedPicture
+from lift3d_ros.distill.cameras import view_word
+from lift3d_ros.distill.priors.latent_diffusion import LatentDiffusionPrior
+from lift3d_ros.distill.priors.latent_diffusion import OBJECT_TOKEN
+from lift3d_ros.distill.priors.tokens import SMALL_INVERSION
+from lift3d_ros.distill.priors.tokens import TokenPrior
+from lift3d_ros.errors import bad_request
+from lift3d_ros.methods.distilled.distilled import small_prior
+from lift3d_ros.methods.distilled.inputs import DistillationInputs
+from lift3d_ros.progress import Progress
+from lift3d_ros.weights.learned_embeddings import read_learned_embeddings
+from lift3d_ros.weights.stable_diffusion import load_stable_diffusion
+from lift3d_ros.weights.stable_diffusion import StableDiffusionComponents
+
+#: Share of the progress of a distillation at which the inversion ends.
+INVERTED = 0.05
+
+UnposedPrior = TokenPrior | LatentDiffusionPrior
+
+
+@dataclass(frozen=True, eq=False)
+class UnposedModel:
+    """
+    A loaded prior without an object.
+
+    ``network`` is the small denoiser of tokens, or Stable Diffusion, whose ``guidance_scale`` is
+    that of RealFusion.
+    """
+
+    network: TokenDenoiser | StableDiffusionComponents
+    guidance_scale: float = 1.0
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is the small prior, whose pictures have an alpha."""
+        return isinstance(self.network, TokenDenoiser)
+
+    def of_any_object(self, elevation: float) -> UnposedPrior:
+        """Return the prior of any object; ``elevation`` of the input camera, degrees."""
+        if isinstance(self.network, TokenDenoiser):
+            return TokenPrior(self.network, input_word=view_word(0.0, elevation))
+        return LatentDiffusionPrior(self.network, guidance_scale=self.guidance_scale)
+
+    def of_object(
+        self,
+        inputs: DistillationInputs,
+        seed: int,
+        progress: Progress,
+        settings: InversionSettings | None = None,
+        token: str | os.PathLike[str] | None = None,
+        unnormalised: bool = False,
+    ) -> UnposedPrior:
+        """
+        Return the prior with the token of an object.
+
+        - ``settings``: of the inversion, by default those of the small prior, or RealFusion's.
+        - ``token``: a file with a learned embedding, which takes the place of the inversion.
+        - ``unnormalised``: see ``Unnormalised``.
+
+        Raises ``LiftError``: ``BAD_REQUEST`` for an embedding of another model and if the
+        inversion diverges, ``WEIGHTS_MISSING`` and ``WEIGHTS_CORRUPT`` for a bad file.
+        """
+        prior = self.of_any_object(inputs.canonical.elevation)
+        if token is not None:
+            return prior.with_token(_stored(token, prior.embedding().shape[1]))
+        image = inputs.reference_view(prior.size).picture()
+        pictures: Pictures = AugmentedPicture(image, prior.size)
+        if unnormalised:
+            pictures = Unnormalised(pictures)
+        start = None
+        if isinstance(prior, TokenPrior):
+            settings = settings or SMALL_INVERSION
+            start = prior.regressed(image)
+        with progress.stage('invert', INVERTED):
+            found = invert(
+                prior, pictures, replace(settings or InversionSettings(), seed=seed), start,
+                progress.check)
+        return prior.with_token(found.embedding)
+
+
+@dataclass(frozen=True, eq=False)
+class Unnormalised:
+    """
+    Pictures whose pixels a prior sees in [0, 1] instead of [-1, 1].
+
+    It is the defect of RealFusion's augmented pictures (``textual-inversion/main.py``).
+    """
+
+    pictures: Pictures
+
+    def __call__(self, generator: torch.Generator, count: int) -> Tensor:
+        """Return opaque RGBA (count, 4, h, w) that is encoded as its pixels in [0, 1]."""
+        images = self.pictures(generator, count)
+        pixels = images[:, :3] + 1.0 - images[:, 3:]
+        return torch.cat([0.5 * (pixels + 1.0), torch.ones_like(images[:, 3:])], dim=1)
+
+
+def load_unposed(weights: str, device: str, guidance_scale: float) -> UnposedModel:
+    """
+    Return the prior of ``weights``: small ones, or Stable Diffusion by its name or path.
+
+    ``guidance_scale`` is that of Stable Diffusion. Raises ``LiftError``: ``WEIGHTS_MISSING``,
+    ``WEIGHTS_CORRUPT``.
+    """
+    folder = small_prior(weights)
+    if folder is not None:
+        return UnposedModel(read_token_denoiser(folder, device))
+    return UnposedModel(load_stable_diffusion(weights, device=device), guidance_scale)
+
+
+def _stored(path: str | os.PathLike[str], width: int) -> Tensor:
+    """Return the embedding of a file, that of ``OBJECT_TOKEN`` if it has several."""
+    found = read_learned_embeddings(path, width)
+    if OBJECT_TOKEN in found:
+        return found[OBJECT_TOKEN]
+    if len(found) > 1:
+        raise bad_request(
+            f'The file has the tokens {", ".join(found)}; keep one, or name it {OBJECT_TOKEN}.')
+    return next(iter(found.values()))
