@@ -1,0 +1,302 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""From a frame and its lifted objects to a scene: layers, triangles, voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lift3d_ros.errors import bad_request
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import invert
+from lift3d_ros.geometry import transform
+from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.geometry.shape import Mesh
+from lift3d_ros.geometry.shape import Shape
+from lift3d_ros.meshing.render import Raycaster
+from lift3d_ros.progress import Progress
+from lift3d_ros.scene.background import hidden_layer
+from lift3d_ros.scene.planes import find_planes
+from lift3d_ros.scene.planes import ScenePlane
+from lift3d_ros.scene.scene import BACKGROUND
+from lift3d_ros.scene.scene import Scene
+from lift3d_ros.scene.scene import SceneSurface
+from lift3d_ros.scene.scene import upright_frame
+from lift3d_ros.scene.triangulation import triangulate
+from lift3d_ros.scene.voxel_map import bounds
+from lift3d_ros.scene.voxel_map import carve
+from lift3d_ros.scene.voxel_map import empty_map
+from lift3d_ros.scene.voxel_map import Occupancy
+from lift3d_ros.scene.voxel_map import occupy
+from lift3d_ros.scene.voxel_map import surface_points
+from lift3d_ros.scene.voxel_map import VoxelMap
+
+#: Confidence of a measured vertex.
+MEASURED_CONFIDENCE = 0.99
+
+#: Least number of readings, and share of the pixels with one below which the result has a note.
+MIN_READINGS, MIN_SHARE = 500, 0.4
+
+#: Voxels along the longest side of a map whose resolution is not given.
+_VOXELS = 128
+
+
+@dataclass(frozen=True)
+class SceneSettings:
+    """
+    Settings of a scene.
+
+    - ``width``: largest width of the layers, pixels; a wider frame is reduced.
+    - ``max_depth``: readings beyond it are left out, metres.
+    - ``resolution``: of the voxel map, metres; None for one that fits the scene.
+    - ``complete``: whether hidden background is predicted.
+    """
+
+    width: int = 320
+    max_depth: float = 10.0
+    resolution: float | None = None
+    complete: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise ``LiftError(BAD_REQUEST)`` for invalid settings."""
+        if not 32 <= self.width <= 4096:
+            raise bad_request(f'A width of {self.width} pixels is requested; choose 32 to 4096.')
+        if not self.max_depth > 0.0:
+            raise bad_request(f'The largest depth is {self.max_depth} m; choose a positive one.')
+        if self.resolution is not None and not 0.0 < self.resolution < np.inf:
+            raise bad_request(f'The resolution is {self.resolution} m; choose a positive one.')
+
+
+def check_frame(frame: Frame, settings: SceneSettings) -> tuple[str, ...]:
+    """
+    Return notes on the depth of a frame.
+
+    Raises ``LiftError(BAD_REQUEST)`` for a frame whose depth, up to the largest, is missing.
+    """
+    if frame.depth is None:
+        raise bad_request(
+            'A scene needs measured depth, and the frame has none; give depth, or lift single '
+            'objects, whose scale may come from a plane or a known size.')
+    present = (frame.depth > 0.0) & (frame.depth <= settings.max_depth)
+    share = float(present.mean())
+    if present.sum() < MIN_READINGS:
+        raise LiftError(
+            ErrorCode.NO_DEPTH_IN_MASK, f'{share:.1%} of the pixels have depth up to '
+            f'{settings.max_depth:g} m, too few for a scene; check the depth, or raise the '
+            'largest depth.')
+    if share < MIN_SHARE:
+        return (
+            f'Only {share:.0%} of the pixels have depth up to {settings.max_depth:g} m; the '
+            'surface has holes there.',)
+    return ()
+
+
+def compose(
+    frame: Frame,
+    masks: Mapping[str, NDArray[np.bool_]],
+    objects: Mapping[str, Shape | LiftError],
+    settings: SceneSettings,
+    rng: np.random.Generator,
+    progress: Progress,
+) -> Scene:
+    """
+    Return the scene of a frame with depth.
+
+    ``masks`` and ``objects`` have the same names. An object whose shape has no scale is not put
+    into the scene. Raises ``LiftError`` as ``check_frame``, and ``NO_SURFACE`` for depth without a
+    surface.
+    """
+    notes = list(frame.notes) + list(check_frame(frame, settings))
+    shapes = {}
+    for name, shape in objects.items():
+        if isinstance(shape, LiftError):
+            notes.append(
+                f'The object {name} was not lifted and is part of the background: {shape}')
+        elif shape.scale_source == 'unknown':
+            notes.append(f'The object {name} has no scale and is part of the background.')
+        else:
+            shapes[name] = shape
+    reduced = _reduced(frame, settings)
+    depth, camera = _depth(reduced), reduced.camera
+    foreground = np.zeros(depth.shape, bool)
+    for name in shapes:
+        foreground |= _reduced_mask(masks[name], depth.shape)
+    with progress.stage('planes', 0.3):
+        # A flat side of a lifted object is no plane of its surroundings.
+        around = np.where(foreground, np.float32(0.0), depth)
+        planes = find_planes(around, camera, frame.gravity, rng)
+    with progress.stage('background', 0.5):
+        parts = [_measured(reduced, foreground)]
+        if settings.complete:
+            parts.append(_hidden(reduced, foreground, planes))
+        parts += [
+            _of_shape(shape, number) for number, shape in enumerate(shapes.values())]
+    surface = _joined(parts)
+    if not len(surface.mesh.faces):
+        raise LiftError(ErrorCode.NO_SURFACE, 'The depth of the frame has no surface.')
+    with progress.stage('voxels', 0.9):
+        voxels = _voxels(reduced, surface, planes, settings)
+        for shape in shapes.values():
+            _fill(voxels, shape)
+    sized = tuple(
+        replace(plane, pixels=_enlarged(plane.pixels, frame.image.shape[:2])) for plane in planes)
+    return Scene(frame, surface, voxels, sized, dict(objects), 'depth', tuple(notes))
+
+
+def _reduced(frame: Frame, settings: SceneSettings) -> Frame:
+    """Return the frame with at most the width of the settings, its far readings left out."""
+    assert frame.depth is not None, 'the frame is checked'
+    stride = -(-frame.camera.width // settings.width)
+    depth = np.nan_to_num(frame.depth[::stride, ::stride])
+    depth = np.where(depth <= settings.max_depth, depth, np.float32(0.0))
+    height, width = depth.shape
+    full = frame.camera
+    camera = replace(
+        full, width=width, height=height, fx=full.fx / stride, fy=full.fy / stride,
+        cx=full.cx / stride, cy=full.cy / stride)
+    # Colours are averaged around the pixels whose depth is kept.
+    blurred = frame.image if stride == 1 else cv2.blur(frame.image, (stride, stride))
+    image = np.ascontiguousarray(blurred[::stride, ::stride])
+    return Frame(image, camera, depth.astype(np.float32), frame.gravity)
+
+
+def _depth(frame: Frame) -> NDArray[np.float32]:
+    assert frame.depth is not None, 'the frame is checked'
+    return frame.depth
+
+
+def _reduced_mask(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return a mask at the size of the layers, with a margin of a pixel for its own errors."""
+    stride = -(-mask.shape[1] // shape[1])
+    reduced = np.ascontiguousarray(mask[::stride, ::stride]).astype(np.uint8)
+    return cv2.dilate(reduced, np.ones((3, 3), np.uint8)).astype(bool)
+
+
+def _enlarged(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    resized = cv2.resize(
+        mask.astype(np.uint8), (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)
+    return resized.astype(bool)
+
+
+def _measured(frame: Frame, foreground: NDArray[np.bool_]) -> SceneSurface:
+    """Return the measured surface of the background."""
+    vertices, faces, pixels = triangulate(_depth(frame), frame.camera, ~foreground)
+    count = len(vertices)
+    return SceneSurface(
+        Mesh(vertices.astype(np.float32), faces, frame.image.reshape(-1, 3)[pixels]),
+        np.full(count, MEASURED_CONFIDENCE, np.float32),
+        np.ones(count, bool),
+        np.full(count, BACKGROUND, np.int32),
+    )
+
+
+def _hidden(
+    frame: Frame, foreground: NDArray[np.bool_], planes: tuple[ScenePlane, ...]
+) -> SceneSurface:
+    """Return the predicted surface of the hidden background."""
+    measured = np.where(foreground, np.float32(0.0), _depth(frame))
+    layer = hidden_layer(_depth(frame), frame.image, frame.camera, foreground, planes)
+    predicted = layer.depth > 0.0
+    # One measured pixel around closes the gap to the measured surface.
+    grown = cv2.dilate(predicted.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+    depth = np.where(predicted, layer.depth, np.where(grown, measured, np.float32(0.0)))
+    color = np.where(predicted[..., None], layer.color, frame.image)
+    confidence = np.where(predicted, layer.confidence, np.float32(MEASURED_CONFIDENCE))
+    vertices, faces, pixels = triangulate(depth, frame.camera)
+    # Triangles between measured pixels are those of the measured surface.
+    faces = faces[predicted.reshape(-1)[pixels][faces].any(axis=1)]
+    return SceneSurface(
+        Mesh(vertices.astype(np.float32), faces, color.reshape(-1, 3)[pixels]),
+        confidence.reshape(-1)[pixels],
+        ~predicted.reshape(-1)[pixels],
+        np.full(len(vertices), BACKGROUND, np.int32),
+    )
+
+
+def _of_shape(shape: Shape, number: int) -> SceneSurface:
+    mesh = shape.mesh_in_camera()
+    return SceneSurface(
+        mesh, shape.confidence, shape.observed, np.full(len(mesh.vertices), number, np.int32))
+
+
+def _joined(parts: list[SceneSurface]) -> SceneSurface:
+    offsets = np.cumsum([0, *(len(part.mesh.vertices) for part in parts)])
+    faces = [
+        part.mesh.faces + np.int32(offset)
+        for part, offset in zip(parts, offsets[:-1], strict=True)]
+    return SceneSurface(
+        Mesh(
+            np.concatenate([part.mesh.vertices for part in parts]),
+            np.concatenate(faces).astype(np.int32),
+            np.concatenate([part.mesh.colors for part in parts])),
+        np.concatenate([part.confidence for part in parts]),
+        np.concatenate([part.observed for part in parts]),
+        np.concatenate([part.part for part in parts]),
+    )
+
+
+def _voxels(
+    frame: Frame,
+    surface: SceneSurface,
+    planes: tuple[ScenePlane, ...],
+    settings: SceneSettings,
+) -> VoxelMap:
+    up = _up(frame, planes)
+    points = surface.mesh.vertices
+    resolution = settings.resolution
+    T = upright_frame(up)
+    if resolution is None:
+        low, high = bounds(points, T)
+        resolution = max(0.004, float((high - low).max()) / _VOXELS)
+    grid = empty_map(points, T, resolution)
+    carve(grid, _depth(frame), frame.camera)
+    measured = surface.observed[surface.mesh.faces].all(axis=1)
+    for state, chosen in ((Occupancy.PREDICTED, ~measured), (Occupancy.OCCUPIED, measured)):
+        faces = surface.mesh.faces[chosen]
+        if len(faces):
+            occupy(grid, surface_points(points, faces, resolution), state)
+    return grid
+
+
+def _fill(grid: VoxelMap, shape: Shape) -> None:
+    """Occupy the inside of an object."""
+    mesh = shape.mesh_in_camera()
+    local = transform(grid.T_grid_camera, mesh.vertices)
+    first, _ = grid.index(local.min(axis=0)[None])
+    last, _ = grid.index(local.max(axis=0)[None])
+    low = np.clip(first[0], 0, grid.states.shape)
+    high = np.clip(last[0] + 1, 0, grid.states.shape)
+    voxels = np.stack(np.meshgrid(*map(np.arange, low, high), indexing='ij'), -1).reshape(-1, 3)
+    if not len(voxels):
+        return
+    centres = grid.origin + grid.resolution * (voxels + 0.5)
+    points = transform(invert(grid.T_grid_camera), centres)
+    occupy(grid, points[Raycaster([mesh]).contains(points)], Occupancy.PREDICTED)
+
+
+def _up(frame: Frame, planes: tuple[ScenePlane, ...]) -> Array | None:
+    """Return the vertical: gravity, else the normal of the largest plane seen from above."""
+    if frame.gravity is not None:
+        return -frame.gravity
+    below = [plane.normal for plane in planes if plane.normal[1] < -0.3]
+    return below[0] if below else None
