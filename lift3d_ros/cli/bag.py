@@ -1,0 +1,386 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""``lift3d bag``: a recorded bag in, meshes and a bag of results out; ROS is not needed."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import ExitStack
+from pathlib import Path
+import re
+import sys
+import time
+from typing import Any
+from typing import TYPE_CHECKING
+
+from lift3d_ros.cli import exports
+from lift3d_ros.cli import inputs
+from lift3d_ros.cli import methods
+from lift3d_ros.cli import scenes
+from lift3d_ros.cli import values
+from lift3d_ros.errors import bad_request
+from lift3d_ros.errors import LiftError
+from lift3d_ros.runtime.files import make_folder
+
+if TYPE_CHECKING:
+    from lift3d_ros.bags.bag import Bag
+    from lift3d_ros.bags.lifting import BagLifter
+    from lift3d_ros.bags.lifting import BagSettings
+    from lift3d_ros.bags.lifting import Outcome
+    from lift3d_ros.bags.recording import Instant
+    from lift3d_ros.bags.results import ResultBag
+    from lift3d_ros.robot.export import Export
+
+#: The report of the whole bag.
+SUMMARY = 'bag.json'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        'bag',
+        type=Path,
+        metavar='BAG',
+        help='folder of a rosbag2 recording (sqlite3 or mcap, also compressed or damaged), or one '
+        'of its files',
+    )
+    parser.add_argument(
+        '--list', action='store_true', help='list the topics of the bag, and lift nothing'
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        metavar='DIR',
+        help='folder for STAMP_ID.ply and STAMP_ID.json of each object, as of `lift3d lift`, and '
+        f'{SUMMARY}',
+    )
+    parser.add_argument(
+        '--write',
+        type=Path,
+        metavar='RESULT.mcap',
+        help='also write a bag with LiftedObjectArray, markers and clouds at the original times; '
+        'another name makes a folder',
+    )
+    group = parser.add_argument_group(
+        'topics (default: by type and encoding, where there is one candidate)')
+    for name, what in (
+        ('image', 'Image or CompressedImage of the camera'),
+        ('mask', 'binary mask or label image'),
+        ('depth', 'depth image'),
+        ('camera-info', 'CameraInfo of the image (default: the one beside the image)'),
+        ('detections', 'vision_msgs/Detection2DArray, instead of a mask'),
+    ):
+        group.add_argument(f'--{name}', metavar='TOPIC', help=what)
+    group.add_argument('--no-depth', action='store_true', help='use no depth')
+    group.add_argument(
+        '--label-image', action=argparse.BooleanOptionalAction,
+        help='the mask is a label image (default: if it has 16 or 32 bits)',
+    )
+    group.add_argument(
+        '--rectified', action=argparse.BooleanOptionalAction,
+        help='the image is rectified (default: unless its topic is named image_raw)',
+    )
+    group.add_argument(
+        '--depth-unit', type=values.positive, default=0.001, metavar='METRES',
+        help='metres of a count of integer depth (default: 0.001)',
+    )
+    group.add_argument(
+        '--tolerance', type=values.positive, default=0.05, metavar='SECONDS',
+        help='largest difference of the stamps of image, mask and depth (default: 0.05)',
+    )
+    group = parser.add_argument_group('images to lift (default: each with a mask)')
+    which = group.add_mutually_exclusive_group()
+    which.add_argument(
+        '--rate', type=values.positive, metavar='HZ', help='this many a second at most')
+    which.add_argument('--every', type=values.count, metavar='N', help='one of N')
+    which.add_argument(
+        '--at', nargs='+', metavar='STAMP',
+        help='those nearest to these stamps in seconds; +S is S seconds after the first image',
+    )
+    group = parser.add_argument_group('transforms (/tf and /tf_static of the bag)')
+    group.add_argument(
+        '--target-frame', default='', metavar='F',
+        help='frame of the poses, whose z points up: gives gravity, and the frame "world" of the '
+        'meshes (default: the optical frame)',
+    )
+    group.add_argument(
+        '--gravity-frame', default='', metavar='F',
+        help='frame whose z points up, for gravity alone (default: the target frame)',
+    )
+    group.add_argument(
+        '--accumulate', type=values.positive, default=0.0, metavar='SECONDS',
+        help='images up to so long before an image are source views of its objects: those of the '
+        'same label or class, or the only one',
+    )
+    group.add_argument(
+        '--fixed-frame', default='', metavar='F',
+        help='stationary frame for the poses of source views (default: the root of the tree)',
+    )
+    group = parser.add_argument_group('scale, if there is no depth')
+    group.add_argument(
+        '--plane-height', type=values.finite, metavar='Z',
+        help='the objects stand on the plane z = Z metres of the target frame',
+    )
+    inputs.add_scale_arguments(group)
+    methods.add_method_arguments(parser)
+    scenes.add_seed(parser, 'mesh')
+    exports.add_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """
+    Lift the objects of a bag; return 0 if all succeeded, else 1.
+
+    Raises ``LiftError`` for a bag, topics, frames and options that do not fit, and as ``lift3d
+    lift``.
+    """
+    from lift3d_ros.bags.bag import Bag
+
+    if not options.list and options.out is None:
+        raise bad_request('Give --out DIR for the meshes, or --list to list the topics.')
+    with Bag(options.bag) as bag:
+        if options.list:
+            _list(bag)
+            _say(bag.lost)
+            return 0
+        return _lift(options, bag)
+
+
+def _lift(options: argparse.Namespace, bag: Bag) -> int:
+    from lift3d_ros.bags.lifting import BagLifter
+    from lift3d_ros.bags.recording import read_recording
+    from lift3d_ros.bags.recording import select
+    from lift3d_ros.bags.results import ResultBag
+    from lift3d_ros.bags.topics import choose_topics
+    from lift3d_ros.bags.writer import BagWriter
+
+    export = exports.chosen(options)
+    settings = _settings(options)
+    topics = choose_topics(
+        bag,
+        image=options.image,
+        mask=options.mask,
+        depth=options.depth,
+        camera_info=options.camera_info,
+        detections=options.detections,
+        use_depth=not options.no_depth,
+    )
+    recording = read_recording(bag, topics, options.tolerance)
+    chosen = select(
+        recording.instants, rate=options.rate, every=options.every, at=options.at)
+    lifter = methods.make_lifter(options)
+    work = _Work(options, export, BagLifter(bag, recording, settings, lifter), lifter.name)
+    lifter.check()
+    lifter.load()
+    make_folder(options.out)
+    used = {role: name for role, name in vars(topics).items() if name is not None}
+    print(', '.join(f'{role}: {name}' for role, name in used.items()))
+    with ExitStack() as stack:
+        results = None
+        if options.write is not None:
+            results = ResultBag(stack.enter_context(BagWriter(options.write)))
+        work.through(chosen, results)
+    lost = [*bag.lost, *recording.notes]
+    _say(lost)
+    scenes.write_report(options.out / SUMMARY, {
+        'bag': str(options.bag),
+        'topics': used,
+        'images': len(recording.instants),
+        'images_lifted': len(chosen),
+        'images_without_objects': work.empty,
+        'objects': work.lifted,
+        'failures': work.failed,
+        'lost': lost,
+    })
+    where = f', {options.write}' if options.write is not None else ''
+    print(
+        f'{work.lifted} objects of {len(chosen)} images lifted, {work.failed} failures, results '
+        f'in {options.out}{where}'
+    )
+    return 1 if work.failed else 0
+
+
+def _settings(options: argparse.Namespace) -> BagSettings:
+    from lift3d_ros.bags.lifting import BagSettings
+
+    return BagSettings(
+        target_frame=options.target_frame,
+        gravity_frame=options.gravity_frame,
+        fixed_frame=options.fixed_frame,
+        rectified=options.rectified,
+        labels=options.label_image,
+        depth_unit=options.depth_unit,
+        accumulate=options.accumulate,
+        plane_height=options.plane_height,
+        hints=inputs.scale_hints(options),
+        min_confidence=options.min_confidence,
+        seed=options.seed,
+    )
+
+
+class _Work:
+    """Lifts instants, writes their files, and counts."""
+
+    def __init__(
+        self, options: argparse.Namespace, export: Export, lifter: BagLifter, method: str
+    ) -> None:
+        self._options = options
+        self._export = export
+        self._lifter = lifter
+        self._method = method
+        self.lifted = self.failed = self.empty = 0
+
+    def through(self, instants: list[Instant], results: ResultBag | None) -> None:
+        """Lift the instants; a failure does not stop the others."""
+        from tqdm import tqdm
+
+        bar_format = '{percentage:3.0f} %|{bar}| {elapsed}<{remaining}{postfix}'
+        with tqdm(total=len(instants), disable=None, leave=False, bar_format=bar_format) as bar:
+            for index, instant in enumerate(instants):
+
+                def show(fraction: float, index: int = index) -> None:
+                    bar.update(index + fraction - bar.n)
+
+                start = time.monotonic()
+                try:
+                    outcome = self._lifter.lift(instant, show)
+                except Exception as error:
+                    failure = scenes.as_lift_error(error)
+                    self._write_failure(_name(instant, 'image'), instant, failure, start, bar)
+                    if results is not None:
+                        results.write_failure(instant, failure)
+                    continue
+                self._write(outcome, start, bar)
+                if results is not None:
+                    results.write(outcome)
+
+    def _write(self, outcome: Outcome, start: float, bar: Any) -> None:
+        """Write the files of an instant."""
+        self.empty += not outcome.lifted and not outcome.failures
+        for name, error in outcome.failures:
+            self._write_failure(
+                _name(outcome.instant, name), outcome.instant, error, start, bar, name)
+        for lifted in outcome.lifted:
+            name = _name(outcome.instant, lifted.id)
+            try:
+                report = self._write_object(name, outcome, lifted)
+            except Exception as error:
+                failure = scenes.as_lift_error(error)
+                self._write_failure(name, outcome.instant, failure, start, bar, lifted.id)
+                continue
+            self.lifted += 1
+            bar.write(exports.line(name, lifted.shape, report['seconds']['total']))
+            sys.stdout.flush()
+
+    def _write_object(self, name: str, outcome: Outcome, lifted: Any) -> dict[str, Any]:
+        from lift3d_ros.robot.export import write
+
+        options, export, shape = self._options, self._export, lifted.shape
+        frame = options.frame or (
+            'world' if outcome.T_target_camera is not None and not export.is_description
+            and export.kind != 'glb' else exports.frame_of(options, export)
+        )
+        report_path = options.out / f'{name}.json'
+        report_path.unlink(missing_ok=True)
+        path = export.path(options.out, name)
+        written = write(shape, path, export, frame, outcome.T_target_camera)
+        report = {
+            'ok': True,
+            'error': None,
+            **self._origin(outcome.instant, lifted.id),
+            'class_id': lifted.instance.class_id,
+            'score': scenes.number(lifted.instance.score),
+            'frame_id': outcome.header.frame_id,
+            'pose_in_frame_id': lifted.T_frame_object.round(6).tolist(),
+            'views': outcome.views[lifted.id],
+            **exports.entries(shape, written),
+            'seconds': {stage: round(value, 4) for stage, value in shape.seconds.items()},
+            'peak_memory_mb': scenes.peak_memory(),
+        }
+        scenes.write_report(report_path, report)
+        return report
+
+    def _write_failure(
+        self, name: str, instant: Instant, error: LiftError, start: float, bar: Any, id_: str = ''
+    ) -> None:
+        self.failed += 1
+        bar.write(f'{name}: {error}')
+        sys.stdout.flush()
+        report = {
+            'ok': False,
+            'error': scenes.error_entry(error),
+            **self._origin(instant, id_),
+            'method': self._method,
+            'seconds': {'total': round(time.monotonic() - start, 4)},
+            'peak_memory_mb': scenes.peak_memory(),
+        }
+        for path in self._export.files(self._export.path(self._options.out, name)):
+            # Results of an earlier run must not be mistaken for those of this run.
+            path.unlink(missing_ok=True)
+        try:
+            scenes.write_report(self._options.out / f'{name}.json', report)
+        except OSError as full:
+            bar.write(f'{name}: its report cannot be written either ({full.strerror})')
+
+    def _origin(self, instant: Instant, id_: str) -> dict[str, Any]:
+        return {
+            'id': id_,
+            'stamp': _seconds(instant.stamp),
+            'received': _seconds(instant.image.time),
+        }
+
+
+def _seconds(nanoseconds: int) -> str:
+    """Return seconds as text, since a JSON number would lose digits."""
+    from lift3d_ros.bags.transforms import seconds_text
+
+    return seconds_text(nanoseconds)
+
+
+def _name(instant: Instant, id_: str) -> str:
+    """Return the name of the files of an object; stamps of a clock that was set back differ."""
+    run = f'run{instant.run}_' if instant.run else ''
+    return f'{run}{_seconds(instant.stamp)}_{re.sub(r"[^A-Za-z0-9_.-]", "_", id_)}'
+
+
+def _say(lost: list[str]) -> None:
+    for sentence in lost:
+        print(f'lift3d: {sentence}', file=sys.stderr)
+
+
+def _list(bag: Bag) -> None:
+    """Print the topics: name, type, messages, rate, and the encoding of pictures."""
+    from lift3d_ros.bags.topics import IMAGE_TYPES
+    from lift3d_ros.bags.topics import picture_kind
+
+    summaries = list(bag.topics.values())
+    times = [time for each in summaries if each.count for time in (each.first, each.last)]
+    if times:
+        print(
+            f'{bag.path}: {_seconds(min(times))} to {_seconds(max(times))}, '
+            f'{1e-9 * (max(times) - min(times)):.1f} s, '
+            f'{sum(each.count for each in summaries)} messages'
+        )
+    width = max((len(name) for name in bag.topics), default=0)
+    for name, summary in bag.topics.items():
+        details = f'{summary.count:7d}'
+        if summary.last > summary.first:
+            details += f'  {1e9 * (summary.count - 1) / (summary.last - summary.first):7.1f} Hz'
+        else:
+            details += ' ' * 12
+        kind = ''
+        if summary.topic.type in IMAGE_TYPES:
+            kind = '  ({})'.format(', '.join(filter(None, picture_kind(bag, name))))
+        print(f'{name:<{width}}  {details}  {summary.topic.type}{kind}')
