@@ -27,16 +27,19 @@ VERSION = re.search(
     r"^__version__ = '(.+)'$", (HERE / 'lift3d_ros/__init__.py').read_text(), re.MULTILINE)[1]
 
 
-class BuildWithWeights(build_py):
-    """Puts the packaged weights, which lie beside the library, into it."""
+class BuildWithData(build_py):
+    """Puts the packaged weights and the message definitions, which lie beside it, into it."""
 
     def run(self):
         """Build, then copy them; a source checkout that is used in place has no need of it."""
         super().run()
-        source = HERE / 'weights' / 'small'
-        if source.is_dir() and not self.editable_mode:
-            target = Path(self.build_lib) / 'lift3d_ros' / 'weights' / 'small'
-            shutil.copytree(source, target, dirs_exist_ok=True)
+        package = Path(self.build_lib) / 'lift3d_ros'
+        for source, target in (
+            (HERE / 'weights' / 'small', package / 'weights' / 'small'),
+            (HERE / 'msg', package / 'data' / 'msg'),
+        ):
+            if source.is_dir() and not self.editable_mode:
+                shutil.copytree(source, target, dirs_exist_ok=True)
 
 
 setup(
@@ -50,7 +53,7 @@ setup(
     packages=find_packages(include=['lift3d_ros', 'lift3d_ros.*']),
     include_package_data=False,
     package_data={'lift3d_ros': ['py.typed', 'data/**/*']},
-    cmdclass={'build_py': BuildWithWeights},
+    cmdclass={'build_py': BuildWithData},
     python_requires='>=3.10',
     classifiers=[
         'License :: OSI Approved :: Apache Software License',
@@ -69,7 +72,10 @@ setup(
         'pillow>=9.0',
         'tqdm>=4.57',
         'psutil>=5.9',
-        'rosbags>=0.10',
+        'rosbags>=0.11',
+        'backports-zstd>=1.0; python_version < "3.14"',
+        'lz4>=4.0',
+        'pyyaml>=5.4',
         'coacd>=1.0.5',
         'manifold3d>=3.1',
         'xatlas>=0.0.9',
@@ -80,6 +86,9 @@ setup(
         'safetensors>=0.4',
     ],
     extras_require={
+        # Segmentation models of `lift3d text`.
+        'text': ['onnxruntime>=1.17'],
+        'lora': ['peft>=0.17'],
         'test': ['pytest>=6.2', 'pytest-timeout>=1.4', 'hypothesis>=6.36', 'mujoco>=3.2,<4'],
     },
     entry_points={'console_scripts': ['lift3d = lift3d_ros.cli:main']},

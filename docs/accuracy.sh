@@ -38,7 +38,7 @@ bench cameras --cameras 3 --methods geometric one2345 --no-baselines --scenes 1
 bench ablation --ablation --track rgbd rgb --objects 8 --scenes 1
 bench surface_views --methods one2345/views=0 one2345/coarse-views one2345/views=8 one2345/true-views \
   --no-baselines --track rgbd rgb --scenes 1
-bench real --real "$DATA/rgbd"
+bench real --real "$DATA/real"
 bench views --views --real "$DATA/gso_views"
 bench views --views-time
 python -m lift3d_ros.bench.publish --runs "$OUT"

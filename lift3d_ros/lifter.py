@@ -25,6 +25,7 @@ From a frame and a mask to the whole shape of an object: the pipeline of every m
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -50,6 +51,7 @@ from lift3d_ros.meshing.mesh_extraction import extract_mesh
 from lift3d_ros.meshing.scoring import color_and_score
 from lift3d_ros.methods.method import DEFAULT_METHOD
 from lift3d_ros.methods.method import DEVICES
+from lift3d_ros.methods.method import DISTILLED
 from lift3d_ros.methods.method import LEARNED
 from lift3d_ros.methods.method import make_method
 from lift3d_ros.methods.method import MAX_SAMPLES
@@ -60,13 +62,22 @@ from lift3d_ros.observation.request import LiftRequest
 from lift3d_ros.placement.place import place
 from lift3d_ros.progress import Progress
 from lift3d_ros.progress import ProgressCallback
+from lift3d_ros.progress import StepCallback
+from lift3d_ros.progress import StepReport
 from lift3d_ros.runtime import memory
 from lift3d_ros.runtime.process import run_in_threads
+from lift3d_ros.scene.composition import check_frame
+from lift3d_ros.scene.composition import compose
+from lift3d_ros.scene.composition import SceneSettings
+from lift3d_ros.scene.scene import Scene
 
 __all__ = [
-    'DEFAULT_METHOD', 'DEVICES', 'LEARNED', 'LiftRequest', 'Lifter', 'MAX_SAMPLES', 'METHODS',
-    'Method',
+    'DEFAULT_METHOD', 'DEVICES', 'DISTILLED', 'LEARNED', 'LiftRequest', 'Lifter', 'MAX_SAMPLES',
+    'METHODS', 'Method',
 ]
+
+#: Errors of an object that end the lift of its scene.
+_ENDS = (ErrorCode.CANCELLED, ErrorCode.TIMEOUT, ErrorCode.OUT_OF_MEMORY)
 
 #: Smallest bound on the faces: with fewer, decimation cannot keep every object closed.
 MIN_MAX_FACES = 100
@@ -83,6 +94,9 @@ class Lifter:
         *,
         weights: str | None = None,
         samples: int | None = None,
+        preset: str | None = None,
+        steps: int | None = None,
+        init: str | None = None,
     ) -> None:
         """
         Configure the method without loading it.
@@ -91,7 +105,8 @@ class Lifter:
         every mesh. ``device`` is one of ``DEVICES``. ``weights`` (``small``; ``full`` or
         ``full-faithful``, with the published samplers; a folder of small weights; or Zero-1-to-3
         weights: a name, file or folder) and ``samples`` (up to ``MAX_SAMPLES``) are settings of
-        the methods in ``LEARNED``; None selects the default of the method.
+        the methods in ``LEARNED``; ``preset``, ``steps`` and ``init`` (``one2345`` or
+        ``scratch``) of those in ``DISTILLED``. None selects the default of the method.
 
         Raises ``LiftError(BAD_REQUEST)`` for an unknown method, for ``max_faces`` below
         ``MIN_MAX_FACES``, and for settings that the method does not have.
@@ -103,7 +118,8 @@ class Lifter:
             )
         if isinstance(method, str):
             self.name = method
-            self.method = make_method(method, device, weights, samples)
+            self.method = make_method(
+                method, device, weights, samples, preset, steps, init)
         else:
             self.name = type(method).__name__.lower()
             self.method = method
@@ -144,16 +160,18 @@ class Lifter:
         progress: ProgressCallback | None = None,
         cancelled: Callable[[], bool] | None = None,
         deadline: float | None = None,
+        on_step: StepCallback | None = None,
     ) -> Shape:
         """
         Return the shape of the object of a request; a mask stands for ``LiftRequest(mask)``.
 
         ``progress`` is called with the stage and the completed fraction; ``cancelled`` is called
-        between steps; ``deadline`` is a value of ``time.monotonic()``. Raises ``LiftError``, with
-        a code for the problem of the observation, or for a cancellation or timeout.
+        between steps; ``deadline`` is a value of ``time.monotonic()``. ``on_step`` receives some
+        of the steps of a method that optimises, with a picture. Raises ``LiftError``, with a code
+        for the problem of the observation, or for a cancellation or timeout.
         """
         request = LiftRequest.of(request)
-        run = Progress(progress, cancelled, deadline)
+        run = Progress(progress, cancelled, deadline, on_step)
         rng = np.random.default_rng(request.seed)
         with memory.exhaustion_refused():
             with run.stage('crop', 0.02):
@@ -174,7 +192,10 @@ class Lifter:
         return replace(
             shape,
             method=self.name,
-            notes=(*frame.notes, *view_notes, *shape.notes, *_size_notes(shape)),
+            notes=(
+                *frame.notes, *view_notes, *reconstruction.notes, *shape.notes,
+                *_size_notes(shape),
+            ),
             pass_probability=self.method.success_probability(
                 shape.overall_confidence, shape.scale_source != 'unknown'
             ),
@@ -189,6 +210,7 @@ class Lifter:
         progress: Callable[[int, str, float], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
         deadline: float | None = None,
+        on_step: Callable[[int, StepReport], None] | None = None,
     ) -> list[Shape | LiftError]:
         """
         Return the shapes of several objects of one frame, in the order of their ``requests``.
@@ -204,7 +226,8 @@ class Lifter:
         used the cores as well.
 
         ``progress`` is called with the index of the request, the stage and the completed fraction
-        of the object; ``cancelled`` is called between steps; both by one thread at a time. After
+        of the object; ``cancelled`` is called between steps; ``on_step`` with the index and some
+        of the steps of a method that optimises; each by one thread at a time. After
         a cancellation or the ``deadline``, unfinished objects end with that error.
 
         Raises ``LiftError`` as ``load``.
@@ -216,6 +239,11 @@ class Lifter:
             if progress is not None:
                 with lock:
                     progress(index, stage, fraction)
+
+        def report_step(index: int, step: StepReport) -> None:
+            if on_step is not None:
+                with lock:
+                    on_step(index, step)
 
         def is_cancelled() -> bool:
             with lock:
@@ -229,6 +257,7 @@ class Lifter:
                     progress=partial(report, index),
                     cancelled=is_cancelled,
                     deadline=deadline,
+                    on_step=None if on_step is None else partial(report_step, index),
                 )
             except LiftError as error:
                 return error
@@ -240,6 +269,54 @@ class Lifter:
             if exhausted and concurrency > 1:
                 results[index] = lift(index)
         return results
+
+    def lift_scene(
+        self,
+        frame: Frame,
+        masks: Mapping[str, NDArray[np.bool_]] | None = None,
+        settings: SceneSettings | None = None,
+        *,
+        seed: int = 0,
+        progress: ProgressCallback | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        deadline: float | None = None,
+    ) -> Scene:
+        """
+        Return the whole scene of a frame with depth: measured, predicted, and free space.
+
+        The objects of ``masks``, bool (height, width) by name, are lifted by the method and put
+        into their places. An object that cannot be lifted stays part of the measured background,
+        with a note. Without masks no method is loaded.
+
+        ``progress``, ``cancelled`` and ``deadline`` as in ``lift``. Raises ``LiftError``:
+        ``BAD_REQUEST`` without depth, ``NO_DEPTH_IN_MASK`` with too little of it, ``NO_SURFACE``,
+        and those of ``load``.
+        """
+        settings = settings or SceneSettings()
+        named = dict(masks or {})
+        run = Progress(progress, cancelled, deadline)
+        with memory.exhaustion_refused():
+            check_frame(frame, settings)
+            shapes: list[Shape | LiftError] = []
+            if named:
+                with run.stage('objects', 0.7):
+                    done = dict.fromkeys(range(len(named)), 0.0)
+
+                    def report(index: int, stage: str, fraction: float) -> None:
+                        done[index] = fraction
+                        run.check('objects', 0.7 * sum(done.values()) / len(done))
+
+                    shapes = self.lift_all(
+                        frame, [LiftRequest(mask, seed=seed) for mask in named.values()],
+                        progress=report, cancelled=cancelled, deadline=deadline)
+                for shape in shapes:
+                    if isinstance(shape, LiftError) and shape.code in _ENDS:
+                        raise shape
+            scene = compose(
+                frame, named, dict(zip(named, shapes, strict=True)), settings,
+                np.random.default_rng(seed), run.part(0.7 if named else 0.0, 1.0))
+        run.check('done', 1.0)
+        return replace(scene, seconds={**run.seconds, 'total': run.total})
 
 
 def _check_view(view: ObjectView) -> list[str]:

@@ -19,13 +19,48 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 import time
+from typing import TYPE_CHECKING
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 #: Receives the name of the stage and the completed fraction of the lift, 0 to 1.
 ProgressCallback = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, eq=False)
+class StepReport:
+    """
+    A step of an optimisation.
+
+    - ``step``: steps done; ``steps``: their total.
+    - ``losses``: the weighted terms of the loss.
+    - ``preview``: a picture of the present state, uint8 RGB (h, w, 3).
+    """
+
+    step: int
+    steps: int
+    losses: dict[str, float]
+    preview: NDArray[np.uint8]
+
+    @property
+    def loss(self) -> float:
+        """The sum of the terms."""
+        return sum(self.losses.values())
+
+    def __str__(self) -> str:
+        """Return the step and the loss in words."""
+        return f'step {self.step} of {self.steps}, loss {self.loss:.4g}'
+
+
+#: Receives some of the steps of an optimisation.
+StepCallback = Callable[[StepReport], None]
 
 
 class Progress:
@@ -41,12 +76,15 @@ class Progress:
         callback: ProgressCallback | None = None,
         cancelled: Callable[[], bool] | None = None,
         deadline: float | None = None,
+        on_step: StepCallback | None = None,
     ) -> None:
         """
         Start the clock.
 
         Every check calls ``cancelled``; ``deadline`` is a value of ``time.monotonic()``.
+        ``on_step`` receives steps of methods that optimise.
         """
+        self.on_step = on_step
         self._callback = callback
         self._cancelled = cancelled
         self._deadline = deadline
@@ -59,6 +97,11 @@ class Progress:
     def total(self) -> float:
         """Seconds since the lift began."""
         return time.monotonic() - self._start
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, negative after it; None without one."""
+        return None if self._deadline is None else self._deadline - time.monotonic()
 
     def check(self, stage: str | None = None, fraction: float | None = None) -> None:
         """Report ``fraction`` (0 to 1, of the lift), and raise if the lift must end."""
@@ -93,6 +136,7 @@ class Progress:
             lambda stage, done: self.check(stage, begin + length * done),
             self._cancelled,
             self._deadline,
+            self.on_step,
         )
         inner._start, inner.seconds = self._start, self.seconds
         return inner

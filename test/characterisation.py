@@ -56,6 +56,7 @@ import sys
 import tempfile
 import time
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import trimesh
@@ -216,11 +217,15 @@ class Lifters:
         return found
 
     def __enter__(self) -> Lifters:
-        """Return itself."""
+        """Return itself; networks compute in float32, as processors without bfloat16 do."""
+        import torch
+
+        for name in ('_is_avx512_bf16_supported', '_is_amx_tile_supported'):
+            self._stack.enter_context(mock.patch.object(torch.cpu, name, lambda: False))
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Remove the drawn weights."""
+        """Remove the drawn weights; allow bfloat16 again."""
         self._stack.close()
 
     def __getitem__(self, kind: str) -> Lifter:

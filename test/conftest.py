@@ -47,7 +47,9 @@ hypothesis.settings.load_profile('patient')
 ROOT = Path(__file__).resolve().parent.parent
 
 #: Packages of a ROS 2 installation that PyPI does not carry.
-NOT_ON_PYPI = ('launch_ros', 'tf2_ros', 'cv_bridge', 'vision_msgs', 'moveit_msgs')
+NOT_ON_PYPI = (
+    'launch_ros', 'tf2_ros', 'cv_bridge', 'vision_msgs', 'moveit_msgs', 'rosbag2_py',
+)
 #: A skip for one of these reasons is listed at the end of the run, since it hides a real check.
 WORTH_NAMING = re.compile(
     r'\b(' + '|'.join((*NOT_ON_PYPI, 'rclpy', 'lift3d_ros.msg', 'shared data')) + r')\b')

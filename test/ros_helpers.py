@@ -54,8 +54,8 @@ from std_msgs.msg import Header
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import look_at
 from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.messages.images import FRAME_ID
 from lift3d_ros.node.executors.background import BackgroundNode
-from lift3d_ros.node.messages.images import FRAME_ID
 from lift3d_ros.node.messages.images import image_message
 from lift3d_ros.node.messages.images import info_message
 from lift3d_ros.srv import LiftObject

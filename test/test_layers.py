@@ -34,6 +34,7 @@ LAYERS = (
     ('geometry',),
     ('cameras',),
     ('segmentation',),
+    ('meshing.manifold',),
     ('meshing.isosurface', 'meshing.render'),
     ('observation',),
     ('fields',),
@@ -43,10 +44,14 @@ LAYERS = (
     ('elevation',),
     ('diffusion',),
     ('placement',),
+    ('distill',),
     ('methods',),
+    ('scene',),
     ('lifter', 'synthesis'),
     ('robot',),
     ('io',),
+    ('messages',),
+    ('bags',),
     ('synthetic',),
     ('node', 'cli', 'bench', 'training'),
 )
@@ -104,3 +109,9 @@ def test_a_module_imports_from_its_layer_or_a_lower_one(module, path):
 def test_a_folder_has_one_subject(folder):
     files = [path for path in folder.glob('*.py') if path.name != '__init__.py']
     assert len(files) <= MAX_FILES, sorted(path.name for path in files)
+
+
+def test_no_two_files_of_tests_have_the_same_name():
+    # pytest collects only the first of them.
+    names = [path.name for path in Path(__file__).parent.rglob('test_*.py')]
+    assert sorted(names) == sorted(set(names))

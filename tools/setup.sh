@@ -249,9 +249,9 @@ fi
 
 mapfile -t sources < <(find msg srv action resource -type f | LC_ALL=C sort
   echo CMakeLists.txt; echo package.xml)
-# Of launch/ and config/ only the names count: the installed files are links to them.
+# Of launch/, config/ and weights/ only the names count: the installed files are links to them.
 interfaces_key=$(digest <(digest "${sources[@]}"; printf '%s\n' "${sources[@]}"
-  find launch config -type f 2>/dev/null | LC_ALL=C sort
+  find launch config weights -type f 2>/dev/null | LC_ALL=C sort
   printf '%s\n' "$python_key" "$root"; cat "$state/wheels"))
 
 build_interfaces() {

@@ -27,13 +27,18 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from lift3d_ros.bench import metrics
-from lift3d_ros.bench.color_error import lit_colors
-from lift3d_ros.bench.color_error import visible_from
 from lift3d_ros.bench.grasps.physics import PhysicsTrial
 from lift3d_ros.bench.grasps.planning import GraspTrial
 from lift3d_ros.bench.grasps.planning import Jaw
+from lift3d_ros.bench.metrics import coverage
+from lift3d_ros.bench.metrics import topology
+from lift3d_ros.bench.metrics.color_error import lit_colors
+from lift3d_ros.bench.metrics.color_error import visible_from
 from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import invert
+from lift3d_ros.geometry import rotate
+from lift3d_ros.geometry import transform
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.geometry.shape import Shape
@@ -99,17 +104,44 @@ class Truth:
     The scan and its pose, with search structures that are built once.
 
     ``mesh`` is in its own frame, z up; ``T_camera_object`` is the pose of that frame. ``light`` is
-    that of the scene, in the frame of the mesh; None where it is unknown.
+    that of the scene, in the frame of the mesh; None where it is unknown. ``closed`` is whether
+    the mesh is said to enclose a volume; None where nothing is said.
     """
 
     mesh: Mesh
     T_camera_object: Array
     light: Light | None = None
+    closed: bool | None = None
 
     @cached_property
     def points(self) -> Array:
         """Points (n, 3) on the surface, object frame."""
         return metrics.sample_surface(self.mesh, seed=1)
+
+    @cached_property
+    def normals(self) -> Array:
+        """Unit normals (n, 3) at ``points``, object frame."""
+        return metrics.sample_with_normals(self.mesh, len(self.points), seed=1)[1]
+
+    @cached_property
+    def thickness(self) -> Array:
+        """Thickness of the object below ``points``, metres (n,)."""
+        return coverage.thickness(self.solid, self.points, self.normals)
+
+    @cached_property
+    def area(self) -> float:
+        """Area of the surface, square metres."""
+        return float(self.mesh.to_trimesh().area)
+
+    @cached_property
+    def genus(self) -> int | None:
+        """Number of handles; None for a mesh that is not closed."""
+        return None if self.closed is False else topology.genus(topology.merged(self.mesh).faces)
+
+    @cached_property
+    def diameter(self) -> float:
+        """Largest distance between two points of the mesh, metres."""
+        return metrics.diameter(self.mesh)
 
     @cached_property
     def visible(self) -> NDArray[np.bool_]:
@@ -145,6 +177,22 @@ class Truth:
     def diagonal(self) -> float:
         """Diagonal of the bounding box, metres."""
         return metrics.diagonal(self.mesh)
+
+    def silhouette(self, camera: Camera) -> NDArray[np.bool_]:
+        """Return the pixels of the whole object, occluded ones included, bool (height, width)."""
+        u, v, _ = camera.project(transform(self.T_camera_object, self.mesh.vertices))
+        left, right = np.clip([np.nanmin(u) - 1.0, np.nanmax(u) + 2.0], 0, camera.width)
+        top, bottom = np.clip([np.nanmin(v) - 1.0, np.nanmax(v) + 2.0], 0, camera.height)
+        window = np.s_[int(top):int(bottom), int(left):int(right)]
+        rays = camera.rays()[window]
+        seen = np.zeros((camera.height, camera.width), bool)
+        if rays.size:
+            T_object_camera = invert(self.T_camera_object)
+            directions = rotate(T_object_camera, rays.reshape(-1, 3))
+            origins = np.broadcast_to(T_object_camera[:3, 3], directions.shape)
+            hits, _ = self.solid.cast(origins, directions)
+            seen[window] = np.isfinite(hits).reshape(rays.shape[:2])
+        return seen
 
     @property
     def camera_centre(self) -> Array:

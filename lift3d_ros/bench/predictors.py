@@ -47,19 +47,9 @@ NAMES = (*BASELINES, MeanShape.name, *METHODS, *VARIANTS)
 class MethodPredictor:
     """A method of the package, as ``Lifter`` runs it."""
 
-    def __init__(
-        self, name: str, timeout: float, weights: str | None = None, samples: int | None = None
-    ) -> None:
-        """
-        Choose the method and the seconds after which a lift fails.
-
-        ``weights`` and ``samples`` apply to methods with networks only.
-        """
-        learned = name in LEARNED
-        self._lifter = Lifter(
-            name, weights=weights if learned else None, samples=samples if learned else None
-        )
-        self._timeout = timeout
+    def __init__(self, lifter: Lifter, timeout: float) -> None:
+        """Keep the method and the seconds after which a lift fails."""
+        self._lifter, self._timeout = lifter, timeout
 
     def predict(
         self, frame: Frame, mask: NDArray[np.bool_], seed: int, *, scale: ScaleHints | None = None,
@@ -99,4 +89,7 @@ def make_predictor(
         return BASELINES[name]()
     if name in VARIANTS:
         return Variant(name, timeout, weights or 'small')
-    return MethodPredictor(name, timeout, weights, samples)
+    learned = name in LEARNED
+    lifter = Lifter(
+        name, weights=weights if learned else None, samples=samples if learned else None)
+    return MethodPredictor(lifter, timeout)

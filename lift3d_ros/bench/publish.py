@@ -22,7 +22,8 @@ For example::
 
 A page names results between ``<!-- results: NAME/TRACK... FIGURE... -->`` and ``<!-- end -->``,
 where the table is written. ``NAME`` is the folder of a run, and its result is ``NAME.json``;
-``FIGURE`` is the key of a mean, or of a median with ``~`` after it. A table of several tracks has
+``FIGURE`` is the key of a mean, of a mean with its standard error if ``+`` is after it, or of a
+median with ``~`` after it. A table of several tracks has
 the methods only. Sheets that the page shows, ``images/bench_NAME_TRACK_METHOD.jpg`` and
 ``images/bench_NAME_rings_TRACK.jpg``, are written where the run has the images.
 """
@@ -31,6 +32,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 import json
 from pathlib import Path
 import re
@@ -131,12 +133,14 @@ def as_text(result: dict[str, Any]) -> str:
 
 def table(tracks: Sequence[tuple[dict[str, Any], str, str]], figures: Sequence[str]) -> str:
     """
-    Return one table of figures by their keys, ``KEY~`` for medians.
+    Return one table of figures by their keys, ``KEY~`` for medians, ``KEY+`` for standard errors.
 
     ``tracks`` are result, track and label of the rows, which is empty for a single one.
     """
     columns = {column.figure + '~' * column.median: column
                for columns in shapes.TABLES.values() for column in columns}
+    columns |= {f'{name}+': replace(column, interval=False, error=True)
+                for name, column in columns.items() if not column.median}
     heads, body = [], []
     for result, track, label in tracks:
         is_views = 'seconds' in result

@@ -33,6 +33,9 @@ from lift3d_ros.runtime.files import write_whole
 #: The figures of one predictor on one scene in one track.
 Row = dict[str, Any]
 
+#: File of the rows in a folder of results.
+ROWS_FILE = 'rows.jsonl'
+
 #: Scene, track, predictor.
 Key = tuple[str, str, str]
 
@@ -70,7 +73,7 @@ class Results:
     def __init__(self, folder: Path, identity: dict[str, Any], fresh: bool = False) -> None:
         """Read the rows of the folder; with ``fresh`` delete them first."""
         self.folder = folder
-        self._path = folder / 'rows.jsonl'
+        self._path = folder / ROWS_FILE
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if fresh:
@@ -127,23 +130,41 @@ class Results:
         if not self._path.exists():
             return []
         data = self._path.read_bytes()
-        whole = data[: data.rfind(b'\n') + 1]
-        if len(whole) < len(data):
+        whole = data.rfind(b'\n') + 1
+        if whole < len(data):
             with self._path.open('r+b') as file:
-                file.truncate(len(whole))
-        rows = []
-        for number, line in enumerate(whole.splitlines(), 1):
-            try:
-                row = json.loads(line)
-                key(row)
-            except (ValueError, KeyError, TypeError) as error:
-                raise LiftError(
-                    ErrorCode.BAD_REQUEST,
-                    f'Line {number} of {self._path} is not a row of results; delete the line, '
-                    'or give --fresh to begin anew.',
-                ) from error
-            rows.append(row)
-        return rows
+                file.truncate(whole)
+        return read_rows(self.folder)
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """
+    Return the rows of a folder of results, without an incomplete last line.
+
+    Raises ``LiftError(BAD_REQUEST)`` for a folder without results and a line that is no row.
+    """
+    path = folder / ROWS_FILE
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            f'{path} cannot be read ({error.strerror}); name a folder that '
+            '`lift3d bench --out` has written.',
+        ) from error
+    rows = []
+    for number, line in enumerate(data[: data.rfind(b'\n') + 1].splitlines(), 1):
+        try:
+            row = json.loads(line)
+            key(row)
+        except (ValueError, KeyError, TypeError) as error:
+            raise LiftError(
+                ErrorCode.BAD_REQUEST,
+                f'Line {number} of {path} is not a row of results; delete the line, '
+                'or give --fresh to begin anew.',
+            ) from error
+        rows.append(row)
+    return rows
 
 
 def write_arrays(path: Path, **arrays: Any) -> None:

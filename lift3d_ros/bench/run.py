@@ -29,13 +29,13 @@ from lift3d_ros.bench.baselines import average
 from lift3d_ros.bench.baselines import MeanShape
 from lift3d_ros.bench.processes import run_tasks
 from lift3d_ros.bench.processes import TaskWorker
+from lift3d_ros.bench.real_frames import find_real
 from lift3d_ros.bench.reporting import shapes
 from lift3d_ros.bench.reporting.report import Report
 from lift3d_ros.bench.reporting.report import write_report
 from lift3d_ros.bench.results import CannotWriteError
 from lift3d_ros.bench.results import Results
 from lift3d_ros.bench.results import Row
-from lift3d_ros.bench.scenes import find_real
 from lift3d_ros.bench.settings import as_record
 from lift3d_ros.bench.settings import plan_tasks
 from lift3d_ros.bench.settings import Settings

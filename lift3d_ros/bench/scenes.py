@@ -12,28 +12,22 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""
-Scenes that are measured: rendered table scenes, real frames, and what a track withholds of them.
-
-A real frame is a scene folder whose ``meta.json`` may name the object's mesh and pose.
-"""
+"""Rendered table scenes that are measured, and what a track withholds of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
-import json
 from pathlib import Path
 import zlib
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lift3d_ros.bench.prediction import Truth
-from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import invert
@@ -41,12 +35,11 @@ from lift3d_ros.geometry import longest_side
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.geometry.shape import Mesh
-from lift3d_ros.io.scene import read_scene
 from lift3d_ros.io.scene import write_scene
 from lift3d_ros.observation.hints import Plane
 from lift3d_ros.observation.hints import ScaleHints
-from lift3d_ros.synthetic.objects import load_mesh
 from lift3d_ros.synthetic.objects import ObjectEntry
+from lift3d_ros.synthetic.real_like import make_real_like_scene
 from lift3d_ros.synthetic.tabletop import make_scene
 from lift3d_ros.synthetic.tabletop import TableScene
 from lift3d_ros.synthetic.tabletop import TableSettings
@@ -64,17 +57,25 @@ _CAMERA_SPREAD_DEG = 20.0
 MASKS = ('exact', 'noisy')
 
 
+#: Makes a scene of a mesh, z up, from a seed; the meshes of other objects may stand in it, too.
+Generator = Callable[[Mesh, int, Sequence[Mesh]], TableScene]
+
+
 @dataclass(frozen=True)
 class Track:
     """
-    Inputs of a predictor beside the image and the mask.
+    Inputs of a predictor beside the image and the mask, and the scenes that they come from.
 
-    ``scale`` is the source of the scale, one of ``observation.hints.SOURCES``, or empty.
+    - ``scale``: the source of the scale, one of ``observation.hints.SOURCES``, or empty.
+    - ``generator``: makes its scenes; None for the table scenes of the run. ``mask``: the kind of
+      its masks, one of ``MASKS``, or empty for that of the run.
     """
 
     depth: bool
     gravity: bool
     scale: str = ''
+    generator: Generator | None = None
+    mask: str = ''
 
     def strip(self, frame: Frame) -> Frame:
         """Return the frame without what the track withholds."""
@@ -107,6 +108,8 @@ TRACKS = {
     'rgb-blind': Track(depth=False, gravity=False),
     'rgb-plane': Track(depth=False, gravity=True, scale='plane'),
     'rgb-size': Track(depth=False, gravity=True, scale='known_size'),
+    # As real frames come: nobody states gravity, and masks are those of segmenters.
+    'real-like': Track(depth=True, gravity=False, generator=make_real_like_scene, mask='noisy'),
 }
 
 
@@ -158,6 +161,16 @@ def make_bench_scene(
         else:
             return BenchScene(f'{entry.name}_{view}', entry.name, number, scene)
     raise failure or ValueError('there is no other object to put in front of this one')
+
+
+def generated_scene(
+    entry: ObjectEntry, mesh: Mesh, view: int, seed: int, generator: Generator,
+    objects: Sequence[ObjectEntry]
+) -> BenchScene:
+    """Return one scene of an object by a generator; ``objects`` may stand in it, too."""
+    number = scene_seed(entry, view, seed)
+    scene = generator(mesh, number, list(draw_occluders(objects, entry, view, seed)))
+    return BenchScene(f'{entry.name}_{view}', entry.name, number, scene)
 
 
 def further_scenes(
@@ -215,56 +228,3 @@ def write_bench_scene(folder: Path, scene: TableScene, detected: bool = False) -
     """
     write_scene(folder, scene.frame, scene.detection if detected else scene.mask)
     scene.mesh_in_camera().export(folder / 'truth.ply')
-
-
-def find_real(folder: Path) -> list[Path]:
-    """
-    Return the scene folders in a folder, by name; the folder itself may be one.
-
-    Raises ``LiftError(BAD_REQUEST)`` where there is none.
-    """
-    if (folder / 'camera.json').is_file():
-        return [folder]
-    frames = sorted(path.parent for path in folder.glob('*/camera.json'))
-    if not frames:
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
-            f'{folder} holds no scene folders (rgb.png, mask.png, camera.json, depth.png).',
-        )
-    return frames
-
-
-def read_real(folder: Path, data: Path) -> tuple[Frame, NDArray[np.bool_], Truth | None]:
-    """
-    Return frame, mask and, where it is known, the truth of a real frame.
-
-    ``meta.json`` is {"objects": [{"mesh": path, "T_cam_obj": 4 x 4}]}, where the path is relative
-    to ``data``, to the folder above it, or to those above the scene. A mesh that is marked
-    ``"mesh_is_ground_truth": false`` is not scored against. Raises ``LiftError`` for a frame that
-    cannot be read and for a mesh that is named but missing (``BAD_REQUEST``).
-    """
-    frame, mask = read_scene(folder)
-    path = folder / 'meta.json'
-    if not path.is_file():
-        return frame, mask, None
-    try:
-        entry = json.loads(path.read_text())['objects'][0]
-        mesh, pose = entry.get('mesh'), entry.get('T_cam_obj')
-        known = mesh is not None and pose is not None and entry.get('mesh_is_ground_truth', True)
-        T_camera_object = np.asarray(pose, np.float64) if known else np.eye(4)
-        if T_camera_object.shape != (4, 4) or not np.isfinite(T_camera_object).all():
-            raise ValueError('T_cam_obj is not a 4 x 4 matrix')
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise LiftError(
-            ErrorCode.BAD_REQUEST,
-            f'{path} does not describe a scene ({type(error).__name__}: {error}).',
-        ) from error
-    if not known:
-        return frame, mask, None
-    roots = (data, data.parent, *folder.resolve().parents[:3])
-    for root in roots:
-        if (root / mesh).is_file():
-            return frame, mask, Truth(load_mesh(root / mesh), T_camera_object)
-    raise LiftError(
-        ErrorCode.BAD_REQUEST, f'{path} names the mesh {mesh}, which is not below {data}.'
-    )

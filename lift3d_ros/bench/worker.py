@@ -33,10 +33,13 @@ from lift3d_ros.bench.prediction import Predictor
 from lift3d_ros.bench.prediction import Truth
 from lift3d_ros.bench.predictors import make_predictor
 from lift3d_ros.bench.processes import TaskWorker
+from lift3d_ros.bench.real_frames import read_real
 from lift3d_ros.bench.reporting import sheet
+from lift3d_ros.bench.reporting.sides import six_sides
 from lift3d_ros.bench.results import CannotWriteError
 from lift3d_ros.bench.results import Row
 from lift3d_ros.bench.score import FAILED
+from lift3d_ros.bench.score import judge
 from lift3d_ros.bench.score import score
 from lift3d_ros.bench.score import score_grasps
 from lift3d_ros.bench.settings import REAL
@@ -52,6 +55,7 @@ from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.lifter import METHODS
 from lift3d_ros.synthetic.objects import ObjectEntry
+from lift3d_ros.synthetic.real_like import RealLikeScene
 
 #: File of the mean shape of the training split, in the folder of results.
 MEAN_SHAPE = 'mean_shape.npz'
@@ -96,16 +100,18 @@ class Worker(TaskWorker):
 
     def measure(self, task: Task, track: str) -> Row:
         """Return the figures of a task in a track; raises ``LiftError``."""
-        view = self._view(task.subject, task.view)
+        given = scenes.TRACKS.get(track)
+        view = self._view(
+            task.subject, task.view, *((given.generator, given.mask) if given else ()))
         row: Row = {'ok': True, 'error': None}
         if task.predictor == SCAN:
             assert view.truth is not None
             return row | score_grasps(view.truth.mesh, view.truth, self._settings.physics)
-        strip = (lambda frame: frame) if track == REAL else scenes.TRACKS[track].strip
+        strip = given.strip if given else (lambda frame: frame)
         frame = strip(view.frame)
         hints = None
-        if view.truth is not None and track != REAL:
-            hints = scenes.TRACKS[track].hints(view.truth.mesh, view.truth.T_camera_object)
+        if view.truth is not None and given:
+            hints = given.hints(view.truth.mesh, view.truth.T_camera_object)
         further = [SourceView(crop_object(strip(other), mask), T)
                    for other, mask, T in view.further]
         start = time.monotonic()
@@ -118,18 +124,22 @@ class Worker(TaskWorker):
             raise LiftError(ErrorCode.NO_SURFACE, 'The prediction is empty or not finite.')
         cold = task.predictor not in self._warm
         self._warm.add(task.predictor)
-        figures = {}
+        figures: dict[str, Any] = {}
+        if prediction.mesh is not None:
+            figures = judge(prediction.mesh, frame, view.mask, view.truth)
         if view.truth is not None:
             # Without depth the size is unknown, and grasps of a metric jaw are meaningless.
             grasp = self._settings.grasp and frame.depth is not None
             # At an unknown scale the position is arbitrary, and so is its confidence.
             unknown = prediction.notes.get('scale_source') == 'unknown'
             scored = replace(prediction, confidence=None) if unknown else prediction
-            figures = score(scored, view.truth, grasp, grasp and self._settings.physics)
+            figures |= score(scored, view.truth, grasp, grasp and self._settings.physics)
         if task.view == 0 and task.predictor in METHODS:
             path = sheet.picture_path(self._out, sheet.STRIPS, track, task.predictor, task.scene)
             try:
-                sheet.write_strip(path, view.frame, view.mask, prediction, view.truth)
+                sheet.write_strip(
+                    path, view.frame, view.mask, prediction, view.truth,
+                    six_sides if track == REAL else None)
             except OSError as error:
                 raise CannotWriteError(path, error) from error
         return {
@@ -149,21 +159,29 @@ class Worker(TaskWorker):
             )
         return self._predictors[name]
 
-    def _make_view(self, subject: ObjectEntry | Path, number: int) -> View:
+    def _make_view(
+        self, subject: ObjectEntry | Path, number: int,
+        generator: scenes.Generator | None = None, mask: str = ''
+    ) -> View:
         if isinstance(subject, Path):
-            return View(*scenes.read_real(subject, self._data))
+            return View(*read_real(subject, self._data))
         settings = self._settings
+        mask = mask or settings.mask
         mesh = self._mesh(subject)
-        occluders = None
-        if settings.occluded:
-            occluders = scenes.draw_occluders(self._objects, subject, number, settings.seed)
-        made = scenes.make_bench_scene(
-            subject, mesh, number, settings.seed, occluders=occluders)
+        if generator is not None:
+            made, cameras = scenes.generated_scene(
+                subject, mesh, number, settings.seed, generator, self._objects), 1
+        else:
+            occluders = None
+            if settings.occluded:
+                occluders = scenes.draw_occluders(self._objects, subject, number, settings.seed)
+            made, cameras = scenes.make_bench_scene(
+                subject, mesh, number, settings.seed, occluders=occluders), settings.cameras
         scene = made.scene
-        others = scenes.further_scenes(mesh, scene, made.seed, settings.cameras - 1)
+        others = scenes.further_scenes(mesh, scene, made.seed, cameras - 1)
         return View(
             scene.frame,
-            scenes.choose_mask(scene.mask, scene.detection, settings.mask),
+            scenes.choose_mask(scene.mask, scene.detection, mask),
             Truth(scene.mesh, scene.T_camera_object, scene.light),
             {
                 'scene_seed': made.seed,
@@ -171,9 +189,10 @@ class Worker(TaskWorker):
                 'elevation_deg': round(scene.elevation, 2),
                 'distance_m': round(scene.distance, 4),
                 'occlusion': round(scene.occlusion, 4),
+                **(scene.situation.record() if isinstance(scene, RealLikeScene) else {}),
             },
             tuple(
-                (other.frame, scenes.choose_mask(other.mask, other.detection, settings.mask), T)
+                (other.frame, scenes.choose_mask(other.mask, other.detection, mask), T)
                 for other, T in others
             ),
         )

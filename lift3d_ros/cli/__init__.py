@@ -30,6 +30,9 @@ from lift3d_ros.runtime import memory
 #: Commands, each a module here with ``add_arguments`` and ``run``, and their line in the help.
 _COMMANDS = {
     'lift': 'lift scene folders: an image and a mask in, a closed mesh out',
+    'scene': 'complete whole frames: measured and hidden surfaces, free space, lifted objects',
+    'text': 'make a picture of a text, and lift it, by a text-to-image pipeline on disk',
+    'bag': 'lift objects of a recorded bag (rosbag2), without ROS',
     'views': 'synthesise views: scenes in, images from other directions out',
     'methods': 'list the methods',
     'weights': 'list, verify, import and fetch the weights of the networks',
@@ -101,7 +104,7 @@ def _load(name: str) -> ModuleType:
 def _run(arguments: list[str]) -> int:
     for words, program in _NODE_PROGRAMS.items():
         if tuple(arguments[:len(words)]) == words:
-            from lift3d_ros.cli.ros import replace_process
+            from lift3d_ros.runtime.node_process import replace_process
 
             replace_process(program, arguments[len(words):])
     parser = argparse.ArgumentParser(

@@ -56,9 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='part of the data (default: eval if it exists, else everything)')
     measured.add_argument(
         '--real', type=Path, metavar='DIR',
-        help='scene folders of real frames instead; meta.json may name mesh (below --data) and '
-        'pose; without them only the size is reported. With --views: published renders with '
-        'cameras.json, measured in addition to the objects of --data'
+        help='scene folders of real frames instead; truth.npz may hold the true mesh in the '
+        'optical frame, or meta.json name a mesh (below --data) and its pose; without them only '
+        'the mesh itself is judged. With --views: published renders with cameras.json, measured '
+        'in addition to the objects of --data'
     )
     measured.add_argument(
         '--views', type=values.count, nargs='?', const=_VIEWS, metavar='N',
@@ -77,7 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='sampler of the synthesised views (default: fast)')
     measured.add_argument(
         '--steps', type=values.count, default=0, metavar='N',
-        help='steps of this sampler (default: those of the sampler)')
+        help='steps of this sampler (default: those of the sampler); with --distill steps of the '
+        'optimisation (default: those of the preset)')
     measured.add_argument(
         '--views-time', action='store_true',
         help='measure only time, memory and throughput of eight views, in a separate process with '
@@ -94,7 +96,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--ablation', action='store_true',
         help='measure an ablation of one2345 instead: the method with 0 to 32 '
         'synthesised views, with renderings of its coarse volume, with true renders, with four '
-        'samples; tracks rgbd, rgbd-blind, rgb and rgb-blind if none are named')
+        'samples; all tracks if none are named')
+    measured.add_argument(
+        '--distill', action='store_true',
+        help='measure distilled methods on objects with real colours instead: shape, colours and '
+        'held-out views, beside their controls in the same run: the feed-forward field that they '
+        'start from, the same optimisation without a prior, and one2345. A method NAME starts '
+        'from that field, NAME/scratch does not; several names may be joined by commas')
+    measured.add_argument(
+        '--seeds', type=values.count, default=2, metavar='N',
+        help='with --distill: runs of each method on a scene, of successive seeds (default: 2)')
+    measured.add_argument(
+        '--preset', default='', metavar='NAME',
+        help='with --distill: preset of the methods (default: that of each method)')
     measured.add_argument(
         '--no-baselines', action='store_true', help='measure only the named methods')
     scenes = parser.add_argument_group('scenes')
@@ -102,7 +116,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--track', nargs='+', metavar='TRACK',
         help='rgbd: depth and gravity are given, rgbd-blind: only depth, rgb: only gravity, '
         'rgb-blind: neither; rgb-plane and rgb-size: gravity, and the table or the longest side '
-        'of the object, as the scale (default: rgbd; with --views rgbd and rgb)'
+        'of the object, as the scale; real-like: depth, in scenes with the sensors, masks and '
+        'situations of real frames (default: rgbd; with --views rgbd and rgb)'
     )
     scenes.add_argument(
         '--mask', default='exact', metavar='KIND',
@@ -116,7 +131,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'them (default: 1)')
     scenes.add_argument(
         '--scenes', type=values.count, metavar='N',
-        help='number of scenes of each object (default: 2)')
+        help='number of scenes of each object (default: 2; with --distill 1)')
     scenes.add_argument(
         '--objects', type=values.count, metavar='N', help='only N objects, evenly spread')
     scenes.add_argument(
@@ -138,6 +153,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='results, report.md, report.json and sheet.png (default: bench_out)'
     )
     parser.add_argument(
+        '--compare', type=Path, nargs=2, metavar=('A', 'B'),
+        help='measure nothing: print the paired differences of two folders of results over the '
+        'same scenes, with standard errors')
+    parser.add_argument(
         '--fresh', action='store_true', help='delete the results in --out first')
     parser.add_argument(
         '--jobs', type=values.count, metavar='N', default=_cores(),
@@ -153,10 +172,17 @@ def run(options: argparse.Namespace) -> int:
     Run or resume the benchmark; return 0 if every lift succeeded, else 1.
 
     Raises ``LiftError`` for data, methods, tracks or splits that do not exist, and for a folder
-    of results that cannot be written.
+    of results that cannot be written or compared.
     """
+    if options.compare:
+        from lift3d_ros.bench.reporting.comparison import compare
+
+        print(compare(*options.compare), end='')
+        return 0
     if options.views_time or options.five:
         return _run_timing(options)
+    if options.distill:
+        return _run_distilled(options)
     if options.views == _VIEWS:
         return _run_views(options)
     from lift3d_ros.bench.ablation import VARIANTS
@@ -224,6 +250,39 @@ def _run_views(options: argparse.Namespace) -> int:
         mean_of=_QUICK_MEAN if options.quick else None,
         **_run_options(options),
     )
+    return 1 if failed else 0
+
+
+def _run_distilled(options: argparse.Namespace) -> int:
+    from lift3d_ros.bench.distilled.predictors import CONTROLS
+    from lift3d_ros.bench.distilled.predictors import ready_methods
+    from lift3d_ros.bench.distilled.run import run_distilled
+    from lift3d_ros.bench.distilled.settings import DistilledSettings
+
+    others = (
+        'real', 'views', 'ablation', 'occluded', 'grasp', 'physics', 'quick')
+    if options.mask != 'exact' or options.cameras > 1 or any(
+        getattr(options, name) is not None and getattr(options, name) is not False
+        for name in others
+    ):
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            'Distilled methods are measured with exact masks of unoccluded objects of --data, '
+            'from one camera; leave --mask, --cameras, '
+            f'{", ".join(f"--{name}" for name in others)} out.',
+        )
+    named = options.methods or ready_methods(options.weights)
+    methods = [name for names in named for name in names.split(',') if name]
+    controls = [] if options.no_baselines else CONTROLS
+    settings = DistilledSettings(
+        predictors=tuple(dict.fromkeys([*controls, *methods])),
+        tracks=tuple(dict.fromkeys(options.track or ['rgbd'])),
+        scenes=options.scenes or 1,
+        **{name: getattr(options, name) for name in (
+            'seeds', 'seed', 'weights', 'preset', 'steps', 'timeout')},
+    )
+    failed = run_distilled(
+        settings, options.out, count=options.objects, **_run_options(options))
     return 1 if failed else 0
 
 

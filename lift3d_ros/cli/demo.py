@@ -29,9 +29,9 @@ import sys
 import time
 from typing import NoReturn
 
-from lift3d_ros.cli.ros import module_command
-from lift3d_ros.cli.ros import require_ros
 from lift3d_ros.runtime.files import make_folder
+from lift3d_ros.runtime.node_process import module_command
+from lift3d_ros.runtime.node_process import require_ros
 
 #: The scene that comes with the package: a bottle on a table.
 DEMO_SCENE = Path(__file__).parent.parent / 'data' / 'demo_scene'
@@ -99,8 +99,8 @@ def run(options: argparse.Namespace) -> int:
     if status != 0:
         return status
 
-    from lift3d_ros.cli.sheet import lift_sheet
-    from lift3d_ros.cli.sheet import write_png
+    from lift3d_ros.io.lift_sheet import lift_sheet
+    from lift3d_ros.io.lift_sheet import write_png
 
     report = json.loads(paths['json'].read_text())
     write_png(paths['png'], lift_sheet(frame, mask, paths['ply'], report))

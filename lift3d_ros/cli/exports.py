@@ -118,11 +118,22 @@ def check_names(export: Export, folder: Path, names: Iterable[str]) -> None:
 
 
 def entries(shape: Shape, written: Written) -> dict[str, Any]:
-    """Return the entries of the report for the files and the body."""
+    """Return the entries of the report for a shape, its files and its body."""
     from lift3d_ros.robot.export import stability_of
 
     stability = stability_of(shape, written.mass)
     return {
+        'method': shape.method,
+        'scale_source': shape.scale_source,
+        'scale_stddev': scenes.number(shape.scale_stddev),
+        'elevation_deg': scenes.number(shape.elevation),
+        'elevation_source': shape.elevation_source,
+        'support': shape.support,
+        'confidence': scenes.number(shape.overall_confidence),
+        'pass_probability': scenes.number(shape.pass_probability),
+        'mask_iou': scenes.number(shape.mask_iou),
+        'notes': list(shape.notes),
+        'watertight': shape.mesh.is_watertight(),
         'frame': written.frame,
         'up_axis': written.up_axis,
         'pose': _numbers(shape.T_camera_object),
@@ -134,6 +145,22 @@ def entries(shape: Shape, written: Written) -> dict[str, Any]:
         },
         'body': _body(written),
     }
+
+
+def line(name: str, shape: Shape, seconds: float) -> str:
+    """Return the output for a shape on the terminal: one line, and one for each note."""
+    if shape.scale_source == 'unknown':
+        # Without a scale the numbers are proportions.
+        longest = float(shape.size.max())
+        size = ' x '.join(f'{side / longest:.2f}' for side in shape.size)
+        size = f'{size} of its longest side (scale unknown)'
+    else:
+        size = ' x '.join(f'{1000.0 * side:.0f}' for side in shape.size)
+        size = f'{size} mm'
+        if shape.scale_source != 'depth':
+            size += f' (by {shape.scale_source})'
+    text = f'{name}: {size}, confidence {shape.overall_confidence:.2f}, {seconds:.2f} s'
+    return '\n'.join([text, *(f'{name}: note: {note}' for note in shape.notes)])
 
 
 def _body(written: Written) -> dict[str, Any] | None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
+    """Declare the arguments of a scene."""
     group = parser.add_argument_group(
         'object selection, if the mask does not define it (one of these; in pixels of the '
         'upright image)')
@@ -67,6 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'pointing up and D in metres, negative because the camera is above; the entry "plane", '
         '[NX, NY, NZ, D], of a camera.json sets it for one scene',
     )
+    add_scale_arguments(group)
+
+
+def add_scale_arguments(group: argparse._ArgumentGroup) -> None:
+    """Declare the arguments for the scale, except for the plane."""
     group.add_argument(
         '--known-size', type=float, metavar='METRES', help='longest side of the objects'
     )
@@ -103,7 +108,8 @@ def scale_hints(options: argparse.Namespace) -> ScaleHints:
     from lift3d_ros.observation.hints import ScaleHints
     from lift3d_ros.observation.hints import SOURCES
 
-    plane = None if options.plane is None else Plane(options.plane[:3], options.plane[3])
+    given = getattr(options, 'plane', None)
+    plane = None if given is None else Plane(given[:3], given[3])
     order = SOURCES if options.scale_source is None else tuple(options.scale_source)
     return ScaleHints(plane=plane, known_size=options.known_size, order=order)
 

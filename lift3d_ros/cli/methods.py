@@ -12,11 +12,17 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""``lift3d methods``: list the methods with a description."""
+"""``lift3d methods``: list the methods; and the arguments of the commands that use one."""
 
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+from lift3d_ros.cli import values
+
+if TYPE_CHECKING:
+    from lift3d_ros.lifter import Lifter
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print each method with the first line of its description."""
     from lift3d_ros.lifter import DEFAULT_METHOD
+    from lift3d_ros.lifter import DISTILLED
     from lift3d_ros.lifter import LEARNED
     from lift3d_ros.lifter import METHODS
 
@@ -34,8 +41,77 @@ def run(options: argparse.Namespace) -> int:
         text = (method.__doc__ or '').strip().splitlines()
         mark = ' (default)' if name == DEFAULT_METHOD else ''
         print(f'{name:<{width}}  {text[0] if text else ""}{mark}')
+    sampling = [name for name in LEARNED if name not in DISTILLED]
     print(
-        f'\n--weights NAME|PATH and --samples K of `lift3d lift` are for {", ".join(LEARNED)}; '
-        '`lift3d weights list` lists the weights.'
+        f'\n--weights NAME|PATH of `lift3d lift` is for {", ".join(LEARNED)}; `lift3d weights '
+        f'list` lists the weights. --samples K is for {", ".join(sampling)}; --preset NAME, '
+        f'--steps N and --init START are for {", ".join(DISTILLED)}.'
     )
     return 0
+
+
+def add_method_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments that choose a method and its settings."""
+    parser.add_argument(
+        '--method',
+        metavar='NAME',
+        help='a name of `lift3d methods` (default: the method marked there)',
+    )
+    parser.add_argument(
+        '--weights',
+        metavar='NAME|PATH',
+        help='weights of a method with networks: small, packaged; full, the imported published '
+        'weights; or a folder (default: small)',
+    )
+    parser.add_argument(
+        '--samples',
+        type=int,
+        metavar='K',
+        help='sets of synthesised views of a method with networks; the mesh is that of their '
+        'mean, the confidence includes their spread (default: 1)',
+    )
+    parser.add_argument(
+        '--preset',
+        metavar='NAME',
+        help='settings of a method that optimises: small, for two cores; gpu; faithful, those of '
+        'the publication; others by method (default: small)',
+    )
+    parser.add_argument(
+        '--steps',
+        type=values.count,
+        metavar='N',
+        help='steps of a method that optimises (default: those of the preset)',
+    )
+    parser.add_argument(
+        '--init',
+        choices=('one2345', 'scratch'),
+        help='what a method that optimises starts from: the result of one2345, or nothing '
+        '(default: one2345)',
+    )
+    parser.add_argument(
+        '--device', choices=('cpu', 'cuda'), default='cpu',
+        help='device of the networks (default: cpu)',
+    )
+    parser.add_argument(
+        '--min-confidence',
+        type=values.share,
+        default=0.0,
+        metavar='C',
+        help='refuse shapes whose mean confidence is below this, 0 to 1 (default: 0, none)',
+    )
+
+
+def make_lifter(options: argparse.Namespace) -> Lifter:
+    """Return the lifter of the arguments; raises ``LiftError`` as ``Lifter``."""
+    from lift3d_ros.lifter import DEFAULT_METHOD
+    from lift3d_ros.lifter import Lifter
+
+    return Lifter(
+        options.method or DEFAULT_METHOD,
+        device=options.device,
+        weights=options.weights,
+        samples=options.samples,
+        preset=options.preset,
+        steps=options.steps,
+        init=options.init,
+    )

@@ -136,7 +136,7 @@ def _work_on(
         report, line = work(name, path, progress)
         write_report(report_path, report)
     except Exception as error:
-        failure = _as_lift_error(error)
+        failure = as_lift_error(error)
         for result in results(name):
             # A folder with the name of a result can be the failure, and stays.
             with contextlib.suppress(OSError):
@@ -179,7 +179,8 @@ def _remove(paths: Iterable[Path]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _as_lift_error(error: Exception) -> LiftError:
+def as_lift_error(error: Exception) -> LiftError:
+    """Return any error as one with a code; an unexpected one is printed with its traceback."""
     if isinstance(error, LiftError):
         return error
     if memory.is_exhausted(error):

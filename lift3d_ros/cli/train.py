@@ -27,8 +27,9 @@ from lift3d_ros.errors import bad_request
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        'what', choices=('views', 'surface'),
-        help='the view networks, or the surface network',
+        'what', choices=('views', 'surface', 'prior', 'encoder'),
+        help='the view networks, the surface network, the unposed diffusion prior, or the image '
+        'encoder',
     )
     parser.add_argument(
         '--data', type=Path, required=True, metavar='DIR',
@@ -39,11 +40,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--settings', type=Path, metavar='FILE',
-        help='YAML file such as config/train_views.yaml or config/train_surface.yaml',
+        help='YAML file such as config/train_views.yaml',
     )
     parser.add_argument(
         '--weights', metavar='NAME|PATH',
-        help='surface: the small weights whose views are the input (default: small)',
+        help='surface: the small weights whose views are the input; prior, encoder: the small '
+        'weights that it is added to (default: small)',
+    )
+    parser.add_argument(
+        '--extra', type=Path, action='append', default=[], metavar='DIR',
+        help='prior, encoder: a further folder of objects; repeatable',
     )
     parser.add_argument(
         '--from', dest='start', metavar='NAME|PATH',
@@ -60,17 +66,34 @@ def run(options: argparse.Namespace) -> int:
         raise bad_request(f'--minutes is {options.minutes}; it must be more than 0.')
     if options.what == 'views' and options.weights is not None:
         raise bad_request(
-            '--weights is an option of train surface; to initialise with weights, use --from.')
+            '--weights is no option of train views; to initialise with weights, use --from.')
+    if options.what not in ('prior', 'encoder') and options.extra:
+        raise bad_request('--extra is an option of train prior and train encoder.')
     from lift3d_ros.training.runs import read_settings
 
     settings: Any
     train: Callable[..., Path]
     weights: tuple[Any, ...] = ()
+    more: dict[str, Any] = {}
     if options.what == 'views':
         from lift3d_ros.training.views import train_views
         from lift3d_ros.training.views import ViewTraining
 
         settings, train = ViewTraining(), train_views
+    elif options.what == 'encoder':
+        from lift3d_ros.training.prior.encoder import EncoderTraining
+        from lift3d_ros.training.prior.encoder import train_encoder
+
+        settings, train = EncoderTraining(), train_encoder
+        weights = (_folder(options.weights or 'small'),)
+        more = {'extra': options.extra}
+    elif options.what == 'prior':
+        from lift3d_ros.training.prior.run import PriorTraining
+        from lift3d_ros.training.prior.run import train_prior
+
+        settings, train = PriorTraining(), train_prior
+        weights = (_folder(options.weights or 'small'),)
+        more = {'extra': options.extra}
     else:
         from lift3d_ros.training.surface_run import SurfaceTraining
         from lift3d_ros.training.surface_run import train_surface
@@ -82,7 +105,7 @@ def run(options: argparse.Namespace) -> int:
     train(
         options.data, options.out, settings, *weights, start=_folder(options.start),
         minutes=options.minutes, resume=options.resume,
-        report=lambda line: print(line, flush=True),
+        report=lambda line: print(line, flush=True), **more,
     )
     return 0
 

@@ -22,6 +22,7 @@ inside; azimuth = atan2(y, x), elevation is measured up from the horizon.
 """
 
 from lift3d_ros.geometry.camera import Camera
+from lift3d_ros.geometry.pose_vectors import family_pose
 from lift3d_ros.geometry.pose_vectors import OPENCV_OPENGL
 from lift3d_ros.geometry.pose_vectors import POSE_DIMS
 from lift3d_ros.geometry.pose_vectors import stable_zero123_pose
@@ -44,8 +45,8 @@ from lift3d_ros.geometry.transforms import unit
 from lift3d_ros.geometry.transforms import upright_sides
 
 __all__ = [
-    'Array', 'Camera', 'Floats', 'OPENCV_OPENGL', 'POSE_DIMS', 'ZERO123_FOV', 'frame_from_up',
-    'invert', 'is_rigid', 'longest_side', 'look_at', 'orbit_pose', 'rigid', 'rotate',
-    'spherical', 'stable_zero123_pose', 'transform', 'unit', 'upright_sides', 'zero123_pose',
-    'zeronvs_pose',
+    'Array', 'Camera', 'Floats', 'OPENCV_OPENGL', 'POSE_DIMS', 'ZERO123_FOV', 'family_pose',
+    'frame_from_up', 'invert', 'is_rigid', 'longest_side', 'look_at', 'orbit_pose', 'rigid',
+    'rotate', 'spherical', 'stable_zero123_pose', 'transform', 'unit', 'upright_sides',
+    'zero123_pose', 'zeronvs_pose',
 ]

@@ -86,3 +86,44 @@ def zeronvs_pose(
     angle = np.radians(fov)
     lens = np.broadcast_to([angle, np.sin(angle), np.cos(angle)], (*pose.shape[:-2], 3))
     return np.concatenate([pose.reshape(*pose.shape[:-2], 16), lens], axis=-1)
+
+
+def family_pose(
+    family: str,
+    T_object_target: ArrayLike,
+    T_object_input: ArrayLike,
+    fov: float = ZERO123_FOV,
+    scale: float | None = None,
+) -> Array:
+    """
+    Return the pose vectors of a model family, shape (n, POSE_DIMS[family]).
+
+    ``T_object_target`` (n, 4, 4) and ``T_object_input`` (4, 4) are optical frames in canonical
+    coordinates, aimed at the origin; ``fov`` in degrees and ``scale`` in canonical units are for
+    ZeroNVS; without a scale it is that of an object as long as the unit. Raises ``KeyError`` for
+    an unknown family.
+    """
+    targets = np.asarray(T_object_target, np.float64)
+    own = np.asarray(T_object_input, np.float64)
+    if POSE_DIMS[family] != 4:
+        # The 20th percentile of the input's depth is about half a length before its centre.
+        if scale is None:
+            scale = float(np.linalg.norm(own[:3, 3])) - 0.5
+        return zeronvs_pose(targets, own, scale, fov)
+    azimuth, elevation, radius = _spherical(targets[:, :3, 3])
+    azimuth_0, elevation_0, radius_0 = _spherical(own[:3, 3])
+    turn = azimuth - azimuth_0
+    if family == 'stable_zero123':
+        return stable_zero123_pose(turn, elevation, elevation_0)
+    # The views of the small weights are at one distance, whatever that of the input is.
+    step = np.zeros_like(radius) if family == 'small' else radius - radius_0
+    return zero123_pose(turn, elevation, step, elevation_0)
+
+
+def _spherical(positions: Array) -> tuple[Array, Array, Array]:
+    """Return azimuth and elevation in degrees and the radius of positions (..., 3)."""
+    x, y, z = np.moveaxis(positions, -1, 0)
+    return (
+        np.degrees(np.arctan2(y, x)), np.degrees(np.arctan2(z, np.hypot(x, y))),
+        np.linalg.norm(positions, axis=-1),
+    )

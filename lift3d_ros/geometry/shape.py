@@ -34,6 +34,9 @@ from lift3d_ros.runtime.files import write_whole
 if TYPE_CHECKING:
     import trimesh
 
+#: Values of ``Shape.support``.
+SUPPORTS = STANDING, HELD, UNKNOWN_SUPPORT = 'standing', 'held', 'unknown'
+
 #: File formats of ``Mesh.export``, by suffix.
 MESH_FORMATS = ('ply', 'glb', 'obj', 'stl')
 
@@ -161,6 +164,8 @@ class Shape:
       ``scale_stddev`` is relative.
     - ``elevation_source``: ``gravity``, ``plane``, ``estimated`` or ``assumed``; ``elevation`` is
       that of the camera over the object's horizon in degrees.
+    - ``support``: whether the object stands on the plane around it, one of ``SUPPORTS``;
+      ``held``: it is held above the plane, hangs, or stands on something else.
     - ``method``: its name; ``seconds``: of each stage and in ``total``.
     - ``mask_iou``: intersection over union of its silhouette and the mask, None if it was not
       computed; ``notes``: sentences on what to check.
@@ -185,6 +190,7 @@ class Shape:
     notes: tuple[str, ...] = ()
     length_over_depth: float | None = None
     pass_probability: float | None = None
+    support: str = UNKNOWN_SUPPORT
 
     def __post_init__(self) -> None:
         """

@@ -24,6 +24,9 @@ in metres, in the optical frame; see ``placement.hints.Plane``) and ``T_world_ca
 nested list, metres: the pose of the optical frame in any fixed frame). Other file formats are
 listed in ``io.scene_files``.
 
+A scene of several objects has their masks below ``masks/``, or labels in ``mask.png``; see
+``read_objects``.
+
 Views of the same object by other cameras are scene folders below ``views/``. The poses of all
 views are ``T_world_camera`` in the same world frame.
 """
@@ -65,6 +68,9 @@ from lift3d_ros.runtime.files import write_whole
 
 #: Folder in a scene folder with the scene folders of further views.
 FURTHER = 'views'
+
+#: Folder in a scene folder with the mask of each object.
+MASKS_FOLDER = 'masks'
 
 
 @dataclass(frozen=True)
@@ -128,6 +134,80 @@ def read_folder(
 ) -> SceneInput:
     """Read a scene folder as ``read_scene``, with the source of its camera and depth."""
     selection = selection or Selection()
+    raw = _read_raw(folder, depth)
+    described = raw.described
+    if selection.segments:
+        # Boxes, points and masks are in pixels of the raw image.
+        raw_depth = raw.metres if described.depth is None else None
+        mask, notes = selection.mask(
+            Frame(raw.image, described.camera, raw_depth, raw.gravity))
+    else:
+        path = _find(
+            folder, 'mask', scene_files.MASKS, ' Without a mask, give a box around the object or '
+            'a pixel on it (--box, --point of lift3d lift).')
+        mask, notes = _read_mask(path, raw, selection.label)
+    return SceneInput(
+        raw.frame(notes), described.undistorted_mask(mask), 'given', raw.depth_file)
+
+
+def read_objects(
+    folder: Path, depth: bool = True
+) -> tuple[Frame, dict[str, NDArray[np.bool_]]]:
+    """
+    Return the frame of a scene folder and the masks of all its objects by name.
+
+    Each file below ``MASKS_FOLDER`` is the mask of one object, named as the file. Without that
+    folder, ``mask.png`` is a label image if it has several labels with areas, whose objects are
+    called by their label; else the mask of one object, ``object``. A folder may be without both.
+
+    Raises ``LiftError`` as ``read_scene``.
+    """
+    raw = _read_raw(folder, depth)
+    size = raw.described.camera.width, raw.described.camera.height
+    notes: tuple[str, ...] = ()
+    found: dict[str, NDArray[np.bool_]] = {}
+    if os.path.isdir(folder / MASKS_FOLDER):
+        for path in sorted((folder / MASKS_FOLDER).iterdir()):
+            if path.suffix.lower() in scene_files.MASKS:
+                found[path.stem], more = _read_mask(path, raw)
+                notes += tuple(f'{path.name}: {note}' for note in more)
+    else:
+        single = scene_files.find(folder, 'mask', scene_files.MASKS, strict=True)
+        if single is not None:
+            labels = scene_files.read_areas(single, size)
+            for label in labels:
+                found[str(label)], _ = _read_mask(single, raw, label)
+            if not labels:
+                found['object'], notes = _read_mask(single, raw)
+    return raw.frame(notes), {
+        name: raw.described.undistorted_mask(mask) for name, mask in found.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class _Raw:
+    """The files of a scene folder but the masks, before distortion is removed."""
+
+    image: NDArray[np.uint8]
+    described: DescribedCamera
+    gravity: Array | None
+    metres: NDArray[np.float32] | None
+    depth_file: str | None
+    orientation: int
+    notes: tuple[str, ...]
+
+    def frame(self, notes: tuple[str, ...]) -> Frame:
+        """Return the frame without distortion, with more notes."""
+        described = self.described
+        return Frame(
+            described.undistorted_image(self.image),
+            described.camera,
+            None if self.metres is None else described.registered_depth(self.metres),
+            self.gravity,
+            self.notes + notes,
+        )
+
+
+def _read_raw(folder: Path, depth: bool) -> _Raw:
     try:
         is_folder = folder.is_dir()
     except OSError as error:
@@ -139,8 +219,7 @@ def read_folder(
     path = _find(folder, 'rgb', scene_files.PICTURES)
     picture = pictures.read_picture(path)
     described, gravity, unit = _read_camera(folder)
-    camera = described.camera
-    size = camera.width, camera.height
+    size = described.camera.width, described.camera.height
     orientation = pictures.orientation_for(picture, size, str(path))
     image = pictures.turned(pictures.rgb(picture), orientation)
     notes = described.notes
@@ -152,29 +231,21 @@ def read_folder(
     if depth:
         metres, depth_file, more = _read_depth(folder, described, unit)
         notes += more
-    if selection.segments:
-        # Boxes, points and masks are in pixels of the raw image.
-        raw_depth = metres if described.depth is None else None
-        mask, more = selection.mask(Frame(image, camera, raw_depth, gravity))
-    else:
-        mask_path = _find(
-            folder, 'mask', scene_files.MASKS, ' Without a mask, give a box around the object or '
-            'a pixel on it (--box, --point of lift3d lift).')
-        mask, more = scene_files.read_mask(mask_path, size, selection.label)
-        more += check_coverage(mask, str(mask_path))
-        if orientation != 1 and mask.shape != image.shape[:2]:
-            raise size_mismatch(
-                f'{mask_path} is {mask.shape[1]} x {mask.shape[0]}, and {path.name} is {size[0]} '
-                f'x {size[1]} after its EXIF rotation; give a mask and a camera.json for the same '
-                'image.')
-    frame = Frame(
-        described.undistorted_image(image),
-        camera,
-        None if metres is None else described.registered_depth(metres),
-        gravity,
-        notes + more,
-    )
-    return SceneInput(frame, described.undistorted_mask(mask), 'given', depth_file)
+    return _Raw(image, described, gravity, metres, depth_file, orientation, notes)
+
+
+def _read_mask(
+    path: Path, raw: _Raw, label: int | None = None
+) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+    """Return the mask of one object in pixels of the raw image, and notes."""
+    size = raw.described.camera.width, raw.described.camera.height
+    mask, notes = scene_files.read_mask(path, size, label)
+    notes += check_coverage(mask, str(path))
+    if raw.orientation != 1 and mask.shape != raw.image.shape[:2]:
+        raise size_mismatch(
+            f'{path} is {mask.shape[1]} x {mask.shape[0]}, and the image is {size[0]} x {size[1]} '
+            'after its EXIF rotation; give a mask and a camera.json for the same image.')
+    return mask, notes
 
 
 def _read_depth(

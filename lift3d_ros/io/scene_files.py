@@ -30,6 +30,7 @@ from lift3d_ros.errors import bad_image
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.errors import no_camera
+from lift3d_ros.geometry.frame import MIN_MASK_PIXELS
 from lift3d_ros.io import masks
 from lift3d_ros.io import pictures
 from lift3d_ros.runtime.files import read_regular
@@ -119,13 +120,22 @@ def read_mask(
     applies. With a ``label`` the file is a label image. Raises ``LiftError``: ``BAD_IMAGE``, and
     ``NO_OBJECT`` if the label is not in it.
     """
-    if path.suffix.lower() == '.npy':
-        pixels = masks.MaskPixels(pictures.read_array(path))
-    else:
-        picture = pictures.read_picture(path)
-        orientation = pictures.orientation_for(picture, size, str(path))
-        pixels = masks.MaskPixels.of_picture(picture).turned(orientation)
-    return mask_of(pixels, str(path), label)
+    return mask_of(_mask_pixels(path, size), str(path), label)
+
+
+def read_areas(path: Path, size: tuple[int, int]) -> list[int]:
+    """
+    Return the labels of a file that is a label image of several objects, else none.
+
+    Each label has at least ``MIN_MASK_PIXELS`` pixels; a mask with soft edges has values of fewer.
+    """
+    try:
+        labels = masks.read_labels(_mask_pixels(path, size), str(path))
+    except LiftError:
+        return []
+    values, counts = np.unique(labels[labels > 0], return_counts=True)
+    several = 1 < len(values) <= masks.MAX_LABELS and bool((counts >= MIN_MASK_PIXELS).all())
+    return [int(value) for value in values] if several else []
 
 
 def mask_of(
@@ -160,3 +170,12 @@ def read_depth(path: Path, size: tuple[int, int], unit: float) -> NDArray[np.flo
     picture = pictures.read_picture(path)
     orientation = pictures.orientation_for(picture, size, str(path))
     return depths.metres(pictures.turned(picture.pixels, orientation), unit, str(path))
+
+
+def _mask_pixels(path: Path, size: tuple[int, int]) -> masks.MaskPixels:
+    """Return the pixels of a mask, turned as the image."""
+    if path.suffix.lower() == '.npy':
+        return masks.MaskPixels(pictures.read_array(path))
+    picture = pictures.read_picture(path)
+    orientation = pictures.orientation_for(picture, size, str(path))
+    return masks.MaskPixels.of_picture(picture).turned(orientation)

@@ -30,6 +30,7 @@ from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import frame_from_up
 from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
+from lift3d_ros.geometry.shape import HELD
 from lift3d_ros.observation.object_observation import ObjectObservation
 from lift3d_ros.observation.registered_view import measured_points
 from lift3d_ros.observation.registered_view import RegisteredView
@@ -38,6 +39,9 @@ from lift3d_ros.progress import Progress
 
 #: Largest extent of an object behind its visible part, over the longest side of that part.
 MAX_DEPTH_RATIO = 1.4
+
+#: Extent of a held object below its visible part, over the longest side of that part.
+HELD_MARGIN = 0.08
 
 #: Share of the votes from which on a point is occupied. Below one half, because missing surface
 #: costs a gripper more than surplus surface.
@@ -91,9 +95,10 @@ def search_box(observation: ObjectObservation, support: Support) -> SearchBox:
     # The cone of the outline gets wider behind the observed part.
     low[1] -= 0.15 * size
     high[1] += 0.15 * size
-    low[2] -= 0.15 * size if support.offset is None else 0.0
-    if support.offset is not None:
+    if support.offset is not None and support.state != HELD:
         low[2] = min(low[2], support.offset - float(support.up @ middle))
+    else:
+        low[2] -= (0.15 if support.offset is None else HELD_MARGIN) * size
     margin = 0.03 * size
     low, high = low - margin, high + margin
     # The same number of cells along each axis, so that flat objects have inner cells too.

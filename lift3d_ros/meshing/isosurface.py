@@ -27,6 +27,8 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry.shape import Mesh
+from lift3d_ros.meshing.manifold import separate_sheets
+from lift3d_ros.meshing.manifold import SEPARATION_VOXELS
 
 #: A piece is measured if at least this share of the readings is within so many voxels of it.
 MIN_PIECE_SHARE, PIECE_DISTANCE_VOXELS = 0.02, 3.0
@@ -112,23 +114,43 @@ def extract_surface(
         vertices, faces, _, _ = marching_cubes(padded, 0.0, gradient_direction='ascent')
         vertices = (vertices - 1.0) * voxel + origin
         result = _simplify(
-            vertices.astype(np.float32), faces.astype(np.int32), max_faces, len(kept)
+            vertices.astype(np.float32), faces.astype(np.int32), max_faces, len(kept),
+            SEPARATION_VOXELS * voxel,
         )
         if result is not None:
             return result
-        if min(padded.shape) < 8:
+        # Decimation did not keep the mesh closed; a coarser grid has fewer faces.
+        steps = [np.arange(0.0, n + 0.4, 1.4) for n in padded.shape]
+        coarser = ndimage.map_coordinates(
+            padded, np.meshgrid(*steps, indexing='ij'), order=1, cval=-voxel
+        )
+        if min(padded.shape) < 8 or not (coarser > 0.0).any():
             raise LiftError(
                 ErrorCode.NO_SURFACE,
                 f'There is no closed surface with {max_faces} faces; increase max_faces.',
             )
-        # Decimation did not keep the mesh closed; a coarser grid has fewer faces.
-        steps = [np.arange(0.0, n + 0.4, 1.4) for n in padded.shape]
-        padded = ndimage.map_coordinates(
-            padded, np.meshgrid(*steps, indexing='ij'), order=1, cval=-voxel
-        )
-        padded = np.pad(padded, 1, constant_values=-voxel)
+        padded = np.pad(coarser, 1, constant_values=-voxel)
         # The new grid's first sample, before padding, is the old one's padded corner.
         origin, voxel = origin - voxel, 1.4 * voxel
+
+
+def keep_pieces(
+    field: NDArray[np.float32], origin: Array, voxel: float, measured: Array | None = None
+) -> NDArray[np.float32]:
+    """
+    Return a field with only its largest piece and those near ``measured`` points (n, 3).
+
+    The field is as in ``extract_surface``; other pieces become just negative.
+    """
+    from scipy import ndimage
+
+    inside = field > 0.0
+    labels, count = ndimage.label(inside)
+    if count < 2:
+        return field
+    kept = _kept(labels, None if measured is None else (measured - origin) / voxel)
+    chosen = np.isin(labels, kept)
+    return np.where(inside & ~chosen, np.float32(-1e-3 * voxel), field)
 
 
 def count_pieces(faces: NDArray[np.int32]) -> int:
@@ -152,24 +174,40 @@ def _kept(labels: NDArray[np.int32], at: Array | None) -> list[int]:
 
 
 def _simplify(
-    vertices: Floats, faces: NDArray[np.int32], max_faces: int, pieces: int
+    vertices: Floats,
+    faces: NDArray[np.int32],
+    max_faces: int,
+    pieces: int,
+    separation: float,
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]] | None:
     """
     Return the largest ``pieces`` of a mesh, with at most ``max_faces`` faces.
 
-    None if it would not stay closed.
+    Sheets that touch are moved apart by ``separation`` metres, so that the mesh is closed for
+    those who merge its vertices, too. None if it would not stay closed.
     """
-    if len(faces) > max_faces:
-        vertices, faces = decimate(vertices, faces, max_faces, aggressiveness=4.0)
-        if len(faces) > max_faces:
+    target, source = max_faces, (vertices, faces)
+    for _ in range(3):
+        vertices, faces = source
+        if len(faces) > target:
+            vertices, faces = decimate(vertices, faces, target, aggressiveness=4.0)
+        separated = separate_sheets(vertices, faces, separation)
+        if separated is None:
             return None
-    blank = np.zeros((len(vertices), 3), np.uint8)
-    mesh = Mesh(vertices.astype(np.float32), faces.astype(np.int32), blank)
-    if not mesh.is_watertight():
+        vertices, faces = separated
+        # Separation may divide some faces.
+        excess = len(faces) - max_faces
+        if excess <= 0:
+            break
+        target -= 2 * excess
+        if target < max_faces // 2:
+            return None
+    else:
         return None
     # Decimation may divide the mesh where it is thin.
-    used, renumbered = np.unique(_largest_pieces(mesh.faces, pieces), return_inverse=True)
-    mesh = Mesh(mesh.vertices[used], renumbered.reshape(-1, 3).astype(np.int32), blank[used])
+    used, renumbered = np.unique(_largest_pieces(faces, pieces), return_inverse=True)
+    faces = renumbered.reshape(-1, 3).astype(np.int32)
+    mesh = Mesh(vertices[used], faces, np.zeros((len(used), 3), np.uint8))
     return (mesh.vertices, mesh.faces) if mesh.volume() > 0.0 else None
 
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -43,7 +44,10 @@ from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.meshing.carving import constrain_to_reference
 from lift3d_ros.meshing.isosurface import count_pieces
 from lift3d_ros.meshing.isosurface import extract_surface
+from lift3d_ros.meshing.isosurface import keep_pieces
 from lift3d_ros.meshing.isosurface import sample_refined
+from lift3d_ros.meshing.measured_surface import estimate_surface
+from lift3d_ros.meshing.openings import close_openings
 from lift3d_ros.observation.object_observation import ObjectObservation
 from lift3d_ros.observation.object_observation import sample
 from lift3d_ros.observation.observed_object import ObservedObject
@@ -145,7 +149,12 @@ def extract_mesh(
     from scipy import ndimage
 
     field, canonical = reconstruction.field, reconstruction.canonical
-    observation, support, sources = obs.observation, obs.support, obs.sources
+    support = obs.support
+    observation = estimate_surface(obs.observation)
+    sources = tuple(
+        replace(source, observation=estimate_surface(source.observation))
+        for source in obs.sources
+    )
     T = canonical.T_camera_object
     points = measured_points(observation, sources)
     measured = transform(invert(T), points) if len(points) else np.zeros((0, 3))
@@ -174,12 +183,34 @@ def extract_mesh(
             MIN_THICKNESS_ON_PLANE_VOXELS * voxel,
         )
 
+    def occupancy(local: Array) -> NDArray[np.float32]:
+        return field.occupancy(local / canonical.scale)
+
+    def free(local: Array, margin: float) -> NDArray[np.bool_]:
+        camera = transform(T, local)
+        crossed = observation.seen_free(camera, margin)
+        for source in sources:
+            crossed |= source.seen_free(source.to_camera(camera), margin)
+        if support.offset is not None:
+            crossed |= support.height(camera) < -margin
+        return crossed
+
+    fields: dict[float, NDArray[np.float32]] = {}
+
+    def sampled(level: float) -> NDArray[np.float32]:
+        if level not in fields:
+            values = sample_refined(partial(evaluate, level=level), low, high, voxel)
+            # A blur of less than a voxel smooths the edges of intersections. Values are clipped at
+            # a voxel first: larger ones would outweigh thin parts beside them.
+            fields[level] = ndimage.gaussian_filter(
+                values.clip(-voxel, voxel), 0.7, mode='nearest'
+            )
+        return fields[level]
+
     def extract(level: float, apart: bool) -> tuple[Vertices, Faces]:
-        values = sample_refined(partial(evaluate, level=level), low, high, voxel)
-        # A blur of less than a voxel smooths the edges of intersections. Values are clipped at a
-        # voxel first: larger ones would outweigh thin parts beside them.
-        values = ndimage.gaussian_filter(values.clip(-voxel, voxel), 0.7, mode='nearest')
-        return extract_surface(values, low, voxel, max_faces, evidence if apart else None)
+        return extract_surface(
+            sampled(level), low, voxel, max_faces, evidence if apart else None
+        )
 
     # The networks do not get the depth of source views: what no view saw through is more
     # probably occupied than they predict.
@@ -190,12 +221,20 @@ def extract_mesh(
         levels = levels[:1]
         if not len(measured):
             evidence = transform(invert(T), rays.first)
-    (vertices, faces), share = _most_complete(extract, levels, evidence, grid.coarsest)
+    (vertices, faces), share, (level, apart) = _most_complete(
+        extract, levels, evidence, grid.coarsest
+    )
     if len(measured) and share < MIN_READING_SHARE:
         raise LiftError(
             ErrorCode.NO_SURFACE,
             'The predicted surface is a fragment of what the camera measured; check that the '
             'depth is registered to the image, and that the mask shows one object.',
+        )
+    values = keep_pieces(sampled(level), low, voxel, evidence if apart else None)
+    closed = close_openings(values, low, voxel, occupancy, free)
+    if closed is not values:
+        vertices, faces = extract_surface(
+            closed, low, voxel, max_faces, evidence if apart else None
         )
     return ExtractedMesh(
         transform(T, vertices).astype(np.float32), faces, grid.coarsest, count_pieces(faces)
@@ -244,19 +283,20 @@ def _most_complete(
     levels: Sequence[float],
     points: Array,
     voxel: float,
-) -> tuple[tuple[Vertices, Faces], float]:
+) -> tuple[tuple[Vertices, Faces], float, tuple[float, bool]]:
     """
-    Return the most complete mesh, and the share of measured ``points`` (n, 3) on its surface.
+    Return the most complete mesh, the share of measured ``points`` on its surface, and its level.
 
-    ``extract`` returns the mesh at a level: its largest piece, or all pieces that have points.
+    ``points`` is (n, 3). ``extract`` returns the mesh at a level: its largest piece, or all pieces
+    that have points, which is returned with the level.
     """
-    best, best_level, share = extract(levels[0], False), levels[0], 1.0
+    best, best_level, share, apart = extract(levels[0], False), levels[0], 1.0, False
     if not len(points):
-        return best, share
+        return best, share, (best_level, apart)
     share = _share_on_surface(points, *best, voxel)
     for level in levels[1:]:
         if share > COMPLETE_READING_SHARE:
-            return best, share
+            return best, share, (best_level, apart)
         mesh = extract(level, False)
         larger = _share_on_surface(points, *mesh, voxel)
         if larger > share + MIN_SHARE_GAIN:
@@ -266,8 +306,8 @@ def _most_complete(
         mesh = extract(best_level, True)
         larger = _share_on_surface(points, *mesh, voxel)
         if larger > share + MIN_SHARE_GAIN:
-            best, share = mesh, larger
-    return best, share
+            best, share, apart = mesh, larger, True
+    return best, share, (best_level, apart)
 
 
 def extend_to_support(
@@ -280,13 +320,13 @@ def extend_to_support(
     """
     Return the height from which an object is extended down, and to which, if its foot is hidden.
 
-    Both are z of the canonical axes, metres. Objects do not float: if an occluder hides the
-    space between an object and the support plane, the object continues there. None where the
-    field, or the ``measured`` points (n, 3) along those axes, reach the plane, and where nothing
-    hides the object.
+    Both are z of the canonical axes, metres. If an occluder hides the space between a standing
+    object and the support plane, the object continues there. None for an object that does not
+    stand on the plane, where the field, or the ``measured`` points (n, 3) along those axes, reach
+    the plane, and where nothing hides the object.
     """
     corners = field.bounds(0.5)
-    if support.offset is None or corners is None or not observation.occluder.any():
+    if not support.carries or corners is None or not observation.occluder.any():
         return None
     low, high = (canonical.scale * corner for corner in corners)
     bottom = float(min(low[2], measured[:, 2].min())) if len(measured) else float(low[2])

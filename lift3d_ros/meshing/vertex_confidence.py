@@ -20,13 +20,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lift3d_ros.fields.field import Field
 from lift3d_ros.fields.occupancy_grid import OccupancyGrid
 from lift3d_ros.fields.symmetry import Hypothesis
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
+from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry import ZERO123_FOV
+from lift3d_ros.geometry.canonical import CanonicalFrame
+from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.observation.object_observation import ObjectObservation
 from lift3d_ros.observation.support import Support
 
@@ -73,6 +77,24 @@ def vote_confidence(
         votes += np.float32(hypothesis.weight) * (np.abs(surface) < tolerance)
     base, slope = (np.float32(value) for value in VOTE_CALIBRATION)
     return np.where(observed, np.float32(OBSERVED_CONFIDENCE), base + slope * votes)
+
+
+def surface_decrease(field: Field, canonical: CanonicalFrame, mesh: Mesh) -> Floats:
+    """
+    Return the decrease of the occupancy across 1 % of the diagonal of a mesh, (n,), 0 to 1.
+
+    The surface crosses the normal of a vertex between two points if one is inside and the other
+    outside. The probability of this is the decrease of the occupancy from the first to the second.
+    ``mesh`` is in the optical frame of ``canonical``.
+    """
+    vertices = transform(canonical.canonical_from_camera, mesh.vertices)
+    normals = mesh.vertex_normals().astype(np.float64) @ canonical.T_camera_object[:3, :3]
+    reach = 0.01 * float(np.linalg.norm(np.ptp(vertices, axis=0)))
+    # A voxel may be longer than 1 %: the decrease over it is scaled down to 1 %.
+    step = max(reach, field.voxel)
+    inside = field.occupancy(vertices - step * normals)
+    outside = field.occupancy(vertices + step * normals)
+    return np.asarray(np.clip(inside - outside, 0.0, 1.0) * (reach / step))
 
 
 def silhouette_agreement(

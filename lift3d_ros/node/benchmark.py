@@ -46,14 +46,14 @@ from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 
 from lift3d_ros.lifter import DEFAULT_METHOD
+from lift3d_ros.messages.conversions import nanoseconds
+from lift3d_ros.messages.geometry import seconds
 from lift3d_ros.msg import LiftedObjectArray
 from lift3d_ros.node import middleware
 from lift3d_ros.node.diagnostics import StatusReader
 from lift3d_ros.node.executors.background import BackgroundNode
 from lift3d_ros.node.frame_camera import ball_frame
 from lift3d_ros.node.frame_camera import FrameCamera
-from lift3d_ros.node.messages.conversions import nanoseconds
-from lift3d_ros.node.messages.geometry import seconds
 from lift3d_ros.runtime import memory
 
 _SERVER = 'lift3d_benchmark'

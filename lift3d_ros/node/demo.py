@@ -42,6 +42,9 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.io.scene import read_scene
+from lift3d_ros.messages.geometry import pose_matrix
+from lift3d_ros.messages.geometry import seconds
+from lift3d_ros.messages.results import mesh_from_message
 from lift3d_ros.msg import LiftedObject
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node import middleware
@@ -49,9 +52,6 @@ from lift3d_ros.node.client import LiftClient
 from lift3d_ros.node.diagnostics import StatusReader
 from lift3d_ros.node.executors.background import BackgroundNode
 from lift3d_ros.node.frame_camera import FrameCamera
-from lift3d_ros.node.messages.geometry import pose_matrix
-from lift3d_ros.node.messages.geometry import seconds
-from lift3d_ros.node.messages.results import mesh_from_message
 from lift3d_ros.robot.export import T_Y_UP
 
 #: The packaged scene.
@@ -186,6 +186,7 @@ def _succeeded(lifted: LiftedObject, mesh: Mesh, peak: float) -> dict[str, Any]:
         'scale_stddev': round(lifted.scale_stddev, 4),
         'elevation_deg': round(lifted.elevation, 2),
         'elevation_source': lifted.elevation_source,
+        'support': lifted.support,
         'confidence': round(lifted.confidence, 4),
         'pass_probability': round(lifted.pass_probability, 4),
         'camera_source': 'given',

@@ -16,11 +16,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.messages.results import Timing
 from lift3d_ros.node.diagnostics import LogOnce
 from lift3d_ros.node.inputs.age import image_age
 from lift3d_ros.node.inputs.trace import Trace
@@ -31,7 +33,6 @@ from lift3d_ros.node.lifting.query import Outcome
 from lift3d_ros.node.lifting.query import Query
 from lift3d_ros.node.lifting.query import Report
 from lift3d_ros.node.lifting.result_store import ResultStore
-from lift3d_ros.node.messages.results import Timing
 from lift3d_ros.node.messages.synced import SyncedMessages
 from lift3d_ros.node.outputs.publishing import ResultPublisher
 from lift3d_ros.node.parameters.settings import Settings
@@ -83,8 +84,9 @@ class LiftJobs:
             messages,
             query,
             FrameReader(settings, self._node.transforms, self._node.imu),
-            lambda method: lifters.get(method, settings.max_faces, settings.samples),
+            lambda method: lifters.get(method, settings.lifter),
             report=report or self.trace.stages(messages.header),
+            preview=partial(self._node.views.preview, messages.header),
             cancelled=job.is_cancelled,
             deadline=job.deadline,
             timing=Timing(self.age(messages) or 0.0, job.waited),

@@ -39,6 +39,7 @@ from rclpy.service import Service
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.lifter import Lifter
+from lift3d_ros.methods.distilled.distilled import DistilledMethod
 from lift3d_ros.node.continuous import ContinuousMode
 from lift3d_ros.node.diagnostics import Statistics
 from lift3d_ros.node.diagnostics_publisher import DiagnosticsPublisher
@@ -147,7 +148,7 @@ class LiftNode(LifecycleNode):
     def make_lifter(self, settings: Settings, method: str) -> Lifter:
         """Return a lifter that is not loaded; raises ``LiftError`` for an invalid method."""
         lifters = Lifters(settings.device, settings.weights)
-        return lifters.make(method, settings.max_faces, settings.samples)
+        return lifters.make(method, settings.lifter)
 
     # --- lifecycle ------------------------------------------------------------------------------
 
@@ -223,7 +224,7 @@ class LiftNode(LifecycleNode):
         settings = self._settings
         lifters = Lifters(settings.device, settings.weights)
         try:
-            self._warm_up(lifters.get(settings.method, settings.max_faces, settings.samples))
+            self._warm_up(lifters.get(settings.method, settings.lifter))
             self._inputs = Inputs(
                 self, settings, self._continuous.on_frame,
                 lambda: self._settings.mode == 'continuous',
@@ -257,8 +258,12 @@ class LiftNode(LifecycleNode):
         # The first lift of a process imports and compiles code; no request should wait for that.
         start = time.monotonic()
         frame, mask = ball_frame(160, 120)
+        method = lifter.method
+        if isinstance(method, DistilledMethod):
+            # One step imports and compiles as much as all of them.
+            method = replace(method, steps=1)
         try:
-            lifter.lift(frame, mask)
+            Lifter(method).lift(frame, mask)
         except Exception as error:
             if memory.is_exhausted(error):
                 raise

@@ -62,7 +62,7 @@ def main() -> int:
 def _load(name: str) -> object:
     """Import a module of the node; on failure print one sentence and end the process."""
     # Ctrl-C while the imports run ends the process without a traceback. It may be blocked: see
-    # lift3d_ros/cli/ros.py.
+    # lift3d_ros/runtime/node_process.py.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
     try:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 import threading
 import time
 import traceback
@@ -25,6 +26,7 @@ from typing import Any
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.lifter import DISTILLED
 from lift3d_ros.lifter import LEARNED
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.runtime import memory
@@ -51,6 +53,22 @@ def trace_of(error: LiftError) -> str:
     return ''.join(traceback.format_exception(type(cause), cause, cause.__traceback__))
 
 
+@dataclass(frozen=True)
+class LifterSettings:
+    """
+    Settings of lifters that may change while the node is active.
+
+    - ``max_faces``: of every mesh; ``samples``: of methods that draw views.
+    - ``preset``, ``steps`` and ``init``: of methods that optimise; 0 steps are the preset's.
+    """
+
+    max_faces: int
+    samples: int = 1
+    preset: str = 'small'
+    steps: int = 0
+    init: str = 'one2345'
+
+
 class Lifters:
     """The lifters of a worker, one per method, created on demand."""
 
@@ -58,32 +76,32 @@ class Lifters:
         """Compute on ``device``; only methods with networks use ``weights``."""
         self._device = device
         self._weights = weights
-        self._lifters: dict[str, tuple[tuple[int, int], Lifter]] = {}
+        self._lifters: dict[str, tuple[LifterSettings, Lifter]] = {}
 
-    def make(self, method: str, max_faces: int, samples: int) -> Lifter:
-        """
-        Return a new lifter of a method, not loaded; raises ``LiftError(BAD_REQUEST)``.
-
-        Every mesh has at most ``max_faces`` triangles; ``samples`` are for methods with networks.
-        """
-        networks: dict[str, Any] = {}
+    def make(self, method: str, settings: LifterSettings) -> Lifter:
+        """Return a new lifter of a method, not loaded; raises ``LiftError(BAD_REQUEST)``."""
+        own: dict[str, Any] = {}
         if method in LEARNED:
-            networks = {'weights': self._weights, 'samples': samples}
-        return Lifter(method, max_faces, self._device, **networks)
+            own['weights'] = self._weights
+        if method in DISTILLED:
+            own |= {
+                'preset': settings.preset, 'steps': settings.steps or None, 'init': settings.init}
+        elif method in LEARNED:
+            own['samples'] = settings.samples
+        return Lifter(method, settings.max_faces, self._device, **own)
 
-    def get(self, method: str, max_faces: int, samples: int) -> Lifter:
+    def get(self, method: str, settings: LifterSettings) -> Lifter:
         """
         Return the lifter of a method, loaded; raises ``LiftError``.
 
         Unload a lifter with other settings first, since memory suffices for one set of networks.
         """
-        wanted = max_faces, samples
-        if method in self._lifters and self._lifters[method][0] != wanted:
+        if method in self._lifters and self._lifters[method][0] != settings:
             self._lifters.pop(method)[1].unload()
         if method not in self._lifters:
-            lifter = self.make(method, max_faces, samples)
+            lifter = self.make(method, settings)
             lifter.load()
-            self._lifters[method] = wanted, lifter
+            self._lifters[method] = settings, lifter
         return self._lifters[method][1]
 
     def unload(self) -> None:

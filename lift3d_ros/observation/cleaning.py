@@ -22,15 +22,24 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lift3d_ros.cameras.depth_noise import depth_stddev
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Camera
+from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import ObjectView
+from lift3d_ros.geometry.shape import HELD
+from lift3d_ros.observation.labels.evidence import Evidence
+from lift3d_ros.observation.labels.pixel_labels import estimate_labels
+from lift3d_ros.observation.object_observation import Label
 from lift3d_ros.observation.object_observation import mask_tolerance
 from lift3d_ros.observation.object_observation import ObjectObservation
-from lift3d_ros.observation.occluders import find_occluders
-from lift3d_ros.segmentation.depth_pieces import depth_pieces
+from lift3d_ros.observation.object_observation import outline_distance
+from lift3d_ros.observation.support import Support
 from lift3d_ros.segmentation.depth_pieces import DEPTH_STEP
+from lift3d_ros.segmentation.depth_pieces import nearest
+from lift3d_ros.segmentation.distance import distance_to_false
+from lift3d_ros.segmentation.membrane import membrane
 
 #: Range of the depth of objects that a robot can reach, metres.
 DEPTH_RANGE = (0.05, 10.0)
@@ -52,6 +61,12 @@ UNMEASURED_DISTANCE = 0.8
 
 #: Readings of the object that its surface can be estimated from.
 MIN_READINGS = 30
+
+# Strength of a reading in the continuation of the depth, against 1 between neighbours.
+MEASURED_STRENGTH = 100.0
+
+# Width from which a gap of the depth is continued smoothly.
+WIDE_PIXELS = 7
 
 
 def observe(view: ObjectView) -> ObjectObservation:
@@ -76,21 +91,42 @@ def observe(view: ObjectView) -> ObjectObservation:
             surroundings=np.zeros(mask.shape, np.float32),
             outline=outline_distance(mask),
             thickness=np.zeros(mask.shape, np.float32),
+            sigma=np.full(mask.shape, np.inf, np.float32),
             tolerance=tolerance,
+            label=np.where(mask, Label.OBJECT, Label.UNKNOWN).astype(np.uint8),
+            probability=np.ones(mask.shape, np.float32),
+            readings=np.zeros(mask.shape, np.float32),
+            detection=mask,
         )
     raw = np.nan_to_num(view.frame.depth[cut], posinf=0.0, neginf=0.0)
     _check_readings(raw[mask])
     depth = np.where((raw > DEPTH_RANGE[0]) & (raw < DEPTH_RANGE[1]), raw, np.float32(0.0))
-    steady = _drop_flying_pixels(depth)
-    measured, past = _object_segments(steady * mask, camera)
-    if np.count_nonzero(measured) < MIN_READINGS:
-        raise LiftError(
-            ErrorCode.NO_DEPTH_IN_MASK,
-            f'Only {np.count_nonzero(measured)} depth readings in the mask belong to one surface; '
-            f'{MIN_READINGS} are needed. Check that the depth is registered to the image; leave '
-            'the depth out if the object is transparent or mirror-like.',
-        )
-    return assemble(camera, image, mask & ~past, steady, measured, tolerance)
+    readings = _drop_flying_pixels(depth)
+    evidence = Evidence(camera, image, mask, tolerance, readings)
+    return label_pixels(evidence, depth_stddev(readings, image))
+
+
+def refine_mask(
+    observation: ObjectObservation, support: Support, wide: bool = True
+) -> ObjectObservation:
+    """
+    Return an observation with the labels that the support plane allows.
+
+    Without depth, returns the observation unchanged. Unless ``wide``, only occluders within the
+    convex hull of the mask count, for methods that cannot predict surface beyond it.
+    """
+    if observation.depth is None:
+        return observation
+    evidence = Evidence(
+        observation.camera,
+        observation.image,
+        observation.detection,
+        observation.tolerance,
+        observation.readings,
+        support,
+    )
+    # What holds an object covers a part of it; it does not hide where the object ends.
+    return label_pixels(evidence, observation.sigma, wide and support.state != HELD)
 
 
 def with_occluder_depth(view: ObjectView, observation: ObjectObservation) -> ObjectView:
@@ -103,13 +139,52 @@ def with_occluder_depth(view: ObjectView, observation: ObjectObservation) -> Obj
     hiding = observation.occluder & (observation.surroundings == 0.0)
     if view.frame.depth is None or observation.depth is None or not hiding.any():
         return view
-    (rows, columns), _ = view.window(WINDOW_SIDE, _margin(view))
+    rows, columns = _window_of(observation, view)
     fine = np.repeat(np.repeat(hiding, rows.step, axis=0), columns.step, axis=1)
     depth = view.frame.depth.copy()
     part = depth[rows.start : rows.stop, columns.start : columns.stop]
     hidden = fine[: part.shape[0], : part.shape[1]] & ~(np.nan_to_num(part) > 0.0)
     part[hidden] = UNMEASURED_DISTANCE * float(observation.depth[observation.measured].min())
     return replace(view, frame=replace(view.frame, depth=depth))
+
+
+def with_refined_mask(view: ObjectView, observation: ObjectObservation) -> ObjectView:
+    """
+    Return a view with the mask of its observation, which is unchanged without depth.
+
+    The networks were trained with masks of which most are exact.
+    """
+    if observation.depth is None:
+        return view
+    rows, columns = _window_of(observation, view)
+    mask = np.zeros_like(view.mask)
+    part = mask[rows.start : rows.stop, columns.start : columns.stop]
+    # The window has every rows.step-th pixel; between them the outline is straight.
+    step = float(rows.step)
+    fine = cv2.warpAffine(
+        observation.mask.astype(np.float32),
+        np.array([[step, 0.0, 0.0], [0.0, step, 0.0]]),
+        (part.shape[1], part.shape[0]),
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    part[:] = fine > 0.5
+    try:
+        refined = crop_object(view.frame, mask)
+    except LiftError:
+        # A mask that is too small for the networks' pictures.
+        return view
+    return replace(refined, truncated=view.truncated)
+
+
+def _window_of(observation: ObjectObservation, view: ObjectView) -> tuple[slice, slice]:
+    """Return the rows and columns of the frame that an observation of a view shows."""
+    camera, frame = observation.camera, view.frame.camera
+    stride = round(frame.fx / camera.fx)
+    left, top = round(frame.cx - stride * camera.cx), round(frame.cy - stride * camera.cy)
+    return (
+        slice(top, min(top + stride * camera.height, frame.height), stride),
+        slice(left, min(left + stride * camera.width, frame.width), stride),
+    )
 
 
 def with_holes_open(observation: ObjectObservation) -> ObjectObservation:
@@ -123,13 +198,16 @@ def with_holes_open(observation: ObjectObservation) -> ObjectObservation:
     if observation.depth is None:
         return observation
     mask, measured = observation.mask, observation.measured
-    distance = cv2.distanceTransform(
-        (~measured).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
-    )
+    distance = distance_to_false(~measured)
     reach = MAX_CONTINUED_SHARE * float(np.sqrt(np.count_nonzero(mask)))
     hole = mask & ~observation.occluder & (distance > max(MAX_CONTINUED_PIXELS, reach))
     near = np.float32(UNMEASURED_DISTANCE) * observation.depth[measured].min()
-    return replace(observation, depth=np.where(hole, near, observation.depth))
+    # Beside a reading it is that reading: a mean of several may be in front of what another view
+    # measured.
+    _, rows, columns = nearest(measured)
+    own = mask & ~observation.occluder
+    filled = np.where(own, observation.depth[rows, columns], observation.depth)
+    return replace(observation, depth=np.where(hole, near, filled))
 
 
 def _margin(view: ObjectView) -> int:
@@ -137,38 +215,34 @@ def _margin(view: ObjectView) -> int:
     return int(np.ceil(WINDOW_MARGIN * view.longer_side())) + 4
 
 
-def assemble(
-    camera: Camera,
-    image: NDArray[np.uint8],
-    mask: NDArray[np.bool_],
-    readings: NDArray[np.float32],
-    measured: NDArray[np.bool_],
-    tolerance: float,
-    raised: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
-    unmeasured: NDArray[np.bool_] | None = None,
+def label_pixels(
+    evidence: Evidence, sigma: NDArray[np.float32], wide: bool = True
 ) -> ObjectObservation:
     """
-    Return the observation of readings (height, width) in metres, 0 = none, with a mask.
+    Return the observation of a window.
 
-    ``tolerance`` is that of the mask's outline in pixels. ``raised`` are two images: surface above
-    the support plane, and surface high enough to be an occluder; ``unmeasured`` are occluders
-    without readings. Both are None if unknown. Raises ``LiftError(NO_DEPTH_IN_MASK)`` if nothing
-    is ``measured``.
+    ``sigma`` is the standard deviation of its readings, metres. Unless ``wide``, only occluders
+    within the convex hull of the mask count. Raises ``LiftError(NO_DEPTH_IN_MASK)`` if too few
+    readings are of the object.
     """
-    if not measured.any():
+    labels = estimate_labels(evidence, wide)
+    measured, mask, readings = labels.measured, labels.mask, evidence.readings
+    if np.count_nonzero(measured) < MIN_READINGS:
         raise LiftError(
             ErrorCode.NO_DEPTH_IN_MASK,
-            'No depth reading in the mask belongs to the object; check that the mask shows one '
-            'object, and that the depth is registered to the image.',
+            f'Only {np.count_nonzero(measured)} depth readings in the mask belong to one surface; '
+            f'{MIN_READINGS} are needed. Check that the mask shows one object, and that the depth '
+            'is registered to the image; leave the depth out if the object is transparent or '
+            'mirror-like.',
         )
-    filled = _fill(_smooth(readings, measured), measured)
+    _, rows, columns = nearest(measured)
+    known = _smooth(readings[rows, columns], readings[measured])[rows, columns]
+    filled = _continue(known, measured, mask)
     surroundings = np.where(mask, np.float32(0.0), readings)
-    occluder = find_occluders(mask, filled, surroundings, raised)
-    if unmeasured is not None:
-        occluder |= unmeasured
+    occluder = labels.occluder
     return ObjectObservation(
-        camera=camera,
-        image=image,
+        camera=evidence.camera,
+        image=evidence.image,
         mask=mask,
         occluder=occluder,
         # Hidden surface may be as near as the occluder, or as the rest of the object.
@@ -180,8 +254,13 @@ def assemble(
         measured=measured,
         surroundings=surroundings,
         outline=outline_distance(mask | occluder),
-        thickness=_thickness(mask, filled, camera),
-        tolerance=tolerance,
+        thickness=_thickness(mask, filled, evidence.camera),
+        sigma=sigma,
+        tolerance=evidence.tolerance,
+        label=labels.label,
+        probability=labels.probability,
+        readings=readings,
+        detection=evidence.mask,
     )
 
 
@@ -221,73 +300,46 @@ def _drop_flying_pixels(depth: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(near >= 5, depth, np.float32(0.0))
 
 
-def _object_segments(
-    depth: NDArray[np.float32], camera: Camera
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _smooth(filled: NDArray[np.float32], measured: NDArray[np.float32]) -> NDArray[np.float32]:
     """
-    Return which readings inside the mask are on the object, and which are on its background.
+    Filter the sensor's noise without blurring the steps (Tomasi and Manduchi, 1998).
 
-    ``depth`` is 0 outside the mask. Divides the readings into segments at steps of the depth.
-    Those within the size of the object around the largest one are on the object; those behind are
-    on the background, where the mask is too wide.
+    ``filled`` is depth at every pixel, ``measured`` (n,) are the readings in it, metres.
     """
-    from scipy import ndimage
-    from scipy.spatial import cKDTree
-
-    valid = depth > 0.0
-    labels, count = depth_pieces(depth)
-    if count == 0:
-        return valid, np.zeros_like(valid)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    sizes[0] = 0
-    main = int(np.argmax(sizes))
-    middle = float(np.median(depth[labels == main]))
-    v, u = np.nonzero(valid)
-    extent = max(np.ptp(u) / camera.fx, np.ptp(v) / camera.fy) * middle
-    near, far = np.percentile(depth[labels == main], (1.0, 99.0))
-    means = ndimage.mean(depth, labels, np.arange(count + 1))
-    behind = means > far + 0.7 * extent
-    keep = (sizes >= max(8, 0.004 * sizes.sum())) & (means > near - extent) & ~behind
-    behind[0] = keep[0] = False
-    kept = keep[labels] & valid
-    # Outliers are far from their neighbours in space. A surface at 80 degrees to the line of
-    # sight is six times sparser than one at a right angle.
-    v, u = np.nonzero(kept)
-    if len(u) > 50:
-        points = camera.unproject(u, v, depth[v, u])
-        step = max(1, len(points) // 4000)
-        distance = cKDTree(points[::step]).query(points, k=8)[0].mean(axis=1)
-        loose = distance > 8.0 * np.median(distance)
-        kept[v[loose], u[loose]] = False
-    return kept, behind[labels] & valid
+    return cv2.bilateralFilter(filled, 7, 0.3 * DEPTH_STEP * float(np.median(measured)), 2.0)
 
 
-def _smooth(depth: NDArray[np.float32], measured: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Filter the sensor's noise without blurring the steps (Tomasi and Manduchi, 1998)."""
-    filled = _fill(depth, measured)
-    middle = float(np.median(depth[measured]))
-    return cv2.bilateralFilter(filled, 7, 0.3 * DEPTH_STEP * middle, 2.0)
+def _continue(
+    known: NDArray[np.float32], measured: NDArray[np.bool_], mask: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """
+    Continue the measured depth in the mask harmonically in inverse depth.
 
-
-def _fill(depth: NDArray[np.float32], measured: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Continue the measured depth to every pixel from the nearest reading."""
-    from scipy import ndimage
-
-    rows, columns = ndimage.distance_transform_edt(
-        ~measured, return_distances=False, return_indices=True
+    Planes are linear there. ``known`` is the depth at every pixel, that of the nearest reading
+    where there is none. In narrow gaps it stays: they are at steps of the depth, where one side is
+    right and the mean of both is not.
+    """
+    hole = (mask & ~measured).astype(np.uint8)
+    wide = cv2.morphologyEx(hole, cv2.MORPH_OPEN, np.ones((WIDE_PIXELS,) * 2, np.uint8))
+    missing = (cv2.dilate(wide, np.ones((WIDE_PIXELS,) * 2, np.uint8)) & hole) > 0
+    if not missing.any():
+        return known
+    rows, columns = np.nonzero(mask)
+    part = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    # The membrane is cut along the outline.
+    inside = mask[part].astype(np.float32)
+    right, down = inside.copy(), inside.copy()
+    right[:, :-1] *= inside[:, 1:]
+    down[:-1] *= inside[1:]
+    inverse = membrane(
+        np.float32(1.0) / known[part],
+        np.float32(MEASURED_STRENGTH) * measured[part].astype(np.float32),
+        right,
+        down,
     )
-    return np.ascontiguousarray(depth[rows, columns])
-
-
-def outline_distance(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the distance to the outline in pixels, positive inside the mask."""
-    inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    # Without an outline the distances are unbounded.
-    far = np.float32(np.hypot(mask.shape[0], mask.shape[1]))
-    inside, outside = np.minimum(inside, far), np.minimum(outside, far)
-    # The outline runs between the pixels, half a pixel from the centres on both sides.
-    return np.where(mask, inside - 0.5, 0.5 - outside).astype(np.float32)
+    result = known.copy()
+    result[part] = np.where(missing[part], np.float32(1.0) / inverse, known[part])
+    return result
 
 
 def _thickness(
@@ -300,8 +352,7 @@ def _thickness(
     depth are outlines too, so that a handle in front of a body has the handle's thickness.
     """
     step = cv2.dilate(depth, np.ones((3, 3), np.uint8)) - depth > DEPTH_STEP * depth
-    inner = (mask & ~step).astype(np.uint8)
-    distance = cv2.distanceTransform(inner, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = distance_to_false(mask & ~step)
     # A mask that fills the image has no outline, and the distance is unbounded.
     distance = np.minimum(distance, np.float32(np.hypot(mask.shape[0], mask.shape[1])))
     ridge = (distance > 0.0) & (distance >= cv2.dilate(distance, np.ones((3, 3), np.uint8)))

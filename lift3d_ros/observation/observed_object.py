@@ -22,6 +22,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from lift3d_ros.cameras.depth_shift import correct_shift
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
@@ -29,17 +30,22 @@ from lift3d_ros.geometry import invert
 from lift3d_ros.geometry.frame import ObjectView
 from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.observation.cleaning import observe as clean
+from lift3d_ros.observation.cleaning import refine_mask
+from lift3d_ros.observation.cleaning import with_refined_mask
 from lift3d_ros.observation.hints import Plane
 from lift3d_ros.observation.hints import ScaleHints
 from lift3d_ros.observation.hints import SOURCES
 from lift3d_ros.observation.levelling import Levelling
-from lift3d_ros.observation.mask_refinement import refine_mask
 from lift3d_ros.observation.object_observation import ObjectObservation
 from lift3d_ros.observation.plane_mask import plane_notes
+from lift3d_ros.observation.plane_mask import wall_notes
 from lift3d_ros.observation.reference_view import select_reference_view
 from lift3d_ros.observation.registered_view import RegisteredView
 from lift3d_ros.observation.registration import register_views
 from lift3d_ros.observation.request import LiftRequest
+from lift3d_ros.observation.see_through import find_see_through
+from lift3d_ros.observation.see_through import see_through_notes
+from lift3d_ros.observation.see_through import without_see_through
 from lift3d_ros.observation.support import find_support
 from lift3d_ros.observation.support import MAX_TILT
 from lift3d_ros.observation.support import Support
@@ -121,6 +127,7 @@ def _observe(
     if level is not None:
         view, sources = level.view(view), level.source_views(sources)
         T_first_ref = T_first_ref @ invert(level.T_level_camera)
+    view, shift_notes = correct_shift(view)
     try:
         observation = clean(view)
     except LiftError as error:
@@ -128,8 +135,17 @@ def _observe(
             raise
         raise LiftError(error.code, f'In {name}: {error.message}') from error
     support = find_support(observation, view.frame.gravity, rng)
-    notes = plane_notes(observation, support)
+    through = find_see_through(observation, support)
+    if through:
+        notes = (*shift_notes, *see_through_notes(observation, through))
+        observation = without_see_through(observation, through)
+        # An object in front of the plane does not reach down to it.
+        support = find_support(observation, view.frame.gravity, rng)
+    else:
+        notes = (*shift_notes, *plane_notes(observation, support))
+    notes = (*notes, *wall_notes(observation, support))
     observation = refine_mask(observation, support, completes_occluded)
+    view = with_refined_mask(view, observation)
     observation, registered = register_views(view, observation, support, sources)
     if support.source != 'assumed':
         view = replace(view, frame=replace(view.frame, gravity=-support.up))

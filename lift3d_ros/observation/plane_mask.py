@@ -25,8 +25,10 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.observation.object_observation import ObjectObservation
 from lift3d_ros.observation.support import fit_plane
+from lift3d_ros.observation.support import MIN_DOWNWARD
 from lift3d_ros.observation.support import Support
 from lift3d_ros.segmentation.depth_pieces import find_image_plane
+from lift3d_ros.segmentation.distance import distance_to_false
 from lift3d_ros.segmentation.grabcut import stands_out
 
 #: Largest height of a reading of the support plane, metres and standard deviations of its
@@ -56,6 +58,20 @@ _SURROUNDING_SHARE = 0.75
 #: Cosine between the vertical and the plane normal below which a plane faces down: by more than 10
 #: degrees.
 _MIN_UP_COSINE = -0.17
+
+#: Smallest angle, degrees, of the line of sight to a plane that may be a wall; cameras of robots
+#: look down at tables by 20 to 65. Otherwise the normal of a table points up in the image:
+#: sideways angle, degrees, above which it may be that of a wall.
+_MIN_WALL_ELEVATION_DEG, _MAX_ROLL_DEG = 70.0, 30.0
+
+#: Gap between an object and a plane, over the size of the object, above which the plane may be a
+#: wall behind it.
+_MIN_WALL_GAP = 3.0
+
+#: Largest cosine between a wall and the plane that the object stands on, smallest cosine between
+#: the normal of that plane and the upward direction of the image, and its smallest share of the
+#: readings off the wall.
+_MAX_WALL_COSINE, _MIN_IMAGE_UP_COSINE, _MIN_FLOOR_SHARE = 0.3, 0.7, 0.4
 
 #: Largest number of readings for a plane fit.
 _MAX_FIT_READINGS = 4000
@@ -104,6 +120,56 @@ def plane_notes(observation: ObjectObservation, support: Support) -> tuple[str, 
         f'{100.0 * flat:.0f} % of the depth inside the mask lies in the support plane; if the '
         'object is not flat, check the mask, which then covers part of the plane, or leave the '
         'depth out for a transparent object.',
+    )
+
+
+def wall_notes(observation: ObjectObservation, support: Support) -> tuple[str, ...]:
+    """
+    Return a note if the plane that is taken for the support may be a wall behind the object.
+
+    Without gravity, a table seen from above and a wall seen from the front look the same, and so
+    do a table in a rolled image and a wall seen from the side. It may be a wall if it is far
+    behind the object, or if another plane extends below the object.
+    """
+    if support.source != 'plane' or support.offset is None:
+        return ()
+    points = observation.points()
+    if len(points) < 3:
+        return ()
+    steep = support.elevation(points.mean(axis=0)) >= _MIN_WALL_ELEVATION_DEG
+    tilted = abs(float(support.up[0])) > np.sin(np.radians(_MAX_ROLL_DEG))
+    if not (steep or tilted or float(support.up[1]) > MIN_DOWNWARD):
+        return ()
+    gap = float(np.percentile(support.height(points), 1.0))
+    far = gap > _MIN_WALL_GAP * float(np.ptp(points, axis=0).max())
+    if not far and not _has_floor(observation, support, points):
+        return ()
+    return (
+        'The plane behind the object was taken for the one that it stands on, but may be a wall, '
+        'as it does not face up in the image. Give gravity, or the support plane.',
+    )
+
+
+def _has_floor(observation: ObjectObservation, support: Support, points: Array) -> bool:
+    """Return whether a plane below ``points`` in the image meets the support plane."""
+    rng = np.random.default_rng(0)
+    around = observation.surrounding_points()
+    level = max(_MAX_PLANE_HEIGHT_M, _MAX_PLANE_DEVIATIONS * support.stddev)
+    around = around[support.height(around) > 3.0 * level]
+    if len(around) < _MIN_RING_READINGS:
+        return False
+    around = around[rng.permutation(len(around))[:_MAX_FIT_READINGS]]
+    points = points[rng.permutation(len(points))[:_MAX_FIT_READINGS]]
+    tolerance = max(_MAX_PLANE_HEIGHT_M, 0.006 * float(np.median(around[:, 2])))
+    plane = fit_plane(around, points, None, tolerance, rng)
+    if plane is None:
+        return False
+    normal, offset, _ = plane
+    share = float((np.abs(around @ normal - offset) < tolerance).mean())
+    return bool(
+        share > _MIN_FLOOR_SHARE
+        and abs(float(normal @ support.up)) < _MAX_WALL_COSINE
+        and -float(normal[1]) > _MIN_IMAGE_UP_COSINE
     )
 
 
@@ -171,5 +237,5 @@ def _contradicts_gravity(observation: ObjectObservation, up: Array) -> bool:
 
 def _ring(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return a ring around a mask, without the pixels next to its outline."""
-    distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = distance_to_false(~mask)
     return np.asarray((distance > 3.0) & (distance <= 3.0 + _RING_WIDTH_PIXELS))

@@ -82,6 +82,16 @@ class RegisteredView:
             inside = (u > 0.0) & (u < camera.width - 1.0) & (v > 0.0) & (v < camera.height - 1.0)
         return np.where(inside | (z <= 0.0), value, np.float32(np.inf))
 
+    def seen_free(self, local: Floats, margin: float) -> NDArray[np.bool_]:
+        """
+        Return whether points (n, 3) lie in space that this view's rays crossed, (n,).
+
+        ``local`` is in this camera's optical frame; see ``ObjectObservation.seen_free``.
+        ``tolerance`` is added to the ``margin``.
+        """
+        free = self.observation.seen_free(local, margin + self.tolerance)
+        return free & np.isfinite(self.occupancy_bound(local))
+
     def surface_band(self, local: Floats, thickness: float) -> NDArray[np.float32]:
         """
         Return the depth of points inside the band behind the measured surface, (n,) metres.

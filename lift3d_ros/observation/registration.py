@@ -38,8 +38,8 @@ from lift3d_ros.geometry import transform
 from lift3d_ros.geometry.frame import ObjectView
 from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.observation.cleaning import observe
+from lift3d_ros.observation.cleaning import refine_mask
 from lift3d_ros.observation.cleaning import with_holes_open
-from lift3d_ros.observation.mask_refinement import refine_mask
 from lift3d_ros.observation.object_observation import ObjectObservation
 from lift3d_ros.observation.registered_view import RegisteredView
 from lift3d_ros.observation.support import Support

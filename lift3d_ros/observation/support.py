@@ -17,14 +17,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry import unit
+from lift3d_ros.geometry.frame import ObjectView
+from lift3d_ros.geometry.shape import HELD
+from lift3d_ros.geometry.shape import STANDING
+from lift3d_ros.geometry.shape import UNKNOWN_SUPPORT
 from lift3d_ros.observation.object_observation import ObjectObservation
-from lift3d_ros.observation.object_observation import sample
+from lift3d_ros.observation.support_state import held_probability
 
 #: Elevation of the camera, degrees, if the vertical is unknown: robots look down at tables.
 ASSUMED_ELEVATION = 30.0
@@ -32,8 +37,16 @@ ASSUMED_ELEVATION = 30.0
 #: Largest angle, degrees, between the vertical and the normal of a plane that carries objects.
 MAX_TILT = 20.0
 
-#: Distance by which a reading is nearer than a place that it hides, over the object's size.
-MIN_OCCLUDER_DISTANCE = 0.1
+#: Smallest downward component in the image of the normal of a plane that carries objects only in a
+#: rolled image, and the weight of its readings where the vertical is unknown.
+MIN_DOWNWARD, DOWNWARD_WEIGHT = 0.1, 0.5
+
+#: Probability of being held above which an object is, and below which it stands.
+MIN_HELD_PROBABILITY, MAX_STANDING_PROBABILITY = 0.6, 0.4
+
+#: Largest gap between an object and the plane, over the object's size, across which the networks
+#: continue it.
+MAX_GAP = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +58,33 @@ class Support:
     - ``offset``: ``up @ x`` of the points x of the plane in metres, None without a plane.
     - ``stddev``: of a reading about the plane, metres.
     - ``source``: of ``up``: ``gravity``, ``plane`` or ``assumed``.
+    - ``held_probability``: probability that the object does not stand on the plane, but is held
+      above it or stands on something else; None without a plane.
     """
 
     up: Array
     offset: float | None
     stddev: float
     source: str
+    held_probability: float | None = None
+
+    @property
+    def state(self) -> str:
+        """Whether the plane carries the object: ``standing``, ``held`` or ``unknown``."""
+        if self.held_probability is None:
+            return UNKNOWN_SUPPORT
+        if self.held_probability > MIN_HELD_PROBABILITY:
+            return HELD
+        return STANDING if self.held_probability < MAX_STANDING_PROBABILITY else UNKNOWN_SUPPORT
+
+    @property
+    def carries(self) -> bool:
+        """
+        Whether the object is continued down to the plane where its foot is hidden.
+
+        Most objects whose state is unknown stand.
+        """
+        return self.offset is not None and self.state != HELD
 
     def height(self, points: Floats) -> Array:
         """Return the height of points (..., 3) over the plane, metres; inf without a plane."""
@@ -76,8 +110,8 @@ def find_support(
     Find the support plane around the object.
 
     Random sample consensus (Fischler and Bolles, 1981) over the readings off the mask. Accepts a
-    plane if the object is above it and reaches down to it, and if it is consistent with
-    ``gravity`` (unit vector, optical frame, pointing down), if that is given.
+    plane if the object is above it, and if it is consistent with ``gravity`` (unit vector, optical
+    frame, pointing down), if that is given.
     """
     vertical = None if gravity is None else -np.asarray(gravity, np.float64)
     fallback = Support(
@@ -91,21 +125,17 @@ def find_support(
         return fallback
     around = around[rng.permutation(len(around))[:4000]]
     points = points[rng.permutation(len(points))[:2000]]
-    size = float(np.ptp(points, axis=0).max())
     tolerance = max(0.004, 0.006 * float(np.median(around[:, 2])))
     plane = fit_plane(around, points, vertical, tolerance, rng)
     if plane is None:
         return fallback
     normal, offset, stddev = plane
-    low = float(np.percentile(points @ normal - offset, 1.0))
-    if low > max(0.02, 0.15 * size) and not _hides_its_foot(observation, points, normal, offset):
-        # The object is held above the plane or stands on something else. Without gravity, the
-        # plane still gives the vertical.
-        if vertical is None:
-            return Support(normal, None, stddev, 'plane')
-        return fallback
+    # Where readings are missing, the visible surface may be lower than the lowest reading.
+    visible = observation.visible_points()
+    visible = visible[:: max(1, len(visible) // 2000)]
+    held = held_probability(observation, visible, normal, offset)
     # A measured plane is more exact than gravity from a tree of transforms.
-    return Support(normal, offset, stddev, 'plane' if vertical is None else 'gravity')
+    return Support(normal, offset, stddev, 'plane' if vertical is None else 'gravity', held)
 
 
 def fit_plane(
@@ -139,7 +169,9 @@ def fit_plane(
     inliers = np.abs(around @ normals.T - offsets) < tolerance
     above = (points @ normals.T - offsets > -2.0 * tolerance).mean(axis=0)
     score = np.where(above > 0.9, inliers.mean(axis=0), 0.0)
-    best = int(np.argmax(score))
+    # Walls behind an object face the floor in the image.
+    downward = (normals[:, 1] > MIN_DOWNWARD) & (vertical is None)
+    best = int(np.argmax(np.where(downward, DOWNWARD_WEIGHT * score, score)))
     if score[best] < 0.2:
         return None
     normal, offset = normals[best], float(offsets[best])
@@ -155,30 +187,30 @@ def fit_plane(
     return normal, offset, float(residual.std())
 
 
-def _hides_its_foot(
-    observation: ObjectObservation, points: Array, normal: Array, offset: float
-) -> bool:
+def with_plane_below(
+    view: ObjectView, observation: ObjectObservation, support: Support
+) -> ObjectView:
     """
-    Return whether the object, or an occluder, can hide its contact with a plane below.
+    Return a view whose depth shows a plane at the lowest place of the visible object.
 
-    From above, a ball or a bowl hides its own foot. Projects the visible points (n, 3) vertically
-    onto the plane, there and somewhat further from the camera. If none of these places is behind
-    the mask or behind a nearer reading, the camera would see the foot, and the object is above the
-    plane.
+    The networks were trained on objects that stand, and continue an object down to the plane that
+    they see. For a held object, a plane at its lower end takes the place of the
+    support plane; with a gap larger than the object, the networks do not reach the support plane,
+    and the view is returned unchanged. ``observation`` is that of the view.
     """
-    dropped = points - (points @ normal - offset)[:, None] * normal
-    away = points.mean(axis=0)
-    away = away - (away @ normal) * normal
-    length = float(np.linalg.norm(away))
-    if length < 1e-6:
-        return True
-    size = float(np.ptp(points, axis=0).max())
-    for share in (0.0, 0.25, 0.5):
-        u, v, z = observation.camera.project(dropped + share * size / length * away)
-        column, row = (np.nan_to_num(a, nan=-1e6).astype(np.float32) for a in (u, v))
-        behind = sample(observation.outline, column, row) > 0.0
-        reading = sample(observation.surroundings, column, row)
-        behind |= (reading > 0.0) & (reading < z - MIN_OCCLUDER_DISTANCE * size)
-        if behind.mean() > 0.4:
-            return True
-    return False
+    if view.frame.depth is None or support.offset is None or support.carries:
+        return view
+    points = observation.visible_points()
+    low = float(np.percentile(support.height(points), 1.0))
+    if low > MAX_GAP * float(np.ptp(points, axis=0).max()):
+        return view
+    rays = view.frame.camera.rays()
+    start = support.height(np.zeros(3)) - low
+    fall = -(rays @ support.up)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        plane = np.where(fall > 0.0, start / fall, np.inf)
+    depth = np.nan_to_num(view.frame.depth, posinf=0.0, neginf=0.0)
+    hides = ~view.mask & np.isfinite(plane) & ((depth <= 0.0) | (depth > plane))
+    # Products of matrices depend in their last digits on the number of threads.
+    depth = np.where(hides, np.round(plane, 5), depth).astype(np.float32)
+    return replace(view, frame=replace(view.frame, depth=depth))

@@ -37,7 +37,7 @@ from lift3d_ros.meshing.rasterizer import mask_iou
 from lift3d_ros.meshing.rasterizer import Raster
 from lift3d_ros.meshing.rasterizer import Surface
 from lift3d_ros.meshing.rasterizer import Window
-from lift3d_ros.observation.cleaning import outline_distance
+from lift3d_ros.observation.object_observation import outline_distance
 from lift3d_ros.placement.sources import Scale
 
 #: Smallest number of readings on a surface for an alignment.
@@ -188,7 +188,7 @@ def refine(
     moved, done = surface, np.zeros(7)
     size = surface.size
     if scale and target.depth is None and not before.good:
-        area = np.count_nonzero(target.mask) / max(np.count_nonzero(drawn.mask), 1)
+        area = max(np.count_nonzero(target.mask), 1) / max(np.count_nonzero(drawn.mask), 1)
         growth = np.clip(0.5 * np.log(area), -np.log(MAX_GROWTH), np.log(MAX_GROWTH))
         larger = _similarity(np.array([*6 * [0.0], growth]), surface.centre)
         grown = surface.moved(larger)

@@ -97,7 +97,7 @@ def place(
     Raises ``LiftError`` as ``resolve_scale``.
     """
     shape = _in_first_view(scored, reconstruction, obs)
-    return resolve_scale(shape, obs.first, obs.hints, obs.source_views, rng)
+    return resolve_scale(shape, obs.first, obs.hints, obs.source_views, rng, obs)
 
 
 def resolve_scale(
@@ -106,15 +106,17 @@ def resolve_scale(
     hints: ScaleHints,
     source_views: Sequence[SourceView],
     rng: np.random.Generator,
+    obs: ObservedObject | None = None,
 ) -> Shape:
     """
     Return a shape with scale and pose in the optical frame of the first view.
 
     The sources of scale are tried in the order of the hints. A shape from depth has its scale and
-    is only checked. ``view`` is the unmodified first view. Raises ``LiftError``: ``NO_SURFACE``
-    for a shape without depth that covers too little of the mask, ``NO_DEPTH_IN_MASK`` if the depth
-    in the mask is not that of the object, ``BAD_REQUEST`` if no named source gives the scale (with
-    the reason of the first source).
+    is only checked. ``view`` is the unmodified first view, and ``obs`` the observation of it, from
+    which a check of the shape against the mask learns what occluders hide. Raises ``LiftError``:
+    ``NO_SURFACE`` for a shape without depth that covers too little of the mask,
+    ``NO_DEPTH_IN_MASK`` if the depth in the mask is not that of the object, ``BAD_REQUEST`` if no
+    named source gives the scale (with the reason of the first source).
     """
     mesh = shape.mesh_in_camera()
     surface = Surface.of(mesh.vertices, mesh.faces)
@@ -148,9 +150,17 @@ def resolve_scale(
             f'The shape covers {100.0 * share:.0f} % of the mask; a part of the object may be '
             'missing from it.'
         )
-    view_notes = (truncation_note(view), spill_note(surface, view))
+    view_notes = (truncation_note(view), _spill_note(surface, view, obs))
     notes += [note for note in view_notes if note is not None]
     return replace(shape, mask_iou=iou, notes=(*shape.notes, *notes))
+
+
+def _spill_note(surface: Surface, view: ObjectView, obs: ObservedObject | None) -> str | None:
+    """Return ``spill_note`` with the occluders that were observed from the first view."""
+    # Another reference view does not tell what the first camera cannot see.
+    if obs is None or np.any(obs.T_first_ref[:3, 3]):
+        return spill_note(surface, view)
+    return spill_note(surface, view, obs.observation, invert(obs.T_first_ref))
 
 
 def _in_first_view(
@@ -183,6 +193,7 @@ def _in_first_view(
         method='',
         notes=(*scored.notes, *obs.notes),
         length_over_depth=reconstruction.length_over_depth,
+        support=obs.support.state,
     )
 
 

@@ -121,17 +121,39 @@ def depth_pieces(depth: NDArray[np.float32]) -> tuple[NDArray[np.int32], int]:
         flat = valid & (high - low < DEPTH_STEP * depth)
     count, labels = cv2.connectedComponents(flat.astype(np.uint8), connectivity=4)
     # Readings on a step join the neighbouring piece with the nearest depth.
-    result = labels.astype(np.int32)
+    result, around = np.pad(labels, 1).ravel(), np.pad(depth, 1).ravel()
+    width = depth.shape[1] + 2
+    at = np.flatnonzero(np.pad(valid & ~flat, 1))
     for _ in range(2):
-        padded_label, padded_depth = np.pad(result, 1), np.pad(depth, 1)
-        best = np.full(depth.shape, np.inf, np.float32)
-        choice = np.zeros(depth.shape, np.int32)
-        for dv, du in ((0, 1), (1, 0), (1, 2), (2, 1)):
-            label = padded_label[dv : dv + depth.shape[0], du : du + depth.shape[1]]
-            other = padded_depth[dv : dv + depth.shape[0], du : du + depth.shape[1]]
-            gap = np.where(label > 0, np.abs(other - depth), np.float32(np.inf))
+        own = around[at]
+        best = np.full(len(at), np.inf, np.float32)
+        choice = np.zeros(len(at), np.int32)
+        for step in (-width, -1, 1, width):
+            label = result[at + step]
+            gap = np.where(label > 0, np.abs(around[at + step] - own), np.float32(np.inf))
             better = gap < best
             best[better], choice[better] = gap[better], label[better]
-        joins = valid & (result == 0) & (best < DEPTH_STEP * depth)
-        result[joins] = choice[joins]
-    return result, count - 1
+        joins = best < DEPTH_STEP * own
+        result[at[joins]] = choice[joins]
+        at = at[~joins]
+    return np.ascontiguousarray(result.reshape(-1, width)[1:-1, 1:-1]), count - 1
+
+
+def nearest(
+    known: NDArray[np.bool_],
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
+    """
+    Return the distance of each pixel to the nearest one ``known``, pixels, and its row and column.
+
+    All are (height, width); at least one pixel is known.
+    """
+    from scipy import ndimage
+
+    # SciPy takes longer for the distances than for the places.
+    rows, columns = ndimage.distance_transform_edt(
+        ~known, return_distances=False, return_indices=True
+    )
+    height, width = known.shape
+    down = (rows - np.arange(height, dtype=np.int32)[:, None]).astype(np.float32)
+    right = (columns - np.arange(width, dtype=np.int32)).astype(np.float32)
+    return np.sqrt(down * down + right * right), rows, columns

@@ -61,6 +61,7 @@ class ObjectEntry:
     - ``path``: its file; ``split``: ``train``, ``eval`` or ``all`` for a folder without splits.
     - ``family``: objects of one family are variants of each other; ``colored``: whether its
       colours are those of the real object.
+    - ``solid``: whether it is full and closed, as its manifest says (``solid_ok``, ``hollow``).
     """
 
     name: str
@@ -69,6 +70,7 @@ class ObjectEntry:
     category: str = ''
     family: str = ''
     colored: bool = True
+    solid: bool = True
 
     def load(self) -> Mesh:
         """Return the mesh, metres, z up; see ``load_mesh``."""
@@ -159,6 +161,7 @@ def _read_manifest(path: Path) -> list[ObjectEntry]:
                 category=entry.get('category', ''),
                 family=entry.get('family', entry['name']),
                 colored=str(entry.get('colour', '')).startswith('texture'),
+                solid=bool(entry.get('solid_ok', True)) and not entry.get('hollow', False),
             )
             for entry in entries
         ]

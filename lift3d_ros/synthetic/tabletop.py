@@ -38,8 +38,8 @@ from lift3d_ros.synthetic.appearance import draw_background
 from lift3d_ros.synthetic.appearance import draw_light
 from lift3d_ros.synthetic.appearance import expose
 from lift3d_ros.synthetic.appearance import table_top
-from lift3d_ros.synthetic.sensor import DepthSensor
-from lift3d_ros.synthetic.sensor import MaskErrors
+from lift3d_ros.synthetic.masks import MaskErrors
+from lift3d_ros.synthetic.sensors.basic_stereo import DepthSensor
 
 #: Width, height and range of focal lengths in pixels of cameras of robots. The colour stream of
 #: the RealSense family is the most frequent, hence three times.
@@ -147,7 +147,7 @@ def make_scene(
         # Leave space for the occluder.
         room = 0.15 + 1.2 * float(np.linalg.norm(np.ptp(occluder.vertices, axis=0)))
         nearest, farthest = max(nearest, room), max(farthest, room)
-    T_table_camera = _place_camera(
+    T_table_camera = place_camera(
         camera, standing, centre, azimuth, elevation, fill, (nearest, farthest), rng
     )
     distance = float(np.linalg.norm(T_table_camera[:3, 3] - centre))
@@ -161,12 +161,12 @@ def make_scene(
     if settings.table_cells:
         meshes.append(table_top(rng, max(0.6, 1.6 * distance), settings.table_cells))
     if occluder is not None:
-        meshes.append(_place_occluder(occluder, standing, camera, T_table_camera, rng))
+        meshes.append(place_occluder(occluder, standing, camera, T_table_camera, rng))
     truth = Raycaster(meshes).render(camera, T_table_camera, light, background)
     mask = truth.instance == 0
     occlusion = 0.0
     if occluder is not None:
-        whole = _silhouette(standing, camera, T_table_camera)
+        whole = silhouette(standing, camera, T_table_camera)
         occlusion = 1.0 - np.count_nonzero(mask) / max(np.count_nonzero(whole), 1)
     depth = settings.sensor.measure(truth, camera, rng)
     image = expose(truth.image, rng)
@@ -193,7 +193,7 @@ def _draw_camera(rng: np.random.Generator) -> Camera:
     return Camera(width, height, focal, focal * rng.normal(1.0, 0.001), cx, cy)
 
 
-def _place_camera(
+def place_camera(
     camera: Camera,
     standing: Mesh,
     centre: Array,
@@ -292,11 +292,11 @@ def _inside(camera: Camera, T_table_camera: Array, mesh: Mesh) -> bool:
     )
 
 
-def _silhouette(mesh: Mesh, camera: Camera, T_mesh_camera: Array) -> NDArray[np.bool_]:
+def silhouette(mesh: Mesh, camera: Camera, T_mesh_camera: Array) -> NDArray[np.bool_]:
     return Raycaster([mesh]).render(camera, T_mesh_camera, supersampling=1).depth > 0.0
 
 
-def _place_occluder(
+def place_occluder(
     occluder: Mesh,
     standing: Mesh,
     camera: Camera,
@@ -319,8 +319,8 @@ def _place_occluder(
     target = (standing.vertices.min(axis=0) + standing.vertices.max(axis=0)) / 2.0
     # A quarter of the resolution suffices for a share of the area.
     rough = camera.crop(-0.5, -0.5, camera.width // 4, camera.height // 4, 0.25, 0.25)
-    silhouette = _silhouette(standing, rough, T_table_camera)
-    visible = np.argwhere(silhouette)
+    whole = silhouette(standing, rough, T_table_camera)
+    visible = np.argwhere(whole)
     if not len(visible):
         raise ValueError('the object is too small in the image for an occluder')
     best, best_error = None, np.inf
@@ -343,7 +343,7 @@ def _place_occluder(
         candidate = occluder.transformed(rigid(rotation, place - rotation @ middle))
         if (transform(invert(T_table_camera), candidate.vertices)[:, 2] < 0.05).any():
             continue
-        hidden = np.count_nonzero(_silhouette(candidate, rough, T_table_camera) & silhouette)
+        hidden = np.count_nonzero(silhouette(candidate, rough, T_table_camera) & whole)
         error = abs(hidden / len(visible) - 0.25)
         if error < best_error:
             best, best_error = candidate, error

@@ -27,10 +27,10 @@ import pytest
 import trimesh
 
 from lift3d_ros.bench import metrics
-from lift3d_ros.bench.alignment import align
-from lift3d_ros.bench.color_error import color_errors
-from lift3d_ros.bench.color_error import lit_colors
-from lift3d_ros.bench.color_error import visible_from
+from lift3d_ros.bench.metrics.alignment import align
+from lift3d_ros.bench.metrics.color_error import color_errors
+from lift3d_ros.bench.metrics.color_error import lit_colors
+from lift3d_ros.bench.metrics.color_error import visible_from
 from lift3d_ros.bench.prediction import Prediction
 from lift3d_ros.bench.prediction import Truth
 from lift3d_ros.bench.score import score

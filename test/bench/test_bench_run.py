@@ -43,6 +43,8 @@ from lift3d_ros.bench.prediction import Prediction
 from lift3d_ros.bench.prediction import Truth
 from lift3d_ros.bench.processes import failure
 from lift3d_ros.bench.processes import run_tasks
+from lift3d_ros.bench.real_frames import find_real
+from lift3d_ros.bench.real_frames import read_real
 from lift3d_ros.bench.reporting import shapes
 from lift3d_ros.bench.reporting.sheet import COLUMNS
 from lift3d_ros.bench.reporting.sheet import strip
@@ -51,8 +53,8 @@ from lift3d_ros.bench.reporting.statistics import mean_over_objects
 from lift3d_ros.bench.results import CannotWriteError
 from lift3d_ros.bench.results import Results
 from lift3d_ros.bench.run import run_bench
-from lift3d_ros.bench.scenes import find_real
-from lift3d_ros.bench.scenes import read_real
+from lift3d_ros.bench.scenes import Track
+from lift3d_ros.bench.scenes import TRACKS
 from lift3d_ros.bench.score import FAILED
 from lift3d_ros.bench.settings import plan_tasks
 from lift3d_ros.bench.settings import SCAN
@@ -68,7 +70,9 @@ from lift3d_ros.io.scene import write_scene
 from lift3d_ros.synthetic.objects import find_objects
 from lift3d_ros.synthetic.objects import load_mesh
 from lift3d_ros.synthetic.objects import MAX_FACES
+from lift3d_ros.synthetic.rigs import RIG_SHARES
 from lift3d_ros.synthetic.tabletop import make_scene
+from lift3d_ros.synthetic.tabletop import TableSettings
 
 #: Figures that a second run of the same seed must give again, to the last digit.
 SAME = ('iou', 'chamfer_mm', 'f_2pct', 'aligned_cd', 'scene_seed')
@@ -217,6 +221,35 @@ def test_noisy_masks_and_occluders_make_other_scenes(data, tmp_path):
     np.testing.assert_array_equal(exact.frame.image, noisy.frame.image)
     assert (exact.mask != noisy.mask).any()
     assert exact.notes['occlusion'] == 0.0 < views['occluded'].notes['occlusion']
+
+
+def test_a_track_may_bring_its_own_scenes_and_masks(data, tmp_path, monkeypatch):
+    around = []
+
+    def close_up(mesh, seed, others):
+        around.append(others)
+        return make_scene(mesh, seed, TableSettings(distance=(0.3, 0.3)))
+
+    track = Track(depth=True, gravity=False, generator=close_up, mask='noisy')
+    monkeypatch.setitem(TRACKS, 'close', track)
+    settings = Settings(('hull',), ('rgbd', 'close'), views=1)
+    assert run_bench(settings, tmp_path, data=data) == 0
+    rows = rows_of(tmp_path)
+    for name in ('ball_0', 'box_0'):
+        near, usual = rows[name, 'close', 'hull'], rows[name, 'rgbd', 'hull']
+        assert near['distance_m'] == pytest.approx(0.3, abs=0.05) != usual['distance_m']
+        assert near['iou'] > 0.1
+    # The other object may stand in the scene.
+    assert [len(others) for others in around] == [1, 1]
+
+
+def test_real_like_scenes_have_a_record_of_their_situation(data, tmp_path):
+    settings = Settings(('hull',), ('real-like',), views=1)
+    assert run_bench(settings, tmp_path, data=data) == 0
+    for row in rows_of(tmp_path).values():
+        assert row['sensor'] in RIG_SHARES
+        assert (row['clearance_m'] > 0.0) <= bool(row['holder'])
+        assert row['chamfer_mm'] > 0.0
 
 
 def test_further_cameras_see_the_same_object(data, tmp_path):

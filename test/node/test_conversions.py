@@ -44,22 +44,22 @@ from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import look_at
 from lift3d_ros.geometry import unit
 from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.messages import camera_info
+from lift3d_ros.messages import conversions
+from lift3d_ros.messages.geometry import pose_matrix
+from lift3d_ros.messages.geometry import seconds
+from lift3d_ros.messages.results import mesh_from_message
 from lift3d_ros.msg import LiftedObject
 from lift3d_ros.msg import LiftedObjectArray
 from lift3d_ros.node.frame_camera import frame_messages
-from lift3d_ros.node.messages import camera_info
 from lift3d_ros.node.messages import cdr
-from lift3d_ros.node.messages import conversions
 from lift3d_ros.node.messages.cdr import Packed
 from lift3d_ros.node.messages.geometry import duration_message
-from lift3d_ros.node.messages.geometry import pose_matrix
 from lift3d_ros.node.messages.geometry import pose_message
-from lift3d_ros.node.messages.geometry import seconds
 from lift3d_ros.node.messages.images import image_message
 from lift3d_ros.node.messages.images import info_message
 from lift3d_ros.node.messages.results import colors_message
-from lift3d_ros.node.messages.results import float_array
-from lift3d_ros.node.messages.results import mesh_from_message
+from lift3d_ros.node.messages.types import ROS
 
 pytestmark = pytest.mark.ros
 
@@ -330,7 +330,7 @@ def packed_object(vertices: int, faces: int, seed: int = 0) -> LiftedObject:
             vertices=Packed(Point, rng.random((vertices, 3))),
         ),
         vertex_colors=colors_message(rng.integers(0, 255, (vertices, 3)).astype(np.uint8)),
-        vertex_confidence=float_array(rng.random(vertices).astype(np.float32)),
+        vertex_confidence=ROS.numbers(rng.random(vertices).astype(np.float32)),
         vertex_observed=(rng.random(vertices) > 0.5).tolist(),
         scale_source='depth',
         scale_stddev=0.5,

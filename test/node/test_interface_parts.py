@@ -34,6 +34,7 @@ import ros_helpers as ros
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.lifter import Lifter
+from lift3d_ros.messages.geometry import seconds
 from lift3d_ros.node.inputs.age import check_age
 from lift3d_ros.node.inputs.age import image_age
 from lift3d_ros.node.lifting.object_history import ObjectHistory
@@ -41,12 +42,12 @@ from lift3d_ros.node.lifting.object_history import Snapshot
 from lift3d_ros.node.lifting.pipeline import LiftingPipeline
 from lift3d_ros.node.lifting.result_store import ResultStore
 from lift3d_ros.node.messages.geometry import duration_message
-from lift3d_ros.node.messages.geometry import seconds
 from lift3d_ros.node.node import LiftNode
 from lift3d_ros.node.services.service_errors import Pace
 from lift3d_ros.node.worker import as_lift_error
 from lift3d_ros.node.worker import Job
 from lift3d_ros.node.worker import Lifters
+from lift3d_ros.node.worker import LifterSettings
 from lift3d_ros.srv import LiftObject
 
 pytestmark = pytest.mark.ros
@@ -139,9 +140,9 @@ def test_a_lifter_of_other_numbers_replaces_the_one_before(monkeypatch):
     unloaded = []
     monkeypatch.setattr(Lifter, 'unload', lambda self: unloaded.append(self))
     lifters = Lifters('cpu')
-    first = lifters.get('geometric', 1000, 1)
-    assert lifters.get('geometric', 1000, 1) is first
-    second = lifters.get('geometric', 500, 1)
+    first = lifters.get('geometric', LifterSettings(1000))
+    assert lifters.get('geometric', LifterSettings(1000)) is first
+    second = lifters.get('geometric', LifterSettings(500))
     assert second is not first
     assert unloaded == [first]
     lifters.unload()

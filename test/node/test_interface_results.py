@@ -40,15 +40,15 @@ from visualization_msgs.msg import Marker
 from visualization_msgs.msg import MarkerArray
 
 from lift3d_ros.errors import ErrorCode
+from lift3d_ros.messages.conversions import nanoseconds
+from lift3d_ros.messages.geometry import seconds
+from lift3d_ros.messages.results import POINT
 from lift3d_ros.msg import LiftedObject
 from lift3d_ros.msg import LiftedObjectArray
 from lift3d_ros.msg import LiftFailure
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node.client import LiftClient
 from lift3d_ros.node.executors.background import wait_for
-from lift3d_ros.node.messages.conversions import nanoseconds
-from lift3d_ros.node.messages.geometry import seconds
-from lift3d_ros.node.messages.results import POINT
 from lift3d_ros.node.services.introspection import REQUESTS
 from lift3d_ros.observation.hints import SOURCES
 from lift3d_ros.observation.hints import UNKNOWN
@@ -426,8 +426,12 @@ def test_thirty_saves_at_once_all_get_an_answer(node, output):
     assert node.lift(LiftObject.Request(**ros.messages(*BALL))).success
     service = node.graph.node.create_client(SaveObject, node.name('save_object'))
     assert service.wait_for_service(ros.PATIENCE)
+    # As in `answers`: this side knows the other before the other knows this one.
+    first = service.call_async(SaveObject.Request(path='many/0.stl'))
+    assert wait_for(first, ros.PATIENCE).success
     waiting = [
-        service.call_async(SaveObject.Request(path=f'many/{number}.stl')) for number in range(30)
+        service.call_async(SaveObject.Request(path=f'many/{number}.stl'))
+        for number in range(1, 30)
     ]
     answers = [wait_for(future, ros.PATIENCE) for future in waiting]
     assert all(answer.success for answer in answers), [answer.message for answer in answers]

@@ -34,7 +34,7 @@ from sensor_msgs.msg import CameraInfo
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import look_at
 from lift3d_ros.geometry import rigid
-from lift3d_ros.node.messages.images import FRAME_ID
+from lift3d_ros.messages.images import FRAME_ID
 from lift3d_ros.node.messages.images import image_message
 from lift3d_ros.node.messages.images import info_message
 from lift3d_ros.srv import LiftObject

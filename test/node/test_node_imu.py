@@ -36,13 +36,13 @@ from std_msgs.msg import Header
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import unit
+from lift3d_ros.messages.geometry import pose_matrix
+from lift3d_ros.messages.images import FRAME_ID
 from lift3d_ros.msg import LiftedObject
 from lift3d_ros.node.inputs.gravity import ImuGravity
 from lift3d_ros.node.inputs.gravity import measure
 from lift3d_ros.node.inputs.gravity import Reading
 from lift3d_ros.node.inputs.gravity import reading
-from lift3d_ros.node.messages.geometry import pose_matrix
-from lift3d_ros.node.messages.images import FRAME_ID
 from lift3d_ros.observation.support import assumed_up
 from lift3d_ros.srv import LiftObject
 

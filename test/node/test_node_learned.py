@@ -33,8 +33,8 @@ import ros_helpers as ros
 from ros_helpers import BALL
 from ros_helpers import MANY
 
+from lift3d_ros.messages.results import mesh_from_message
 from lift3d_ros.node.messages.geometry import duration_message
-from lift3d_ros.node.messages.results import mesh_from_message
 from lift3d_ros.srv import LiftObject
 
 pytestmark = pytest.mark.ros

@@ -41,7 +41,6 @@ from lift3d_ros.lifter import DEFAULT_METHOD
 from lift3d_ros.node.diagnostics import LogOnce
 from lift3d_ros.node.executors.background import BackgroundNode
 from lift3d_ros.node.inputs.synchronizer import Synchronizer
-from lift3d_ros.node.lifting.object_ids import ObjectIds
 from lift3d_ros.node.lifting.result_store import output_path
 from lift3d_ros.node.lifting.result_store import ResultStore
 from lift3d_ros.node.parameters.reference import parameter_file
@@ -52,6 +51,7 @@ from lift3d_ros.node.worker import Lifters
 from lift3d_ros.node.worker import Worker
 from lift3d_ros.segmentation import instances as selection
 from lift3d_ros.segmentation.instances import Detection
+from lift3d_ros.segmentation.object_ids import ObjectIds
 from lift3d_ros.srv import SaveObject
 
 pytestmark = pytest.mark.ros

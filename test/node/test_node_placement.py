@@ -33,12 +33,12 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import look_at
 from lift3d_ros.lifter import Lifter
+from lift3d_ros.messages.geometry import pose_matrix
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node.lifting.frames import FrameReader
 from lift3d_ros.node.lifting.pipeline import LiftingPipeline
 from lift3d_ros.node.lifting.query import Outcome
 from lift3d_ros.node.lifting.query import Query
-from lift3d_ros.node.messages.geometry import pose_matrix
 from lift3d_ros.node.messages.synced import SyncedMessages
 from lift3d_ros.node.parameters.scale import parse_plane_height
 from lift3d_ros.node.parameters.settings import Settings

@@ -36,12 +36,12 @@ from lift3d_ros.bench.metrics import sample_surface
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import rigid
+from lift3d_ros.messages.geometry import pose_matrix
+from lift3d_ros.messages.results import mesh_from_message
 from lift3d_ros.msg import LiftedObject
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node.client import LiftClient
-from lift3d_ros.node.messages.geometry import pose_matrix
 from lift3d_ros.node.messages.geometry import pose_message
-from lift3d_ros.node.messages.results import mesh_from_message
 from lift3d_ros.srv import LiftObject
 from lift3d_ros.synthetic.procedural import procedural_object
 from lift3d_ros.synthetic.tabletop import make_scene

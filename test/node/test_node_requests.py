@@ -34,14 +34,14 @@ from ros_helpers import TWO
 from sensor_msgs.msg import Image
 from sensor_msgs.msg import RegionOfInterest
 
+from lift3d_ros.messages.geometry import pose_matrix
+from lift3d_ros.messages.geometry import seconds
+from lift3d_ros.messages.results import mesh_from_message
+from lift3d_ros.messages.results import POINT
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node.client import LiftClient
 from lift3d_ros.node.executors.background import wait_for
 from lift3d_ros.node.messages.geometry import duration_message
-from lift3d_ros.node.messages.geometry import pose_matrix
-from lift3d_ros.node.messages.geometry import seconds
-from lift3d_ros.node.messages.results import mesh_from_message
-from lift3d_ros.node.messages.results import POINT
 from lift3d_ros.srv import LiftObject
 from lift3d_ros.srv import SaveObject
 

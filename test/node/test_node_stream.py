@@ -36,11 +36,11 @@ from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import Marker
 from visualization_msgs.msg import MarkerArray
 
+from lift3d_ros.messages.conversions import nanoseconds
+from lift3d_ros.messages.results import mesh_from_message
 from lift3d_ros.msg import LiftedObjectArray
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node.client import LiftClient
-from lift3d_ros.node.messages.conversions import nanoseconds
-from lift3d_ros.node.messages.results import mesh_from_message
 from lift3d_ros.srv import LiftObject
 
 pytestmark = pytest.mark.ros

@@ -35,11 +35,11 @@ from sensor_msgs.msg import Image
 import view_helpers
 
 from lift3d_ros.geometry import ZERO123_FOV
+from lift3d_ros.messages.geometry import pose_matrix
+from lift3d_ros.messages.geometry import seconds
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node.executors.background import wait_for
 from lift3d_ros.node.messages.geometry import duration_message
-from lift3d_ros.node.messages.geometry import pose_matrix
-from lift3d_ros.node.messages.geometry import seconds
 from lift3d_ros.node.messages.images import image_message
 from lift3d_ros.srv import LiftObject
 from lift3d_ros.srv import SynthesizeViews

@@ -36,10 +36,10 @@ from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.geometry.shape import Shape
+from lift3d_ros.messages.geometry import pose_matrix
+from lift3d_ros.messages.results import Lifted
 from lift3d_ros.node.frame_camera import ball_frame
 from lift3d_ros.node.messages import cdr
-from lift3d_ros.node.messages.geometry import pose_matrix
-from lift3d_ros.node.messages.results import Lifted
 from lift3d_ros.node.outputs.planning_scene import collision_object_type
 from lift3d_ros.node.outputs.planning_scene import PlanningScene
 from lift3d_ros.segmentation.instances import Instance

@@ -40,9 +40,9 @@ from sensor_msgs.msg import Image
 
 from lift3d_ros.errors import LiftError
 from lift3d_ros.io import pictures
-from lift3d_ros.node.messages import camera_info
-from lift3d_ros.node.messages import conversions
-from lift3d_ros.node.messages.camera_info import DepthSource
+from lift3d_ros.messages import camera_info
+from lift3d_ros.messages import conversions
+from lift3d_ros.messages.camera_info import DepthSource
 
 pytestmark = pytest.mark.ros
 

@@ -29,9 +29,9 @@ import ros_helpers as ros
 from sensor_msgs.msg import CameraInfo
 import stream_helpers as streams
 
+from lift3d_ros.messages.conversions import nanoseconds
 from lift3d_ros.node.executors.listener import Listener
 from lift3d_ros.node.inputs.topics import Topic
-from lift3d_ros.node.messages.conversions import nanoseconds
 from lift3d_ros.srv import LiftObject
 
 pytestmark = pytest.mark.ros

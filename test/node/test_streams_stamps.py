@@ -29,9 +29,9 @@ from rclpy.qos import QoSProfile
 import ros_helpers as ros
 import stream_helpers as streams
 
+from lift3d_ros.messages.conversions import nanoseconds
 from lift3d_ros.msg import LiftedObjectArray
 from lift3d_ros.node.inputs.synchronizer import Synchronizer
-from lift3d_ros.node.messages.conversions import nanoseconds
 from lift3d_ros.srv import LiftObject
 
 pytestmark = pytest.mark.ros

@@ -24,6 +24,8 @@ import trimesh
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Camera
+from lift3d_ros.geometry import invert
+from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.geometry.shape import Mesh
@@ -31,9 +33,11 @@ from lift3d_ros.lifter import Lifter
 from lift3d_ros.lifter import LiftRequest
 from lift3d_ros.meshing.rasterizer import Surface
 from lift3d_ros.observation.cleaning import observe
+from lift3d_ros.observation.cleaning import refine_mask
 from lift3d_ros.observation.hints import Plane
 from lift3d_ros.observation.hints import ScaleHints
-from lift3d_ros.observation.mask_refinement import refine_mask
+from lift3d_ros.observation.observed_object import observe as observe_object
+from lift3d_ros.observation.observed_object import ObservedObject
 from lift3d_ros.observation.plane_mask import plane_notes
 from lift3d_ros.observation.support import find_support
 from lift3d_ros.placement.view_checks import cut_borders
@@ -194,3 +198,39 @@ def test_what_a_nearer_thing_hides_is_no_spill():
     frame = replace(scene.frame, depth=scene.truth.depth)
     surface = Surface.of(mesh.vertices, mesh.faces)
     assert spill_note(surface, crop_object(frame, scene.mask)) is None
+
+
+def seen_by_observer(frame: Frame, mask: np.ndarray) -> ObservedObject:
+    return observe_object(crop_object(frame, mask), LiftRequest(mask), np.random.default_rng(0))
+
+
+def test_what_an_occluder_without_readings_hides_is_no_spill():
+    scene = make_scene(CAN, 4, TABLE, OCCLUDER)
+    mesh = scene.mesh_in_camera()
+    surface = Surface.of(mesh.vertices, mesh.faces)
+    silent = cv2.dilate((scene.truth.instance == 2).astype(np.uint8), np.ones((5, 5), np.uint8))
+    depth = np.where((silent > 0) & ~scene.mask, np.float32(0.0), scene.truth.depth)
+    frame = replace(scene.frame, depth=depth)
+    view = crop_object(frame, scene.mask)
+    assert spill_note(surface, view) is not None
+    obs = seen_by_observer(frame, scene.mask)
+    T_ref_first = invert(obs.T_first_ref)
+    assert spill_note(surface, view, obs.observation, T_ref_first) is None
+
+
+def test_what_the_depth_shows_of_the_object_beside_its_mask_is_no_spill():
+    scene = make_scene(CAN, 4, TABLE)
+    mesh = scene.mesh_in_camera()
+    surface = Surface.of(mesh.vertices, mesh.faces)
+    small = cv2.erode(scene.mask.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
+    view = crop_object(scene.frame, small)
+    assert spill_note(surface, view) is not None
+    obs = seen_by_observer(scene.frame, small)
+    assert spill_note(surface, view, obs.observation, invert(obs.T_first_ref)) is None
+    # A mask that grows by much may have joined the object with something else.
+    tiny = cv2.erode(obs.observation.detection.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    joined = replace(obs.observation, detection=tiny)
+    assert spill_note(surface, view, joined, invert(obs.T_first_ref)) is not None
+    # Surface where the depth shows none of the object is.
+    moved = surface.moved(rigid(np.eye(3), [0.05, 0.0, 0.0]))
+    assert spill_note(moved, view, obs.observation, invert(obs.T_first_ref)) is not None

@@ -29,8 +29,8 @@ from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.meshing.render import Raycaster
 from lift3d_ros.observation.cleaning import observe
+from lift3d_ros.observation.cleaning import refine_mask
 from lift3d_ros.observation.cleaning import with_occluder_depth
-from lift3d_ros.observation.mask_refinement import refine_mask
 from lift3d_ros.observation.support import find_support
 from lift3d_ros.synthetic.tabletop import make_scene
 from lift3d_ros.synthetic.tabletop import TableSettings

@@ -33,7 +33,7 @@ from lift3d_ros.meshing.render import Raycaster
 from lift3d_ros.segmentation.segment import segment_box
 from lift3d_ros.segmentation.segment import segment_point
 from lift3d_ros.synthetic.appearance import table_top
-from lift3d_ros.synthetic.sensor import DepthSensor
+from lift3d_ros.synthetic.sensors.basic_stereo import DepthSensor
 
 CAMERA = Camera(424, 240, 308.0, 308.0, 211.5, 119.5)
 

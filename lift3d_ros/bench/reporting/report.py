@@ -70,7 +70,8 @@ class Column:
     """
     A figure of a table: its key in a row, its heading and its format.
 
-    It is the mean over objects with ``interval`` its 95 % interval, or with ``median`` the median.
+    It is the mean over objects, with ``interval`` and its 95 % interval or with ``error`` and its
+    standard error; or with ``median`` the median.
     """
 
     figure: str
@@ -79,6 +80,7 @@ class Column:
     digits: int = 2
     interval: bool = False
     median: bool = False
+    error: bool = False
 
     def cell(self, value: dict[str, float] | None) -> str:
         """Return a mean as text, '-' where there is none."""
@@ -88,6 +90,8 @@ class Column:
         if self.interval and value.get('objects', 2) > 1 and 'low' in value:
             low, high = self.format(value['low']), self.format(value['high'])
             return f'{self.format(value["mean"])} [{low}, {high}]'
+        if self.error and value.get('objects', 2) > 1 and 'error' in value:
+            return f'{self.format(value["mean"])} ± {self.format(value["error"])}'
         return self.format(value[statistic])
 
     def format(self, value: float, sign: str = '') -> str:

@@ -36,6 +36,7 @@ from lift3d_ros.bench.reporting.report import Table
 from lift3d_ros.bench.reporting.sheet import compose
 from lift3d_ros.bench.reporting.sheet import picture_path
 from lift3d_ros.bench.reporting.sheet import STRIPS
+from lift3d_ros.bench.reporting.sides import compose as compose_sides
 from lift3d_ros.bench.results import Row
 from lift3d_ros.bench.scenes import TRACKS
 from lift3d_ros.bench.score import FAILED
@@ -52,8 +53,35 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column('chamfer_share', 'chamfer % diag.', 100.0),
         Column('centre_mm', 'centre mm', digits=1),
         Column('scale_error', 'scale error %', 100.0, 1),
-        Column('watertight', 'watertight %', 100.0, 0),
         Column('seconds_total', 's', digits=2),
+    ),
+    'In place: absolute thresholds, normals, and shares of the diameter D of the true object': (
+        Column('f1_5mm', 'F1@5 mm', digits=3, error=True),
+        Column('f1_10mm', 'F1@10 mm', digits=3, error=True),
+        Column('normal_consistency', 'normal consistency', digits=3, error=True),
+        Column('chamfer_per_diameter', 'chamfer/D %', 100.0, error=True),
+        Column('f1_002d', 'F1@0.02 D', digits=3, error=True),
+    ),
+    'After a similarity ICP: scale, rotation and translation fitted to the true object': (
+        Column('similarity_chamfer_mm', 'ICP chamfer mm', error=True),
+        Column('similarity_f1_5mm', 'ICP F1@5 mm', digits=3, error=True),
+        Column('similarity_f1_10mm', 'ICP F1@10 mm', digits=3, error=True),
+        Column('similarity_chamfer_per_diameter', 'ICP chamfer/D %', 100.0, error=True),
+        Column('similarity_f1_002d', 'ICP F1@0.02 D', digits=3, error=True),
+    ),
+    'Mesh: closed as written and with its touching vertices merged, pieces, handles, holes': (
+        Column('watertight', 'closed %', 100.0, 0),
+        Column('closed_merged', 'closed merged %', 100.0, 0),
+        Column('nonmanifold_edges', 'edges of 3 faces or more', digits=1),
+        Column('pieces', 'pieces', digits=1, error=True),
+        Column('genus', 'genus', digits=1, error=True),
+        Column('genus_error', 'genus error', digits=1, error=True),
+        Column('hole_mm', 'largest hole mm', digits=1, error=True),
+    ),
+    'Against the frame: volume on rays that miss the object, vertices before the readings': (
+        Column('off_mask_share', 'off the mask %', 100.0, error=True),
+        Column('spike_share', 'spikes % of vertices', 100.0, error=True),
+        Column('spike_mm', 'largest spike mm', digits=1, error=True),
     ),
     'Position and scale: medians, and errors within the predicted standard deviation': (
         Column('centre_mm', 'centre mm', digits=1, median=True),
@@ -118,12 +146,13 @@ def summarise(rows: Sequence[Row], predictors: Sequence[str] = ()) -> dict[str, 
     """
     Return the result of rows, plain numbers by track and predictor.
 
-    - ``counts``: objects, scenes, and failures by predictor; ``means``: by figure.
+    - ``counts``: objects and scenes with a truth, scenes without, and failures by predictor;
+      ``means``: by figure.
     - ``categories``: means of one figure by category.
     - ``differences``: of variants of a method to ``REFERENCE``, mean and standard error.
     - ``calibration``: share of correct vertices by confidence; ``sizes``: of real frames.
 
-    Of real frames only those with a known mesh have means.
+    Of real frames without a truth only the figures that need none are in the means.
     """
     result: dict[str, Any] = {name: {} for name in (
         'counts', 'means', 'categories', 'differences', 'calibration', 'sizes')}
@@ -133,14 +162,14 @@ def summarise(rows: Sequence[Row], predictors: Sequence[str] = ()) -> dict[str, 
         scored = [row for row in chosen if row['scene'] in known]
         names = {row['contender'] for row in chosen}
         order = [name for name in dict.fromkeys([*predictors, *sorted(names)]) if name in names]
-        groups = {name: [row for row in scored or chosen if row['contender'] == name]
-                  for name in order}
+        groups = {name: [row for row in chosen if row['contender'] == name] for name in order}
         result['counts'][track] = {
             'objects': len({row['object'] for row in scored}), 'scenes': len(known),
+            'without_truth': len({row['scene'] for row in chosen} - known),
             'failed': {name: sum(not row['ok'] for row in group)
                        for name, group in groups.items()},
         }
-        result['means'][track] = {name: _means(group) for name, group in groups.items()}
+        result['means'][track] = {name: _means(group, known) for name, group in groups.items()}
         result['categories'][track] = _by_category(groups, track)
         result['differences'][track] = _differences(scored, order)
         curves = {name: statistics.calibration_curve(group) for name, group in groups.items()}
@@ -158,9 +187,12 @@ def as_text(result: dict[str, Any]) -> str:
     """Return all tables of a result in Markdown."""
     parts = []
     for track, counts in result['counts'].items():
-        if counts['scenes']:
-            parts.append(f'### {track}: {counts["objects"]} objects, {counts["scenes"]} scenes')
-            for heading, body in tables(result, track):
+        found = tables(result, track)
+        if found:
+            more = counts.get('without_truth')
+            parts.append(f'### {track}: {counts["objects"]} objects, {counts["scenes"]} scenes'
+                         + (f', {more} without truth' if more else ''))
+            for heading, body in found:
                 parts += [heading, markdown(body)]
         if track == REAL and result['sizes']:
             body = [['', 'frame', 'length x width x height, mm', 'confidence', 's'],
@@ -245,7 +277,16 @@ def sheet_of(
     entries = []
     for index, row in enumerate(rows):
         texts = [row['object'][:_NAME_LENGTH]]
-        if 'iou' in row:
+        if 'iou' in row and track == REAL:
+            texts += [
+                labels.get(index, ''),
+                f'IoU {row["iou"]:.2f}',
+                f'chamfer {row["chamfer_mm"]:.1f} mm',
+                f'F1@10 mm {row["f1_10mm"]:.2f}',
+                f'hole {row["hole_mm"]:.0f} mm',
+                f'spike {row["spike_mm"]:.0f} mm' if 'spike_mm' in row else '',
+            ]
+        elif 'iou' in row:
             texts += [
                 labels.get(index, ''),
                 f'IoU {row["iou"]:.2f}',
@@ -259,18 +300,18 @@ def sheet_of(
     if count is not None and count < len(entries):
         # The middle of an odd count is the median.
         entries = [entries[round(k * (len(entries) - 1) / (count - 1))] for k in range(count)]
-    return compose(entries)
+    return compose_sides(entries) if track == REAL else compose(entries)
 
 
-def _means(rows: Sequence[Row]) -> dict[str, statistics.Mean]:
+def _means(rows: Sequence[Row], known: set[str]) -> dict[str, statistics.Mean]:
     """
     Return the mean of every number in the rows of one predictor.
 
     A failed scene counts 0 where the figure is a share of success (``FAILED``) and is omitted
-    otherwise.
+    otherwise; so is one whose truth is not ``known``.
     """
     succeeded = [_flat(row) for row in rows if row['ok']]
-    everything = [_flat(row) for row in rows]
+    everything = [_flat(row) for row in rows if row['scene'] in known]
     names = {name for row in succeeded or everything for name in row} - {'object'}
     means = {}
     for name in sorted(names):

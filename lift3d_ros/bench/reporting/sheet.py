@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -99,18 +100,23 @@ def encode_jpeg(image: NDArray[np.uint8], quality: int) -> bytes:
 
 
 def write_strip(
-    path: Path, frame: Frame, mask: NDArray[np.bool_], prediction: Prediction, truth: Truth | None
+    path: Path, frame: Frame, mask: NDArray[np.bool_], prediction: Prediction, truth: Truth | None,
+    draw: Callable[..., NDArray[np.uint8]] | None = None
 ) -> None:
-    """Write the strip of a prediction with a mesh as JPEG; raises ``OSError``."""
+    """
+    Write the images of a prediction with a mesh as JPEG; raises ``OSError``.
+
+    ``draw`` returns them as ``strip`` does, which is the default.
+    """
     mesh = prediction.mesh
     if mesh is None:
         return
     if truth is not None and prediction.notes.get('scale_source') == 'unknown':
-        mesh = _at_true_distance(mesh, truth)
-    write_jpeg(path, strip(frame, mask, mesh, truth), 90)
+        mesh = at_true_distance(mesh, truth)
+    write_jpeg(path, (draw or strip)(frame, mask, mesh, truth), 90)
 
 
-def _at_true_distance(mesh: Mesh, truth: Truth) -> Mesh:
+def at_true_distance(mesh: Mesh, truth: Truth) -> Mesh:
     """
     Return a mesh of unknown scale, in the optical frame, scaled to the distance of the scan.
 
@@ -135,10 +141,10 @@ def strip(
     if truth is not None:
         scan = truth.mesh.transformed(truth.T_camera_object)
         meshes += [scan, _error_colors(predicted, scan)]
-    up = _up(frame, truth)
+    up = upward(frame, truth)
     reference = meshes[1] if truth is not None else predicted
-    T_camera_up, radius = _stage(reference, up)
-    tiles = [_input(frame, mask)]
+    T_camera_up, radius = stage([reference], up)
+    tiles = [input_image(frame, mask, mask)]
     for mesh in meshes:
         tiles += _sides(mesh, T_camera_up, radius)
     blank = np.full((TILE, TILE, 3), _BLANK, np.uint8)
@@ -219,27 +225,34 @@ def _spread(count: int) -> list[int]:
     return [int(rank) for rank in chosen]
 
 
+def read_image(path: Path) -> NDArray[np.uint8] | None:
+    """Return the image of a file, uint8 RGB, None where it cannot be read."""
+    data = np.fromfile(path, np.uint8) if path.is_file() else np.zeros(0, np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    return None if image is None else np.ascontiguousarray(image[..., ::-1], np.uint8)
+
+
 def _tiles(path: Path) -> list[NDArray[np.uint8]]:
     """Return the square images of a file, from left to right; none where it cannot be read."""
-    data = np.fromfile(path, np.uint8) if path.is_file() else np.zeros(0, np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-    if picture is None or picture.shape[1] % picture.shape[0]:
+    image = read_image(path)
+    if image is None or image.shape[1] % image.shape[0]:
         return []
-    tiles = np.split(picture[..., ::-1], picture.shape[1] // picture.shape[0], axis=1)
-    return [np.ascontiguousarray(tile, np.uint8) for tile in tiles]
+    tiles = np.split(image, image.shape[1] // image.shape[0], axis=1)
+    return [np.ascontiguousarray(tile) for tile in tiles]
 
 
-def _up(frame: Frame, truth: Truth | None) -> Array:
+def upward(frame: Frame, truth: Truth | None) -> Array:
     """Return the upward direction in the optical frame, the true one where it is known."""
     if truth is not None:
         return truth.T_camera_object[:3, 2]
     return assumed_up() if frame.gravity is None else -frame.gravity
 
 
-def _stage(mesh: Mesh, up: Array) -> tuple[Array, float]:
-    """Return a z-up frame in the middle of a mesh, the camera at azimuth 0, and its radius."""
-    middle = 0.5 * (mesh.vertices.min(axis=0) + mesh.vertices.max(axis=0)).astype(np.float64)
-    radius = float(np.linalg.norm(mesh.vertices - middle, axis=1).max())
+def stage(meshes: Sequence[Mesh], up: Array) -> tuple[Array, float]:
+    """Return a z-up frame in the middle of meshes, the camera at azimuth 0, and their radius."""
+    vertices = np.concatenate([mesh.vertices for mesh in meshes])
+    middle = 0.5 * (vertices.min(axis=0) + vertices.max(axis=0)).astype(np.float64)
+    radius = float(np.linalg.norm(vertices - middle, axis=1).max())
     return rigid(frame_from_up(up, -middle), middle), radius
 
 
@@ -265,8 +278,10 @@ def _error_colors(predicted: Mesh, scan: Mesh) -> Mesh:
     return Mesh(predicted.vertices, predicted.faces, np.ascontiguousarray(colors))
 
 
-def _input(frame: Frame, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return the image around the mask, with its outline."""
+def input_image(
+    frame: Frame, mask: NDArray[np.bool_], outlined: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """Return the image around ``mask``, uint8 RGB (TILE, TILE, 3), with an outline."""
     left, top, right, bottom = bounding_box(mask)
     half = 0.7 * max(right - left, bottom - top) + 4.0
     middle = ((left + right) / 2.0, (top + bottom) / 2.0)
@@ -275,7 +290,7 @@ def _input(frame: Frame, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     window = np.s_[row + pad:row + pad + size, column + pad:column + pad + size]
     # The image is padded with grey.
     image = cv2.copyMakeBorder(
-        outline(frame.image, mask, thickness=max(1, round(size / TILE))),
+        outline(frame.image, outlined, thickness=max(1, round(size / TILE))),
         pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=_BLANK,
     )
     return np.asarray(cv2.resize(image[window], (TILE, TILE), interpolation=cv2.INTER_AREA))

@@ -52,7 +52,8 @@ def mean_over_objects(rows: Sequence[Row], figure: str, seed: int = 0) -> Mean |
     Return the mean over objects of their mean over scenes, with its 95 % interval.
 
     ``low`` and ``high`` are of the percentile bootstrap over objects (Efron, 1979; 2,000
-    resamples), ``median`` is that of the objects' means. None where no row has the figure.
+    resamples), ``error`` is the standard error of the mean, ``median`` is that of the objects'
+    means. None where no row has the figure.
     """
     means, count = object_means(
         (row['object'], row[figure]) for row in rows
@@ -62,7 +63,8 @@ def mean_over_objects(rows: Sequence[Row], figure: str, seed: int = 0) -> Mean |
     draws = np.random.default_rng(seed).integers(0, len(means), (_RESAMPLES, len(means)))
     low, high = np.percentile(means[draws].mean(axis=1), [2.5, 97.5])
     return {
-        'mean': float(means.mean()), 'low': float(low), 'high': float(high),
+        'mean': float(means.mean()), 'error': standard_error(means),
+        'low': float(low), 'high': float(high),
         'objects': len(means), 'scenes': count, 'median': float(np.median(means)),
     }
 

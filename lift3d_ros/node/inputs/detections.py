@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""vision_msgs/Detection2DArray as an input."""
+"""The type of detections as an input."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from typing import Any
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.segmentation.instances import Detection
 
 
 def detection_type() -> Any:
@@ -34,31 +33,3 @@ def detection_type() -> Any:
             'ros-$ROS_DISTRO-vision-msgs, or use a mask.',
         ) from error
     return Detection2DArray
-
-
-def read_detections(message: Any) -> list[Detection]:
-    """Return the boxes of a vision_msgs/Detection2DArray with the best class of each."""
-    found = []
-    for detection in message.detections:
-        centre = detection.bbox.center
-        # vision_msgs 4 (Humble and later) nests the position, 3 (Foxy, Galactic) did not.
-        centre = getattr(centre, 'position', centre)
-        half_width, half_height = 0.5 * detection.bbox.size_x, 0.5 * detection.bbox.size_y
-        best = max(
-            (result.hypothesis for result in detection.results),
-            key=lambda hypothesis: hypothesis.score,
-            default=None,
-        )
-        found.append(
-            Detection(
-                (
-                    round(centre.x - half_width),
-                    round(centre.y - half_height),
-                    round(centre.x + half_width),
-                    round(centre.y + half_height),
-                ),
-                best.class_id if best else '',
-                best.score if best else 1.0,
-            )
-        )
-    return found

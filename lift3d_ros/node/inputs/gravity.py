@@ -41,7 +41,7 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import rotate
 from lift3d_ros.geometry import unit
-from lift3d_ros.node.messages.conversions import nanoseconds
+from lift3d_ros.messages.conversions import nanoseconds
 
 #: Magnitude of gravity in m/s^2, and by how much that of the mean reading may be off: the bias of
 #: an uncalibrated sensor, no more.

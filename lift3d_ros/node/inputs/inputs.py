@@ -35,6 +35,7 @@ from sensor_msgs.msg import Imu
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.messages.conversions import nanoseconds
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node.executors.listener import Listener
 from lift3d_ros.node.inputs import transforms
@@ -47,7 +48,6 @@ from lift3d_ros.node.inputs.topics import OVERRIDABLE
 from lift3d_ros.node.inputs.topics import Topic
 from lift3d_ros.node.inputs.trace import Trace
 from lift3d_ros.node.inputs.watch import Watch
-from lift3d_ros.node.messages.conversions import nanoseconds
 from lift3d_ros.node.messages.synced import DEPTH_CAMERA_INFO
 from lift3d_ros.node.messages.synced import nonempty
 from lift3d_ros.node.messages.synced import SyncedMessages

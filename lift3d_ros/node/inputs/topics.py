@@ -52,8 +52,8 @@ try:
 except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
+from lift3d_ros.messages.conversions import nanoseconds
 from lift3d_ros.node.executors.listener import Listener
-from lift3d_ros.node.messages.conversions import nanoseconds
 
 #: Policies that qos_overrides.<topic>.subscription.* may set; reliability has its own parameter.
 OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH)

@@ -31,8 +31,8 @@ from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import rotate
+from lift3d_ros.messages.geometry import rotation
 from lift3d_ros.node.executors.listener import Listener
-from lift3d_ros.node.messages.geometry import rotation
 
 MISSING = (
     'target_frame and gravity_frame need tf2_ros, which is not installed; install '

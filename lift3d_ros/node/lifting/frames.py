@@ -26,6 +26,8 @@ from std_msgs.msg import Header
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.messages.camera_info import build_frame
+from lift3d_ros.messages.camera_info import DepthSource
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node.inputs.gravity import ImuGravity
 from lift3d_ros.node.inputs.transforms import Transforms
@@ -35,8 +37,6 @@ from lift3d_ros.node.lifting.object_history import CameraPose
 from lift3d_ros.node.lifting.object_history import Snapshot
 from lift3d_ros.node.lifting.query import Query
 from lift3d_ros.node.lifting.query import RequestOptions
-from lift3d_ros.node.messages.camera_info import build_frame
-from lift3d_ros.node.messages.camera_info import DepthSource
 from lift3d_ros.node.messages.synced import SyncedMessages
 from lift3d_ros.node.parameters.settings import Settings
 

@@ -19,41 +19,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry.frame import Frame
-from lift3d_ros.io import masks
-from lift3d_ros.io.mask_coverage import check_coverage
+from lift3d_ros.messages.detections import read_detections
+from lift3d_ros.messages.masks import read_mask_pixels
 from lift3d_ros.msg import ObjectSelector
-from lift3d_ros.node.inputs.detections import read_detections
-from lift3d_ros.node.messages import conversions
-from lift3d_ros.node.messages.camera_info import undistort_mask
 from lift3d_ros.node.messages.synced import SyncedMessages
 from lift3d_ros.node.parameters.settings import Settings
 from lift3d_ros.segmentation import instances as selection
 from lift3d_ros.segmentation.instances import Detection
 from lift3d_ros.segmentation.instances import Instance
-
-
-def check_instance(
-    messages: SyncedMessages, frame: Frame, instance: Instance, name: str, warnings: list[str]
-) -> None:
-    """
-    Warn of a mask that may contain two objects; refuse depth in the wrong unit.
-
-    Raises ``LiftError(BAD_IMAGE)``.
-    """
-    if not instance.label and messages.mask is not None and selection.has_neck(instance):
-        warnings.append(
-            f'The mask of {name} has a narrow neck: it may contain two touching objects, '
-            'which are lifted as one; use a label image to separate them.'
-        )
-    if messages.mask is not None:
-        warnings += check_coverage(instance.mask, f'The mask of {name}')
-    if frame.depth is not None:
-        conversions.check_depth_unit(frame.depth, instance)
 
 
 def find_instances(
@@ -69,7 +45,6 @@ def find_instances(
     Raises ``LiftError``: ``EMPTY_MASK``, ``BAD_IMAGE``, ``SIZE_MISMATCH``, ``BAD_REQUEST``,
     ``NO_DEPTH_IN_MASK``.
     """
-    width, height = frame.camera.width, frame.camera.height
     if selector.mode == ObjectSelector.DETECTION and messages.detections is None:
         raise LiftError(
             ErrorCode.BAD_REQUEST,
@@ -78,21 +53,10 @@ def find_instances(
         )
     if messages.mask is not None:
         by_label = settings.mask_source == 'label' or selector.mode == ObjectSelector.LABEL
-        raw = conversions.mask_pixels(messages.mask)
-        if by_label:
-            pixels = masks.read_labels(raw)
-        else:
-            binary, notes = masks.read_binary(raw)
-            pixels = binary.view(np.uint8)
-            warnings += notes
-        if pixels.shape != (height, width):
-            warnings.append(
-                f'The mask is {pixels.shape[1]} x {pixels.shape[0]}, the image {width} x '
-                f'{height}; the mask is resized, nearest neighbour.'
-            )
-            pixels = conversions.fit_mask(pixels, width, height)
-        if messages.camera_info is not None:
-            pixels = undistort_mask(pixels, messages.camera_info, settings.rectified)
+        pixels = read_mask_pixels(
+            messages.mask, messages.camera_info, frame.camera, by_label, settings.rectified,
+            warnings,
+        )
         if by_label:
             only = selector.label if selector.mode == ObjectSelector.LABEL else None
             found = selection.instances_of_labels(pixels, only)

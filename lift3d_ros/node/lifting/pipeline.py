@@ -28,6 +28,8 @@ from dataclasses import field
 from dataclasses import replace
 import time
 
+import numpy as np
+from numpy.typing import NDArray
 from std_msgs.msg import Header
 
 from lift3d_ros.errors import ErrorCode
@@ -38,27 +40,28 @@ from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.lifter import LiftRequest
+from lift3d_ros.messages.masks import check_instance
+from lift3d_ros.messages.results import in_frame
+from lift3d_ros.messages.results import Lifted
+from lift3d_ros.messages.results import Timing
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node.lifting.frames import FrameReader
-from lift3d_ros.node.lifting.instances import check_instance
 from lift3d_ros.node.lifting.instances import find_instances
 from lift3d_ros.node.lifting.instances import select
 from lift3d_ros.node.lifting.object_history import CameraPose
 from lift3d_ros.node.lifting.object_history import ObjectHistory
 from lift3d_ros.node.lifting.object_history import Snapshot
-from lift3d_ros.node.lifting.object_ids import ObjectIds
 from lift3d_ros.node.lifting.query import Outcome
 from lift3d_ros.node.lifting.query import Query
 from lift3d_ros.node.lifting.query import Report
 from lift3d_ros.node.lifting.scale import hints_for
 from lift3d_ros.node.lifting.scale import missing_size_note
-from lift3d_ros.node.messages.results import in_frame
-from lift3d_ros.node.messages.results import Lifted
-from lift3d_ros.node.messages.results import Timing
 from lift3d_ros.node.messages.synced import SyncedMessages
 from lift3d_ros.node.parameters.settings import Settings
 from lift3d_ros.observation.hints import UNKNOWN
+from lift3d_ros.progress import StepReport
 from lift3d_ros.segmentation.instances import Instance
+from lift3d_ros.segmentation.object_ids import ObjectIds
 
 #: Errors that end a job; any other error concerns one object.
 _JOB_ERRORS = (ErrorCode.CANCELLED, ErrorCode.NOT_ACTIVE, ErrorCode.TIMEOUT)
@@ -97,11 +100,13 @@ class LiftingPipeline:
         report: Report,
         cancelled: Callable[[], bool],
         deadline: float | None,
+        preview: Callable[[NDArray[np.uint8]], None] = lambda picture: None,
         timing: Timing | None = None,
     ) -> Outcome:
         """
         Lift the selected objects; an outcome without objects is valid if all were selected.
 
+        ``preview`` receives pictures (h, w, 3) of the progress of methods that optimise.
         ``timing`` is what preceded the job; the decoding time is added to it. Raises ``LiftError``
         if the frame as a whole is unusable; errors of single objects are in the outcome.
         """
@@ -130,7 +135,7 @@ class LiftingPipeline:
             _check(target, messages, frame)
         _lift_all(
             lifter, frame, targets, views, T_target_camera, query, reader.settings,
-            report, cancelled, deadline,
+            report, cancelled, deadline, preview,
         )
         newest = Snapshot(frame, instances[0].mask, pose, f'the frame at {messages.stamp}')
         for target in targets:
@@ -216,7 +221,9 @@ class LiftingPipeline:
 def _check(target: _Target, messages: SyncedMessages, frame: Frame) -> None:
     """Set the notes on the mask of a target, and its error if it cannot be lifted."""
     try:
-        check_instance(messages, frame, target.instance, target.name, target.notes)
+        check_instance(
+            frame, target.instance, target.name, messages.mask is not None, target.notes
+        )
     except LiftError as error:
         target.result = error
 
@@ -232,17 +239,27 @@ def _lift_all(
     report: Report,
     cancelled: Callable[[], bool],
     deadline: float | None,
+    preview: Callable[[NDArray[np.uint8]], None],
 ) -> None:
     """Lift the targets that have no error yet; their results are set."""
     valid = [target for target in targets if target.result is None]
     fractions = {target.name: float(target.result is not None) for target in targets}
     names = list(fractions)
 
+    steps: dict[int, StepReport] = {}
+
     def progress(place: int, stage: str, fraction: float) -> None:
         name = valid[place].name
         fractions[name] = fraction
+        if stage == 'optimise' and place in steps:
+            stage = f'{stage}: {steps[place]}'
         total = sum(fractions.values()) / len(fractions)
         report(stage, total, name, names.index(name), len(names))
+
+    def on_step(place: int, step: StepReport) -> None:
+        steps[place] = step
+        progress(place, 'optimise', fractions[valid[place].name])
+        preview(step.preview)
 
     shapes = lifter.lift_all(
         frame,
@@ -259,6 +276,7 @@ def _lift_all(
         progress=progress,
         cancelled=cancelled,
         deadline=deadline,
+        on_step=on_step,
     )
     for target, shape in zip(valid, shapes, strict=True):
         target.result = shape

@@ -29,9 +29,9 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import is_rigid
 from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.messages.geometry import pose_matrix
+from lift3d_ros.messages.results import Lifted
 from lift3d_ros.msg import ObjectSelector
-from lift3d_ros.node.messages.geometry import pose_matrix
-from lift3d_ros.node.messages.results import Lifted
 from lift3d_ros.node.messages.synced import nonempty
 from lift3d_ros.node.messages.synced import SyncedMessages
 from lift3d_ros.observation.reference_view import MAX_SOURCE_VIEWS

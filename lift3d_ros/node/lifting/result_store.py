@@ -23,7 +23,7 @@ import threading
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry.shape import Shape
-from lift3d_ros.node.messages.results import Lifted
+from lift3d_ros.messages.results import Lifted
 from lift3d_ros.robot.export import Export
 from lift3d_ros.robot.export import write
 from lift3d_ros.runtime.files import write_error

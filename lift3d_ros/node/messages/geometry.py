@@ -12,81 +12,15 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Poses, vectors and durations as messages."""
+"""Poses, vectors and durations as messages of rclpy."""
 
 from __future__ import annotations
 
-from builtin_interfaces.msg import Duration
-from geometry_msgs.msg import Point
-from geometry_msgs.msg import Pose
-from geometry_msgs.msg import Quaternion
-from geometry_msgs.msg import Vector3
-import numpy as np
+from functools import partial
 
-from lift3d_ros.geometry import Array
+from lift3d_ros.messages import geometry
+from lift3d_ros.node.messages.types import ROS
 
-
-def pose_message(T: Array) -> Pose:
-    """Return a rigid transform as position and quaternion."""
-    x, y, z = T[:3, 3].tolist()
-    qx, qy, qz, qw = quaternion(T[:3, :3]).tolist()
-    return Pose(
-        position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw)
-    )
-
-
-def pose_matrix(pose: Pose) -> Array:
-    """Return the rigid transform of a pose message."""
-    T = np.eye(4)
-    T[:3, :3] = rotation(pose.orientation)
-    T[:3, 3] = pose.position.x, pose.position.y, pose.position.z
-    return T
-
-
-def quaternion(R: Array) -> Array:
-    """
-    Return x, y, z, w of a 3 x 3 rotation; w is not negative.
-
-    The matrix gives the outer product of the quaternion with itself, times 4. Its row with the
-    largest diagonal entry is normalised, which is well conditioned for every rotation.
-    """
-    K = np.empty((4, 4))
-    trace = np.trace(R)
-    K[:3, :3] = R + R.T + (1.0 - trace) * np.eye(3)
-    K[3, :3] = K[:3, 3] = R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]
-    K[3, 3] = 1.0 + trace
-    q = K[np.argmax(np.diag(K))]
-    q = q / np.linalg.norm(q)
-    return -q if q[3] < 0.0 else q
-
-
-def rotation(message: Quaternion) -> Array:
-    """Return the 3 x 3 rotation of a quaternion message; one of zeros is the identity."""
-    q = np.array([message.x, message.y, message.z, message.w])
-    length = np.linalg.norm(q)
-    if length < 1e-9:
-        return np.eye(3)
-    x, y, z, w = q / length
-    return np.array([
-        [1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - z * w), 2.0 * (x * z + y * w)],
-        [2.0 * (x * y + z * w), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z - x * w)],
-        [2.0 * (x * z - y * w), 2.0 * (y * z + x * w), 1.0 - 2.0 * (x * x + y * y)],
-    ])
-
-
-def vector_message(values: Array) -> Vector3:
-    """Return three numbers as a vector message."""
-    x, y, z = values.tolist()
-    return Vector3(x=x, y=y, z=z)
-
-
-def duration_message(seconds: float) -> Duration:
-    """Return seconds as a duration message, which holds 68 years."""
-    bound = 2.0**31 - 1.0
-    whole, part = divmod(round(min(max(seconds, -bound), bound) * 1e9), 1_000_000_000)
-    return Duration(sec=whole, nanosec=part)
-
-
-def seconds(message: Duration) -> float:
-    """Return a duration message in seconds."""
-    return float(message.sec + 1e-9 * message.nanosec)
+duration_message = partial(geometry.duration_message, ROS)
+pose_message = partial(geometry.pose_message, ROS)
+vector_message = partial(geometry.vector_message, ROS)

@@ -12,46 +12,14 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Images and cameras of the library as messages."""
+"""Images and cameras as messages of rclpy."""
 
 from __future__ import annotations
 
-import array
-from typing import Any
+from functools import partial
 
-import numpy as np
-from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo
-from sensor_msgs.msg import Image
-from std_msgs.msg import Header
+from lift3d_ros.messages import images
+from lift3d_ros.node.messages.types import ROS
 
-from lift3d_ros.geometry import Camera
-
-FRAME_ID = 'camera_color_optical_frame'
-
-
-def image_message(pixels: NDArray[Any], encoding: str) -> Image:
-    """Return an image message of pixels in the byte order of this machine."""
-    pixels = np.ascontiguousarray(pixels)
-    return Image(
-        header=Header(frame_id=FRAME_ID),
-        height=pixels.shape[0],
-        width=pixels.shape[1],
-        encoding=encoding,
-        step=pixels.strides[0],
-        data=array.array('B', pixels.tobytes()),
-    )
-
-
-def info_message(camera: Camera) -> CameraInfo:
-    """Return the camera_info of a camera without distortion."""
-    return CameraInfo(
-        header=Header(frame_id=FRAME_ID),
-        height=camera.height,
-        width=camera.width,
-        distortion_model='plumb_bob',
-        d=[0.0] * 5,
-        k=camera.K.reshape(9),
-        r=np.eye(3).reshape(9),
-        p=np.hstack([camera.K, np.zeros((3, 1))]).reshape(12),
-    )
+image_message = partial(images.image_message, ROS)
+info_message = partial(images.info_message, ROS)

@@ -24,10 +24,10 @@ from geometry_msgs.msg import Vector3
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.messages.results import Lifted
 from lift3d_ros.node.lifting.query import Outcome
 from lift3d_ros.node.messages.geometry import pose_message
 from lift3d_ros.node.messages.geometry import vector_message
-from lift3d_ros.node.messages.results import Lifted
 
 
 def detection_array_type() -> Any | None:

@@ -26,10 +26,10 @@ from std_msgs.msg import Header
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.messages.markers import reduced
+from lift3d_ros.messages.results import Lifted
 from lift3d_ros.node.messages.geometry import pose_message
-from lift3d_ros.node.messages.results import Lifted
 from lift3d_ros.node.messages.results import mesh_message
-from lift3d_ros.node.outputs.markers import reduced
 
 #: Maximum triangles of an obstacle, for fast collision checks in MoveIt.
 _MAX_FACES = 2_000

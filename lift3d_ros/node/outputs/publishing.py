@@ -24,19 +24,20 @@ from __future__ import annotations
 from typing import Any
 from typing import TYPE_CHECKING
 
-import numpy as np
 from rclpy.qos import DurabilityPolicy
 from rclpy.qos import QoSProfile
 from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import MarkerArray
 
+from lift3d_ros.messages import results
+from lift3d_ros.messages.markers import MarkerMaker
 from lift3d_ros.msg import LiftedObjectArray
 from lift3d_ros.node.lifting.query import Outcome
 from lift3d_ros.node.messages import cdr
-from lift3d_ros.node.messages import results
+from lift3d_ros.node.messages import results as ros_results
+from lift3d_ros.node.messages.types import ROS
 from lift3d_ros.node.outputs import detections
-from lift3d_ros.node.outputs.markers import MarkerMaker
 from lift3d_ros.node.outputs.planning_scene import collision_object_type
 from lift3d_ros.node.outputs.planning_scene import PlanningScene
 from lift3d_ros.node.parameters.settings import Settings
@@ -67,7 +68,7 @@ class ResultPublisher:
         Raises ``LiftError(BAD_REQUEST)`` if a parameter requires messages of a package that is not
         installed.
         """
-        self._markers = MarkerMaker()
+        self._markers = MarkerMaker(ROS)
         self._frame_prefix = node.get_fully_qualified_name().lstrip('/')
         self._scene: PlanningScene | None = None
         self._obstacles: Any = None
@@ -136,16 +137,12 @@ class ResultPublisher:
         )
         self._marker_array.publish(cdr.serialize(markers))
         if self._points.get_subscription_count():
-            rows = [results.points(o.cloud, o.T_frame_object) for o in outcome.lifted]
-            merged = np.concatenate(rows) if rows else np.zeros(0, results.POINT)
-            self._points.publish(results.cloud_message(outcome.header, merged))
+            rows = results.points_of_all(outcome.lifted)
+            self._points.publish(ros_results.cloud_message(outcome.header, rows))
 
 
 def array_message(outcome: Outcome, with_mesh: bool = True) -> LiftedObjectArray:
     """Return the objects and failures of an outcome."""
-    return LiftedObjectArray(
-        header=outcome.header,
-        objects=[results.object_message(lifted, with_mesh) for lifted in outcome.lifted],
-        success=not outcome.failures,
-        failures=[results.failure_message(name, error) for name, error in outcome.failures],
+    return ros_results.array_message(
+        outcome.header, outcome.lifted, outcome.failures, with_mesh
     )

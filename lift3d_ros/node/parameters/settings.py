@@ -24,11 +24,14 @@ from lift3d_ros.lifter import DEFAULT_METHOD
 from lift3d_ros.lifter import DEVICES
 from lift3d_ros.lifter import MAX_SAMPLES
 from lift3d_ros.lifter import METHODS
+from lift3d_ros.methods.distilled.distilled import INITS
+from lift3d_ros.methods.distilled.distilled import PRESETS
 from lift3d_ros.node.parameters.scale import parse_known_sizes
 from lift3d_ros.node.parameters.scale import parse_plane_height
 from lift3d_ros.node.parameters.scale import parse_scale_order
 from lift3d_ros.node.parameters.spec import parameter
 from lift3d_ros.node.parameters.spec import Spec
+from lift3d_ros.node.worker import LifterSettings
 from lift3d_ros.observation.hints import SOURCES
 from lift3d_ros.observation.reference_view import MAX_SOURCE_VIEWS
 
@@ -66,6 +69,26 @@ class Settings:
         'the confidence contains their spread.',
         1,
         MAX_SAMPLES,
+        live=True,
+    )
+    distill_preset: str = parameter(
+        'small',
+        'Settings of a method that optimises: small, for two cores; gpu; faithful, those of the '
+        'publication; fast, those of threestudio (zero123).',
+        choices=PRESETS,
+        live=True,
+    )
+    distill_steps: int = parameter(
+        0,
+        'Steps of a method that optimises; 0: those of distill_preset.',
+        0,
+        1_000_000,
+        live=True,
+    )
+    distill_init: str = parameter(
+        'one2345',
+        'What a method that optimises starts from: the result of one2345, or nothing.',
+        choices=INITS,
         live=True,
     )
     max_faces: int = parameter(20_000, 'Maximum triangles of a mesh.', 100, 500_000, live=True)
@@ -295,6 +318,14 @@ class Settings:
     autostart: bool = parameter(
         False, 'Configure and activate at start, without a lifecycle manager.', read_only=True
     )
+
+    @property
+    def lifter(self) -> LifterSettings:
+        """The settings of the lifters."""
+        return LifterSettings(
+            self.max_faces, self.samples, self.distill_preset, self.distill_steps,
+            self.distill_init,
+        )
 
 
 #: The record of each parameter by its name.

@@ -31,6 +31,7 @@ from rclpy.callback_groups import CallbackGroup
 from lift3d_ros.action import Lift
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.messages.geometry import seconds
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node.inputs.age import check_age
 from lift3d_ros.node.lift_jobs import LiftJobs
@@ -38,7 +39,6 @@ from lift3d_ros.node.lifting.query import Outcome
 from lift3d_ros.node.lifting.query import Query
 from lift3d_ros.node.lifting.query import Report
 from lift3d_ros.node.lifting.query import request_options
-from lift3d_ros.node.messages.geometry import seconds
 from lift3d_ros.node.messages.results import object_message
 from lift3d_ros.node.messages.synced import request_messages
 from lift3d_ros.node.messages.synced import SyncedMessages

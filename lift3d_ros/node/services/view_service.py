@@ -27,6 +27,8 @@ from functools import partial
 from typing import Any
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from rclpy.callback_groups import CallbackGroup
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -35,9 +37,9 @@ from lift3d_ros.diffusion import view_grid
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry.canonical import PosedViews
+from lift3d_ros.messages.masks import check_instance
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node.lifting.frames import FrameReader
-from lift3d_ros.node.lifting.instances import check_instance
 from lift3d_ros.node.lifting.instances import find_instances
 from lift3d_ros.node.lifting.instances import select
 from lift3d_ros.node.lifting.query import Outcome
@@ -117,6 +119,13 @@ class ViewService:
         message.header = made.header
         self._publisher.publish(message)
 
+    def preview(self, header: Header, picture: NDArray[np.uint8]) -> None:
+        """Publish a picture (h, w, 3) of a running optimisation, if ``~/views`` is watched."""
+        if self._publisher.get_subscription_count():
+            message = image_message(picture, 'rgb8')
+            message.header = header
+            self._publisher.publish(message)
+
     @service_errors
     def _on_request(
         self, request: SynthesizeViews.Request, response: SynthesizeViews.Response
@@ -145,7 +154,9 @@ class ViewService:
             frame = FrameReader(settings, self._node.transforms, self._node.imu).read(messages)
             found = find_instances(messages, frame, request.selector, settings, warnings)
             instance, = select(found, request.selector)
-            check_instance(messages, frame, instance, 'the object', warnings)
+            check_instance(
+                frame, instance, 'the object', messages.mask is not None, warnings
+            )
             views = self._loaded(settings).synthesize(
                 frame,
                 instance.mask,

@@ -28,7 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from lift3d_ros.bench import metrics
+from lift3d_ros.bench.metrics import surfaces
+from lift3d_ros.bench.metrics.solid import Solid
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry import unit
@@ -61,7 +62,7 @@ def color_errors(
     fewest = min(int(visible.sum()), int((~visible).sum()))
     if fewest < _MIN_POINTS or float(np.ptp(b, axis=0).max()) < 1.0:
         return {}
-    _, nearest = cKDTree(metrics.normalise(predicted)).query(metrics.normalise(true))
+    _, nearest = cKDTree(surfaces.normalise(predicted)).query(surfaces.normalise(true))
     near = a[nearest]
     fitted, wanted = near[visible], b[visible]
     factor = (fitted * wanted).sum(axis=0) / np.maximum((fitted**2).sum(axis=0), 1.0)
@@ -73,19 +74,19 @@ def color_errors(
     }
 
 
-def lit_colors(mesh: Mesh, light: Light, count: int = metrics.SAMPLES, seed: int = 0) -> Array:
+def lit_colors(mesh: Mesh, light: Light, count: int = surfaces.SAMPLES, seed: int = 0) -> Array:
     """
     Return the colours (n, 3) in the light, 0 to 255, of the points of ``sample_surface``.
 
     The light is in the frame of the mesh; surfaces cast no shadow on one another.
     """
-    _, normals = metrics.sample_with_normals(mesh, count, seed)
-    _, colors = metrics.sample_with_colors(mesh, count, seed)
+    _, normals = surfaces.sample_with_normals(mesh, count, seed)
+    _, colors = surfaces.sample_with_colors(mesh, count, seed)
     direct = np.maximum(normals @ unit(light.direction), 0.0)
     return np.clip(colors * (light.ambient + light.diffuse * direct)[:, None], 0.0, 255.0)
 
 
-def visible_from(eye: Array, points: Floats, solid: metrics.Solid) -> NDArray[np.bool_]:
+def visible_from(eye: Array, points: Floats, solid: Solid) -> NDArray[np.bool_]:
     """Return which points (n, 3) on the surface of a solid are visible from ``eye`` (3,)."""
     directions = np.asarray(points, np.float64) - eye
     distance, _ = solid.cast(np.broadcast_to(eye, directions.shape), directions)
