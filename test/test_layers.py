@@ -52,6 +52,7 @@ LAYERS = (
     ('io',),
     ('messages',),
     ('bags',),
+    ('batch',),
     ('synthetic',),
     ('node', 'cli', 'bench', 'training'),
 )

@@ -41,6 +41,9 @@ _COMMANDS = {
     'demo': 'start the ROS 2 node, lift an object, write meshes and an image',
 }
 
+#: Commands whose module is in a folder here.
+_FOLDERS = {'bag': 'fleet'}
+
 #: Commands that are programs of the node, which parse their own arguments.
 _NODE_PROGRAMS = {
     ('node',): 'lift3d_ros.node',
@@ -93,7 +96,8 @@ def _load(name: str) -> ModuleType:
     """Import the module of a command; raises ``LiftError(OUT_OF_MEMORY)``."""
     memory.check_limits(_MIN_ADDRESS_SPACE_MIB, _MIN_DATA_MIB)
     try:
-        return importlib.import_module(f'lift3d_ros.cli.{name}')
+        module = f'{_FOLDERS[name]}.{name}' if name in _FOLDERS else name
+        return importlib.import_module(f'lift3d_ros.cli.{module}')
     except ImportError as error:
         # The loader reports it as if a file were missing.
         if memory.is_exhausted(error):

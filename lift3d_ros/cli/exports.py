@@ -13,25 +13,20 @@
 # limitations under the License.
 
 
-"""Output files of ``lift3d lift``: their arguments and their entries in the report."""
+"""Output files of ``lift3d lift``: their arguments, and the line of a shape on the terminal."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 from typing import TYPE_CHECKING
 
-from lift3d_ros.cli import scenes
 from lift3d_ros.errors import bad_request
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from lift3d_ros.geometry.shape import Shape
     from lift3d_ros.robot.export import Export
-    from lift3d_ros.robot.export import Written
 
 _FORMATS = ('ply', 'glb', 'obj', 'stl', 'urdf', 'mjcf')
 
@@ -117,36 +112,6 @@ def check_names(export: Export, folder: Path, names: Iterable[str]) -> None:
                     'use two output folders.')
 
 
-def entries(shape: Shape, written: Written) -> dict[str, Any]:
-    """Return the entries of the report for a shape, its files and its body."""
-    from lift3d_ros.robot.export import stability_of
-
-    stability = stability_of(shape, written.mass)
-    return {
-        'method': shape.method,
-        'scale_source': shape.scale_source,
-        'scale_stddev': scenes.number(shape.scale_stddev),
-        'elevation_deg': scenes.number(shape.elevation),
-        'elevation_source': shape.elevation_source,
-        'support': shape.support,
-        'confidence': scenes.number(shape.overall_confidence),
-        'pass_probability': scenes.number(shape.pass_probability),
-        'mask_iou': scenes.number(shape.mask_iou),
-        'notes': list(shape.notes),
-        'watertight': shape.mesh.is_watertight(),
-        'frame': written.frame,
-        'up_axis': written.up_axis,
-        'pose': _numbers(shape.T_camera_object),
-        'files': [path.name for path in written.files],
-        'stands': stability and {
-            'stable': stability.stable,
-            'margin': scenes.number(stability.margin),
-            'tipping_deg': scenes.number(stability.tipping_deg),
-        },
-        'body': _body(written),
-    }
-
-
 def line(name: str, shape: Shape, seconds: float) -> str:
     """Return the output for a shape on the terminal: one line, and one for each note."""
     if shape.scale_source == 'unknown':
@@ -161,25 +126,3 @@ def line(name: str, shape: Shape, seconds: float) -> str:
             size += f' (by {shape.scale_source})'
     text = f'{name}: {size}, confidence {shape.overall_confidence:.2f}, {seconds:.2f} s'
     return '\n'.join([text, *(f'{name}: note: {note}' for note in shape.notes)])
-
-
-def _body(written: Written) -> dict[str, Any] | None:
-    mass = written.mass
-    if mass is None:
-        return None
-    return {
-        'density': mass.density,
-        'mass': float(f'{mass.mass:.6g}'),
-        'center': _numbers(mass.center),
-        'inertia': [[float(f'{value:.6g}') for value in row] for row in mass.inertia.tolist()],
-        'inertia_source': mass.source,
-        'collision_parts': len(written.parts),
-        'stable_poses': [
-            {'probability': round(pose.probability, 3), 'pose': _numbers(pose.T_ground_object)}
-            for pose in written.poses
-        ],
-    }
-
-
-def _numbers(values: np.ndarray[Any, Any]) -> Any:
-    return values.round(6).tolist()

@@ -17,8 +17,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lift3d_ros.cli import values
@@ -112,12 +110,3 @@ def scale_hints(options: argparse.Namespace) -> ScaleHints:
     plane = None if given is None else Plane(given[:3], given[3])
     order = SOURCES if options.scale_source is None else tuple(options.scale_source)
     return ScaleHints(plane=plane, known_size=options.known_size, order=order)
-
-
-def hints_of_scene(common: ScaleHints, path: Path) -> ScaleHints:
-    """Return the hints with the plane of a scene, if it has one; raises ``LiftError``."""
-    from lift3d_ros.io.scene import read_plane
-
-    if common.plane is not None:
-        return common
-    return replace(common, plane=read_plane(path))

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from lift3d_ros.cli import scenes
 from lift3d_ros.cli import values
 from lift3d_ros.errors import bad_request
+from lift3d_ros.runtime import reports
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,7 +120,7 @@ def run(options: argparse.Namespace) -> int:
         named,
         options.out,
         lift,
-        lambda error: _report(ok=False, error=scenes.error_entry(error), method=lifter.name),
+        lambda error: _report(ok=False, error=reports.error_entry(error), method=lifter.name),
         lambda name: _results(options.out, name),
         'completed',
     )
@@ -220,12 +221,12 @@ def _object(shape: Any) -> dict[str, Any]:
     from lift3d_ros.errors import LiftError
 
     if isinstance(shape, LiftError):
-        return {'ok': False, 'error': scenes.error_entry(shape)}
+        return {'ok': False, 'error': reports.error_entry(shape)}
     return {
         'ok': True,
         'T_camera_object': shape.T_camera_object.round(6).tolist(),
         'size': shape.size.round(6).tolist(),
-        'confidence': scenes.number(shape.overall_confidence),
+        'confidence': reports.number(shape.overall_confidence),
         'support': shape.support,
         'notes': list(shape.notes),
     }
@@ -246,4 +247,4 @@ def _results(out: Path, name: str) -> list[Path]:
 
 def _report(**entries: Any) -> dict[str, Any]:
     """Return a report with ``entries`` and null for the others."""
-    return {**dict.fromkeys(_ENTRIES), **entries, 'peak_memory_mb': scenes.peak_memory()}
+    return {**dict.fromkeys(_ENTRIES), **entries, 'peak_memory_mb': reports.peak_memory()}

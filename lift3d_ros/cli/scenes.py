@@ -20,24 +20,19 @@ import argparse
 from collections.abc import Callable
 from collections.abc import Iterable
 import contextlib
-import json
-import math
 from pathlib import Path
 import sys
 import time
-import traceback
 from typing import Any
 from typing import TYPE_CHECKING
 
 from lift3d_ros.cli import values
 from lift3d_ros.errors import bad_request
-from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.io.scene_files import is_picture
-from lift3d_ros.runtime import memory
+from lift3d_ros.runtime.failures import as_lift_error
 from lift3d_ros.runtime.files import make_folder
-from lift3d_ros.runtime.files import write_error
-from lift3d_ros.runtime.files import write_whole
+from lift3d_ros.runtime.reports import write_report
 
 if TYPE_CHECKING:
     from lift3d_ros.progress import ProgressCallback
@@ -154,40 +149,6 @@ def _work_on(
     return report, line
 
 
-def error_entry(error: LiftError) -> dict[str, str]:
-    """Return the entry of an error in a report."""
-    return {'code': error.code.value, 'message': error.message}
-
-
-def write_report(path: Path, report: dict[str, Any]) -> None:
-    """Write a report as JSON; the file appears under its name only when it is complete."""
-    write_whole(path, (json.dumps(report, indent=1) + '\n').encode())
-
-
-def number(value: float | None) -> float | None:
-    """Return a number rounded for JSON, None if it is not finite."""
-    return round(float(value), 6) if value is not None and math.isfinite(value) else None
-
-
-def peak_memory() -> float:
-    """Return the peak memory of this process, MiB."""
-    return round(memory.peak_mb(), 1)
-
-
 def _remove(paths: Iterable[Path]) -> None:
     for path in list(paths):
         path.unlink(missing_ok=True)
-
-
-def as_lift_error(error: Exception) -> LiftError:
-    """Return any error as one with a code; an unexpected one is printed with its traceback."""
-    if isinstance(error, LiftError):
-        return error
-    if memory.is_exhausted(error):
-        return memory.exhausted(error)
-    if isinstance(error, OSError):
-        return write_error(error)
-    traceback.print_exception(error)
-    return LiftError(
-        ErrorCode.INTERNAL, f'{type(error).__name__}: {error}; please report this with the '
-        'traceback above.')

@@ -29,6 +29,7 @@ from lift3d_ros.cli import methods
 from lift3d_ros.cli import scenes
 from lift3d_ros.cli import values
 from lift3d_ros.errors import LiftError
+from lift3d_ros.runtime.failures import as_lift_error
 from lift3d_ros.runtime.files import make_folder
 from lift3d_ros.runtime.files import write_whole
 
@@ -80,7 +81,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scenes.add_seed(parser, 'picture and mesh')
     exports.add_arguments(parser)
     # Of the arguments of a scene a picture has none.
-    parser.set_defaults(no_depth=True, no_further=True)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -90,14 +90,23 @@ def run(options: argparse.Namespace) -> int:
     Raises ``LiftError`` for a pipeline or a segmentation model that cannot be used, for a text
     that is empty or too long, and as ``lift3d lift``.
     """
+    from lift3d_ros.batch.scene_files import failure_report
+    from lift3d_ros.batch.scene_files import SceneSettings
     from lift3d_ros.diffusion.text_to_image import check_prompt
-    from lift3d_ros.io.scene import Selection
 
     for prompt in options.prompts:
         check_prompt(prompt)
     named = _named(options.prompts)
     export = exports.chosen(options)
-    hints = inputs.scale_hints(options)
+    settings = SceneSettings(
+        export=export,
+        frame=exports.frame_of(options, export),
+        depth=False,
+        source_views=False,
+        hints=inputs.scale_hints(options),
+        min_confidence=options.min_confidence,
+        seed=options.seed,
+    )
     lifter = methods.make_lifter(options)
     # Before the pictures, which take minutes.
     lifter.check()
@@ -110,14 +119,13 @@ def run(options: argparse.Namespace) -> int:
         entry = made[name]
         if isinstance(entry, LiftError):
             raise entry
-        report, line = lift.lift_scene(
-            options, lifter, export, hints, Selection(), name, path, progress)
+        report, line = lift.lift(lifter, settings, name, path, options.out, progress)
         report['notes'] = [*entry['notes'], *report['notes']]
         lines = [line, *(f'{name}: note: {note}' for note in entry['notes'])]
         return {**report, **_origin(options, named[name], path.name)}, '\n'.join(lines)
 
     def failed(error: LiftError) -> dict[str, Any]:
-        return lift.failure_report(error, lifter.name)
+        return failure_report(error, lifter.name)
 
     return scenes.work_through(
         paths, options.out, work, failed,
@@ -152,7 +160,7 @@ def _make_pictures(
             _, data = cv2.imencode('.png', pixels)
             write_whole(paths[name], data.tobytes())
         except Exception as error:
-            made[name] = scenes.as_lift_error(error)
+            made[name] = as_lift_error(error)
             continue
         made[name] = {'notes': [*notes, *more]}
     return made

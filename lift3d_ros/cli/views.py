@@ -39,6 +39,7 @@ from lift3d_ros.geometry import ZERO123_FOV
 from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.io.scene import read_input
+from lift3d_ros.runtime import reports
 from lift3d_ros.synthesis import MAX_VIEWS
 from lift3d_ros.synthesis import ring
 from lift3d_ros.synthesis import SAMPLERS
@@ -248,17 +249,17 @@ def _succeeded(
         files, views.azimuths, views.elevations, view_grid.poses_in_camera(views), strict=True)
     return _report(
         options,
-        elevation_deg=scenes.number(views.canonical.elevation),
+        elevation_deg=reports.number(views.canonical.elevation),
         elevation_source=views.elevation_source,
-        elevation_stddev=scenes.number(views.elevation_stddev),
+        elevation_stddev=reports.number(views.elevation_stddev),
         scale_source=view_grid.scale_source(views),
-        radius=scenes.number(views.radius),
+        radius=reports.number(views.radius),
         fov=round(ZERO123_FOV, 4),
         views=[
             {
                 'file': file,
-                'azimuth': scenes.number(azimuth),
-                'elevation': scenes.number(elevation),
+                'azimuth': reports.number(azimuth),
+                'elevation': reports.number(elevation),
                 'T_camera_view': pose.tolist(),
             }
             for file, azimuth, elevation, pose in entries
@@ -274,7 +275,7 @@ def _succeeded(
 
 
 def _failed(error: LiftError, options: argparse.Namespace) -> dict[str, Any]:
-    return _report(options, ok=False, error=scenes.error_entry(error))
+    return _report(options, ok=False, error=reports.error_entry(error))
 
 
 def _report(options: argparse.Namespace, **values: Any) -> dict[str, Any]:
@@ -286,7 +287,7 @@ def _report(options: argparse.Namespace, **values: Any) -> dict[str, Any]:
     return {
         'ok': True, 'error': None, 'weights': options.weights,
         'sampler': None if options.coarse else str(options.sampler),
-        **unknown, 'views': [], **values, 'peak_memory_mb': scenes.peak_memory(),
+        **unknown, 'views': [], **values, 'peak_memory_mb': reports.peak_memory(),
     }
 
 

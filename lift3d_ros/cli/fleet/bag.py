@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 from contextlib import ExitStack
 from pathlib import Path
-import re
 import sys
 import time
 from typing import Any
@@ -32,16 +31,18 @@ from lift3d_ros.cli import scenes
 from lift3d_ros.cli import values
 from lift3d_ros.errors import bad_request
 from lift3d_ros.errors import LiftError
+from lift3d_ros.runtime.failures import as_lift_error
 from lift3d_ros.runtime.files import make_folder
+from lift3d_ros.runtime.reports import write_report
 
 if TYPE_CHECKING:
     from lift3d_ros.bags.bag import Bag
     from lift3d_ros.bags.lifting import BagLifter
     from lift3d_ros.bags.lifting import BagSettings
-    from lift3d_ros.bags.lifting import Outcome
     from lift3d_ros.bags.recording import Instant
     from lift3d_ros.bags.results import ResultBag
-    from lift3d_ros.robot.export import Export
+    from lift3d_ros.batch.bag_files import BagFiles
+    from lift3d_ros.batch.bag_files import WrittenObject
 
 #: The report of the whole bag.
 SUMMARY = 'bag.json'
@@ -165,6 +166,7 @@ def _lift(options: argparse.Namespace, bag: Bag) -> int:
     from lift3d_ros.bags.results import ResultBag
     from lift3d_ros.bags.topics import choose_topics
     from lift3d_ros.bags.writer import BagWriter
+    from lift3d_ros.batch.bag_files import BagFiles
 
     export = exports.chosen(options)
     settings = _settings(options)
@@ -181,7 +183,8 @@ def _lift(options: argparse.Namespace, bag: Bag) -> int:
     chosen = select(
         recording.instants, rate=options.rate, every=options.every, at=options.at)
     lifter = methods.make_lifter(options)
-    work = _Work(options, export, BagLifter(bag, recording, settings, lifter), lifter.name)
+    files = BagFiles(options.out, export, options.frame, lifter.name)
+    work = _Work(files, BagLifter(bag, recording, settings, lifter))
     lifter.check()
     lifter.load()
     make_folder(options.out)
@@ -194,7 +197,7 @@ def _lift(options: argparse.Namespace, bag: Bag) -> int:
         work.through(chosen, results)
     lost = [*bag.lost, *recording.notes]
     _say(lost)
-    scenes.write_report(options.out / SUMMARY, {
+    write_report(options.out / SUMMARY, {
         'bag': str(options.bag),
         'topics': used,
         'images': len(recording.instants),
@@ -233,13 +236,9 @@ def _settings(options: argparse.Namespace) -> BagSettings:
 class _Work:
     """Lifts instants, writes their files, and counts."""
 
-    def __init__(
-        self, options: argparse.Namespace, export: Export, lifter: BagLifter, method: str
-    ) -> None:
-        self._options = options
-        self._export = export
+    def __init__(self, files: BagFiles, lifter: BagLifter) -> None:
+        self._files = files
         self._lifter = lifter
-        self._method = method
         self.lifted = self.failed = self.empty = 0
 
     def through(self, instants: list[Instant], results: ResultBag | None) -> None:
@@ -257,89 +256,32 @@ class _Work:
                 try:
                     outcome = self._lifter.lift(instant, show)
                 except Exception as error:
-                    failure = scenes.as_lift_error(error)
-                    self._write_failure(_name(instant, 'image'), instant, failure, start, bar)
+                    failure = as_lift_error(error)
+                    seconds = time.monotonic() - start
+                    self._count(self._files.write_failure(instant, '', failure, seconds), bar)
                     if results is not None:
                         results.write_failure(instant, failure)
                     continue
-                self._write(outcome, start, bar)
+                self.empty += not outcome.lifted and not outcome.failures
+                for written in self._files.write(outcome, time.monotonic() - start):
+                    self._count(written, bar)
                 if results is not None:
                     results.write(outcome)
 
-    def _write(self, outcome: Outcome, start: float, bar: Any) -> None:
-        """Write the files of an instant."""
-        self.empty += not outcome.lifted and not outcome.failures
-        for name, error in outcome.failures:
-            self._write_failure(
-                _name(outcome.instant, name), outcome.instant, error, start, bar, name)
-        for lifted in outcome.lifted:
-            name = _name(outcome.instant, lifted.id)
-            try:
-                report = self._write_object(name, outcome, lifted)
-            except Exception as error:
-                failure = scenes.as_lift_error(error)
-                self._write_failure(name, outcome.instant, failure, start, bar, lifted.id)
-                continue
+    def _count(self, written: WrittenObject, bar: Any) -> None:
+        """Count an object and print its line."""
+        name, result = written.name, written.result
+        if isinstance(result, LiftError):
+            self.failed += 1
+            bar.write(f'{name}: {result}')
+            if written.unwritten is not None:
+                bar.write(
+                    f'{name}: its report cannot be written either '
+                    f'({written.unwritten.strerror})')
+        else:
             self.lifted += 1
-            bar.write(exports.line(name, lifted.shape, report['seconds']['total']))
-            sys.stdout.flush()
-
-    def _write_object(self, name: str, outcome: Outcome, lifted: Any) -> dict[str, Any]:
-        from lift3d_ros.robot.export import write
-
-        options, export, shape = self._options, self._export, lifted.shape
-        frame = options.frame or (
-            'world' if outcome.T_target_camera is not None and not export.is_description
-            and export.kind != 'glb' else exports.frame_of(options, export)
-        )
-        report_path = options.out / f'{name}.json'
-        report_path.unlink(missing_ok=True)
-        path = export.path(options.out, name)
-        written = write(shape, path, export, frame, outcome.T_target_camera)
-        report = {
-            'ok': True,
-            'error': None,
-            **self._origin(outcome.instant, lifted.id),
-            'class_id': lifted.instance.class_id,
-            'score': scenes.number(lifted.instance.score),
-            'frame_id': outcome.header.frame_id,
-            'pose_in_frame_id': lifted.T_frame_object.round(6).tolist(),
-            'views': outcome.views[lifted.id],
-            **exports.entries(shape, written),
-            'seconds': {stage: round(value, 4) for stage, value in shape.seconds.items()},
-            'peak_memory_mb': scenes.peak_memory(),
-        }
-        scenes.write_report(report_path, report)
-        return report
-
-    def _write_failure(
-        self, name: str, instant: Instant, error: LiftError, start: float, bar: Any, id_: str = ''
-    ) -> None:
-        self.failed += 1
-        bar.write(f'{name}: {error}')
+            bar.write(exports.line(name, result, written.report['seconds']['total']))
         sys.stdout.flush()
-        report = {
-            'ok': False,
-            'error': scenes.error_entry(error),
-            **self._origin(instant, id_),
-            'method': self._method,
-            'seconds': {'total': round(time.monotonic() - start, 4)},
-            'peak_memory_mb': scenes.peak_memory(),
-        }
-        for path in self._export.files(self._export.path(self._options.out, name)):
-            # Results of an earlier run must not be mistaken for those of this run.
-            path.unlink(missing_ok=True)
-        try:
-            scenes.write_report(self._options.out / f'{name}.json', report)
-        except OSError as full:
-            bar.write(f'{name}: its report cannot be written either ({full.strerror})')
-
-    def _origin(self, instant: Instant, id_: str) -> dict[str, Any]:
-        return {
-            'id': id_,
-            'stamp': _seconds(instant.stamp),
-            'received': _seconds(instant.image.time),
-        }
 
 
 def _seconds(nanoseconds: int) -> str:
@@ -347,12 +289,6 @@ def _seconds(nanoseconds: int) -> str:
     from lift3d_ros.bags.transforms import seconds_text
 
     return seconds_text(nanoseconds)
-
-
-def _name(instant: Instant, id_: str) -> str:
-    """Return the name of the files of an object; stamps of a clock that was set back differ."""
-    run = f'run{instant.run}_' if instant.run else ''
-    return f'{run}{_seconds(instant.stamp)}_{re.sub(r"[^A-Za-z0-9_.-]", "_", id_)}'
 
 
 def _say(lost: list[str]) -> None:
