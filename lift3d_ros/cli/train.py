@@ -27,9 +27,9 @@ from lift3d_ros.errors import bad_request
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        'what', choices=('views', 'surface', 'prior', 'encoder'),
-        help='the view networks, the surface network, the unposed diffusion prior, or the image '
-        'encoder',
+        'what', choices=('views', 'surface', 'prior', 'encoder', 'scene'),
+        help='the view networks, the surface network, the unposed diffusion prior, the image '
+        'encoder, or the prior of whole scenes',
     )
     parser.add_argument(
         '--data', type=Path, required=True, metavar='DIR',
@@ -44,12 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--weights', metavar='NAME|PATH',
-        help='surface: the small weights whose views are the input; prior, encoder: the small '
-        'weights that it is added to (default: small)',
+        help='surface: the small weights whose views are the input; prior, encoder, '
+        'scene: the small weights that it is added to (default: small)',
     )
     parser.add_argument(
         '--extra', type=Path, action='append', default=[], metavar='DIR',
-        help='prior, encoder: a further folder of objects; repeatable',
+        help='prior, encoder, scene: a further folder of objects; repeatable',
     )
     parser.add_argument(
         '--from', dest='start', metavar='NAME|PATH',
@@ -67,8 +67,9 @@ def run(options: argparse.Namespace) -> int:
     if options.what == 'views' and options.weights is not None:
         raise bad_request(
             '--weights is no option of train views; to initialise with weights, use --from.')
-    if options.what not in ('prior', 'encoder') and options.extra:
-        raise bad_request('--extra is an option of train prior and train encoder.')
+    if options.what not in ('prior', 'encoder', 'scene') and options.extra:
+        raise bad_request(
+            '--extra is an option of train prior, train encoder and train scene.')
     from lift3d_ros.training.runs import read_settings
 
     settings: Any
@@ -92,6 +93,13 @@ def run(options: argparse.Namespace) -> int:
         from lift3d_ros.training.prior.run import train_prior
 
         settings, train = PriorTraining(), train_prior
+        weights = (_folder(options.weights or 'small'),)
+        more = {'extra': options.extra}
+    elif options.what == 'scene':
+        from lift3d_ros.training.scene.run import SceneTraining
+        from lift3d_ros.training.scene.run import train_scene
+
+        settings, train = SceneTraining(), train_scene
         weights = (_folder(options.weights or 'small'),)
         more = {'extra': options.extra}
     else:

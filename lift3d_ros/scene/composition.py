@@ -31,18 +31,21 @@ from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry.frame import Frame
-from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.meshing.render import Raycaster
 from lift3d_ros.progress import Progress
-from lift3d_ros.scene.background import hidden_layer
+from lift3d_ros.scene.parts import hidden_surface
+from lift3d_ros.scene.parts import joined
+from lift3d_ros.scene.parts import measured_depth
+from lift3d_ros.scene.parts import measured_surface
+from lift3d_ros.scene.parts import shape_surface
 from lift3d_ros.scene.planes import find_planes
 from lift3d_ros.scene.planes import ScenePlane
-from lift3d_ros.scene.scene import BACKGROUND
+from lift3d_ros.scene.reduction import reduced_frame
+from lift3d_ros.scene.reduction import reduced_mask
 from lift3d_ros.scene.scene import Scene
 from lift3d_ros.scene.scene import SceneSurface
 from lift3d_ros.scene.scene import upright_frame
-from lift3d_ros.scene.triangulation import triangulate
 from lift3d_ros.scene.voxel_map import bounds
 from lift3d_ros.scene.voxel_map import carve
 from lift3d_ros.scene.voxel_map import empty_map
@@ -50,9 +53,6 @@ from lift3d_ros.scene.voxel_map import Occupancy
 from lift3d_ros.scene.voxel_map import occupy
 from lift3d_ros.scene.voxel_map import surface_points
 from lift3d_ros.scene.voxel_map import VoxelMap
-
-#: Confidence of a measured vertex.
-MEASURED_CONFIDENCE = 0.99
 
 #: Least number of readings, and share of the pixels with one below which the result has a note.
 MIN_READINGS, MIN_SHARE = 500, 0.4
@@ -136,22 +136,22 @@ def compose(
             notes.append(f'The object {name} has no scale and is part of the background.')
         else:
             shapes[name] = shape
-    reduced = _reduced(frame, settings)
-    depth, camera = _depth(reduced), reduced.camera
+    reduced = reduced_frame(frame, settings.width, settings.max_depth)
+    depth, camera = measured_depth(reduced), reduced.camera
     foreground = np.zeros(depth.shape, bool)
     for name in shapes:
-        foreground |= _reduced_mask(masks[name], depth.shape)
+        foreground |= reduced_mask(masks[name], depth.shape)
     with progress.stage('planes', 0.3):
         # A flat side of a lifted object is no plane of its surroundings.
         around = np.where(foreground, np.float32(0.0), depth)
         planes = find_planes(around, camera, frame.gravity, rng)
     with progress.stage('background', 0.5):
-        parts = [_measured(reduced, foreground)]
+        parts = [measured_surface(reduced, foreground)]
         if settings.complete:
-            parts.append(_hidden(reduced, foreground, planes))
+            parts.append(hidden_surface(reduced, foreground, planes))
         parts += [
-            _of_shape(shape, number) for number, shape in enumerate(shapes.values())]
-    surface = _joined(parts)
+            shape_surface(shape, number) for number, shape in enumerate(shapes.values())]
+    surface = joined(parts)
     if not len(surface.mesh.faces):
         raise LiftError(ErrorCode.NO_SURFACE, 'The depth of the frame has no surface.')
     with progress.stage('voxels', 0.9):
@@ -163,96 +163,10 @@ def compose(
     return Scene(frame, surface, voxels, sized, dict(objects), 'depth', tuple(notes))
 
 
-def _reduced(frame: Frame, settings: SceneSettings) -> Frame:
-    """Return the frame with at most the width of the settings, its far readings left out."""
-    assert frame.depth is not None, 'the frame is checked'
-    stride = -(-frame.camera.width // settings.width)
-    depth = np.nan_to_num(frame.depth[::stride, ::stride])
-    depth = np.where(depth <= settings.max_depth, depth, np.float32(0.0))
-    height, width = depth.shape
-    full = frame.camera
-    camera = replace(
-        full, width=width, height=height, fx=full.fx / stride, fy=full.fy / stride,
-        cx=full.cx / stride, cy=full.cy / stride)
-    # Colours are averaged around the pixels whose depth is kept.
-    blurred = frame.image if stride == 1 else cv2.blur(frame.image, (stride, stride))
-    image = np.ascontiguousarray(blurred[::stride, ::stride])
-    return Frame(image, camera, depth.astype(np.float32), frame.gravity)
-
-
-def _depth(frame: Frame) -> NDArray[np.float32]:
-    assert frame.depth is not None, 'the frame is checked'
-    return frame.depth
-
-
-def _reduced_mask(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return a mask at the size of the layers, with a margin of a pixel for its own errors."""
-    stride = -(-mask.shape[1] // shape[1])
-    reduced = np.ascontiguousarray(mask[::stride, ::stride]).astype(np.uint8)
-    return cv2.dilate(reduced, np.ones((3, 3), np.uint8)).astype(bool)
-
-
 def _enlarged(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     resized = cv2.resize(
         mask.astype(np.uint8), (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)
     return resized.astype(bool)
-
-
-def _measured(frame: Frame, foreground: NDArray[np.bool_]) -> SceneSurface:
-    """Return the measured surface of the background."""
-    vertices, faces, pixels = triangulate(_depth(frame), frame.camera, ~foreground)
-    count = len(vertices)
-    return SceneSurface(
-        Mesh(vertices.astype(np.float32), faces, frame.image.reshape(-1, 3)[pixels]),
-        np.full(count, MEASURED_CONFIDENCE, np.float32),
-        np.ones(count, bool),
-        np.full(count, BACKGROUND, np.int32),
-    )
-
-
-def _hidden(
-    frame: Frame, foreground: NDArray[np.bool_], planes: tuple[ScenePlane, ...]
-) -> SceneSurface:
-    """Return the predicted surface of the hidden background."""
-    measured = np.where(foreground, np.float32(0.0), _depth(frame))
-    layer = hidden_layer(_depth(frame), frame.image, frame.camera, foreground, planes)
-    predicted = layer.depth > 0.0
-    # One measured pixel around closes the gap to the measured surface.
-    grown = cv2.dilate(predicted.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-    depth = np.where(predicted, layer.depth, np.where(grown, measured, np.float32(0.0)))
-    color = np.where(predicted[..., None], layer.color, frame.image)
-    confidence = np.where(predicted, layer.confidence, np.float32(MEASURED_CONFIDENCE))
-    vertices, faces, pixels = triangulate(depth, frame.camera)
-    # Triangles between measured pixels are those of the measured surface.
-    faces = faces[predicted.reshape(-1)[pixels][faces].any(axis=1)]
-    return SceneSurface(
-        Mesh(vertices.astype(np.float32), faces, color.reshape(-1, 3)[pixels]),
-        confidence.reshape(-1)[pixels],
-        ~predicted.reshape(-1)[pixels],
-        np.full(len(vertices), BACKGROUND, np.int32),
-    )
-
-
-def _of_shape(shape: Shape, number: int) -> SceneSurface:
-    mesh = shape.mesh_in_camera()
-    return SceneSurface(
-        mesh, shape.confidence, shape.observed, np.full(len(mesh.vertices), number, np.int32))
-
-
-def _joined(parts: list[SceneSurface]) -> SceneSurface:
-    offsets = np.cumsum([0, *(len(part.mesh.vertices) for part in parts)])
-    faces = [
-        part.mesh.faces + np.int32(offset)
-        for part, offset in zip(parts, offsets[:-1], strict=True)]
-    return SceneSurface(
-        Mesh(
-            np.concatenate([part.mesh.vertices for part in parts]),
-            np.concatenate(faces).astype(np.int32),
-            np.concatenate([part.mesh.colors for part in parts])),
-        np.concatenate([part.confidence for part in parts]),
-        np.concatenate([part.observed for part in parts]),
-        np.concatenate([part.part for part in parts]),
-    )
 
 
 def _voxels(
@@ -269,7 +183,7 @@ def _voxels(
         low, high = bounds(points, T)
         resolution = max(0.004, float((high - low).max()) / _VOXELS)
     grid = empty_map(points, T, resolution)
-    carve(grid, _depth(frame), frame.camera)
+    carve(grid, measured_depth(frame), frame.camera)
     measured = surface.observed[surface.mesh.faces].all(axis=1)
     for state, chosen in ((Occupancy.PREDICTED, ~measured), (Occupancy.OCCUPIED, measured)):
         faces = surface.mesh.faces[chosen]

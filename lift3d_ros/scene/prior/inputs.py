@@ -1,0 +1,192 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What is known of a view of a scene from a moved camera: the inputs of the prior."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import Camera
+from lift3d_ros.geometry.frame import Frame
+from lift3d_ros.geometry.pose_vectors import zeronvs_pose
+from lift3d_ros.meshing.render import Light
+from lift3d_ros.meshing.render import Raycaster
+from lift3d_ros.scene.parts import measured_depth
+from lift3d_ros.scene.planes import depth_tolerance
+from lift3d_ros.scene.scene import BACKGROUND
+from lift3d_ros.scene.scene import SceneSurface
+
+#: Side of the pictures of the prior, pixels.
+SIZE = 64
+
+#: Largest inverse depth, in units of the inverse scale of the scene.
+MAX_INVERSE = 1.5
+
+#: Places along a ray that are compared with the measured depth, and the nearest of them, metres.
+_SAMPLES, _NEAREST_M = 44, 0.15
+
+#: The colours of a scene contain its light.
+_UNLIT = Light(ambient=1.0, diffuse=0.0)
+
+#: Offset of the rays, which otherwise may pass between triangles at their corners.
+_SHIFT = 0.013
+
+
+@dataclass(frozen=True, eq=False)
+class KnownView:
+    """
+    A view of what is known of a scene, each array (height, width).
+
+    Inverse depths are multiplied by the scale of the scene, at most ``MAX_INVERSE``; 0 = none.
+
+    - ``color``: uint8 RGB (height, width, 3) of the known surface; ``inverse``: its inverse depth.
+    - ``observed``: where it was measured; ``object``: where it is of a lifted object.
+    - ``exit``: inverse depth at which a ray leaves the space that the input camera saw to be free
+      for the first time; ``last``: for the last time. The surface is not before ``exit``.
+    - ``pose``: float32 (19,), the 6DoF+1 pose vector of ZeroNVS.
+    """
+
+    color: NDArray[np.uint8]
+    inverse: NDArray[np.float32]
+    observed: NDArray[np.bool_]
+    object: NDArray[np.bool_]
+    exit: NDArray[np.float32]
+    last: NDArray[np.float32]
+    pose: NDArray[np.float32]
+
+
+class KnownScene:
+    """The known surface of a scene, for views of it; built once for many."""
+
+    def __init__(self, frame: Frame, surface: SceneSurface) -> None:
+        """
+        Take a frame with depth and what is known of its scene.
+
+        ``surface`` is in the optical frame of ``frame``.
+        """
+        self.frame = frame
+        self.scale = scene_scale(measured_depth(frame))
+        self._colored = Raycaster([surface.mesh])
+        kinds = np.stack([
+            np.where(surface.observed, 255, 0),
+            np.where((surface.part != BACKGROUND) & ~surface.observed, 255, 0),
+            np.zeros(len(surface.part), int)], axis=1)
+        self._kinds = Raycaster([replace(surface.mesh, colors=kinds.astype(np.uint8))])
+
+    def view(self, camera: Camera, T_camera_eye: Array) -> KnownView:
+        """Return what is known of the view at ``T_camera_eye`` (4, 4), metres."""
+        shifted = replace(camera, cx=camera.cx + _SHIFT, cy=camera.cy + _SHIFT)
+        seen = self._colored.render(
+            shifted, T_camera_eye, _UNLIT, (0, 0, 0), supersampling=1)
+        kind = self._kinds.render(shifted, T_camera_eye, _UNLIT, (0, 0, 0), supersampling=1)
+        first, last = free_space(self.frame, camera, T_camera_eye)
+        fov = float(np.degrees(2.0 * np.arctan(0.5 * camera.width / camera.fx)))
+        return KnownView(
+            seen.image, self.inverse(seen.depth), kind.image[..., 0] > 127,
+            kind.image[..., 1] > 127, self.inverse(first), self.inverse(last),
+            zeronvs_pose(T_camera_eye, np.eye(4), self.scale, fov).astype(np.float32))
+
+    def inverse(self, depth: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the scaled inverse of depth in metres, 0 where that is 0."""
+        present = depth > 0.0
+        inverse = self.scale / np.where(present, depth, np.float32(1.0))
+        return np.where(present, np.minimum(inverse, MAX_INVERSE), 0.0).astype(np.float32)
+
+
+def scene_scale(depth: NDArray[np.float32]) -> float:
+    """
+    Return the scale of a scene, metres: the 20 % quantile of its depth (ZeroNVS, section 4.1).
+
+    ``depth`` in metres, 0 = no reading; 1 without readings.
+    """
+    present = depth[depth > 0.0]
+    return float(np.quantile(present, 0.2)) if len(present) else 1.0
+
+
+def picture_camera(camera: Camera, size: int = SIZE) -> Camera:
+    """Return the square camera of the prior, as wide as that of a frame."""
+    fov = np.degrees(2.0 * np.arctan(0.5 * camera.width / camera.fx))
+    return Camera.from_fov(size, size, float(fov))
+
+
+def free_space(
+    frame: Frame, camera: Camera, T_camera_eye: Array
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """
+    Return the depths at which rays leave observed free space, first and last, metres.
+
+    A place is free if its pixel in ``frame`` has a reading behind it. ``camera`` at
+    ``T_camera_eye`` has the rays. 0 for a ray that is never free.
+    """
+    depth = measured_depth(frame)
+    farthest = 1.3 * float(depth.max(initial=_NEAREST_M))
+    steps = np.geomspace(_NEAREST_M, max(farthest, 2.0 * _NEAREST_M), _SAMPLES)
+    # Depth edges are a pixel wide and small holes are noise: the nearest reading around decides.
+    absent = np.float32(np.inf)
+    nearest = cv2.erode(np.where(depth > 0.0, depth, absent), np.ones((5, 5), np.uint8))
+    limit = np.where(np.isfinite(nearest), nearest - depth_tolerance(depth), np.float32(0.0))
+    T = np.asarray(T_camera_eye, np.float32)
+    rays = (camera.rays().reshape(-1, 3) @ T[:3, :3].T).astype(np.float32)
+    points = T[:3, 3] + rays[:, None] * steps[None, :, None].astype(np.float32)
+    lens, (height, width) = frame.camera, depth.shape
+    z = points[..., 2]
+    ahead = z > 1e-3
+    over = 1.0 / np.where(ahead, z, np.float32(1.0))
+    column = np.rint(np.float32(lens.fx) * points[..., 0] * over + np.float32(lens.cx))
+    row = np.rint(np.float32(lens.fy) * points[..., 1] * over + np.float32(lens.cy))
+    inside = ahead & (column >= 0) & (row >= 0) & (column < width) & (row < height)
+    index = np.where(inside, row * width + column, 0.0).astype(np.int32)
+    free = inside & (limit.reshape(-1)[index] > z)
+    any_free = free.any(axis=1)
+    start = free.argmax(axis=1)
+    after = free & (np.arange(_SAMPLES) >= start[:, None])
+    # The first place after the start that is not free.
+    ended = ~after & (np.arange(_SAMPLES) > start[:, None])
+    stop = np.where(ended.any(axis=1), ended.argmax(axis=1) - 1, _SAMPLES - 1)
+    last = _SAMPLES - 1 - free[:, ::-1].argmax(axis=1)
+    shape = (camera.height, camera.width)
+    first, final = (
+        np.where(any_free, steps[at], 0.0).astype(np.float32).reshape(shape)
+        for at in (stop, last))
+    return first, final
+
+
+def completed(view: KnownView) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """
+    Return colour (3, h, w) in [-1, 1] and inverse depth (h, w) with holes filled from around.
+
+    A hole has the value of the nearest known pixel; its inverse depth is at most ``exit``.
+    """
+    missing = (view.inverse <= 0.0).astype(np.uint8)
+    color = view.color.astype(np.float32) / 127.5 - 1.0
+    inverse = view.inverse.copy()
+    if missing.any() and not missing.all():
+        _, labels = cv2.distanceTransformWithLabels(
+            missing, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+        known = missing == 0
+        index = np.zeros(int(labels.max()) + 1, np.intp)
+        index[labels[known]] = np.flatnonzero(known)
+        source = index[labels]
+        color = color.reshape(-1, 3)[source]
+        inverse = inverse.reshape(-1)[source]
+        bounded = (missing == 1) & (view.exit > 0.0)
+        inverse = np.where(bounded, np.minimum(inverse, view.exit), inverse)
+    return np.ascontiguousarray(color.transpose(2, 0, 1)), inverse.astype(np.float32)
