@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The presets for a GPU run their first steps on the CPU, in small; their numbers are not tried."""
+"""The presets for a GPU run their first steps on the CPU, in small; their numbers are not."""
 
 from __future__ import annotations
 
