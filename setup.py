@@ -89,6 +89,8 @@ setup(
         # Segmentation models of `lift3d text`.
         'text': ['onnxruntime>=1.17'],
         'lora': ['peft>=0.17'],
+        # Workers of `lift3d batch`; --workers 0 does without.
+        'batch': ['ray>=2.40'],
         'test': ['pytest>=6.2', 'pytest-timeout>=1.4', 'hypothesis>=6.36', 'mujoco>=3.2,<4'],
     },
     entry_points={'console_scripts': ['lift3d = lift3d_ros.cli:main']},

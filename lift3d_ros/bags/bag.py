@@ -44,7 +44,8 @@ from lift3d_ros.runtime.files import regular_file
 _FORMATS: dict[str, Callable[[Path], StorageFile]] = {'.mcap': McapFile, '.db3': SqliteFile}
 _COMPRESSED = '.zstd'
 
-_METADATA = 'metadata.yaml'
+#: File of a folder that was closed as a recording.
+METADATA = 'metadata.yaml'
 
 #: Largest size of the metadata, bytes.
 _MAX_METADATA_BYTES = 50_000_000
@@ -187,10 +188,10 @@ class Bag:
             try:
                 return self._listed(metadata)
             except (KeyError, TypeError, ValueError, AttributeError):
-                self._lost.append(f'{_METADATA} is damaged; all files of the folder are read.')
+                self._lost.append(f'{METADATA} is damaged; all files of the folder are read.')
         elif present:
             self._lost.append(
-                f'{_METADATA} is missing or damaged: the recording was not closed. All files of '
+                f'{METADATA} is missing or damaged: the recording was not closed. All files of '
                 'the folder are read.'
             )
         if not present:
@@ -200,7 +201,7 @@ class Bag:
     def _metadata(self) -> dict[str, Any] | None:
         import yaml
 
-        path = self.path / _METADATA
+        path = self.path / METADATA
         try:
             if path.stat().st_size > _MAX_METADATA_BYTES:
                 return None
@@ -286,6 +287,11 @@ def stamp_of(data: bytes) -> int:
     order = '<' if data[1] & 1 else '>'
     seconds, nanoseconds = struct.unpack_from(f'{order}iI', data, 4)
     return int(seconds) * 1_000_000_000 + int(nanoseconds)
+
+
+def is_bag_file(path: Path) -> bool:
+    """Return whether a file has the ending of a file of a bag."""
+    return _format_of(path) is not None
 
 
 def _format_of(path: Path) -> Callable[[Path], StorageFile] | None:

@@ -54,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='folder for NAME.ply, in metres in the optical frame of the camera or in --frame, '
         'and NAME.json',
     )
+    add_settings(parser)
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Declare how scenes are read and lifted, and which files are written."""
     methods.add_method_arguments(parser)
     scenes.add_seed(parser, 'mesh')
     parser.add_argument(

@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 from typing import TYPE_CHECKING
 
 from lift3d_ros.cli import values
@@ -106,12 +107,12 @@ def make_lifter(options: argparse.Namespace) -> Lifter:
     from lift3d_ros.lifter import DEFAULT_METHOD
     from lift3d_ros.lifter import Lifter
 
-    return Lifter(
-        options.method or DEFAULT_METHOD,
-        device=options.device,
-        weights=options.weights,
-        samples=options.samples,
-        preset=options.preset,
-        steps=options.steps,
-        init=options.init,
-    )
+    return Lifter(options.method or DEFAULT_METHOD, **lifter_arguments(options))
+
+
+def lifter_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of ``Lifter`` but the method."""
+    return {
+        name: getattr(options, name)
+        for name in ('device', 'weights', 'samples', 'preset', 'steps', 'init')
+    }

@@ -57,6 +57,7 @@ def _restricted(
 
 
 count = _restricted(whole, lambda number: number >= 1, 'is less than 1')
+natural = _restricted(whole, lambda number: number >= 0, 'is less than 0')
 seed = _restricted(whole, lambda number: number >= 0, 'is not a seed; seeds are not negative')
 positive = _restricted(finite, lambda number: number > 0.0, 'is not more than 0')
 share = _restricted(finite, lambda number: 0.0 <= number <= 1.0, 'is not between 0 and 1')

@@ -13,16 +13,29 @@
 # limitations under the License.
 
 
-"""Any error as one with a code."""
+"""Any error as one with a code, and errors that concern all work."""
 
 from __future__ import annotations
 
+import errno
 import traceback
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.runtime import memory
 from lift3d_ros.runtime.files import write_error
+
+#: Errors of writing that every later file would meet as well.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Return whether an error or its cause reports a full or read-only disk."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        error = error.__cause__
+    return False
 
 
 def as_lift_error(error: Exception) -> LiftError:
@@ -32,7 +45,9 @@ def as_lift_error(error: Exception) -> LiftError:
     if memory.is_exhausted(error):
         return memory.exhausted(error)
     if isinstance(error, OSError):
-        return write_error(error)
+        failure = write_error(error)
+        failure.__cause__ = error
+        return failure
     traceback.print_exception(error)
     return LiftError(
         ErrorCode.INTERNAL, f'{type(error).__name__}: {error}; please report this with the '

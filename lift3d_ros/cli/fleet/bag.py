@@ -74,8 +74,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='also write a bag with LiftedObjectArray, markers and clouds at the original times; '
         'another name makes a folder',
     )
+    which = add_settings(parser)
+    which.add_argument(
+        '--at', nargs='+', metavar='STAMP',
+        help='those nearest to these stamps in seconds; +S is S seconds after the first image',
+    )
+    parser.add_argument('--no-depth', action='store_true', help='use no depth')
+    inputs.add_scale_arguments(parser.add_argument_group('scale, if there is no depth'))
+    methods.add_method_arguments(parser)
+    scenes.add_seed(parser, 'mesh')
+    exports.add_arguments(parser)
+
+
+def add_settings(
+    parser: argparse.ArgumentParser, of: str = ''
+) -> argparse._MutuallyExclusiveGroup:
+    """
+    Declare how bags are read; ``of`` follows the titles.
+
+    Returns the group of arguments that choose images, of which one may be given.
+    """
     group = parser.add_argument_group(
-        'topics (default: by type and encoding, where there is one candidate)')
+        f'topics{of} (default: by type and encoding, where there is one candidate)')
     for name, what in (
         ('image', 'Image or CompressedImage of the camera'),
         ('mask', 'binary mask or label image'),
@@ -84,7 +104,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ('detections', 'vision_msgs/Detection2DArray, instead of a mask'),
     ):
         group.add_argument(f'--{name}', metavar='TOPIC', help=what)
-    group.add_argument('--no-depth', action='store_true', help='use no depth')
     group.add_argument(
         '--label-image', action=argparse.BooleanOptionalAction,
         help='the mask is a label image (default: if it has 16 or 32 bits)',
@@ -101,16 +120,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--tolerance', type=values.positive, default=0.05, metavar='SECONDS',
         help='largest difference of the stamps of image, mask and depth (default: 0.05)',
     )
-    group = parser.add_argument_group('images to lift (default: each with a mask)')
+    group = parser.add_argument_group(f'images{of} to lift (default: each with a mask)')
     which = group.add_mutually_exclusive_group()
     which.add_argument(
         '--rate', type=values.positive, metavar='HZ', help='this many a second at most')
     which.add_argument('--every', type=values.count, metavar='N', help='one of N')
-    which.add_argument(
-        '--at', nargs='+', metavar='STAMP',
-        help='those nearest to these stamps in seconds; +S is S seconds after the first image',
-    )
-    group = parser.add_argument_group('transforms (/tf and /tf_static of the bag)')
+    group = parser.add_argument_group(f'transforms{of} (/tf and /tf_static)')
     group.add_argument(
         '--target-frame', default='', metavar='F',
         help='frame of the poses, whose z points up: gives gravity, and the frame "world" of the '
@@ -129,15 +144,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--fixed-frame', default='', metavar='F',
         help='stationary frame for the poses of source views (default: the root of the tree)',
     )
-    group = parser.add_argument_group('scale, if there is no depth')
     group.add_argument(
         '--plane-height', type=values.finite, metavar='Z',
-        help='the objects stand on the plane z = Z metres of the target frame',
+        help='without depth: the objects stand on the plane z = Z metres of the target frame',
     )
-    inputs.add_scale_arguments(group)
-    methods.add_method_arguments(parser)
-    scenes.add_seed(parser, 'mesh')
-    exports.add_arguments(parser)
+    return which
 
 
 def run(options: argparse.Namespace) -> int:
@@ -169,7 +180,7 @@ def _lift(options: argparse.Namespace, bag: Bag) -> int:
     from lift3d_ros.batch.bag_files import BagFiles
 
     export = exports.chosen(options)
-    settings = _settings(options)
+    settings = bag_settings(options)
     topics = choose_topics(
         bag,
         image=options.image,
@@ -215,7 +226,8 @@ def _lift(options: argparse.Namespace, bag: Bag) -> int:
     return 1 if work.failed else 0
 
 
-def _settings(options: argparse.Namespace) -> BagSettings:
+def bag_settings(options: argparse.Namespace) -> BagSettings:
+    """Return how the messages of a bag are lifted; raises ``LiftError(BAD_REQUEST)``."""
     from lift3d_ros.bags.lifting import BagSettings
 
     return BagSettings(
