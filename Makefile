@@ -26,8 +26,9 @@ demo: setup  ## start the node, ask it for an object's shape, leave meshes and a
 node: setup  ## start the lifecycle node, as `lift3d node` (ARGS='--help' for its arguments)
 	@$(ENV) lift3d node $(ARGS)
 
-# A sourced ROS 2 keeps its own pytest, beside which there may be no xdist.
-PYTEST := if python -c 'import xdist' 2>/dev/null; then shard='-n $(JOBS) --dist loadfile --no-loadscope-reorder'; \
+# A sourced ROS 2 keeps its own pytest, beside which there may be no xdist. With other ways to share the tests, a run in
+# which a process crashes never ends (pytest-xdist 3.8, loadfile and loadgroup).
+PYTEST := if python -c 'import xdist' 2>/dev/null; then shard='-n $(JOBS) --dist worksteal'; \
   else shard=; fi; python -m pytest $$shard
 
 test: lint  ## lint, then every test that can run here but the slow ones; what did not run is named at the end

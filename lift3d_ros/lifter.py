@@ -32,6 +32,7 @@ from functools import partial
 import gc
 import sys
 import threading
+import time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,7 @@ from lift3d_ros.methods.method import make_method
 from lift3d_ros.methods.method import MAX_SAMPLES
 from lift3d_ros.methods.method import Method
 from lift3d_ros.methods.method import METHODS
+from lift3d_ros.observation.hints import Plane
 from lift3d_ros.observation.observed_object import observe
 from lift3d_ros.observation.request import LiftRequest
 from lift3d_ros.placement.place import place
@@ -66,10 +68,14 @@ from lift3d_ros.progress import StepCallback
 from lift3d_ros.progress import StepReport
 from lift3d_ros.runtime import memory
 from lift3d_ros.runtime.process import run_in_threads
+from lift3d_ros.scene.checks import check_light
+from lift3d_ros.scene.checks import scene_notes
 from lift3d_ros.scene.composition import check_frame
 from lift3d_ros.scene.composition import compose
 from lift3d_ros.scene.composition import SceneSettings
 from lift3d_ros.scene.scene import Scene
+from lift3d_ros.scene.without_depth import as_assumed
+from lift3d_ros.scene.without_depth import assume_plane
 
 __all__ = [
     'DEFAULT_METHOD', 'DEVICES', 'DISTILLED', 'LEARNED', 'LiftRequest', 'Lifter', 'MAX_SAMPLES',
@@ -78,6 +84,9 @@ __all__ = [
 
 #: Errors of an object that end the lift of its scene.
 _ENDS = (ErrorCode.CANCELLED, ErrorCode.TIMEOUT, ErrorCode.OUT_OF_MEMORY)
+
+#: Share of the budget of a scene after which its objects must be lifted.
+OBJECTS_SHARE = 0.7
 
 #: Smallest bound on the faces: with fewer, decimation cannot keep every object closed.
 MIN_MAX_FACES = 100
@@ -273,50 +282,91 @@ class Lifter:
     def lift_scene(
         self,
         frame: Frame,
-        masks: Mapping[str, NDArray[np.bool_]] | None = None,
+        masks: Mapping[str, LiftRequest | NDArray[np.bool_]] | None = None,
         settings: SceneSettings | None = None,
         *,
+        plane: Plane | None = None,
+        budget: float | None = None,
         seed: int = 0,
         progress: ProgressCallback | None = None,
         cancelled: Callable[[], bool] | None = None,
         deadline: float | None = None,
     ) -> Scene:
         """
-        Return the whole scene of a frame with depth: measured, predicted, and free space.
+        Return the whole scene of a frame: measured, predicted, and free space.
 
-        The objects of ``masks``, bool (height, width) by name, are lifted by the method and put
-        into their places. An object that cannot be lifted stays part of the measured background,
-        with a note. Without masks no method is loaded.
+        The objects of ``masks``, bool (height, width) or a request each, by name, are lifted and
+        put into their places; those that cannot be stay part of the background, with a note.
 
-        ``progress``, ``cancelled`` and ``deadline`` as in ``lift``. Raises ``LiftError``:
-        ``BAD_REQUEST`` without depth, ``NO_DEPTH_IN_MASK`` with too little of it, ``NO_SURFACE``,
-        and those of ``load``.
+        Without depth nothing is measured: the support ``plane`` takes its place, or that of
+        gravity in units of the camera's height, with notes. ``budget`` bounds the seconds:
+        objects that are not lifted after ``OBJECTS_SHARE`` of it stay background. Raises
+        ``LiftError``: ``BAD_REQUEST`` without depth, plane and gravity, ``BAD_IMAGE`` for a black
+        image without depth, ``NO_DEPTH_IN_MASK``, ``NO_SURFACE``, and those of ``load``.
         """
         settings = settings or SceneSettings()
-        named = dict(masks or {})
+        requests = {name: LiftRequest.of(mask) for name, mask in (masks or {}).items()}
+        start = time.monotonic()
+        if budget is not None:
+            deadline = min(start + budget, np.inf if deadline is None else deadline)
         run = Progress(progress, cancelled, deadline)
         with memory.exhaustion_refused():
-            check_frame(frame, settings)
+            notes, known, assumed = check_light(frame), frame, None
+            if frame.depth is None:
+                assumed = assume_plane(
+                    frame, [request.mask for request in requests.values()], plane, settings)
+                known = assumed.frame
+                requests = {
+                    name: replace(request, hints=assumed.hints(request.hints))
+                    for name, request in requests.items()}
+            check_frame(known, settings)
             shapes: list[Shape | LiftError] = []
-            if named:
-                with run.stage('objects', 0.7):
-                    done = dict.fromkeys(range(len(named)), 0.0)
-
-                    def report(index: int, stage: str, fraction: float) -> None:
-                        done[index] = fraction
-                        run.check('objects', 0.7 * sum(done.values()) / len(done))
-
-                    shapes = self.lift_all(
-                        frame, [LiftRequest(mask, seed=seed) for mask in named.values()],
-                        progress=report, cancelled=cancelled, deadline=deadline)
-                for shape in shapes:
-                    if isinstance(shape, LiftError) and shape.code in _ENDS:
-                        raise shape
+            if requests:
+                limit = None if budget is None else start + OBJECTS_SHARE * budget
+                shapes = self._lift_objects(
+                    frame, [replace(request, seed=seed) for request in requests.values()], run,
+                    cancelled, deadline, limit)
             scene = compose(
-                frame, named, dict(zip(named, shapes, strict=True)), settings,
-                np.random.default_rng(seed), run.part(0.7 if named else 0.0, 1.0))
+                known, {name: request.mask for name, request in requests.items()},
+                dict(zip(requests, shapes, strict=True)), settings,
+                np.random.default_rng(seed), run.part(0.7 if requests else 0.0, 1.0))
+            if assumed is not None:
+                scene = as_assumed(scene, frame, assumed)
+            else:
+                notes += scene_notes(frame, scene.planes)
         run.check('done', 1.0)
-        return replace(scene, seconds={**run.seconds, 'total': run.total})
+        return replace(
+            scene, notes=scene.notes + notes, seconds={**run.seconds, 'total': run.total})
+
+    def _lift_objects(
+        self,
+        frame: Frame,
+        requests: Sequence[LiftRequest],
+        run: Progress,
+        cancelled: Callable[[], bool] | None,
+        deadline: float | None,
+        limit: float | None,
+    ) -> list[Shape | LiftError]:
+        """
+        Return the shapes of the objects of a scene, or their errors: ``TIMEOUT`` at ``limit``.
+
+        Raises ``LiftError`` for what ends the scene as well.
+        """
+        with run.stage('objects', 0.7):
+            done = dict.fromkeys(range(len(requests)), 0.0)
+
+            def report(index: int, stage: str, fraction: float) -> None:
+                done[index] = fraction
+                run.check('objects', 0.7 * sum(done.values()) / len(done))
+
+            shapes = self.lift_all(
+                frame, requests, progress=report, cancelled=cancelled,
+                deadline=limit or deadline)
+        ends = [code for code in _ENDS if limit is None or code is not ErrorCode.TIMEOUT]
+        for shape in shapes:
+            if isinstance(shape, LiftError) and shape.code in ends:
+                raise shape
+        return shapes
 
 
 def _check_view(view: ObjectView) -> list[str]:

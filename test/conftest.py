@@ -53,13 +53,6 @@ NOT_ON_PYPI = (
 #: A skip for one of these reasons is listed at the end of the run, since it hides a real check.
 WORTH_NAMING = re.compile(
     r'\b(' + '|'.join((*NOT_ON_PYPI, 'rclpy', 'lift3d_ros.msg', 'shared data')) + r')\b')
-#: The files that take longest (30 s of CPU time and more).
-SLOW_FILES = frozenset((
-    'test_cli.py', 'test_cli_views.py', 'test_bench_run.py', 'test_bench_views.py',
-    'test_coarse.py', 'test_characterisation.py', 'test_node_lifecycle.py',
-    'test_node_refine.py', 'test_node_requests.py', 'test_node_start.py', 'test_node_views.py',
-    'test_surface_network.py', 'test_training_views.py', 'test_weights_damage.py',
-))
 
 
 def why_no_ros() -> str | None:
@@ -72,10 +65,7 @@ def why_no_ros() -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what is marked `ros` where there is no ROS; in a parallel run, put slow files first."""
-    if WORKER is not None:
-        # One file is one piece of work: a long one that starts last runs alone.
-        items.sort(key=lambda item: item.path.name not in SLOW_FILES)
+    """Skip what is marked `ros` where there is no ROS."""
     reason = why_no_ros()
     if reason is not None:
         for item in items:

@@ -17,7 +17,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 import time
 from typing import Any
@@ -25,7 +24,13 @@ from typing import TYPE_CHECKING
 
 from lift3d_ros.cli import scenes
 from lift3d_ros.cli import values
-from lift3d_ros.errors import bad_request
+from lift3d_ros.cli.scene_views.output import view_files
+from lift3d_ros.cli.scene_views.output import write_views
+from lift3d_ros.cli.scene_views.poses import add_camera_height
+from lift3d_ros.cli.scene_views.poses import add_poses
+from lift3d_ros.cli.scene_views.poses import FILMS
+from lift3d_ros.cli.scene_views.poses import read_poses
+from lift3d_ros.cli.scene_views.poses import support_plane
 from lift3d_ros.runtime import reports
 
 if TYPE_CHECKING:
@@ -44,8 +49,8 @@ _ENTRIES = (
     'peak_memory_mb',
 )
 
-#: Files of a mesh, and of a film of novel views.
-_FORMATS, _FILMS = ('ply', 'glb', 'obj', 'stl'), ('gif', 'mp4')
+#: Files of a mesh.
+_FORMATS = ('ply', 'glb', 'obj', 'stl')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,12 +90,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--degrees', type=values.positive, default=25.0, metavar='D',
         help='the path goes D degrees to both sides (default: 25)')
-    parser.add_argument(
-        '--poses', type=Path, metavar='FILE',
-        help='JSON list of 4 x 4 matrices instead of the path: poses of the optical frame of the '
-        'novel view in that of the camera, metres')
-    parser.add_argument(
-        '--film', choices=_FILMS, help='also write the novel views as a film')
+    add_poses(parser)
+    parser.add_argument('--no-depth', action='store_true', help='ignore the depth images')
+    add_camera_height(parser)
     scenes.add_seed(parser, 'scene')
 
 
@@ -102,7 +104,7 @@ def run(options: argparse.Namespace) -> int:
     an unreadable file of poses, and an output folder that cannot be created.
     """
     named = scenes.named(options.scenes)
-    poses = None if options.poses is None else _read_poses(options.poses)
+    poses = None if options.poses is None else read_poses(options.poses)
     from lift3d_ros.lifter import DEFAULT_METHOD
     from lift3d_ros.lifter import Lifter
     from lift3d_ros.scene.composition import SceneSettings
@@ -140,13 +142,14 @@ def _lift_scene(
     from lift3d_ros.scene.voxel_map import Occupancy
 
     start = time.monotonic()
-    frame, masks = read_objects(path)
+    frame, masks = read_objects(path, not options.no_depth)
     decoded = time.monotonic() - start
     scene = lifter.lift_scene(
         frame, {} if options.no_objects else masks, settings, seed=options.seed,
-        progress=progress)
+        plane=support_plane(path, frame, options.camera_height), progress=progress)
     files = write_scene(scene, options.out, name, options.format)
-    views, more = _views(options, scene, poses, name)
+    views, more, doubts = _views(options, scene, poses, name)
+    notes = (*scene.notes, *doubts)
     seconds = {'decode': decoded, **scene.seconds, 'total': time.monotonic() - start}
     grid = scene.voxels
     report = _report(
@@ -162,14 +165,14 @@ def _lift_scene(
         **{state.name.lower(): round(grid.share(state), 4) for state in Occupancy},
         resolution=round(grid.resolution, 6),
         views=views,
-        notes=list(scene.notes),
+        notes=list(notes),
         files=[file.name for file in (*files, *more)],
         seconds={stage: round(value, 4) for stage, value in seconds.items()},
     )
     line = (
         f'{name}: {len(scene.shapes)} of {len(masks)} objects, {len(scene.planes)} planes, '
         f'{report["free"]:.0%} of {grid.states.size} voxels free, {seconds["total"]:.2f} s')
-    return report, '\n'.join([line, *(f'{name}: note: {note}' for note in scene.notes)])
+    return report, '\n'.join([line, *(f'{name}: note: {note}' for note in notes)])
 
 
 def _views(
@@ -177,43 +180,16 @@ def _views(
     scene: Scene,
     poses: list[NDArray[np.float64]] | None,
     name: str,
-) -> tuple[list[dict[str, Any]], list[Path]]:
-    """Write the novel views; return their entries in the report and the files."""
-    from lift3d_ros.scene.files import write_film
-    from lift3d_ros.scene.files import write_view
+) -> tuple[list[dict[str, Any]], list[Path], tuple[str, ...]]:
+    """Write the novel views; return their entries in the report, the files and notes."""
     from lift3d_ros.scene.novel_views import orbit
-    from lift3d_ros.scene.novel_views import render_views
 
     if poses is None and options.views is None and options.film is None:
-        return [], []
+        return [], [], ()
     if poses is None:
         poses = orbit(scene, options.degrees, options.views or 31)
-    entries, files, images = [], [], []
-    for index, view in enumerate(render_views(scene, poses)):
-        written = write_view(view, options.out, f'{name}_view_{index:03d}')
-        files += written
-        entries.append({
-            'file': written[0].name, 'T_camera_eye': view.T_camera_eye.round(6).tolist(),
-            'unobstructed': view.unobstructed, 'observed': round(float(view.observed.mean()), 4)})
-        if options.film is not None:
-            images.append(view.image)
-    if options.film is not None:
-        film = options.out / f'{name}.{options.film}'
-        write_film(images, film)
-        files.append(film)
-    return entries, files
-
-
-def _read_poses(path: Path) -> list[NDArray[np.float64]]:
-    import numpy as np
-
-    try:
-        poses = np.asarray(json.loads(path.read_text()), np.float64).reshape(-1, 4, 4)
-    except (OSError, ValueError, TypeError) as error:
-        raise bad_request(
-            f'{path} has no poses ({type(error).__name__}: {error}); it must be a JSON list of '
-            '4 x 4 matrices.') from error
-    return list(poses)
+    film = None if options.film is None else options.out / f'{name}.{options.film}'
+    return write_views(scene, poses, options.out, f'{name}_view', film=film)
 
 
 def _object(shape: Any) -> dict[str, Any]:
@@ -238,11 +214,11 @@ def _results(out: Path, name: str) -> list[Path]:
     from lift3d_ros.scene.files import OCTOMAP
     from lift3d_ros.scene.files import VOXELS
 
-    ends = (*(f'.{kind}' for kind in (*_FORMATS, *_FILMS)), OCTOMAP, VOXELS, HEIGHT)
+    ends = (*(f'.{kind}' for kind in (*_FORMATS, *FILMS)), OCTOMAP, VOXELS, HEIGHT)
     fixed = [out / f'{name}{end}' for end in ends]
     return [
         *fixed, (out / f'{name}{HEIGHT}').with_suffix('.png'),
-        *sorted(out.glob(f'{name}_view_[0-9][0-9][0-9]*.png'))]
+        *view_files(out, f'{name}_view')]
 
 
 def _report(**entries: Any) -> dict[str, Any]:

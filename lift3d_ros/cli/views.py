@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""``lift3d views``: synthesise novel views of the objects of scenes."""
+"""``lift3d views``: synthesise novel views of the objects of scenes, or of whole scenes."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ from numpy.typing import NDArray
 
 from lift3d_ros.cli import scenes
 from lift3d_ros.cli import values
+from lift3d_ros.cli.scene_views import command
+from lift3d_ros.cli.scene_views.poses import add_camera_height
+from lift3d_ros.cli.scene_views.poses import add_poses
 from lift3d_ros.diffusion import view_grid
 from lift3d_ros.elevation.estimate import ElevationSettings
 from lift3d_ros.errors import ErrorCode
@@ -140,6 +143,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--coarse', action='store_true',
         help='render the coarse volume instead of denoising the views (small weights)')
+    _add_scene_arguments(parser)
+
+
+def _add_scene_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of views of whole scenes."""
+    group = parser.add_argument_group('views of whole scenes')
+    group.add_argument(
+        '--scene', action='store_true',
+        help='views of the whole scene as `lift3d scene` lifts it, from --pose or --poses; '
+        'colour in NAME_000.png, depth in NAME_000_depth.png (16 bit millimetres)')
+    group.add_argument(
+        '--pose', nargs='+', type=values.finite, action='append', default=[], metavar='N',
+        help='X Y Z in metres, or X Y Z QX QY QZ QW: pose of the optical frame of a view in that '
+        'of the camera; once for each view')
+    add_poses(group)
+    add_camera_height(group)
+    group.add_argument(
+        '--method', metavar='NAME',
+        help='lifts the objects of the scene; a name of `lift3d methods`')
+    group.add_argument(
+        '--no-objects', action='store_true', help='every surface of the scene is background')
 
 
 def run(options: argparse.Namespace) -> int:
@@ -149,6 +173,13 @@ def run(options: argparse.Namespace) -> int:
     Raises ``LiftError`` for angles of different numbers, missing or corrupt weights, a device that
     is not available, two scenes of one name and an output folder that cannot be created.
     """
+    if options.scene:
+        return command.run(options)
+    if options.pose or options.poses or options.film or options.camera_height:
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            '--pose, --poses, --film and --camera-height are of views of a scene; add --scene, or '
+            'give azimuths of the object.')
     named = scenes.named(options.scenes)
     count = options.ring or view_grid.DEFAULT_RING_VIEWS
     azimuths = np.asarray(options.azimuth or ring(count), np.float64)

@@ -49,13 +49,15 @@ from lift3d_ros.scene.scene import upright_frame
 from lift3d_ros.scene.voxel_map import bounds
 from lift3d_ros.scene.voxel_map import carve
 from lift3d_ros.scene.voxel_map import empty_map
+from lift3d_ros.scene.voxel_map import fitting_resolution
+from lift3d_ros.scene.voxel_map import MAX_VOXELS
 from lift3d_ros.scene.voxel_map import Occupancy
 from lift3d_ros.scene.voxel_map import occupy
 from lift3d_ros.scene.voxel_map import surface_points
 from lift3d_ros.scene.voxel_map import VoxelMap
 
 #: Least number of readings, and share of the pixels with one below which the result has a note.
-MIN_READINGS, MIN_SHARE = 500, 0.4
+MIN_READINGS, MIN_SHARE = 500, 0.5
 
 #: Voxels along the longest side of a map whose resolution is not given.
 _VOXELS = 128
@@ -70,12 +72,14 @@ class SceneSettings:
     - ``max_depth``: readings beyond it are left out, metres.
     - ``resolution``: of the voxel map, metres; None for one that fits the scene.
     - ``complete``: whether hidden background is predicted.
+    - ``max_voxels``: bound of the voxel map; without ``resolution`` its voxels grow to fit.
     """
 
     width: int = 320
     max_depth: float = 10.0
     resolution: float | None = None
     complete: bool = True
+    max_voxels: int = MAX_VOXELS
 
     def __post_init__(self) -> None:
         """Raise ``LiftError(BAD_REQUEST)`` for invalid settings."""
@@ -85,6 +89,9 @@ class SceneSettings:
             raise bad_request(f'The largest depth is {self.max_depth} m; choose a positive one.')
         if self.resolution is not None and not 0.0 < self.resolution < np.inf:
             raise bad_request(f'The resolution is {self.resolution} m; choose a positive one.')
+        if not 1000 <= self.max_voxels <= MAX_VOXELS:
+            raise bad_request(
+                f'{self.max_voxels} voxels are allowed; choose 1000 to {MAX_VOXELS}.')
 
 
 def check_frame(frame: Frame, settings: SceneSettings) -> tuple[str, ...]:
@@ -182,7 +189,8 @@ def _voxels(
     if resolution is None:
         low, high = bounds(points, T)
         resolution = max(0.004, float((high - low).max()) / _VOXELS)
-    grid = empty_map(points, T, resolution)
+        resolution = fitting_resolution(low, high, resolution, settings.max_voxels)
+    grid = empty_map(points, T, resolution, settings.max_voxels)
     carve(grid, measured_depth(frame), frame.camera)
     measured = surface.observed[surface.mesh.faces].all(axis=1)
     for state, chosen in ((Occupancy.PREDICTED, ~measured), (Occupancy.OCCUPIED, measured)):

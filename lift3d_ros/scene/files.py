@@ -16,7 +16,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 import io
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lift3d_ros.observation.hints import UNKNOWN
 from lift3d_ros.runtime.files import write_whole
 from lift3d_ros.scene.novel_views import SceneView
 from lift3d_ros.scene.octomap import write_octomap
@@ -34,6 +35,9 @@ from lift3d_ros.scene.scene import Scene
 
 #: Endings of the files of a scene beside its mesh.
 VOXELS, OCTOMAP, HEIGHT = '_voxels.npz', '.bt', '_height.npz'
+
+#: Pixels of all images of a GIF together.
+_GIF_BYTES = 40_000_000
 
 #: Grey values of a picture of heights: of unknown cells, the lowest, and the highest.
 _UNKNOWN, _LOWEST, _HIGHEST = 0, 32, 255
@@ -48,7 +52,8 @@ def write_scene(scene: Scene, folder: Path, name: str, kind: str = 'ply') -> lis
     - ``NAME_voxels.npz``: the arrays of ``VoxelMap``; ``NAME.bt``: the same for OctoMap.
     - ``NAME_height.npz``: the arrays of ``HeightMap``; ``NAME_height.png``: its picture.
 
-    Raises ``OSError`` where they cannot be written.
+    A scene without scale has no OctoMap, whose unit is the metre. Raises ``OSError`` where they
+    cannot be written.
     """
     mesh = folder / f'{name}.{kind}'
     scene.surface.mesh.export(mesh, scene.surface.attributes())
@@ -57,8 +62,10 @@ def write_scene(scene: Scene, folder: Path, name: str, kind: str = 'ply') -> lis
     _write_arrays(
         voxels, states=grid.states, origin=grid.origin, resolution=np.float64(grid.resolution),
         T_grid_camera=grid.T_grid_camera)
-    octomap = folder / f'{name}{OCTOMAP}'
-    write_octomap(octomap, grid)
+    octomap = []
+    if scene.scale_source != UNKNOWN:
+        octomap = [folder / f'{name}{OCTOMAP}']
+        write_octomap(octomap[0], grid)
     heights = height_map(scene)
     height = folder / f'{name}{HEIGHT}'
     _write_arrays(
@@ -66,43 +73,79 @@ def write_scene(scene: Scene, folder: Path, name: str, kind: str = 'ply') -> lis
         resolution=np.float64(heights.resolution), T_grid_camera=grid.T_grid_camera)
     picture = height.with_suffix('.png')
     _write_png(picture, _height_picture(heights))
-    return [mesh, voxels, octomap, height, picture]
+    return [mesh, voxels, *octomap, height, picture]
 
 
-def write_view(view: SceneView, folder: Path, stem: str) -> list[Path]:
-    """Write colour, and depth as 16 bit millimetres, of a novel view; return the paths."""
-    image, depth = folder / f'{stem}.png', folder / f'{stem}_depth.png'
+def write_view(
+    view: SceneView, folder: Path, stem: str, metric: bool = True
+) -> list[Path]:
+    """
+    Write colour and depth of a novel view; return the paths.
+
+    The depth is a picture of 16 bit millimetres; without scale (``metric`` false) the array
+    ``depth`` of a ``.npz``, in the unit of the scene.
+    """
+    image = folder / f'{stem}.png'
     _write_png(image, view.image[..., ::-1])
-    millimetres = np.clip(np.rint(1000.0 * view.depth), 0, 65535).astype(np.uint16)
-    _write_png(depth, millimetres)
+    if metric:
+        depth = folder / f'{stem}_depth.png'
+        _write_png(depth, np.clip(np.rint(1000.0 * view.depth), 0, 65535).astype(np.uint16))
+    else:
+        depth = folder / f'{stem}_depth.npz'
+        _write_arrays(depth, depth=view.depth)
     return [image, depth]
 
 
-def write_film(images: Sequence[NDArray[np.uint8]], path: Path, rate: float = 15.0) -> None:
+def write_film(
+    images: Iterable[NDArray[np.uint8]], path: Path, count: int, rate: float = 15.0
+) -> tuple[str, ...]:
     """
     Write RGB images (height, width, 3) as a GIF or, with OpenCV's codecs, as an MP4.
 
-    The ending of ``path`` is ``.gif`` or ``.mp4``. Raises ``OSError`` if the film cannot be
-    written.
+    The ending of ``path`` is ``.gif`` or ``.mp4``. ``count`` is the number of images, which are
+    not kept: those of a long GIF are reduced, with a note, since all of them are encoded at once.
+    Raises ``OSError`` if the film cannot be written.
     """
     if path.suffix == '.gif':
-        from PIL import Image
-
-        buffer = io.BytesIO()
-        first, *others = (Image.fromarray(image) for image in images)
-        first.save(
-            buffer, 'GIF', save_all=True, append_images=others, loop=0,
-            duration=round(1000.0 / rate))
-        write_whole(path, buffer.getvalue())
-        return
-    height, width = images[0].shape[:2]
-    codec: Any = cv2.VideoWriter
-    writer = codec(str(path), codec.fourcc(*'mp4v'), rate, (width, height))
-    if not writer.isOpened():
-        raise OSError(f'OpenCV has no codec for {path.name}; choose a .gif.')
+        return _write_gif(images, path, count, rate)
+    writer: Any = None
     for image in images:
+        if writer is None:
+            height, width = image.shape[:2]
+            codec: Any = cv2.VideoWriter
+            writer = codec(str(path), codec.fourcc(*'mp4v'), rate, (width, height))
+            if not writer.isOpened():
+                raise OSError(f'OpenCV has no codec for {path.name}; choose a .gif.')
         writer.write(np.ascontiguousarray(image[..., ::-1]))
-    writer.release()
+    if writer is not None:
+        writer.release()
+    return ()
+
+
+def _write_gif(
+    images: Iterable[NDArray[np.uint8]], path: Path, count: int, rate: float
+) -> tuple[str, ...]:
+    from PIL import Image
+
+    frames, scale = [], 1.0
+    for image in images:
+        height, width = image.shape[:2]
+        scale = min(1.0, (_GIF_BYTES / (count * height * width)) ** 0.5)
+        size = max(1, int(scale * width)), max(1, int(scale * height))
+        if scale < 1.0:
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        # One byte a pixel, of a palette.
+        frames.append(Image.fromarray(image).quantize(256))
+    buffer = io.BytesIO()
+    frames[0].save(
+        buffer, 'GIF', save_all=True, append_images=frames[1:], loop=0,
+        duration=round(1000.0 / rate))
+    write_whole(path, buffer.getvalue())
+    if scale == 1.0:
+        return ()
+    return (
+        f'The images of {path.name} are reduced to {scale:.0%}, since it has {count}; an .mp4 '
+        'keeps their size.',)
 
 
 def _height_picture(heights: HeightMap) -> NDArray[np.uint8]:

@@ -123,13 +123,13 @@ def render_views(
 
 def _middle_depth(scene: Scene) -> float:
     depth = scene.frame.depth
-    assert depth is not None, 'a scene has depth'
-    height, width = depth.shape
-    middle = depth[height // 4:-height // 4, width // 4:-width // 4]
-    for readings in (middle, depth):
-        if (readings > 0.0).any():
-            return float(np.median(readings[readings > 0.0]))
-    return 1.0
+    if depth is not None:
+        height, width = depth.shape
+        middle = depth[height // 4:-height // 4, width // 4:-width // 4]
+        for readings in (middle, depth):
+            if (readings > 0.0).any():
+                return float(np.median(readings[readings > 0.0]))
+    return float(np.median(scene.surface.mesh.vertices[:, 2]))
 
 
 def _turned(centre: Array, axis: Array, angle: float) -> Array:

@@ -113,25 +113,41 @@ def bounds(points: Floats, T_grid_camera: Array) -> tuple[Array, Array]:
     return np.minimum(low, eye), np.maximum(high, eye)
 
 
-def empty_map(points: Floats, T_grid_camera: Array, resolution: float) -> VoxelMap:
+def empty_map(
+    points: Floats, T_grid_camera: Array, resolution: float, limit: int = MAX_VOXELS
+) -> VoxelMap:
     """
     Return a map of unknown voxels within the ``bounds`` of points (n, 3) of the optical frame.
 
-    Raises ``LiftError(BAD_REQUEST)`` for a
-    resolution at which it has more than ``MAX_VOXELS``, and for one that is not positive.
+    Raises ``LiftError(BAD_REQUEST)`` for a resolution at which it has more than ``limit`` voxels,
+    and for one that is not positive.
     """
     if not 0.0 < resolution < np.inf:
         raise bad_request(f'The resolution is {resolution} m; choose a positive one.')
     low, high = bounds(points, T_grid_camera)
-    low, high = low - 2.0 * resolution, high + 2.0 * resolution
-    origin = np.floor(low / resolution) * resolution
-    shape = np.ceil((high - origin) / resolution).astype(int)
-    if np.prod(shape.astype(np.float64)) > MAX_VOXELS:
-        least = resolution * (np.prod(shape.astype(np.float64)) / MAX_VOXELS) ** (1.0 / 3.0)
+    origin, shape = _extent(low, high, resolution)
+    if np.prod(shape.astype(np.float64)) > limit:
+        least = fitting_resolution(low, high, resolution, limit)
         raise bad_request(
             f'A map of {shape[0]} x {shape[1]} x {shape[2]} voxels exceeds the limit of '
-            f'{MAX_VOXELS}; choose a resolution of at least {least:.3f} m.')
+            f'{limit}; choose a resolution of at least {least:.3f} m.')
     return VoxelMap(np.zeros(tuple(shape), np.uint8), origin, resolution, T_grid_camera)
+
+
+def fitting_resolution(low: Array, high: Array, resolution: float, limit: int) -> float:
+    """Return the finest resolution from ``resolution`` on with at most ``limit`` voxels."""
+    while True:
+        count = np.prod(_extent(low, high, resolution)[1].astype(np.float64))
+        if count <= limit:
+            return resolution
+        # The margin of the map shrinks more slowly than its voxels grow.
+        resolution *= max(1.01, float((count / limit) ** (1.0 / 3.0)))
+
+
+def _extent(low: Array, high: Array, resolution: float) -> tuple[Array, NDArray[np.intp]]:
+    """Return the origin (3,) and the numbers of voxels (3,) of a map with its margin."""
+    origin = np.floor((low - 2.0 * resolution) / resolution) * resolution
+    return origin, np.ceil((high + 2.0 * resolution - origin) / resolution).astype(np.intp)
 
 
 def carve(grid: VoxelMap, depth: NDArray[np.float32], camera: Camera) -> None:

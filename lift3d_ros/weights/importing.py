@@ -34,7 +34,7 @@ from lift3d_ros.weights import networks
 from lift3d_ros.weights import store
 from lift3d_ros.weights.catalog import CATALOG
 from lift3d_ros.weights.catalog import Entry
-from lift3d_ros.weights.clip import vision_tower
+from lift3d_ros.weights.clip import tower
 from lift3d_ros.weights.formats.checkpoint import Checkpoint
 from lift3d_ros.weights.formats.checkpoint import has_checksums
 from lift3d_ros.weights.formats.checkpoint import Kind
@@ -179,7 +179,7 @@ def _prepared(
             networks.check_tensors(checkpoint.path, part, checkpoint.parts[part], shapes)
         return {_file_of(part): tensors for part, tensors in checkpoint.parts.items()}, {}, []
     if checkpoint.kind is Kind.CLIP:
-        config, tensors = vision_tower(checkpoint)
+        config, tensors = tower(checkpoint, 'image_encoder')
         settings = {**config, 'model_type': 'clip_vision_model'}
         return {'model.safetensors': tensors}, {'config.json': _json(settings)}, [
             'Only the image encoder is kept.']

@@ -70,6 +70,15 @@ def _text_encoder(config: Config) -> nn.Module:
     return nn.ModuleDict({'text_model': getattr(model, 'text_model', model)})
 
 
+def _text_projection(config: Config) -> nn.Module:
+    from transformers import CLIPTextConfig
+    from transformers import CLIPTextModelWithProjection
+
+    names = (*_TEXT_SETTINGS, 'projection_dim')
+    settings = {name: config[name] for name in names if name in config}
+    return CLIPTextModelWithProjection(CLIPTextConfig(**settings))
+
+
 def _projection(config: Config) -> nn.Module:
     width = int(config['out_channel'])
     return PoseProjection(width, int(config['in_channel']) - width)
@@ -88,6 +97,7 @@ _BUILDERS: dict[str, tuple[str, Callable[[Config], nn.Module]]] = {
     'vae': ('AutoencoderKL', _diffusers),
     'image_encoder': ('CLIPVisionModelWithProjection', _image_encoder),
     'text_encoder': ('CLIPTextModel', _text_encoder),
+    'text_projection': ('CLIPTextModelWithProjection', _text_projection),
     'cc_projection': ('CCProjection', _projection),
 }
 

@@ -120,6 +120,7 @@ def test_a_frame_without_readings_on_the_object_is_refused():
         frame_statistics('ball', measured, mask, ball())
 
 
+@pytest.mark.slow
 def test_the_program_prints_both_side_by_side(tmp_path):
     measured, mask = frame(0.002)
     write_scene(tmp_path / 'real' / 'ball', measured, mask)

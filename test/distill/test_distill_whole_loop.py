@@ -105,7 +105,7 @@ def score_guidance(bank, steps, form='sds'):
     return ScoreGuidance(bank, GuidanceSettings(form, 'uniform', noise))
 
 
-@pytest.mark.parametrize('member', [0, 3])
+@pytest.mark.parametrize('member', [0, pytest.param(3, marks=pytest.mark.slow)])
 def test_the_member_that_fits_the_picture_comes_out(member):
     ious = distilled(member, {'guidance': 1.0}, 150, score_guidance(make_bank(SIZE), 150))
     assert ious[member] > 0.8

@@ -145,7 +145,7 @@ def overlaps(member, prior):
     return [float((truth & occupied).sum() / (truth | occupied).sum()) for truth in truths]
 
 
-@pytest.mark.parametrize('member', [0, 2])
+@pytest.mark.parametrize('member', [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_object_of_the_picture_comes_out(member):
     prior = WordBank(RING)
     token = inverted(prior, member)

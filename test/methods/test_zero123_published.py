@@ -89,7 +89,8 @@ def test_published_weights_guide_voxels_of_colours(method, scene, monkeypatch):
     assert not shape.notes
 
 
-@pytest.mark.parametrize('defects', ['fixed', 'faithful'])
+@pytest.mark.parametrize(
+    'defects', ['fixed', pytest.param('faithful', marks=pytest.mark.slow)])
 def test_the_preset_of_threestudio_optimises_a_hash_grid(method, scene, defects, monkeypatch):
     # The published grid has 12 million entries, and 12 views a step.
     monkeypatch.setattr(

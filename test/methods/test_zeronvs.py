@@ -150,6 +150,7 @@ def test_anchors_are_evenly_around_the_object_at_the_height_of_the_input(publish
     assert eyes[0][2] == pytest.approx(float(guidance.input_pose[2, 3]))
 
 
+@pytest.mark.slow
 def test_the_released_configuration_has_no_anchors(scene):
     method = Synthesised(preset='faithful', steps=1, resolution=48)
     method.load()

@@ -159,12 +159,6 @@ def test_a_pose_must_be_rigid(scene, pose):
         next(iter(render_views(scene, [pose])))
 
 
-def test_a_frame_without_depth_is_refused(room, lifter):
-    frame = Frame(room.frame.image, room.frame.camera, None, room.frame.gravity)
-    with raises_code(ErrorCode.BAD_REQUEST):
-        lifter.lift_scene(frame)
-
-
 @pytest.mark.parametrize('far', [False, True])
 def test_a_frame_with_hardly_any_depth_is_refused(room, lifter, far):
     depth = room.frame.depth + 50.0 if far else np.zeros_like(room.frame.depth)

@@ -49,12 +49,16 @@ class RealFusion(DistilledMethod):
 
     - ``tokens``: one of ``TOKENS``; ``learned_token``: a file of textual inversion
       (``learned_embeds.bin`` or ``.safetensors``), which takes the place of the inversion.
+    - ``clip``: a CLIP model with both towers and its tokenizer, by name or folder. The inversion
+      of Stable Diffusion starts from the noun that it finds nearest to the picture; without one
+      from "object". The small prior starts from the token that it predicts.
 
     For the other settings see ``DistilledMethod``.
     """
 
     tokens: str = 'object'
     learned_token: str | None = None
+    clip: str = ''
 
     name: ClassVar[str] = 'realfusion'
 
@@ -72,6 +76,8 @@ class RealFusion(DistilledMethod):
 
         store.check(store.find(self.weights))
         small_prior(self.weights)
+        if self.clip:
+            store.check(store.find(self.clip))
 
     def start_weights(self) -> str:
         """Return small weights as they are; ``small`` beside Stable Diffusion."""
@@ -82,7 +88,7 @@ class RealFusion(DistilledMethod):
         from lift3d_ros.methods.distilled.realfusion_presets import GUIDANCE_SCALE
         from lift3d_ros.methods.distilled.unposed import load_unposed
 
-        return load_unposed(self.weights, self.device, GUIDANCE_SCALE)
+        return load_unposed(self.weights, self.device, GUIDANCE_SCALE, self.clip)
 
     def plan(
         self, prior: UnposedModel, inputs: DistillationInputs, seed: int, progress: Progress

@@ -27,6 +27,8 @@ from lift3d_ros.diffusion.token_denoiser import TokenDenoiser
 from lift3d_ros.distill.adaptation.inversion import InversionSettings
 from lift3d_ros.distill.adaptation.inversion import invert
 from lift3d_ros.distill.adaptation.inversion import Pictures
+from lift3d_ros.distill.adaptation.nouns import nearest_noun
+from lift3d_ros.distill.adaptation.nouns import NOUNS
 from lift3d_ros.distill.adaptation.picture_augmentation import AugmentedPicture
 from lift3d_ros.distill.cameras import view_word
 from lift3d_ros.distill.priors.latent_diffusion import LatentDiffusionPrior
@@ -37,6 +39,8 @@ from lift3d_ros.errors import bad_request
 from lift3d_ros.methods.distilled.distilled import small_prior
 from lift3d_ros.methods.distilled.inputs import DistillationInputs
 from lift3d_ros.progress import Progress
+from lift3d_ros.weights.clip import ClipTowers
+from lift3d_ros.weights.clip import load_clip_towers
 from lift3d_ros.weights.learned_embeddings import read_learned_embeddings
 from lift3d_ros.weights.stable_diffusion import load_stable_diffusion
 from lift3d_ros.weights.stable_diffusion import StableDiffusionComponents
@@ -53,11 +57,13 @@ class UnposedModel:
     A loaded prior without an object.
 
     ``network`` is the small denoiser of tokens, or Stable Diffusion, whose ``guidance_scale`` is
-    that of RealFusion.
+    that of RealFusion. ``towers`` are the CLIP that chooses the word from which the inversion of
+    Stable Diffusion starts; "object" without one.
     """
 
     network: TokenDenoiser | StableDiffusionComponents
     guidance_scale: float = 1.0
+    towers: ClipTowers | None = None
 
     @property
     def is_small(self) -> bool:
@@ -100,10 +106,13 @@ class UnposedModel:
         if isinstance(prior, TokenPrior):
             settings = settings or SMALL_INVERSION
             start = prior.regressed(image)
+        settings = replace(settings or InversionSettings(), seed=seed)
+        if self.towers is not None and not isinstance(prior, TokenPrior):
+            # A learned token begins as one row of the table.
+            nouns = [noun for noun in NOUNS if len(prior.encoder.ids(noun)) == 1]
+            settings = replace(settings, start=nearest_noun(self.towers, image, nouns))
         with progress.stage('invert', INVERTED):
-            found = invert(
-                prior, pictures, replace(settings or InversionSettings(), seed=seed), start,
-                progress.check)
+            found = invert(prior, pictures, settings, start, progress.check)
         return prior.with_token(found.embedding)
 
 
@@ -124,17 +133,20 @@ class Unnormalised:
         return torch.cat([0.5 * (pixels + 1.0), torch.ones_like(images[:, 3:])], dim=1)
 
 
-def load_unposed(weights: str, device: str, guidance_scale: float) -> UnposedModel:
+def load_unposed(
+    weights: str, device: str, guidance_scale: float, clip: str = ''
+) -> UnposedModel:
     """
     Return the prior of ``weights``: small ones, or Stable Diffusion by its name or path.
 
-    ``guidance_scale`` is that of Stable Diffusion. Raises ``LiftError``: ``WEIGHTS_MISSING``,
-    ``WEIGHTS_CORRUPT``.
+    ``guidance_scale`` is that of Stable Diffusion; ``clip``: see ``RealFusion``. Raises
+    ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
     """
     folder = small_prior(weights)
     if folder is not None:
         return UnposedModel(read_token_denoiser(folder, device))
-    return UnposedModel(load_stable_diffusion(weights, device=device), guidance_scale)
+    towers = load_clip_towers(clip, device=device) if clip else None
+    return UnposedModel(load_stable_diffusion(weights, device=device), guidance_scale, towers)
 
 
 def _stored(path: str | os.PathLike[str], width: int) -> Tensor:
