@@ -68,14 +68,14 @@ from lift3d_ros.progress import StepCallback
 from lift3d_ros.progress import StepReport
 from lift3d_ros.runtime import memory
 from lift3d_ros.runtime.process import run_in_threads
-from lift3d_ros.scene.checks import check_light
-from lift3d_ros.scene.checks import scene_notes
 from lift3d_ros.scene.composition import check_frame
 from lift3d_ros.scene.composition import compose
 from lift3d_ros.scene.composition import SceneSettings
+from lift3d_ros.scene.inputs.checks import check_light
+from lift3d_ros.scene.inputs.checks import scene_notes
+from lift3d_ros.scene.inputs.without_depth import as_assumed
+from lift3d_ros.scene.inputs.without_depth import assume_plane
 from lift3d_ros.scene.scene import Scene
-from lift3d_ros.scene.without_depth import as_assumed
-from lift3d_ros.scene.without_depth import assume_plane
 
 __all__ = [
     'DEFAULT_METHOD', 'DEVICES', 'DISTILLED', 'LEARNED', 'LiftRequest', 'Lifter', 'MAX_SAMPLES',

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,7 @@ from lift3d_ros.node.outputs.publishing import ResultPublisher
 from lift3d_ros.node.parameters.settings import Settings
 from lift3d_ros.node.worker import Job
 from lift3d_ros.node.worker import Lifters
+from lift3d_ros.segmentation.instances import Instance
 from lift3d_ros.srv import SaveObject
 
 if TYPE_CHECKING:
@@ -69,6 +71,10 @@ class LiftJobs:
     def age(self, messages: SyncedMessages) -> float | None:
         """Return the seconds since the stamp of an image, None for an image without a stamp."""
         return image_age(messages.header.stamp, self._node.get_clock().now().to_msg())
+
+    def names(self, instances: Sequence[Instance]) -> list[str]:
+        """Return the ids of the objects of a whole frame."""
+        return self._pipeline.names(instances)
 
     def lift(
         self,
@@ -104,7 +110,7 @@ class LiftJobs:
         assert self.results is not None, 'the node is configured'
         self.results.publish(outcome, query.is_for_all)
 
-    def draw(self, outcome: Outcome) -> None:
+    def draw(self, outcome: Outcome, markers: bool = True) -> None:
         """Log failures and warnings, and publish markers and points."""
         for name, error in outcome.failures:
             self._node.statistics.add_error(error)
@@ -112,7 +118,7 @@ class LiftJobs:
         for warning in outcome.warnings:
             if self._warned.is_new(warning):
                 self._node.get_logger().warning(warning)
-        if self.results is not None:
+        if self.results is not None and markers:
             self.results.draw(outcome, self._node.settings)
 
     def warn_of_failure(self, name: str, error: LiftError) -> None:

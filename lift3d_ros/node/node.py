@@ -55,6 +55,9 @@ from lift3d_ros.node.outputs.publishing import ResultPublisher
 from lift3d_ros.node.parameters import declaration
 from lift3d_ros.node.parameters.settings import Settings
 from lift3d_ros.node.parameters.settings import SPECS
+from lift3d_ros.node.scenes.action import SceneAction
+from lift3d_ros.node.scenes.lifting import LiftedScene
+from lift3d_ros.node.scenes.views import SceneViews
 from lift3d_ros.node.services.introspection import set_introspection
 from lift3d_ros.node.services.lift_services import LiftServices
 from lift3d_ros.node.services.view_service import Synthesized
@@ -96,7 +99,10 @@ class LiftNode(LifecycleNode):
         self._jobs = LiftJobs(self)
         self._continuous = ContinuousMode(self, self._jobs)
         self._lift_services = LiftServices(self, self._jobs, group)
-        self._views = ViewService(self, group, self._lift_services.request)
+        request = self._lift_services.request
+        self._views = ViewService(self, group, request)
+        self._scenes = SceneAction(self, self._jobs, group, request)
+        self._scene_views = SceneViews(self, self._scenes, request)
         set_introspection(self, self.request_services, self._settings.introspection)
         self._diagnostics = DiagnosticsPublisher(self, unknown_parameters)
         self._lifecycle_publishers: list[Any] = []
@@ -130,6 +136,11 @@ class LiftNode(LifecycleNode):
     def views(self) -> ViewService:
         """The view synthesis."""
         return self._views
+
+    @property
+    def scene_views(self) -> SceneViews:
+        """The views of scenes."""
+        return self._scene_views
 
     @property
     def threads(self) -> int:
@@ -217,7 +228,8 @@ class LiftNode(LifecycleNode):
             )
         self._jobs.results = ResultPublisher(self, settings)
         self._lifecycle_publishers = [
-            *self._jobs.results.publishers, self._views.make_publisher()
+            *self._jobs.results.publishers, self._views.make_publisher(),
+            *self._scenes.make_publishers(settings),
         ]
 
     def _activate(self) -> None:
@@ -250,6 +262,7 @@ class LiftNode(LifecycleNode):
 
     def _clean_up(self) -> None:
         self._jobs.clear()
+        self._scenes.clear()
         for publisher in self._lifecycle_publishers:
             self.destroy_lifecycle_publisher(publisher)
         self._lifecycle_publishers = []
@@ -308,5 +321,7 @@ class LiftNode(LifecycleNode):
                 self.get_logger().error(f'{job.error}\n{trace_of(job.error)}')
         if isinstance(job.result, Synthesized):
             self._views.publish(job.result)
+        elif isinstance(job.result, LiftedScene):
+            self._scenes.draw(job.result)
         elif isinstance(job.result, Outcome):
             self._jobs.draw(job.result)

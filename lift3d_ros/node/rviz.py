@@ -23,6 +23,9 @@ from typing import Any
 
 import yaml
 
+#: Topics of the node that the configuration shows.
+_TOPICS = ('markers', 'points', 'scene_marker', 'scene_points')
+
 
 def resolved(topic: str, namespace: str, node: str) -> str:
     """
@@ -53,7 +56,7 @@ def configuration(
     """
     content = yaml.safe_load(template)
     named = topics or {}
-    names = {f'/lift3d/{t}': resolved(f'~/{t}', namespace, node) for t in ('markers', 'points')}
+    names = {f'/lift3d/{t}': resolved(f'~/{t}', namespace, node) for t in _TOPICS}
     for topic in ('image', 'mask'):
         names[f'/{topic}'] = resolved(named.get(topic) or topic, namespace, node)
     manager = content['Visualization Manager']

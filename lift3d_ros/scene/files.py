@@ -76,6 +76,12 @@ def write_scene(scene: Scene, folder: Path, name: str, kind: str = 'ply') -> lis
     return [mesh, voxels, *octomap, height, picture]
 
 
+def scene_files(folder: Path, name: str, kind: str = 'ply') -> list[Path]:
+    """Return the paths that ``write_scene`` writes."""
+    picture = (folder / f'{name}{HEIGHT}').with_suffix('.png')
+    return [*(folder / f'{name}{end}' for end in (f'.{kind}', VOXELS, OCTOMAP, HEIGHT)), picture]
+
+
 def write_view(
     view: SceneView, folder: Path, stem: str, metric: bool = True
 ) -> list[Path]:

@@ -121,6 +121,15 @@ def render_views(
             unobstructed(scene, pose))
 
 
+def scaled_camera(camera: Camera, width: int) -> Camera:
+    """Return a camera with the same field of view and an image of another width, pixels."""
+    scale = width / camera.width
+    return replace(
+        camera, width=width, height=max(1, round(scale * camera.height)), fx=scale * camera.fx,
+        fy=scale * camera.fy, cx=scale * (camera.cx + 0.5) - 0.5,
+        cy=scale * (camera.cy + 0.5) - 0.5)
+
+
 def _middle_depth(scene: Scene) -> float:
     depth = scene.frame.depth
     if depth is not None:

@@ -24,7 +24,6 @@ import numpy as np
 
 from lift3d_ros.geometry import Array
 from lift3d_ros.meshing.render import Raycaster
-from lift3d_ros.observation.hints import UNKNOWN
 from lift3d_ros.scene.scene import Scene
 from lift3d_ros.scene.voxel_map import Occupancy
 
@@ -55,10 +54,7 @@ def check_poses(scene: Scene, poses: Sequence[Array]) -> list[PoseCheck]:
         return []
     eyes = np.array([np.asarray(pose, np.float64)[:3, 3] for pose in poses])
     inside = [''] * len(eyes)
-    for name, shape in scene.shapes.items():
-        if shape.scale_source == UNKNOWN and scene.scale_source != UNKNOWN:
-            # It has no place in the scene.
-            continue
+    for name, shape in scene.placed.items():
         for index in np.flatnonzero(Raycaster([shape.mesh_in_camera()]).contains(eyes)):
             inside[index] = name
     occupied = np.isin(scene.voxels.at(eyes), (Occupancy.OCCUPIED, Occupancy.PREDICTED))

@@ -30,6 +30,7 @@ from lift3d_ros.geometry import transform
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.geometry.shape import Shape
+from lift3d_ros.observation.hints import UNKNOWN
 from lift3d_ros.scene.planes import ScenePlane
 from lift3d_ros.scene.voxel_map import Occupancy
 from lift3d_ros.scene.voxel_map import VoxelMap
@@ -101,6 +102,13 @@ class Scene:
     def shapes(self) -> dict[str, Shape]:
         """The objects that were lifted."""
         return {name: shape for name, shape in self.objects.items() if isinstance(shape, Shape)}
+
+    @property
+    def placed(self) -> dict[str, Shape]:
+        """The objects whose meshes are in the surface, in the order of ``SceneSurface.part``."""
+        return {
+            name: shape for name, shape in self.shapes.items()
+            if shape.scale_source != UNKNOWN or self.scale_source == UNKNOWN}
 
 
 @dataclass(frozen=True, eq=False)

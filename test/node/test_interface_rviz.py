@@ -60,7 +60,10 @@ def test_without_arguments_the_configuration_is_the_template():
 ])
 def test_topics_follow_namespace_name_and_remaps(namespace, node, image, expected):
     text = configuration(TEMPLATE, namespace=namespace, node=node, topics={'image': image})
-    assert tuple(topics(text).values()) == expected
+    named = tuple(topics(text).values())
+    assert named[:4] == expected
+    root = expected[2].removesuffix('markers')
+    assert named[4:] == (f'{root}scene_marker', f'{root}scene_points')
 
 
 def test_the_fixed_frame_is_the_target_frame():
@@ -72,7 +75,8 @@ def test_every_topic_of_the_template_is_one_that_is_replaced():
     moved = topics(configuration(
         TEMPLATE, namespace='x', node='y', topics={'image': '/i', 'mask': '/m'}
     ))
-    assert set(moved.values()) == {'/i', '/m', '/x/y/markers', '/x/y/points'}
+    assert set(moved.values()) == {
+        '/i', '/m', '/x/y/markers', '/x/y/points', '/x/y/scene_marker', '/x/y/scene_points'}
 
 
 def test_the_target_frame_is_found_in_a_params_file():

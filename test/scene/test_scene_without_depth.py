@@ -34,12 +34,12 @@ from lift3d_ros.observation.hints import Plane
 from lift3d_ros.observation.hints import ScaleHints
 from lift3d_ros.scene.files import write_scene
 from lift3d_ros.scene.files import write_view
+from lift3d_ros.scene.inputs.without_depth import ASSUMED_CONFIDENCE
+from lift3d_ros.scene.inputs.without_depth import level_plane
 from lift3d_ros.scene.novel_views import orbit
 from lift3d_ros.scene.novel_views import render_views
 from lift3d_ros.scene.scene import BACKGROUND
 from lift3d_ros.scene.voxel_map import Occupancy
-from lift3d_ros.scene.without_depth import ASSUMED_CONFIDENCE
-from lift3d_ros.scene.without_depth import level_plane
 
 #: Height of the camera of the room above its floor, metres.
 HEIGHT = 0.8

@@ -17,7 +17,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 import time
 from typing import Any
@@ -34,7 +33,6 @@ from lift3d_ros.errors import bad_request
 from lift3d_ros.runtime import reports
 
 if TYPE_CHECKING:
-    from lift3d_ros.geometry import Camera
     from lift3d_ros.progress import ProgressCallback
 
 #: Options of the views of objects that mean nothing for scenes, and their defaults.
@@ -66,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
     from lift3d_ros.lifter import DEFAULT_METHOD
     from lift3d_ros.lifter import Lifter
     from lift3d_ros.progress import Progress
+    from lift3d_ros.scene.novel_views import scaled_camera
 
     lifter = Lifter(options.method or DEFAULT_METHOD)
     if not options.no_objects:
@@ -79,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
             plane=support_plane(path, frame, options.camera_height),
             progress=lambda stage, done: progress(stage, 0.5 * done))
         film = None if options.film is None else options.out / f'{name}.{options.film}'
-        camera = _camera(frame.camera, options.size)
+        camera = scaled_camera(frame.camera, options.size or frame.camera.width)
         shown = Progress(lambda stage, done: progress(stage, 0.5 + 0.5 * done))
         entries, files, notes = write_views(
             scene, poses, options.out, name, film=film, camera=camera, progress=shown)
@@ -102,17 +101,6 @@ def run(options: argparse.Namespace) -> int:
             *view_files(options.out, name), *(options.out / f'{name}.{end}' for end in FILMS)],
         'rendered',
     )
-
-
-def _camera(camera: Camera, width: int | None) -> Camera:
-    """Return the camera at another width of its image, pixels."""
-    if width is None or width == camera.width:
-        return camera
-    scale = width / camera.width
-    return replace(
-        camera, width=width, height=max(1, round(scale * camera.height)), fx=scale * camera.fx,
-        fy=scale * camera.fy, cx=scale * (camera.cx + 0.5) - 0.5,
-        cy=scale * (camera.cy + 0.5) - 0.5)
 
 
 def _report(**entries: Any) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def support_plane(path: Path, frame: Frame, height: float | None) -> Plane | Non
     Raises ``LiftError`` as ``read_plane`` and ``level_plane``.
     """
     from lift3d_ros.io.scene import read_plane
-    from lift3d_ros.scene.without_depth import level_plane
+    from lift3d_ros.scene.inputs.without_depth import level_plane
 
     found = read_plane(path)
     if found is None and height is not None and frame.depth is None:

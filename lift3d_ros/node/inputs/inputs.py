@@ -177,9 +177,9 @@ class Inputs:
         synchronizer = self.synchronizer
         mask = nonempty(request.mask)
         without_mask = mask is not None or (
-            request.selector.mode == ObjectSelector.BOX and not synchronizer.received('mask')
-            if synchronizer.reference == 'mask' else False
-        )
+            _is_mask_optional(request, synchronizer.reference)
+            and not synchronizer.received(synchronizer.reference)
+        ) or getattr(request, 'without_objects', False)
         without = (synchronizer.reference,) if without_mask else ()
         stamp = nanoseconds(mask.header.stamp) if mask is not None else 0
         match = synchronizer.newest(without, stamp or None)
@@ -265,3 +265,10 @@ class Inputs:
 
 def _image_topic(name: str, transport: str) -> tuple[Any, str]:
     return (Image, name) if transport == 'raw' else (CompressedImage, f'{name}/{transport}')
+
+
+def _is_mask_optional(request: Any, reference: str) -> bool:
+    """Return whether a request can do without what the topic ``reference`` selects."""
+    selector = getattr(request, 'selector', None)
+    # Goals of scenes have no selector: without a mask every surface is background.
+    return selector is None or (selector.mode == ObjectSelector.BOX and reference == 'mask')

@@ -90,6 +90,10 @@ class LiftingPipeline:
         self._ids = ObjectIds()
         self._history.clear()
 
+    def names(self, instances: Sequence[Instance]) -> list[str]:
+        """Return the ids of the objects of a whole frame; other ids are forgotten."""
+        return self._ids.assign(instances, True)
+
     def lift(
         self,
         messages: SyncedMessages,

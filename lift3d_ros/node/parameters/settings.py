@@ -293,10 +293,64 @@ class Settings:
         64,
         live=True,
     )
+    scene_budget: float = parameter(
+        60.0,
+        'Maximum duration of lifting a scene, seconds, without its time in the queue; objects '
+        'that are not lifted after 70 % of it stay background, with a note.',
+        1.0,
+        3600.0,
+        live=True,
+    )
+    scene_memory: int = parameter(
+        512,
+        'Memory that lifting a scene may take beside the networks of the method, MB; it bounds '
+        'the width of the frame, with a note, and the number of voxels.',
+        32,
+        65_536,
+        live=True,
+    )
+    scene_width: int = parameter(
+        320, 'Largest width of the depth that a scene uses, pixels.', 64, 1280, live=True
+    )
+    scene_max_depth: float = parameter(
+        10.0, 'Farther readings are not part of a scene, metres.', 0.1, 100.0, live=True
+    )
+    scene_resolution: float = parameter(
+        0.0,
+        'Side of a voxel of a scene, metres; 0: a 128th of the scene.',
+        0.0,
+        1.0,
+        live=True,
+    )
+    scene_complete: bool = parameter(
+        True, 'Predict the hidden background of a scene.', live=True
+    )
+    scene_camera_height: float = parameter(
+        0.0,
+        'Height of the camera above what objects stand on, metres, for scenes without depth and '
+        'without support_plane; 0: unknown, such scenes have no scale.',
+        0.0,
+        100.0,
+        live=True,
+    )
+    scene_points: int = parameter(
+        100_000, 'Maximum points of the cloud of a scene.', 0, 1_000_000, live=True
+    )
+    scene_marker_max_faces: int = parameter(
+        50_000, 'Maximum triangles of the marker of a scene.', 100, 500_000, live=True
+    )
+    scene_boxes: int = parameter(
+        200,
+        'Maximum boxes of the background of a scene in the planning scene, beside those of '
+        'planes; they are made of larger voxels until they are few enough.',
+        1,
+        5_000,
+        live=True,
+    )
     planning_scene: bool = parameter(
         False,
-        'Publish lifted objects of known scale as moveit_msgs/CollisionObject on the topic '
-        'collision_object, which MoveIt subscribes to.',
+        'Publish lifted objects of known scale, and the background of lifted scenes as boxes, as '
+        'moveit_msgs/CollisionObject on the topic collision_object, which MoveIt subscribes to.',
     )
     publish_tf: bool = parameter(
         False,

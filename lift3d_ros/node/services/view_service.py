@@ -130,6 +130,8 @@ class ViewService:
     def _on_request(
         self, request: SynthesizeViews.Request, response: SynthesizeViews.Response
     ) -> SynthesizeViews.Response:
+        if request.scene:
+            return self._node.scene_views.answer(request, response)
         return _answer(self._request(request), response)
 
     def _request(self, request: SynthesizeViews.Request) -> Synthesized:

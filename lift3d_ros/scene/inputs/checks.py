@@ -19,6 +19,8 @@ from __future__ import annotations
 import numpy as np
 
 from lift3d_ros.errors import bad_image
+from lift3d_ros.geometry import Array
+from lift3d_ros.geometry import invert
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.scene.planes import ScenePlane
 
@@ -31,6 +33,9 @@ MIN_DISTANCE = 0.1
 #: Least rise of the normal of a plane that is seen from above: the sine of its angle to the image
 #: axis.
 MIN_RISE = 0.3
+
+#: Motion of the camera between depth and image that a scene does not show: metres, degrees.
+MAX_SHIFT, MAX_TURN = 0.01, 0.5
 
 
 def check_light(frame: Frame) -> tuple[str, ...]:
@@ -63,3 +68,16 @@ def scene_notes(frame: Frame, planes: tuple[ScenePlane, ...]) -> tuple[str, ...]
             f'Half of the readings are nearer than {MIN_DISTANCE:g} m: the camera is inside or '
             'against an object, or the depth has another unit.')
     return tuple(notes)
+
+
+def motion_notes(T_world_image: Array, T_world_depth: Array) -> tuple[str, ...]:
+    """Return a note if the camera moved between image and depth, from its poses (4, 4)."""
+    motion = invert(T_world_image) @ T_world_depth
+    shift = float(np.linalg.norm(motion[:3, 3]))
+    cosine = np.clip(0.5 * (np.trace(motion[:3, :3]) - 1.0), -1.0, 1.0)
+    turn = float(np.degrees(np.arccos(cosine)))
+    if shift < MAX_SHIFT and turn < MAX_TURN:
+        return ()
+    return (
+        f'The camera moved by {shift:.3f} m and {turn:.1f} degrees between depth and image, so '
+        'colours and masks are displaced; lift while it is at rest, or synchronise the two.',)
