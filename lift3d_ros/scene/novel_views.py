@@ -108,16 +108,15 @@ def render_views(
     camera = camera or scene.frame.camera
     # Rays through the very vertices of the triangles, which are pixels, can miss all of them.
     camera = replace(camera, cx=camera.cx + _SHIFT, cy=camera.cy + _SHIFT)
-    surface = scene.surface
-    raycaster = Raycaster([surface.mesh])
-    # The share of measured corners tells what a pixel shows.
-    marked = Raycaster([surface.marked()])
+    parts = scene.surface.by_measurement()
+    raycaster = Raycaster(list(parts.values()))
+    # The last one is for pixels without a surface, whose instance is -1.
+    measured = np.array([*parts, False])
     for index, pose in enumerate(poses):
         progress.check('views', index / len(poses))
         seen = raycaster.render(camera, pose, _UNLIT, _NOTHING, supersampling=1)
-        kind = marked.render(camera, pose, _UNLIT, (0, 0, 0), supersampling=1)
         yield SceneView(
-            np.asarray(pose, np.float64), seen.image, seen.depth, kind.image[..., 0] > 127,
+            np.asarray(pose, np.float64), seen.image, seen.depth, measured[seen.instance],
             unobstructed(scene, pose))
 
 

@@ -55,10 +55,12 @@ class SceneSurface:
     observed: NDArray[np.bool_]
     part: NDArray[np.int32]
 
-    def marked(self) -> Mesh:
-        """Return the mesh with white measured and black predicted vertices."""
-        white = np.where(self.observed[:, None], 255, 0).astype(np.uint8)
-        return Mesh(self.mesh.vertices, self.mesh.faces, np.repeat(white, 3, axis=1))
+    def by_measurement(self) -> dict[bool, Mesh]:
+        """Return the triangles with at least two measured corners (true), and the others."""
+        measured = self.observed[self.mesh.faces].sum(axis=1) >= 2
+        return {
+            kind: Mesh(self.mesh.vertices, self.mesh.faces[chosen], self.mesh.colors)
+            for kind, chosen in ((True, measured), (False, ~measured)) if chosen.any()}
 
     def attributes(self) -> dict[str, NDArray[np.float32]]:
         """Return the attributes of the vertices, as the files of a mesh have them."""

@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import importlib.util
 
 import numpy as np
@@ -26,12 +27,16 @@ pytest.importorskip('rclpy')
 pytest.importorskip('lift3d_ros.msg')
 
 from lifecycle_msgs.msg import Transition
+from rclpy.action import ActionClient
 from rclpy.serialization import deserialize_message
 import ros_helpers as ros
+from scene_helpers import make_room
 from std_msgs.msg import Header
 import trimesh
 
+from lift3d_ros.action import LiftScene
 from lift3d_ros.errors import LiftError
+from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry.shape import Mesh
@@ -147,3 +152,43 @@ def test_the_node_publishes_the_object_that_it_lifts_as_an_obstacle():
     assert heard[0].header.frame_id == made.object.header.frame_id
     assert heard[0].pose == made.object.pose.pose
     assert len(heard[0].meshes[0].vertices) > 100
+
+
+def test_the_node_publishes_the_background_of_a_scene_and_replaces_it():
+    CollisionObject = pytest.importorskip('moveit_msgs.msg').CollisionObject
+    room = make_room(Camera.from_fov(96, 72, 60.0))
+    labels = sum((k + 1) * mask.astype(np.uint8) for k, mask in enumerate(room.masks.values()))
+    with ros.Graph() as graph:
+        node = ros.NodeProcess(
+            graph, 'moveit_scene', '--autostart', planning_scene=True, mask_source='label',
+            max_faces=1000, scene_resolution=0.04)
+        node.wait_until_active()
+        client = ActionClient(graph.node, LiftScene, node.name('lift_scene'))
+        assert client.wait_for_server(ros.PATIENCE)
+
+        def lift(frame, **fields):
+            goal = LiftScene.Goal(**{**ros.messages(frame, labels), **fields})
+            sent = client.send_goal_async(goal)
+            ros.wait_until(sent.done)
+            done = sent.result().get_result_async()
+            ros.wait_until(done.done)
+            assert done.result().result.success, done.result().result.message
+
+        with graph.listen(CollisionObject, '/moveit_scene/collision_object', 100) as heard:
+            lift(room.frame)
+            names = {'label_1', 'label_2', 'scene_plane_0', 'scene_plane_1'}
+            ros.wait_until(lambda: names <= {message.id for message in heard})
+            planes = [message for message in heard if message.id == 'scene_plane_0']
+            assert planes[0].operation == CollisionObject.ADD
+            assert len(planes[0].primitives) == len(planes[0].primitive_poses) == 1
+            # Only the floor is near enough the second time.
+            near = np.where(room.frame.depth < 1.6, room.frame.depth, 0.0).astype(np.float32)
+            lift(replace(room.frame, depth=near), without_objects=True)
+            ros.wait_until(lambda: any(
+                (message.id, message.operation) == ('scene_plane_1', CollisionObject.REMOVE)
+                for message in heard))
+            # A scene without objects removes none.
+            removed = {m.id for m in heard if m.operation == CollisionObject.REMOVE}
+            assert not removed & {'label_1', 'label_2'}
+        client.destroy()
+        assert node.stop() == 0, node.log
