@@ -32,6 +32,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
+import gc
 import json
 import os
 from pathlib import Path
@@ -139,6 +140,8 @@ class Graph(BackgroundNode):
                 process.kill()
                 process.wait()
         super().close()
+        # What refers to itself would leave the graph whenever the collector comes by.
+        gc.collect()
         self.context.try_shutdown()
 
     @contextmanager

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import os
 from pathlib import Path
@@ -59,49 +60,48 @@ def node(graph: ros.Graph) -> Iterator[ros.NodeProcess]:
         yield node
 
 
-def start(
-    tmp_path: Path, *, text: str | None = None, arguments: tuple[str, ...] = ()
-) -> tuple[Any, str]:
+def start(graph: ros.Graph, *words: str) -> tuple[Any, str]:
     """
-    Start a node in this process with a parameter file of ``text`` and further arguments.
+    Start a node in this process with arguments of its own after ``--ros-args``.
 
-    Return its settings, or None and the sentence with which it was refused.
+    Return its settings, or None and the sentence with which it was refused. The nodes share the
+    context of the graph, and with it one participant: a hundred participants that come and go
+    in one process let Fast DDS wait without an end now and then.
     """
-    words = ['--ros-args', *arguments]
-    if text is not None:
-        file = tmp_path / 'params.yaml'
-        file.write_text(f'/**:\n  ros__parameters:\n    {text}\n')
-        words += ['--params-file', str(file)]
-    context = rclpy.Context()
-    rclpy.init(args=['lift3d', *words], context=context)
     try:
-        node = LiftNode(context=context)
-        try:
-            return node.settings, ''
-        finally:
-            node.destroy_node()
+        node = LiftNode(context=graph.context, cli_args=['--ros-args', *words])
     except ValueError as error:
         return None, str(error)
+    try:
+        return node.settings, ''
     finally:
-        context.try_shutdown()
+        node.destroy_node()
 
 
-def given(tmp_path: Path, way: str, name: str, value: str) -> tuple[Any, str]:
-    """Start a node with a value from a file or from the command line."""
-    if way == 'file':
-        return start(tmp_path, text=f'{name}: {value}')
-    return start(tmp_path, arguments=('-p', f'{name}:={value}'))
+@pytest.fixture(params=['file', 'command line'])
+def given(
+    request: pytest.FixtureRequest, graph: ros.Graph, tmp_path: Path
+) -> Callable[[str, str], tuple[Any, str]]:
+    """Start a node with a value of a parameter from a file or from the command line."""
+    def of_file(name: str, value: str) -> tuple[Any, str]:
+        file = tmp_path / 'params.yaml'
+        file.write_text(f'/**:\n  ros__parameters:\n    {name}: {value}\n')
+        return start(graph, '--params-file', str(file))
+
+    def of_command_line(name: str, value: str) -> tuple[Any, str]:
+        return start(graph, '-p', f'{name}:={value}')
+
+    return of_file if request.param == 'file' else of_command_line
 
 
 def test_the_lists_are_those_that_the_tests_know():
     assert LISTS == ['known_sizes', 'scale_order']
 
 
-@pytest.mark.parametrize('way', ['file', 'command line'])
 @pytest.mark.parametrize('name', LISTS)
 @pytest.mark.parametrize('value', ['[]', "['']", "['', '']"])
-def test_an_empty_list_is_an_empty_list(tmp_path, way, name, value):
-    settings, sentence = given(tmp_path, way, name, value)
+def test_an_empty_list_is_an_empty_list(given, name, value):
+    settings, sentence = given(name, value)
     if name in EMPTY_IS_GOOD:
         assert getattr(settings, name) == yaml.safe_load(value)
     else:
@@ -110,18 +110,16 @@ def test_an_empty_list_is_an_empty_list(tmp_path, way, name, value):
         assert 'unknown alone' in sentence
 
 
-@pytest.mark.parametrize('way', ['file', 'command line'])
 @pytest.mark.parametrize('name', LISTS)
 @pytest.mark.parametrize('value', WRONG_LISTS)
-def test_a_list_of_another_type_is_refused_with_one_sentence(tmp_path, way, name, value):
-    settings, sentence = given(tmp_path, way, name, value)
+def test_a_list_of_another_type_is_refused_with_one_sentence(given, name, value):
+    settings, sentence = given(name, value)
     assert settings is None
     assert sentence.startswith(f'"{name}"')
     assert '\n' not in sentence
     assert sentence[-1] == '.'
 
 
-@pytest.mark.parametrize('way', ['file', 'command line'])
 @pytest.mark.parametrize(('name', 'value', 'read'), [
     ('timeout', '5', 5.0),
     ('max_rate', '0', 0.0),
@@ -133,8 +131,8 @@ def test_a_list_of_another_type_is_refused_with_one_sentence(tmp_path, way, name
     ('introspection', 'off', 'off'),
     ('introspection', 'contents', 'contents'),
 ])
-def test_a_value_of_a_related_type_is_read(tmp_path, way, name, value, read):
-    settings, sentence = given(tmp_path, way, name, value)
+def test_a_value_of_a_related_type_is_read(given, name, value, read):
+    settings, sentence = given(name, value)
     assert settings is not None, sentence
     assert getattr(settings, name) == read
     assert type(getattr(settings, name)) is type(read)
@@ -144,13 +142,12 @@ def test_a_value_of_a_related_type_is_read(tmp_path, way, name, value, read):
 SOME = ['mode', 'samples', 'timeout', 'use_depth', 'target_frame', 'known_sizes']
 
 
-@pytest.mark.parametrize('way', ['file', 'command line'])
 @pytest.mark.parametrize('name', SOME)
 @pytest.mark.parametrize('value', ['[]', '[1, 2]', '[1.0]', '3', '2.5', 'true', 'words', '.nan'])
 def test_no_value_of_any_parameter_has_another_effect_than_a_value_or_a_sentence(
-    tmp_path, way, name, value
+    given, name, value
 ):
-    settings, sentence = given(tmp_path, way, name, value)
+    settings, sentence = given(name, value)
     if settings is None:
         assert f'"{name}"' in sentence
         assert '\n' not in sentence
