@@ -49,6 +49,8 @@ import pytest
 from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import SetParameters
 import rclpy
+from rclpy.action import ActionClient
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 
@@ -161,6 +163,52 @@ def wait_until(condition: Callable[[], Any], timeout: float = PATIENCE) -> None:
     while not condition():
         assert time.monotonic() < end, f'not within {timeout} s'
         time.sleep(0.01)
+
+
+class ActionCaller:
+    """Goals of an action, sent in the thread that receives the answers: rclpy loses them else."""
+
+    def __init__(self, graph: Graph, kind: Any, name: str) -> None:
+        """Wait for the server."""
+        group = MutuallyExclusiveCallbackGroup()
+        self._node = graph.node
+        self._client = ActionClient(graph.node, kind, name, callback_group=group)
+        self._guard = graph.node.create_guard_condition(self._ask, callback_group=group)
+        self._outbox: list[tuple[Callable[[], Any], list[Any]]] = []
+        assert self._client.wait_for_server(PATIENCE)
+
+    def close(self) -> None:
+        """Destroy the client."""
+        self._node.destroy_guard_condition(self._guard)
+        self._client.destroy()
+
+    def send(self, goal: Any, feedback: Callable[[Any], None] | None = None) -> Any:
+        """Return the handle of an accepted goal; ``feedback`` is called with each message."""
+        handle = self._answer(lambda: self._client.send_goal_async(
+            goal, feedback_callback=feedback and (lambda message: feedback(message.feedback))))
+        assert handle.accepted
+        return handle
+
+    def cancel(self, handle: Any) -> None:
+        """Ask for the end of a goal."""
+        self._answer(handle.cancel_goal_async)
+
+    def result(self, handle: Any) -> tuple[int, Any]:
+        """Return the status and the result of a goal."""
+        answer = self._answer(handle.get_result_async)
+        return answer.status, answer.result
+
+    def _answer(self, question: Callable[[], Any]) -> Any:
+        asked: list[Any] = []
+        self._outbox.append((question, asked))
+        self._guard.trigger()
+        wait_until(lambda: asked and asked[0].done())
+        return asked[0].result()
+
+    def _ask(self) -> None:
+        while self._outbox:
+            question, asked = self._outbox.pop(0)
+            asked.append(question())
 
 
 class NodeProcess:

@@ -27,7 +27,6 @@ pytest.importorskip('rclpy')
 pytest.importorskip('lift3d_ros.msg')
 
 from lifecycle_msgs.msg import Transition
-from rclpy.action import ActionClient
 from rclpy.serialization import deserialize_message
 import ros_helpers as ros
 from scene_helpers import make_room
@@ -163,16 +162,12 @@ def test_the_node_publishes_the_background_of_a_scene_and_replaces_it():
             graph, 'moveit_scene', '--autostart', planning_scene=True, mask_source='label',
             max_faces=1000, scene_resolution=0.04)
         node.wait_until_active()
-        client = ActionClient(graph.node, LiftScene, node.name('lift_scene'))
-        assert client.wait_for_server(ros.PATIENCE)
+        action = ros.ActionCaller(graph, LiftScene, node.name('lift_scene'))
 
         def lift(frame, **fields):
             goal = LiftScene.Goal(**{**ros.messages(frame, labels), **fields})
-            sent = client.send_goal_async(goal)
-            ros.wait_until(sent.done)
-            done = sent.result().get_result_async()
-            ros.wait_until(done.done)
-            assert done.result().result.success, done.result().result.message
+            _, result = action.result(action.send(goal))
+            assert result.success, result.message
 
         with graph.listen(CollisionObject, '/moveit_scene/collision_object', 100) as heard:
             lift(room.frame)
@@ -190,5 +185,5 @@ def test_the_node_publishes_the_background_of_a_scene_and_replaces_it():
             # A scene without objects removes none.
             removed = {m.id for m in heard if m.operation == CollisionObject.REMOVE}
             assert not removed & {'label_1', 'label_2'}
-        client.destroy()
+        action.close()
         assert node.stop() == 0, node.log

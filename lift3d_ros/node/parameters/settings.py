@@ -305,7 +305,7 @@ class Settings:
         512,
         'Memory that lifting a scene may take beside the networks of the method, MB; it bounds '
         'the width of the frame, with a note, and the number of voxels.',
-        32,
+        128,
         65_536,
         live=True,
     )

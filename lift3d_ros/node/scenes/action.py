@@ -187,9 +187,10 @@ class SceneAction:
     def _fill(
         self, result: LiftScene.Result, lifted: LiftedScene, goal: LiftScene.Goal
     ) -> None:
+        settings = self._node.settings
         rows = scenes.scene_points(
-            lifted.scene, lifted.T_frame_camera, self._node.settings.scene_points,
-            0 if goal.without_mesh else self._node.settings.seed)
+            lifted.scene, lifted.T_frame_camera,
+            0 if goal.without_mesh else settings.scene_points, settings.seed)
         result.success = True
         result.message = ' '.join(lifted.scene.notes)
         result.scene = scenes.scene_message(

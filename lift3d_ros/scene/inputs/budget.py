@@ -28,8 +28,9 @@ from lift3d_ros.scene.voxel_map import MAX_VOXELS
 #: 2 million voxels, and layers of 320 to 1280 pixels width.
 BYTES_PER_VOXEL, BYTES_PER_PIXEL = 110, 720
 
-#: Share of the budget that the voxels and the layers may take each.
-_SHARE = 0.5
+#: Share of the rest that the voxels and the layers may take each, and megabytes for what does not
+#: depend on them, such as masks of the size of the frame.
+_SHARE, _FIXED_MB = 0.5, 25.0
 
 #: Smallest bounds: of the voxels, and of the width of the layers, pixels.
 _MIN_VOXELS, _MIN_WIDTH = 20_000, 64
@@ -43,7 +44,7 @@ def bounded(
 
     The memory of the networks of a method is not counted. The notes name what is coarser.
     """
-    share = _SHARE * 1e6 * megabytes
+    share = _SHARE * 1e6 * max(megabytes - _FIXED_MB, 0.0)
     voxels = int(np.clip(share / BYTES_PER_VOXEL, _MIN_VOXELS, MAX_VOXELS))
     aspect = camera.width / camera.height
     width = max(_MIN_WIDTH, int(np.sqrt(aspect * share / BYTES_PER_PIXEL)))
