@@ -91,6 +91,7 @@ setup(
         'lora': ['peft>=0.17'],
         # Workers of `lift3d batch`; --workers 0 does without.
         'batch': ['ray>=2.40'],
+        'serve': ['uvicorn>=0.30'],
         'test': ['pytest>=6.2', 'pytest-timeout>=1.4', 'hypothesis>=6.36', 'mujoco>=3.2,<4'],
     },
     entry_points={'console_scripts': ['lift3d = lift3d_ros.cli:main']},

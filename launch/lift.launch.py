@@ -62,7 +62,7 @@ IMAGES = ('image', 'mask', 'depth')
 
 #: Parameters that are arguments too. Left empty they keep the value of params_file.
 PARAMETERS = (
-    'mode', 'method', 'device', 'weights', 'samples', 'mask_source', 'image_transport',
+    'mode', 'method', 'device', 'weights', 'samples', 'remote', 'mask_source', 'image_transport',
     'mask_transport', 'depth_transport', 'target_frame', 'gravity_frame', 'support_plane',
     'known_sizes', 'scale_order', 'min_confidence', 'max_age', 'kept_frames', 'output_dir',
     'scene_budget', 'scene_memory', 'scene_resolution', 'scene_camera_height', 'planning_scene',

@@ -37,16 +37,10 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from lift3d_ros.cameras.depth_alignment import alignment_note
-from lift3d_ros.cameras.depth_scale import field_of_view_note
-from lift3d_ros.cameras.depth_units import check_depth_of_object
-from lift3d_ros.cameras.depth_units import size_note
-from lift3d_ros.cameras.plausibility import check_fov
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame
-from lift3d_ros.geometry.frame import ObjectView
 from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.meshing.mesh_extraction import extract_mesh
 from lift3d_ros.meshing.scoring import color_and_score
@@ -61,13 +55,16 @@ from lift3d_ros.methods.method import METHODS
 from lift3d_ros.observation.hints import Plane
 from lift3d_ros.observation.observed_object import observe
 from lift3d_ros.observation.request import LiftRequest
+from lift3d_ros.observation.view_checks import check_view
 from lift3d_ros.placement.place import place
+from lift3d_ros.placement.shape_checks import check_confidence
+from lift3d_ros.placement.shape_checks import size_notes
 from lift3d_ros.progress import Progress
 from lift3d_ros.progress import ProgressCallback
 from lift3d_ros.progress import StepCallback
 from lift3d_ros.progress import StepReport
 from lift3d_ros.runtime import memory
-from lift3d_ros.runtime.process import run_in_threads
+from lift3d_ros.runtime.process import run_within_memory
 from lift3d_ros.scene.composition import check_frame
 from lift3d_ros.scene.composition import compose
 from lift3d_ros.scene.composition import SceneSettings
@@ -76,6 +73,7 @@ from lift3d_ros.scene.inputs.checks import scene_notes
 from lift3d_ros.scene.inputs.without_depth import as_assumed
 from lift3d_ros.scene.inputs.without_depth import assume_plane
 from lift3d_ros.scene.scene import Scene
+from lift3d_ros.serve.client import ServerClient
 
 __all__ = [
     'DEFAULT_METHOD', 'DEVICES', 'DISTILLED', 'LEARNED', 'LiftRequest', 'Lifter', 'MAX_SAMPLES',
@@ -106,6 +104,8 @@ class Lifter:
         preset: str | None = None,
         steps: int | None = None,
         init: str | None = None,
+        remote: str | None = None,
+        remote_timeout: float = 30.0,
     ) -> None:
         """
         Configure the method without loading it.
@@ -117,8 +117,13 @@ class Lifter:
         the methods in ``LEARNED``; ``preset``, ``steps`` and ``init`` (``one2345`` or
         ``scratch``) of those in ``DISTILLED``. None selects the default of the method.
 
+        ``remote`` is the address of a ``lift3d serve``, such as ``http://gpu-server:8300``, whose
+        method lifts then. If it gives no result within ``remote_timeout`` seconds, the method of
+        this lifter does; ``Shape.method`` names the one that did, and a note says why.
+
         Raises ``LiftError(BAD_REQUEST)`` for an unknown method, for ``max_faces`` below
-        ``MIN_MAX_FACES``, and for settings that the method does not have.
+        ``MIN_MAX_FACES``, for settings that the method does not have, and for an address of
+        another form.
         """
         if max_faces < MIN_MAX_FACES:
             raise LiftError(
@@ -133,6 +138,7 @@ class Lifter:
             self.name = type(method).__name__.lower()
             self.method = method
         self.max_faces = max_faces
+        self._server = ServerClient(remote, remote_timeout) if remote else None
 
     def check(self) -> None:
         """
@@ -146,10 +152,16 @@ class Lifter:
         """
         Load the method; ``lift`` calls this if necessary.
 
+        With a server nothing is loaded until it fails for the first time.
+
         Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``, ``BAD_REQUEST`` for a
         device that is not available, ``OUT_OF_MEMORY`` if the memory or the limits of the process
         are too low.
         """
+        if self._server is None:
+            self._load()
+
+    def _load(self) -> None:
         with memory.exhaustion_refused():
             self.method.load()
 
@@ -180,13 +192,25 @@ class Lifter:
         for the problem of the observation, or for a cancellation or timeout.
         """
         request = LiftRequest.of(request)
+        answer: Shape | LiftError | str = ''
+        if self._server is not None:
+            answer = self._server.answers(
+                frame, [request], self.name, self.max_faces, cancelled, deadline)[0]
+        if isinstance(answer, Shape):
+            return answer
+        if isinstance(answer, LiftError):
+            raise answer
         run = Progress(progress, cancelled, deadline, on_step)
+        return self._lift(frame, request, run, answer)
+
+    def _lift(self, frame: Frame, request: LiftRequest, run: Progress, note: str) -> Shape:
+        """Return the shape of an object by the method of this lifter, with a note if not empty."""
         rng = np.random.default_rng(request.seed)
         with memory.exhaustion_refused():
             with run.stage('crop', 0.02):
                 view = crop_object(frame, request.mask)
-                view_notes = _check_view(view)
-            self.load()
+                view_notes = check_view(view)
+            self._load()
             with run.stage('observe', 0.05):
                 obs = observe(view, request, rng, self.method.completes_occluded)
             reconstruction = self.method.reconstruct(obs, rng, run)
@@ -197,13 +221,13 @@ class Lifter:
             with run.stage('placement', 1.0):
                 shape = place(scored, reconstruction, obs, rng)
         run.check('done', 1.0)
-        _check_confidence(shape, request.min_confidence)
+        check_confidence(shape, request.min_confidence)
         return replace(
             shape,
             method=self.name,
             notes=(
-                *frame.notes, *view_notes, *reconstruction.notes, *shape.notes,
-                *_size_notes(shape),
+                *((note,) if note else ()), *frame.notes, *view_notes, *reconstruction.notes,
+                *shape.notes, *size_notes(shape),
             ),
             pass_probability=self.method.success_probability(
                 shape.overall_confidence, shape.scale_source != 'unknown'
@@ -241,7 +265,14 @@ class Lifter:
 
         Raises ``LiftError`` as ``load``.
         """
-        self.load()
+        wanted = [LiftRequest.of(request) for request in requests]
+        answers: list[Shape | LiftError | str] = ['' for _ in wanted]
+        if self._server is not None and wanted:
+            answers = self._server.answers(
+                frame, wanted, self.name, self.max_faces, cancelled, deadline)
+        here = [index for index, answer in enumerate(answers) if isinstance(answer, str)]
+        if here:
+            self._load()
         lock = threading.Lock()
 
         def report(index: int, stage: str, fraction: float) -> None:
@@ -258,26 +289,25 @@ class Lifter:
             with lock:
                 return cancelled is not None and cancelled()
 
-        def lift(index: int) -> Shape | LiftError:
+        def lift(place: int) -> Shape | LiftError:
+            index = here[place]
+            run = Progress(
+                partial(report, index), is_cancelled, deadline,
+                None if on_step is None else partial(report_step, index))
             try:
-                return self.lift(
-                    frame,
-                    requests[index],
-                    progress=partial(report, index),
-                    cancelled=is_cancelled,
-                    deadline=deadline,
-                    on_step=None if on_step is None else partial(report_step, index),
-                )
+                return self._lift(frame, wanted[index], run, str(answers[index]))
             except LiftError as error:
                 return error
 
-        concurrency = self.method.max_concurrent
-        results = run_in_threads(lift, len(requests), concurrency)
-        for index, result in enumerate(results):
-            exhausted = isinstance(result, LiftError) and result.code is ErrorCode.OUT_OF_MEMORY
-            if exhausted and concurrency > 1:
-                results[index] = lift(index)
-        return results
+        lifted = run_within_memory(lift, len(here), self.method.max_concurrent)
+        for index, answer in enumerate(answers):
+            if not isinstance(answer, str):
+                report(index, 'server', 1.0)
+        results = dict(zip(here, lifted, strict=True))
+        return [
+            results[index] if isinstance(answer, str) else answer
+            for index, answer in enumerate(answers)
+        ]
 
     def lift_scene(
         self,
@@ -367,33 +397,3 @@ class Lifter:
             if isinstance(shape, LiftError) and shape.code in ends:
                 raise shape
         return shapes
-
-
-def _check_view(view: ObjectView) -> list[str]:
-    """Return notes on depth that may not match the image; raises ``LiftError``."""
-    check_fov(view.frame.camera)
-    if view.frame.depth is None:
-        return []
-    check_depth_of_object(view.frame.depth, view.mask)
-    note = alignment_note(view) or field_of_view_note(view.frame)
-    return [note] if note else []
-
-
-def _check_confidence(shape: Shape, minimum: float) -> None:
-    """Raise ``LiftError(LOW_CONFIDENCE)`` for a shape with a confidence below ``minimum``."""
-    confidence = shape.overall_confidence
-    if confidence < minimum:
-        raise LiftError(
-            ErrorCode.LOW_CONFIDENCE,
-            f'The confidence of the shape is {confidence:.2f}, below the requested minimum of '
-            f'{minimum:.2f}; add views from other sides, give depth, or lower the minimum.',
-        )
-
-
-def _size_notes(shape: Shape) -> list[str]:
-    """Return a note if the size of a shape suggests that the depth has another unit."""
-    if shape.scale_source != 'depth':
-        return []
-    nearest = float(shape.mesh_in_camera().vertices[:, 2].min())
-    note = size_note(float(shape.size.max()), nearest)
-    return [] if note is None else [note]

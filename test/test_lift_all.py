@@ -272,8 +272,8 @@ def test_the_published_networks_lift_one_object_at_a_time(frame, masks, monkeypa
         at_once.append(most)
         return [None] * count
 
-    monkeypatch.setattr(lifter_module, 'run_in_threads', remember)
-    monkeypatch.setattr(Lifter, 'load', lambda self: None)
+    monkeypatch.setattr(lifter_module, 'run_within_memory', remember)
+    monkeypatch.setattr(Lifter, '_load', lambda self: None)
     Lifter('one2345', weights='full').lift_all(frame, masks)
     Lifter('one2345').lift_all(frame, masks)
     assert at_once == [1, Geometric.max_concurrent]

@@ -34,6 +34,7 @@ _COMMANDS = {
     'text': 'make a picture of a text, and lift it, by a text-to-image pipeline on disk',
     'bag': 'lift objects of a recorded bag (rosbag2), without ROS',
     'batch': 'lift thousands of scenes and bags on Ray, resumable',
+    'serve': 'lift for several robots: an HTTP server with health and metrics',
     'views': 'synthesise views: scenes in, images from other directions out',
     'methods': 'list the methods',
     'weights': 'list, verify, import and fetch the weights of the networks',
@@ -43,7 +44,7 @@ _COMMANDS = {
 }
 
 #: Commands whose module is in a folder here.
-_FOLDERS = {'bag': 'fleet', 'batch': 'fleet'}
+_FOLDERS = {'bag': 'fleet', 'batch': 'fleet', 'serve': 'fleet'}
 
 #: Commands that are programs of the node, which parse their own arguments.
 _NODE_PROGRAMS = {

@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'and NAME.json',
     )
     add_settings(parser)
+    methods.add_remote_arguments(parser)
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

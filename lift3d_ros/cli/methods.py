@@ -102,12 +102,28 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_remote_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments that choose a server."""
+    parser.add_argument(
+        '--remote', metavar='URL',
+        help='address of a `lift3d serve`, whose method lifts; --method lifts what it does not '
+        '(default: none)',
+    )
+    parser.add_argument(
+        '--remote-timeout', type=values.positive, default=30.0, metavar='SECONDS',
+        help='time of an object on the server (default: 30)',
+    )
+
+
 def make_lifter(options: argparse.Namespace) -> Lifter:
     """Return the lifter of the arguments; raises ``LiftError`` as ``Lifter``."""
     from lift3d_ros.lifter import DEFAULT_METHOD
     from lift3d_ros.lifter import Lifter
 
-    return Lifter(options.method or DEFAULT_METHOD, **lifter_arguments(options))
+    remote: dict[str, Any] = {}
+    if getattr(options, 'remote', None) is not None:
+        remote = {'remote': options.remote, 'remote_timeout': options.remote_timeout}
+    return Lifter(options.method or DEFAULT_METHOD, **lifter_arguments(options), **remote)
 
 
 def lifter_arguments(options: argparse.Namespace) -> dict[str, Any]:

@@ -60,6 +60,8 @@ class LifterSettings:
 
     - ``max_faces``: of every mesh; ``samples``: of methods that draw views.
     - ``preset``, ``steps`` and ``init``: of methods that optimise; 0 steps are the preset's.
+    - ``remote``, ``remote_timeout``: address of a server and its time in seconds; empty: none. It
+      lifts instead of ``remote_method`` only: its own method is not known here.
     """
 
     max_faces: int
@@ -67,6 +69,9 @@ class LifterSettings:
     preset: str = 'small'
     steps: int = 0
     init: str = 'one2345'
+    remote_method: str = ''
+    remote: str = ''
+    remote_timeout: float = 5.0
 
 
 class Lifters:
@@ -88,6 +93,8 @@ class Lifters:
                 'preset': settings.preset, 'steps': settings.steps or None, 'init': settings.init}
         elif method in LEARNED:
             own['samples'] = settings.samples
+        if settings.remote and method == settings.remote_method:
+            own |= {'remote': settings.remote, 'remote_timeout': settings.remote_timeout}
         return Lifter(method, settings.max_faces, self._device, **own)
 
     def get(self, method: str, settings: LifterSettings) -> Lifter:

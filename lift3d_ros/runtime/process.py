@@ -24,6 +24,9 @@ import sys
 import time
 from typing import TypeVar
 
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
+
 T = TypeVar('T')
 
 
@@ -67,6 +70,22 @@ def run_in_threads(work: Callable[[int], T], count: int, limit: int) -> list[T]:
         if torch is not None:
             # The number that one thread sets is the default of later threads.
             torch.set_num_threads(threads)
+
+
+def run_within_memory(
+    work: Callable[[int], T | LiftError], count: int, limit: int
+) -> list[T | LiftError]:
+    """
+    Return ``work(index)`` as ``run_in_threads``.
+
+    A call that returns ``OUT_OF_MEMORY`` while others run is repeated alone.
+    """
+    results = run_in_threads(work, count, limit)
+    for index, result in enumerate(results):
+        exhausted = isinstance(result, LiftError) and result.code is ErrorCode.OUT_OF_MEMORY
+        if exhausted and limit > 1:
+            results[index] = work(index)
+    return results
 
 
 def thread_count() -> int:

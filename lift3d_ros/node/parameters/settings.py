@@ -34,6 +34,7 @@ from lift3d_ros.node.parameters.spec import Spec
 from lift3d_ros.node.worker import LifterSettings
 from lift3d_ros.observation.hints import SOURCES
 from lift3d_ros.observation.reference_view import MAX_SOURCE_VIEWS
+from lift3d_ros.serve.client import check_address
 
 #: Value of views_assumed_elevation, degrees, with which no elevation is assumed.
 NO_ELEVATION = -91.0
@@ -89,6 +90,17 @@ class Settings:
         'one2345',
         'What a method that optimises starts from: the result of one2345, or nothing.',
         choices=INITS,
+        live=True,
+    )
+    remote: str = parameter(
+        '',
+        'Address of a lift3d serve, such as http://gpu-server:8300, whose method lifts in place '
+        'of the parameter method; if it fails, the node lifts, with a note. Empty: none.',
+        check=check_address,
+        live=True,
+    )
+    remote_timeout: float = parameter(
+        5.0, 'Time that the server has for the objects of a frame, seconds.', 0.05, 600.0,
         live=True,
     )
     max_faces: int = parameter(20_000, 'Maximum triangles of a mesh.', 100, 500_000, live=True)
@@ -378,7 +390,7 @@ class Settings:
         """The settings of the lifters."""
         return LifterSettings(
             self.max_faces, self.samples, self.distill_preset, self.distill_steps,
-            self.distill_init,
+            self.distill_init, self.method, self.remote, self.remote_timeout,
         )
 
 
