@@ -358,7 +358,9 @@ class Lifter:
                     cancelled, deadline, limit)
             scene = compose(
                 known, {name: request.mask for name, request in requests.items()},
-                dict(zip(requests, shapes, strict=True)), settings,
+                dict(zip(requests, shapes, strict=True)),
+                # No space is known to be free that could bound a guess.
+                settings if assumed is None else replace(settings, fill='none'),
                 np.random.default_rng(seed), run.part(0.7 if requests else 0.0, 1.0))
             if assumed is not None:
                 scene = as_assumed(scene, frame, assumed)

@@ -36,8 +36,9 @@ _QUICK_SCENES = 2
 _QUICK_RINGS = 6
 _QUICK_MEAN = 60
 
-#: Value of --views without a number.
+#: Values of --views and of --scenes without a number.
 _VIEWS = 0
+_ROOMS = 0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -130,8 +131,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='number of cameras with known poses around each object, 1 to 4; methods use all of '
         'them (default: 1)')
     scenes.add_argument(
-        '--scenes', type=values.count, metavar='N',
-        help='number of scenes of each object (default: 2; with --distill 1)')
+        '--scenes', type=values.count, nargs='?', const=_ROOMS, metavar='N',
+        help='number of scenes of each object (default: 2; with --distill 1); without a number '
+        'measure whole scenes of synthetic rooms instead of shapes: what moved cameras reveal, '
+        'hidden surfaces, free and occupied space, beside controls in the same run')
+    scenes.add_argument(
+        '--rooms', type=values.count, default=40, metavar='N',
+        help='with --scenes: number of rooms (default: 40)')
     scenes.add_argument(
         '--objects', type=values.count, metavar='N', help='only N objects, evenly spread')
     scenes.add_argument(
@@ -183,6 +189,8 @@ def run(options: argparse.Namespace) -> int:
         return _run_timing(options)
     if options.distill:
         return _run_distilled(options)
+    if options.scenes == _ROOMS:
+        return _run_rooms(options)
     if options.views == _VIEWS:
         return _run_views(options)
     from lift3d_ros.bench.ablation import VARIANTS
@@ -283,6 +291,34 @@ def _run_distilled(options: argparse.Namespace) -> int:
     )
     failed = run_distilled(
         settings, options.out, count=options.objects, **_run_options(options))
+    return 1 if failed else 0
+
+
+def _run_rooms(options: argparse.Namespace) -> int:
+    from lift3d_ros.bench.rooms.candidates import CONTROLS
+    from lift3d_ros.bench.rooms.candidates import PRIOR
+    from lift3d_ros.bench.rooms.run import run_rooms
+    from lift3d_ros.bench.rooms.settings import RoomsSettings
+    from lift3d_ros.weights import store
+
+    others = (
+        'real', 'views', 'ablation', 'distill', 'occluded', 'grasp', 'physics', 'objects')
+    if options.mask != 'exact' or options.cameras > 1 or any(
+        getattr(options, name) is not None and getattr(options, name) is not False
+        for name in others
+    ):
+        raise LiftError(
+            ErrorCode.BAD_REQUEST,
+            'Whole scenes are measured with exact masks, from one camera; leave --mask, '
+            f'--cameras, {", ".join(f"--{name}" for name in others)} out.',
+        )
+    learnt = [PRIOR] if (store.find(options.weights) / 'scene').is_dir() else []
+    settings = RoomsSettings(
+        predictors=tuple(dict.fromkeys(options.methods or [*CONTROLS, *learnt])),
+        tracks=tuple(dict.fromkeys(options.track or ['masks'])),
+        **{name: getattr(options, name) for name in ('rooms', 'seed', 'weights')},
+    )
+    failed = run_rooms(settings, options.out, **_run_options(options))
     return 1 if failed else 0
 
 

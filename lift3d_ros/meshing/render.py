@@ -155,6 +155,11 @@ class Raycaster:
         tensor = self._o3d.core.Tensor(np.ascontiguousarray(points, np.float32))
         return np.asarray(self._scene.compute_occupancy(tensor, nsamples=samples).numpy() > 0.5)
 
+    def distance(self, points: ArrayLike) -> NDArray[np.float32]:
+        """Return the distance of points (n, 3) to the nearest surface, float32 (n,)."""
+        tensor = self._o3d.core.Tensor(np.ascontiguousarray(points, np.float32))
+        return np.asarray(self._scene.compute_distance(tensor).numpy(), np.float32)
+
     def _trace(
         self,
         rays: NDArray[np.float32],

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace
@@ -34,6 +35,8 @@ from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.meshing.render import Raycaster
 from lift3d_ros.progress import Progress
+from lift3d_ros.scene.novel_views import middle_depth
+from lift3d_ros.scene.novel_views import turned_about
 from lift3d_ros.scene.parts import hidden_surface
 from lift3d_ros.scene.parts import joined
 from lift3d_ros.scene.parts import measured_depth
@@ -41,6 +44,11 @@ from lift3d_ros.scene.parts import measured_surface
 from lift3d_ros.scene.parts import shape_surface
 from lift3d_ros.scene.planes import find_planes
 from lift3d_ros.scene.planes import ScenePlane
+from lift3d_ros.scene.prior.completion import ANCHORS
+from lift3d_ros.scene.prior.completion import complete_surface
+from lift3d_ros.scene.prior.fills import check_fill
+from lift3d_ros.scene.prior.fills import make_fill
+from lift3d_ros.scene.prior.fills import PLANES
 from lift3d_ros.scene.reduction import reduced_frame
 from lift3d_ros.scene.reduction import reduced_mask
 from lift3d_ros.scene.scene import Scene
@@ -72,6 +80,8 @@ class SceneSettings:
     - ``max_depth``: readings beyond it are left out, metres.
     - ``resolution``: of the voxel map, metres; None for one that fits the scene.
     - ``complete``: whether hidden background is predicted.
+    - ``fill``: of ``FILLS``, what else becomes of hidden surfaces that cameras at ``ANCHORS``
+      would reveal; ``weights``: a name or a folder, with the prior for the fill ``prior``.
     - ``max_voxels``: bound of the voxel map; without ``resolution`` its voxels grow to fit.
     """
 
@@ -79,10 +89,13 @@ class SceneSettings:
     max_depth: float = 10.0
     resolution: float | None = None
     complete: bool = True
+    fill: str = PLANES
+    weights: str = 'small'
     max_voxels: int = MAX_VOXELS
 
     def __post_init__(self) -> None:
         """Raise ``LiftError(BAD_REQUEST)`` for invalid settings."""
+        check_fill(self.fill)
         if not 32 <= self.width <= 4096:
             raise bad_request(f'A width of {self.width} pixels is requested; choose 32 to 4096.')
         if not self.max_depth > 0.0:
@@ -161,13 +174,24 @@ def compose(
     surface = joined(parts)
     if not len(surface.mesh.faces):
         raise LiftError(ErrorCode.NO_SURFACE, 'The depth of the frame has no surface.')
+    fill = make_fill(settings.fill, settings.weights) if settings.complete else None
+    if fill is not None:
+        with progress.stage('completion', 0.6):
+            surface = complete_surface(
+                reduced, surface, fill, _anchors(reduced, planes), planes,
+                progress=progress.part(0.6, 0.9))
     with progress.stage('voxels', 0.9):
-        voxels = _voxels(reduced, surface, planes, settings)
-        for shape in shapes.values():
-            _fill(voxels, shape)
+        voxels = voxels_of(reduced, surface, planes, settings, shapes.values())
     sized = tuple(
         replace(plane, pixels=_enlarged(plane.pixels, frame.image.shape[:2])) for plane in planes)
     return Scene(frame, surface, voxels, sized, dict(objects), 'depth', tuple(notes))
+
+
+def _anchors(frame: Frame, planes: tuple[ScenePlane, ...]) -> list[Array]:
+    """Return the poses of the cameras that complete a surface, in the optical frame."""
+    up = invert(upright_frame(_up(frame, planes)))[:3, 2]
+    middle = middle_depth(measured_depth(frame))
+    return [turned_about(middle, up, degrees) for degrees in ANCHORS]
 
 
 def _enlarged(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -176,12 +200,18 @@ def _enlarged(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.boo
     return resized.astype(bool)
 
 
-def _voxels(
+def voxels_of(
     frame: Frame,
     surface: SceneSurface,
     planes: tuple[ScenePlane, ...],
     settings: SceneSettings,
+    shapes: Iterable[Shape] = (),
 ) -> VoxelMap:
+    """
+    Return the map of a frame and its surface; the insides of ``shapes`` are occupied.
+
+    Raises ``LiftError(BAD_REQUEST)`` for a resolution at which it has too many voxels.
+    """
     up = _up(frame, planes)
     points = surface.mesh.vertices
     resolution = settings.resolution
@@ -197,6 +227,8 @@ def _voxels(
         faces = surface.mesh.faces[chosen]
         if len(faces):
             occupy(grid, surface_points(points, faces, resolution), state)
+    for shape in shapes:
+        _fill(grid, shape)
     return grid
 
 

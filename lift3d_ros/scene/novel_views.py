@@ -80,9 +80,28 @@ def orbit(scene: Scene, degrees: float, count: int) -> list[Array]:
     if not 0.0 <= degrees <= 180.0:
         raise bad_request(f'A path over {degrees} degrees is requested; choose 0 to 180.')
     up = invert(scene.voxels.T_grid_camera)[:3, 2]
-    centre = np.array([0.0, 0.0, _middle_depth(scene)])
+    middle = _middle_of(scene)
     angles = np.linspace(-degrees, degrees, count) if count > 1 else np.array([degrees])
-    return [_turned(centre, up, np.radians(angle)) for angle in angles]
+    return [turned_about(middle, up, float(angle)) for angle in angles]
+
+
+def turned_about(middle: float, up: Array, degrees: float) -> Array:
+    """
+    Return ``T_camera_eye`` (4, 4) of a camera turned about a point ``middle`` metres ahead of it.
+
+    ``up`` (3,) is the vertical in the optical frame.
+    """
+    return _turned(np.array([0.0, 0.0, middle]), up, np.radians(degrees))
+
+
+def middle_depth(depth: NDArray[np.float32]) -> float:
+    """Return the median depth on the middle of an image, else of all, metres; 1 without any."""
+    height, width = depth.shape
+    middle = depth[height // 4:-height // 4, width // 4:-width // 4]
+    for readings in (middle, depth):
+        if (readings > 0.0).any():
+            return float(np.median(readings[readings > 0.0]))
+    return 1.0
 
 
 def render_views(
@@ -129,14 +148,9 @@ def scaled_camera(camera: Camera, width: int) -> Camera:
         cy=scale * (camera.cy + 0.5) - 0.5)
 
 
-def _middle_depth(scene: Scene) -> float:
-    depth = scene.frame.depth
-    if depth is not None:
-        height, width = depth.shape
-        middle = depth[height // 4:-height // 4, width // 4:-width // 4]
-        for readings in (middle, depth):
-            if (readings > 0.0).any():
-                return float(np.median(readings[readings > 0.0]))
+def _middle_of(scene: Scene) -> float:
+    if scene.frame.depth is not None:
+        return middle_depth(scene.frame.depth)
     return float(np.median(scene.surface.mesh.vertices[:, 2]))
 
 

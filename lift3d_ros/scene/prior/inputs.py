@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 
@@ -31,6 +32,7 @@ from lift3d_ros.meshing.render import Light
 from lift3d_ros.meshing.render import Raycaster
 from lift3d_ros.scene.parts import measured_depth
 from lift3d_ros.scene.planes import depth_tolerance
+from lift3d_ros.scene.planes import ScenePlane
 from lift3d_ros.scene.scene import BACKGROUND
 from lift3d_ros.scene.scene import SceneSurface
 
@@ -42,6 +44,9 @@ MAX_INVERSE = 1.5
 
 #: Places along a ray that are compared with the measured depth, and the nearest of them, metres.
 _SAMPLES, _NEAREST_M = 44, 0.15
+
+#: Kinds of triangles.
+_MEASURED, _OBJECT, _GUESSED, _NO_KIND = range(4)
 
 #: The colours of a scene contain its light.
 _UNLIT = Light(ambient=1.0, diffuse=0.0)
@@ -62,6 +67,8 @@ class KnownView:
     - ``exit``: inverse depth at which a ray leaves the space that the input camera saw to be free
       for the first time; ``last``: for the last time. The surface is not before ``exit``.
     - ``pose``: float32 (19,), the 6DoF+1 pose vector of ZeroNVS.
+    - ``planes``: float32 (k, height, width), inverse depth of each plane of the scene, continued
+      without end; 0 where it is not seen from its front or would be in observed free space.
     """
 
     color: NDArray[np.uint8]
@@ -71,38 +78,72 @@ class KnownView:
     exit: NDArray[np.float32]
     last: NDArray[np.float32]
     pose: NDArray[np.float32]
+    planes: NDArray[np.float32]
 
 
 class KnownScene:
-    """The known surface of a scene, for views of it; built once for many."""
+    """The known surface of a scene, for views of it; it can grow."""
 
-    def __init__(self, frame: Frame, surface: SceneSurface) -> None:
+    def __init__(
+        self, frame: Frame, surface: SceneSurface, planes: Sequence[ScenePlane] = ()
+    ) -> None:
         """
         Take a frame with depth and what is known of its scene.
 
-        ``surface`` is in the optical frame of ``frame``.
+        ``surface`` and ``planes`` are in the optical frame of ``frame``.
         """
-        self.frame = frame
+        self.frame, self.planes = frame, tuple(planes)
         self.scale = scene_scale(measured_depth(frame))
-        self._colored = Raycaster([surface.mesh])
-        kinds = np.stack([
-            np.where(surface.observed, 255, 0),
-            np.where((surface.part != BACKGROUND) & ~surface.observed, 255, 0),
-            np.zeros(len(surface.part), int)], axis=1)
-        self._kinds = Raycaster([replace(surface.mesh, colors=kinds.astype(np.uint8))])
+        self._parts: list[tuple[Raycaster, NDArray[np.intp]]] = []
+        self.add(surface)
+
+    def add(self, surface: SceneSurface) -> None:
+        """Add a surface in the optical frame."""
+        faces = surface.mesh.faces
+        measured = surface.observed[faces].sum(axis=1) > 1
+        of_object = (surface.part[faces[:, 0]] != BACKGROUND) & ~measured
+        kinds = {_MEASURED: measured, _OBJECT: of_object, _GUESSED: ~measured & ~of_object}
+        chosen = {kind: which for kind, which in kinds.items() if which.any()}
+        if chosen:
+            # The kinds are meshes of their own, so that a ray tells which one it hits. The last
+            # entry is that of the instance -1, no hit.
+            raycaster = Raycaster(
+                [replace(surface.mesh, faces=faces[which]) for which in chosen.values()])
+            self._parts.append((raycaster, np.array([*chosen, _NO_KIND])))
 
     def view(self, camera: Camera, T_camera_eye: Array) -> KnownView:
         """Return what is known of the view at ``T_camera_eye`` (4, 4), metres."""
         shifted = replace(camera, cx=camera.cx + _SHIFT, cy=camera.cy + _SHIFT)
-        seen = self._colored.render(
-            shifted, T_camera_eye, _UNLIT, (0, 0, 0), supersampling=1)
-        kind = self._kinds.render(shifted, T_camera_eye, _UNLIT, (0, 0, 0), supersampling=1)
+        shape = (camera.height, camera.width)
+        color, depth = np.zeros((*shape, 3), np.uint8), np.zeros(shape, np.float32)
+        kind = np.full(shape, _NO_KIND)
+        for raycaster, kinds in self._parts:
+            seen = raycaster.render(shifted, T_camera_eye, _UNLIT, (0, 0, 0), supersampling=1)
+            nearer = (seen.depth > 0.0) & ((depth <= 0.0) | (seen.depth < depth))
+            color[nearer], depth[nearer] = seen.image[nearer], seen.depth[nearer]
+            kind[nearer] = kinds[seen.instance][nearer]
         first, last = free_space(self.frame, camera, T_camera_eye)
         fov = float(np.degrees(2.0 * np.arctan(0.5 * camera.width / camera.fx)))
         return KnownView(
-            seen.image, self.inverse(seen.depth), kind.image[..., 0] > 127,
-            kind.image[..., 1] > 127, self.inverse(first), self.inverse(last),
-            zeronvs_pose(T_camera_eye, np.eye(4), self.scale, fov).astype(np.float32))
+            color, self.inverse(depth), kind == _MEASURED, kind == _OBJECT,
+            self.inverse(first), self.inverse(last),
+            zeronvs_pose(T_camera_eye, np.eye(4), self.scale, fov).astype(np.float32),
+            self._plane_inverses(camera, T_camera_eye))
+
+    def _plane_inverses(self, camera: Camera, T_camera_eye: Array) -> NDArray[np.float32]:
+        T = np.asarray(T_camera_eye, np.float64)
+        rays = camera.rays() @ T[:3, :3].T
+        result = np.zeros((len(self.planes), *rays.shape[:2]), np.float32)
+        for index, plane in enumerate(self.planes):
+            slope = rays @ plane.normal
+            with np.errstate(divide='ignore', invalid='ignore'):
+                depth = (plane.offset - plane.normal @ T[:3, 3]) / slope
+            seen = (slope < -1e-3) & (depth > _NEAREST_M)
+            points = T[:3, 3] + rays * np.where(seen, depth, 1.0)[..., None]
+            _, free = in_free_space(self.frame, points.reshape(-1, 3))
+            seen &= ~free.reshape(seen.shape)
+            result[index] = self.inverse(np.where(seen, depth, 0.0).astype(np.float32))
+        return result
 
     def inverse(self, depth: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the scaled inverse of depth in metres, 0 where that is 0."""
@@ -167,6 +208,25 @@ def free_space(
         np.where(any_free, steps[at], 0.0).astype(np.float32).reshape(shape)
         for at in (stop, last))
     return first, final
+
+
+def in_free_space(
+    frame: Frame, points: Array
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """
+    Return which points (n, 3) are in the image of a frame, and which in observed free space.
+
+    Points are in the optical frame, metres; free space ends at the tolerance before a reading.
+    """
+    depth = measured_depth(frame)
+    height, width = depth.shape
+    u, v, z = frame.camera.project(points)
+    with np.errstate(invalid='ignore'):
+        inside = (z > 0.0) & (u > -0.5) & (v > -0.5) & (u < width - 0.5) & (v < height - 0.5)
+    column = np.rint(np.where(inside, u, 0.0)).astype(np.intp)
+    row = np.rint(np.where(inside, v, 0.0)).astype(np.intp)
+    reading = depth[row, column]
+    return inside, inside & (z < reading - depth_tolerance(reading))
 
 
 def completed(view: KnownView) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

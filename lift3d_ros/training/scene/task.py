@@ -24,6 +24,7 @@ import torch
 from torch import nn
 from torch import Tensor
 
+from lift3d_ros.networks.small.scene_denoiser import PICTURE
 from lift3d_ros.networks.small.scene_denoiser import signal_share
 from lift3d_ros.networks.small.scene_denoiser import TIMESTEPS
 from lift3d_ros.runtime.precision import fast_autocast
@@ -33,6 +34,9 @@ from lift3d_ros.training.scene.samples import HIDDEN
 
 #: Weight of a pixel in the loss by its kind: nothing, outside, hidden, measured.
 _WEIGHTS = (0.0, 0.3, 1.0, 0.05)
+
+#: Factor of the weight where a plane or an object is known, which the prediction does not replace.
+_KNOWN_WEIGHT = 0.15
 
 #: Share of the samples from noise alone, which is how the network is used.
 _FROM_NOISE = 0.6
@@ -66,6 +70,7 @@ class SceneTask:
         with fast_autocast(known.device):
             result = model(noisy, timesteps, known, pose)
         weight = torch.tensor(_WEIGHTS, device=known.device)[kind.long()]
+        weight = torch.where((kind == HIDDEN) & is_known(known), _KNOWN_WEIGHT * weight, weight)
         weight = weight / weight.sum().clamp_min(1.0)
         error = (result.picture - truth).abs()
         depth = error[:, 3]
@@ -78,7 +83,9 @@ class SceneTask:
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """
-        Return means over hidden pixels of other rooms, with those of the filled input.
+        Return means over hidden pixels of other rooms where nothing is known.
+
+        Those of the filled input have ``filled_`` before their names.
 
         ``color``, ``depth``: absolute errors; ``near``: share of depths within 2 %, which is the
         score; ``confident_near``: that of the half with the smallest predicted scale of error.
@@ -92,7 +99,7 @@ class SceneTask:
                     unseen['known'][part].to(device), unseen['pose'][part].to(device), seed=at))
         picture = torch.cat([result.picture for result in results]).float().cpu()
         log_scale = torch.cat([result.log_scale for result in results]).float().cpu()
-        hidden = unseen['kind'] == HIDDEN
+        hidden = (unseen['kind'] == HIDDEN) & ~is_known(unseen['known'])
         truth, filled = unseen['truth'], unseen['known'][:, :4]
         scores = {}
         for name, given in (('', picture), ('filled_', filled)):
@@ -106,6 +113,11 @@ class SceneTask:
                 half = order[:len(order) // 2]
                 scores['confident_near'] = float(near[hidden][half].float().mean())
         return {'score': scores['near'], **scores}
+
+
+def is_known(known: Tensor) -> Tensor:
+    """Return bool (n, h, w), the pixels of ``known`` (n, KNOWN, h, w) with a known surface."""
+    return known[:, PICTURE] > 0.5
 
 
 def as_tensors(batch: dict[str, NDArray[Any]]) -> dict[str, Tensor]:
@@ -124,7 +136,7 @@ def as_arrays(batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     views = [
         KnownView(
             batch['color'][i], inverse[i], batch['observed'][i], batch['object'][i], first[i],
-            last[i], pose[i])
+            last[i], pose[i], np.zeros((0, *inverse.shape[1:]), np.float32))
         for i in range(len(pose))]
     color = batch['true_color'].transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1.0
     truth = np.concatenate([color, batch['true_inverse'][:, None].astype(np.float32)], axis=1)

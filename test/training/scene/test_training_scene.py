@@ -29,8 +29,8 @@ from lift3d_ros.networks.small.scene_denoiser import SceneDenoiser
 from lift3d_ros.networks.small.scene_denoiser import SceneDenoiserConfig
 from lift3d_ros.networks.small.scene_denoiser import signal_share
 from lift3d_ros.networks.small.scene_denoiser import TIMESTEPS
-from lift3d_ros.scene.prior.fill import fill_view
 from lift3d_ros.scene.prior.inputs import KnownView
+from lift3d_ros.scene.prior.network import fill_view
 from lift3d_ros.training.runs import read_settings
 from lift3d_ros.training.scene.run import SceneTraining
 from lift3d_ros.training.scene.samples import HIDDEN
@@ -146,10 +146,11 @@ def test_a_prediction_is_not_before_the_end_of_free_space():
     view = KnownView(
         np.zeros((*size, 3), np.uint8), np.full(size, 1.0, np.float32), np.ones(size, bool),
         np.zeros(size, bool), np.full(size, 0.5, np.float32), np.full(size, 0.5, np.float32),
-        np.zeros(19, np.float32))
+        np.zeros(19, np.float32), np.zeros((0, *size), np.float32))
     filled = fill_view(tiny().eval(), view, scale=2.0)
     assert np.allclose(filled.depth, 4.0)
-    assert (filled.error > 0.0).all()
+    assert (filled.confidence > 0.0).all()
+    assert (filled.confidence < 1.0).all()
 
 
 def test_the_file_of_settings_has_the_defaults(pytestconfig):
