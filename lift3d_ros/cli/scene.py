@@ -76,6 +76,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--no-completion', action='store_true', help='predict no hidden background')
     parser.add_argument(
+        '--fill', default='planes', metavar='NAME',
+        help='what becomes of hidden surface that a moved camera would reveal: planes that go on, '
+        'nearest, inpaint, prior, or none (default: planes)')
+    parser.add_argument(
+        '--prior', default='small', metavar='NAME|PATH',
+        help='with --fill prior: the weights of `lift3d train scene`')
+    parser.add_argument(
         '--width', type=values.count, default=320, metavar='PX',
         help='largest width of the depth that is used, pixels (default: 320)')
     parser.add_argument(
@@ -110,7 +117,8 @@ def run(options: argparse.Namespace) -> int:
     from lift3d_ros.scene.composition import SceneSettings
 
     settings = SceneSettings(
-        options.width, options.max_depth, options.resolution, not options.no_completion)
+        options.width, options.max_depth, options.resolution, not options.no_completion,
+        options.fill, options.prior)
     lifter = Lifter(options.method or DEFAULT_METHOD)
     if not options.no_objects:
         lifter.check()

@@ -17,16 +17,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+import json
 
 from error_helpers import raises_code
 import numpy as np
 import pytest
 from scene_helpers import make_room
 
+from lift3d_ros.cli import main
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry.pose_vectors import zeronvs_pose
+from lift3d_ros.io.scene import write_scene
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.scene.composition import SceneSettings
 from lift3d_ros.scene.novel_views import turned_about
@@ -175,3 +178,13 @@ def test_the_prior_is_missing_from_weights_without_it(tmp_path, hidden):
     settings = SceneSettings(fill='prior', weights=str(tmp_path))
     with raises_code(ErrorCode.WEIGHTS_MISSING):
         Lifter('geometric').lift_scene(hidden[0].frame, settings=settings)
+
+
+def test_the_command_refuses_an_unknown_fill_and_weights_without_a_prior(tmp_path, hidden):
+    write_scene(tmp_path / 'room', hidden[0].frame, hidden[0].masks['box'])
+    words = ['scene', str(tmp_path / 'room'), '--out', str(tmp_path / 'out'), '--no-objects']
+    assert main([*words, '--fill', 'magic']) == 2
+    (tmp_path / 'manifest.json').write_text('{"name": "small", "family": "small", "files": {}}')
+    assert main([*words, '--fill', 'prior', '--prior', str(tmp_path)]) == 1
+    report = json.loads((tmp_path / 'out' / 'room.json').read_text())
+    assert report['error']['code'] == 'WEIGHTS_MISSING'
