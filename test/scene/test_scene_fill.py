@@ -143,11 +143,25 @@ def test_completion_keeps_observed_space_free_and_leaves_out_what_is_not_believe
     more = complete_surface(room.frame, surface, before, [pose])
     added = more.mesh.vertices[len(surface.mesh.vertices):]
     wrong = np.isclose(np.linalg.norm(added - pose[:3, 3], axis=1), 0.5, atol=0.2)
-    assert not in_free_space(room.frame, added[wrong])[1].any()
+    assert not in_free_space(room.frame, added[wrong]).any()
 
     nothing = complete_surface(
         room.frame, surface, fill_planes, [pose], planes, CompletionSettings(confidence=1.01))
     assert len(nothing.mesh.faces) == len(surface.mesh.faces)
+
+
+def test_nothing_is_guessed_where_the_camera_saw_no_surface(hidden):
+    room, _, planes, pose = hidden
+    height, width = room.frame.depth.shape
+    depth = room.frame.depth.copy()
+    depth[:, width // 2:] = 0.0
+    frame = replace(room.frame, depth=depth)
+    surface = measured_surface(frame, np.zeros(depth.shape, bool))
+    more = complete_surface(frame, surface, fill_planes, [pose], planes)
+    added = more.mesh.vertices[len(surface.mesh.vertices):]
+    assert len(added) > 20
+    u, _, _ = frame.camera.project(added)
+    assert (u < width // 2 + 8).all()
 
 
 def test_a_scene_knows_more_with_a_fill_and_frees_no_more(hidden):

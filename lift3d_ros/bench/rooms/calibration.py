@@ -46,7 +46,7 @@ from lift3d_ros.scene.planes import find_planes
 from lift3d_ros.scene.prior.completion import ANCHORS
 from lift3d_ros.scene.prior.fill import fill_nearest
 from lift3d_ros.scene.prior.fill import fill_planes
-from lift3d_ros.scene.prior.inputs import in_free_space
+from lift3d_ros.scene.prior.inputs import is_hidden
 from lift3d_ros.scene.prior.inputs import KnownScene
 from lift3d_ros.scene.prior.inputs import picture_camera
 from lift3d_ros.scene.reduction import reduced_mask
@@ -86,8 +86,8 @@ def collect(room: BenchRoom, masked: bool, samples: Samples) -> None:
         known = scene.view(eye, pose)
         filled = fill(known, scene.scale)
         predicted = transform(pose, eye.rays() * filled.depth[..., None])
-        inside, free = in_free_space(frame, predicted.reshape(-1, 3))
-        used = (known.inverse <= 0.0) & (inside & ~free).reshape(known.inverse.shape)
+        hidden = is_hidden(frame, predicted.reshape(-1, 3)).reshape(known.inverse.shape)
+        used = (known.inverse <= 0.0) & hidden
         chosen = used & (filled.on_plane if kind != 'nearest' else True)
         samples[kind].append((filled.away[chosen], _right(room, predicted[chosen])))
 

@@ -36,7 +36,7 @@ from lift3d_ros.progress import Progress
 from lift3d_ros.scene.parts import joined
 from lift3d_ros.scene.planes import ScenePlane
 from lift3d_ros.scene.prior.fill import FilledView
-from lift3d_ros.scene.prior.inputs import in_free_space
+from lift3d_ros.scene.prior.inputs import is_hidden
 from lift3d_ros.scene.prior.inputs import KnownScene
 from lift3d_ros.scene.prior.inputs import KnownView
 from lift3d_ros.scene.prior.inputs import picture_camera
@@ -54,14 +54,12 @@ Fill = Callable[[KnownView, float], FilledView]
 @dataclass(frozen=True)
 class CompletionSettings:
     """
-    Which predictions become part of a surface.
+    Which predictions become part of a surface, of those behind what was measured.
 
     - ``confidence``: least confidence.
-    - ``outside``: the same beyond the border of the input image; above 1 for none.
     """
 
     confidence: float = 0.3
-    outside: float = 1.1
 
 
 def complete_surface(
@@ -102,10 +100,8 @@ def _predicted_part(
     hole = known.inverse <= 0.0
     confidence = filled.confidence
     points = transform(pose, eye.rays() * filled.depth[..., None])
-    inside, free = in_free_space(frame, points.reshape(-1, 3))
-    inside, free = inside.reshape(hole.shape), free.reshape(hole.shape)
-    least = np.where(inside, settings.confidence, settings.outside)
-    chosen = hole & ~free & (confidence >= least)
+    hidden = is_hidden(frame, points.reshape(-1, 3)).reshape(hole.shape)
+    chosen = hole & hidden & (confidence >= settings.confidence)
     # One known pixel around closes the gap to the known surface.
     seam = cv2.dilate(chosen.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool) & ~hole
     with np.errstate(divide='ignore'):

@@ -48,6 +48,9 @@ _SAMPLES, _NEAREST_M = 44, 0.15
 #: Kinds of triangles.
 _MEASURED, _OBJECT, _GUESSED, _NO_KIND = range(4)
 
+#: Side of the largest hole of the depth that is taken for noise, pixels.
+_HOLE_PX = 9
+
 #: The colours of a scene contain its light.
 _UNLIT = Light(ambient=1.0, diffuse=0.0)
 
@@ -140,7 +143,7 @@ class KnownScene:
                 depth = (plane.offset - plane.normal @ T[:3, 3]) / slope
             seen = (slope < -1e-3) & (depth > _NEAREST_M)
             points = T[:3, 3] + rays * np.where(seen, depth, 1.0)[..., None]
-            _, free = in_free_space(self.frame, points.reshape(-1, 3))
+            free = in_free_space(self.frame, points.reshape(-1, 3))
             seen &= ~free.reshape(seen.shape)
             result[index] = self.inverse(np.where(seen, depth, 0.0).astype(np.float32))
         return result
@@ -210,23 +213,41 @@ def free_space(
     return first, final
 
 
-def in_free_space(
-    frame: Frame, points: Array
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def in_free_space(frame: Frame, points: Array) -> NDArray[np.bool_]:
     """
-    Return which points (n, 3) are in the image of a frame, and which in observed free space.
+    Return which points (n, 3) are in the free space that a frame observed.
 
     Points are in the optical frame, metres; free space ends at the tolerance before a reading.
     """
+    return _compared(measured_depth(frame), frame.camera, points)[0]
+
+
+def is_hidden(frame: Frame, points: Array) -> NDArray[np.bool_]:
+    """
+    Return which points (n, 3) are behind what a frame measured.
+
+    Small holes of the depth are as far as the farthest reading around them. Where there is none,
+    nothing hides a point: the camera may have seen that there is no surface.
+    """
     depth = measured_depth(frame)
+    around = cv2.dilate(depth, np.ones((_HOLE_PX, _HOLE_PX), np.uint8))
+    return _compared(np.where(depth > 0.0, depth, around), frame.camera, points)[1]
+
+
+def _compared(
+    depth: NDArray[np.float32], camera: Camera, points: Array
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which points (n, 3) are before, and which at or behind the readings of a camera."""
     height, width = depth.shape
-    u, v, z = frame.camera.project(points)
+    u, v, z = camera.project(points)
     with np.errstate(invalid='ignore'):
         inside = (z > 0.0) & (u > -0.5) & (v > -0.5) & (u < width - 0.5) & (v < height - 0.5)
     column = np.rint(np.where(inside, u, 0.0)).astype(np.intp)
     row = np.rint(np.where(inside, v, 0.0)).astype(np.intp)
     reading = depth[row, column]
-    return inside, inside & (z < reading - depth_tolerance(reading))
+    inside &= reading > 0.0
+    before = z < reading - depth_tolerance(reading)
+    return inside & before, inside & ~before
 
 
 def completed(view: KnownView) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
