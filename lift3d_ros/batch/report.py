@@ -48,7 +48,8 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem;
   color: #1b1f24; background: #fff; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-table { border-collapse: collapse; } td, th { padding: .25rem .8rem .25rem 0; text-align: left;
+table { border-collapse: collapse; } table + table { margin-top: 1rem; }
+td, th { padding: .25rem .8rem .25rem 0; text-align: left;
   vertical-align: top; border-bottom: 1px solid #e3e6ea; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 .tiles { display: flex; flex-wrap: wrap; gap: .8rem; }

@@ -180,6 +180,9 @@ class ItemWorker:
             record['ok'] = True
         except Exception as error:
             if is_full(error):
+                if isinstance(error, OSError) and error.filename is None:
+                    # That of a write has no path.
+                    error.filename = str(self._out)
                 return {**record, STOP: error_entry(as_lift_error(error))}
             failure = as_lift_error(error)
             record['error'] = error_entry(failure)

@@ -37,6 +37,7 @@ from lift3d_ros.runtime import memory
 #: The modules of this folder that measure, by the name of their command. Each has
 #: ``add_arguments(parser)``, ``run(options)``, which returns figures, and ``as_rows(figures)``.
 PROGRAMS = {
+    'batch': 'batch_overhead',
     'five': 'five_objects',
     'views': 'eight_views',
     'parts': 'convex_parts',

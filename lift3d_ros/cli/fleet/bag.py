@@ -82,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--no-depth', action='store_true', help='use no depth')
     inputs.add_scale_arguments(parser.add_argument_group('scale, if there is no depth'))
     methods.add_method_arguments(parser)
+    methods.add_remote_arguments(parser)
     scenes.add_seed(parser, 'mesh')
     exports.add_arguments(parser)
 
