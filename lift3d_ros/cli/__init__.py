@@ -31,7 +31,7 @@ from lift3d_ros.runtime import memory
 _COMMANDS = {
     'lift': 'lift scene folders: an image and a mask in, a closed mesh out',
     'scene': 'complete whole frames: measured and hidden surfaces, free space, lifted objects',
-    'text': 'make a picture of a text, and lift it, by a text-to-image pipeline on disk',
+    'text': 'generate a picture from a text with a pipeline on disk, and lift it',
     'bag': 'lift objects of a recorded bag (rosbag2), without ROS',
     'batch': 'lift thousands of scenes and bags on Ray, resumable',
     'serve': 'lift for several robots: an HTTP server with health and metrics',

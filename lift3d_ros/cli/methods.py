@@ -68,8 +68,8 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         '--samples',
         type=int,
         metavar='K',
-        help='sets of synthesised views of a method with networks; the mesh is that of their '
-        'mean, the confidence includes their spread (default: 1)',
+        help='sets of synthesised views, for a method with networks; the mesh is that of their '
+        'mean, and the confidence includes their spread (default: 1)',
     )
     parser.add_argument(
         '--preset',
@@ -86,7 +86,7 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--init',
         choices=('one2345', 'scratch'),
-        help='what a method that optimises starts from: the result of one2345, or nothing '
+        help='start of a method that optimises: the field of one2345, or an empty field '
         '(default: one2345)',
     )
     parser.add_argument(
@@ -106,8 +106,8 @@ def add_remote_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments that choose a server."""
     parser.add_argument(
         '--remote', metavar='URL',
-        help='address of a `lift3d serve`, whose method lifts; --method lifts what it does not '
-        '(default: none)',
+        help='address of a `lift3d serve`, whose method lifts; if it fails, --method lifts on '
+        'this machine (default: none)',
     )
     parser.add_argument(
         '--remote-timeout', type=values.positive, default=30.0, metavar='SECONDS',

@@ -57,17 +57,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
         'scenes', nargs='+', type=Path, metavar='SCENE',
-        help='folder with rgb.png, depth.png and camera.json as for `lift3d lift`; objects to '
-        'lift have their masks in SCENE/masks/NAME.png, or labels in mask.png',
+        help='folder with rgb.png, depth.png and camera.json as for `lift3d lift`; the masks of '
+        'the objects are SCENE/masks/NAME.png, or labels in mask.png',
     )
     parser.add_argument(
         '--out', type=Path, required=True, metavar='DIR',
-        help='folder for NAME.ply, in metres in the optical frame, NAME.bt (OctoMap), '
+        help='folder for NAME.ply (metres, optical frame of the camera), NAME.bt (OctoMap), '
         'NAME_voxels.npz, NAME_height.npz and .png, novel views, and NAME.json',
     )
     parser.add_argument(
         '--method', metavar='NAME',
-        help='lifts the objects; a name of `lift3d methods` (default: the method marked there)')
+        help='method for the objects, from `lift3d methods` (default: the one marked there)')
     parser.add_argument(
         '--format', choices=_FORMATS, default='ply', help='format of the mesh (default: ply)')
     parser.add_argument(
@@ -77,26 +77,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--no-completion', action='store_true', help='predict no hidden background')
     parser.add_argument(
         '--fill', default='planes', metavar='NAME',
-        help='what becomes of hidden surface that a moved camera would reveal: planes that go on, '
-        'nearest, inpaint, prior, or none (default: planes)')
+        help='prediction of hidden surface that a moved camera would reveal: planes (continued '
+        'planes), nearest, inpaint, prior, or none (default: planes)')
     parser.add_argument(
         '--prior', default='small', metavar='NAME|PATH',
-        help='with --fill prior: the weights of `lift3d train scene`')
+        help='weights of --fill prior, from `lift3d train scene`; the packaged small has none '
+        '(default: small)')
     parser.add_argument(
         '--width', type=values.count, default=320, metavar='PX',
-        help='largest width of the depth that is used, pixels (default: 320)')
+        help='reduce wider depth images to this width, pixels (default: 320)')
     parser.add_argument(
         '--max-depth', type=values.positive, default=10.0, metavar='M',
-        help='farther readings are left out, metres (default: 10)')
+        help='ignore depth readings beyond this distance, metres (default: 10)')
     parser.add_argument(
         '--resolution', type=values.positive, metavar='M',
         help='side of a voxel, metres (default: a 128th of the scene)')
     parser.add_argument(
         '--views', type=values.count, metavar='N',
-        help='also render N novel views on a path around the scene')
+        help='also render N novel views from a path around the scene')
     parser.add_argument(
         '--degrees', type=values.positive, default=25.0, metavar='D',
-        help='the path goes D degrees to both sides (default: 25)')
+        help='extent of the path to each side of the camera, degrees (default: 25)')
     add_poses(parser)
     parser.add_argument('--no-depth', action='store_true', help='ignore the depth images')
     add_camera_height(parser)

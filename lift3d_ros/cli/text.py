@@ -48,35 +48,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'prompts', nargs='+', metavar='TEXT', help='an object in words, such as "a blue mug"')
     parser.add_argument(
         '--text-to-image', required=True, metavar='PATH|NAME',
-        help='folder of a text-to-image pipeline of diffusers, such as Stable Diffusion; or its '
-        'name on the Hugging Face hub, with --allow-download',
+        help='folder of a text-to-image pipeline in the diffusers format, such as Stable '
+        'Diffusion; with --allow-download also a name on the Hugging Face hub',
     )
     parser.add_argument(
         '--out', type=Path, required=True, metavar='DIR',
-        help='folder for the picture NAME.png, whose alpha is the mask, and the files of `lift3d '
-        'lift`',
+        help='folder for the picture NAME.png, whose alpha channel is the mask, and the files of '
+        '`lift3d lift`',
     )
     parser.add_argument(
-        '--allow-download', action='store_true', help='download a pipeline by its name')
+        '--allow-download', action='store_true',
+        help='download the pipeline from the Hugging Face hub')
     parser.add_argument(
         '--segmenter', type=Path, metavar='PATH',
-        help='ONNX file of a segmentation model of the family of U2-Net (default: the mask is '
-        'what differs from the plain background)',
+        help='ONNX file of a U2-Net segmentation model (default: the mask is every pixel that '
+        'differs from the plain background)',
     )
     parser.add_argument(
         '--plain-text', action='store_true',
-        help='use the text as it is (default: words for a plain white background are added)',
+        help='use the text unchanged (default: add words for a plain white background)',
     )
     parser.add_argument(
         '--image-steps', type=values.count, metavar='N',
-        help='steps of the text-to-image pipeline (default: its own)',
+        help='sampling steps of the text-to-image pipeline (default: set by the pipeline)',
     )
     parser.add_argument(
         '--guidance', type=values.finite, metavar='G',
-        help='guidance scale of the text-to-image pipeline (default: its own)',
+        help='guidance scale of the text-to-image pipeline (default: set by the pipeline)',
     )
     inputs.add_scale_arguments(parser.add_argument_group(
-        'scale (default: none, the mesh has the right proportions only)'))
+        'scale (default: unknown, the mesh is correct only up to scale)'))
     methods.add_method_arguments(parser)
     scenes.add_seed(parser, 'picture and mesh')
     exports.add_arguments(parser)

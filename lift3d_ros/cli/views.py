@@ -95,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar='DEG',
         help="elevations above the object's horizon, one for each azimuth or one for all "
-        '(default: that of the input camera)',
+        '(default: elevation of the input camera)',
     )
     parser.add_argument(
         '--radius',
@@ -112,13 +112,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--sampler', choices=SAMPLERS, default='fast',
-        help='few steps, or as published (default: fast)')
+        help='fast: few steps; faithful: as published (default: fast)')
     parser.add_argument(
         '--steps', type=values.count, metavar='N',
-        help='steps of the sampler (default: those of the sampler)')
+        help='number of sampling steps (default: set by --sampler)')
     parser.add_argument(
         '--size', type=values.count, metavar='PX',
-        help='side of the images (default: that of the weights)')
+        help='side of the images, pixels; with --scene their width (default: that of the training '
+        'views; with --scene that of the input)')
     scenes.add_seed(parser, 'views')
     parser.add_argument(
         '--device', choices=('cpu', 'cuda'), default='cpu',
@@ -138,7 +139,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--assume-elevation',
         type=values.angle,
         metavar='DEG',
-        help='fallback if the elevation is unknown, which is an error otherwise',
+        help='elevation to use if it cannot be determined (default: fail)',
     )
     parser.add_argument(
         '--coarse', action='store_true',
@@ -151,19 +152,20 @@ def _add_scene_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('views of whole scenes')
     group.add_argument(
         '--scene', action='store_true',
-        help='views of the whole scene as `lift3d scene` lifts it, from --pose or --poses; '
-        'colour in NAME_000.png, depth in NAME_000_depth.png (16 bit millimetres)')
+        help='render the whole scene, lifted as by `lift3d scene`, from --pose or --poses: '
+        'colour in NAME_000.png, depth in NAME_000_depth.png (16 bit, millimetres)')
     group.add_argument(
         '--pose', nargs='+', type=values.finite, action='append', default=[], metavar='N',
-        help='X Y Z in metres, or X Y Z QX QY QZ QW: pose of the optical frame of a view in that '
-        'of the camera; once for each view')
+        help='X Y Z in metres, or X Y Z QX QY QZ QW: pose of the optical frame of a view in the '
+        'optical frame of the camera; repeat for each view')
     add_poses(group)
     add_camera_height(group)
     group.add_argument(
         '--method', metavar='NAME',
-        help='lifts the objects of the scene; a name of `lift3d methods`')
+        help='method that lifts the objects of the scene, from `lift3d methods` (default: the one '
+        'marked there)')
     group.add_argument(
-        '--no-objects', action='store_true', help='every surface of the scene is background')
+        '--no-objects', action='store_true', help='ignore the masks; every surface is background')
 
 
 def run(options: argparse.Namespace) -> int:

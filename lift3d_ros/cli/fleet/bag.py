@@ -64,8 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--out',
         type=Path,
         metavar='DIR',
-        help='folder for STAMP_ID.ply and STAMP_ID.json of each object, as of `lift3d lift`, and '
-        f'{SUMMARY}',
+        help='folder for STAMP_ID.ply and STAMP_ID.json of each object, as from `lift3d lift`, '
+        f'and {SUMMARY}',
     )
     parser.add_argument(
         '--write',
@@ -77,9 +77,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which = add_settings(parser)
     which.add_argument(
         '--at', nargs='+', metavar='STAMP',
-        help='those nearest to these stamps in seconds; +S is S seconds after the first image',
+        help='images nearest to these stamps, seconds; +S is S seconds after the first image',
     )
-    parser.add_argument('--no-depth', action='store_true', help='use no depth')
+    parser.add_argument('--no-depth', action='store_true', help='ignore the depth topic')
     inputs.add_scale_arguments(parser.add_argument_group('scale, if there is no depth'))
     methods.add_method_arguments(parser)
     methods.add_remote_arguments(parser)
@@ -96,26 +96,26 @@ def add_settings(
     Returns the group of arguments that choose images, of which one may be given.
     """
     group = parser.add_argument_group(
-        f'topics{of} (default: by type and encoding, where there is one candidate)')
+        f'topics{of} (default: the only topic with a matching type and encoding)')
     for name, what in (
         ('image', 'Image or CompressedImage of the camera'),
         ('mask', 'binary mask or label image'),
         ('depth', 'depth image'),
-        ('camera-info', 'CameraInfo of the image (default: the one beside the image)'),
+        ('camera-info', 'CameraInfo of the image (default: the one beside its topic)'),
         ('detections', 'vision_msgs/Detection2DArray, instead of a mask'),
     ):
         group.add_argument(f'--{name}', metavar='TOPIC', help=what)
     group.add_argument(
         '--label-image', action=argparse.BooleanOptionalAction,
-        help='the mask is a label image (default: if it has 16 or 32 bits)',
+        help='each value of the mask is an object (default: if the mask has 16 or 32 bits)',
     )
     group.add_argument(
         '--rectified', action=argparse.BooleanOptionalAction,
-        help='the image is rectified (default: unless its topic is named image_raw)',
+        help='the image is rectified (default: unless the topic name contains image_raw)',
     )
     group.add_argument(
         '--depth-unit', type=values.positive, default=0.001, metavar='METRES',
-        help='metres of a count of integer depth (default: 0.001)',
+        help='metres per unit of integer depth (default: 0.001)',
     )
     group.add_argument(
         '--tolerance', type=values.positive, default=0.05, metavar='SECONDS',
@@ -124,30 +124,30 @@ def add_settings(
     group = parser.add_argument_group(f'images{of} to lift (default: each with a mask)')
     which = group.add_mutually_exclusive_group()
     which.add_argument(
-        '--rate', type=values.positive, metavar='HZ', help='this many a second at most')
-    which.add_argument('--every', type=values.count, metavar='N', help='one of N')
+        '--rate', type=values.positive, metavar='HZ', help='at most this many images per second')
+    which.add_argument('--every', type=values.count, metavar='N', help='every Nth image')
     group = parser.add_argument_group(f'transforms{of} (/tf and /tf_static)')
     group.add_argument(
         '--target-frame', default='', metavar='F',
-        help='frame of the poses, whose z points up: gives gravity, and the frame "world" of the '
-        'meshes (default: the optical frame)',
+        help='frame of the poses and of --frame world; its z axis must point up and gives gravity '
+        '(default: the optical frame)',
     )
     group.add_argument(
         '--gravity-frame', default='', metavar='F',
-        help='frame whose z points up, for gravity alone (default: the target frame)',
+        help='frame whose z axis points up, used for gravity alone (default: the target frame)',
     )
     group.add_argument(
         '--accumulate', type=values.positive, default=0.0, metavar='SECONDS',
-        help='images up to so long before an image are source views of its objects: those of the '
-        'same label or class, or the only one',
+        help='use images of the preceding SECONDS as source views of objects with the same label '
+        'or class, or of the only object (default: 0, none)',
     )
     group.add_argument(
         '--fixed-frame', default='', metavar='F',
-        help='stationary frame for the poses of source views (default: the root of the tree)',
+        help='stationary frame for the poses of source views (default: root of the tf tree)',
     )
     group.add_argument(
         '--plane-height', type=values.finite, metavar='Z',
-        help='without depth: the objects stand on the plane z = Z metres of the target frame',
+        help='scale without depth: the objects stand on z = Z metres of the target frame',
     )
     return which
 

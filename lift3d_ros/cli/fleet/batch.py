@@ -50,51 +50,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         type=Path,
         metavar='INPUT',
-        help='scene folder, bag, folder with scenes and bags below it, or list of these (.txt, a '
-        'path on each line)',
+        help='scene folder, image with transparency, bag, folder that contains any of these, or a '
+        'list (.txt, a path on each line)',
     )
     parser.add_argument(
         '--out',
         type=Path,
         required=True,
         metavar='DIR',
-        help='folder for the results, with the folders of the inputs, and manifest.jsonl; a '
-        'second start goes on where the first ended',
+        help='folder for the results, in the folder structure of the inputs, and manifest.jsonl; '
+        'the same command resumes an interrupted batch',
     )
     group = parser.add_argument_group('workers')
     group.add_argument(
         '--cluster',
         metavar='ADDRESS',
-        help='Ray cluster, HOST:PORT, or auto on one of its nodes; all nodes see the inputs and '
-        'DIR under the same paths (default: Ray on this machine)',
+        help='Ray cluster: HOST:PORT, or auto on one of its nodes; all nodes must see the inputs '
+        'and DIR under the same paths (default: Ray on this machine)',
     )
     group.add_argument(
         '--workers',
         type=values.natural,
         metavar='N',
-        help='processes that lift; 0: this process, without Ray (default: as many as fit)',
+        help='worker processes; 0: lift in this process, without Ray (default: as many as fit)',
     )
     group.add_argument(
         '--threads', type=values.count, default=1, metavar='N',
-        help='threads of each worker (default: 1, which lifts most scenes a second)',
+        help='threads per worker (default: 1, which gives the highest throughput)',
     )
     group.add_argument(
         '--gpus-per-worker', type=values.positive, metavar='F',
-        help='GPUs of each worker, also a fraction; needs --device cuda (default: none; 1 with '
-        '--device cuda)',
+        help='GPUs per worker, may be a fraction; needs --device cuda (default: 1 with --device '
+        'cuda, else none)',
     )
     group = parser.add_argument_group('failures')
     group.add_argument(
         '--retries', type=values.natural, default=2, metavar='N',
-        help='further attempts on scenes that failed or lost their worker (default: 2)',
+        help='further attempts after a failure or a lost worker (default: 2)',
     )
     group.add_argument(
         '--retry-failed', action='store_true',
-        help='try the failures of former starts again',
+        help='repeat the items that failed in earlier runs',
     )
     group.add_argument(
         '--timeout', type=values.positive, metavar='SECONDS',
-        help='longest time of a scene (default: none)',
+        help='time limit of a scene (default: none)',
     )
     group = parser.add_argument_group('report')
     group.add_argument(
@@ -103,13 +103,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         '--thumbnails', type=values.natural, default=100, metavar='N',
-        help='scenes with a thumbnail in the report, spread over all (default: 100)',
+        help='number of thumbnails in the report, evenly spread over the scenes (default: 100)',
     )
     lift.add_settings(parser)
     bag.add_settings(parser, ' of bags')
     parser.add_argument(
         '--part-images', type=values.count, default=20, metavar='N',
-        help='images of a bag that one task lifts (default: 20)',
+        help='images of a bag per task (default: 20)',
     )
 
 

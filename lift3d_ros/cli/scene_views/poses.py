@@ -39,18 +39,18 @@ def add_poses(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None
     """Declare ``--poses`` and ``--film``."""
     parser.add_argument(
         '--poses', type=Path, metavar='FILE',
-        help='JSON list of up to 1000 matrices, 4 x 4: poses of the optical frame of the novel '
-        'view in that of the camera, metres')
+        help='JSON list of up to 1000 matrices, 4 x 4: pose of the optical frame of each novel '
+        'view in the optical frame of the camera, metres')
     parser.add_argument(
-        '--film', choices=FILMS, help='also write the novel views of a scene as a film')
+        '--film', choices=FILMS, help='also write the novel views of the scene as a film')
 
 
 def add_camera_height(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Declare ``--camera-height``."""
     parser.add_argument(
         '--camera-height', type=values.positive, metavar='M',
-        help='height of the camera above what objects stand on, metres: the scale of a scene '
-        'without depth, if gravity is known and camera.json has no plane')
+        help='height of the camera above the support plane, metres: gives the scale without '
+        'depth, if gravity is known and camera.json has no plane')
 
 
 def read_poses(path: Path) -> list[NDArray[np.float64]]:
