@@ -34,7 +34,6 @@ from lift3d_ros.distill.priors.latent_diffusion import LatentDiffusionPrior
 from lift3d_ros.distill.priors.latent_diffusion import OBJECT_TOKEN
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.methods.distilled.unposed import UnposedModel
-from lift3d_ros.progress import Progress
 from lift3d_ros.weights.clip import load_clip_towers
 from lift3d_ros.weights.stable_diffusion import load_stable_diffusion
 
@@ -110,7 +109,7 @@ def invert_with(model, settings):
     inputs = SimpleNamespace(
         canonical=SimpleNamespace(elevation=20.0),
         reference_view=lambda size: SimpleNamespace(picture=lambda: picture(2)))
-    prior = model.of_object(inputs, 0, Progress(), settings)
+    prior = model.of_object(inputs, 0, 1.0, settings)
     return prior.prompts.tokens[OBJECT_TOKEN]
 
 

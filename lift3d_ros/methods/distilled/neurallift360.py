@@ -33,8 +33,8 @@ from lift3d_ros.progress import Progress
 
 if TYPE_CHECKING:
     from lift3d_ros.methods.distilled.inputs import DistillationInputs
-    from lift3d_ros.methods.distilled.neurallift360_prior import UnposedModel
     from lift3d_ros.methods.distilled.run import Plan
+    from lift3d_ros.methods.distilled.unposed import UnposedModel
 
 #: How the prior is adapted to the picture: a learned token, the whole denoiser (Imagic), low-rank
 #: matrices of it (LoRA), or not at all. The small prior learns tokens only.
@@ -113,9 +113,6 @@ class NeuralLift360(DistilledMethod):
             adapted = adapted_prior(
                 prior, inputs, Adaptation(self.adaptation, self.prompt, scale), seed,
                 progress.check)
-        latent_scale = 1.0
-        if not prior.is_small:
-            latent_scale = float(prior.network.vae.config.scaling_factor)
         monocular = None
         if not inputs.canonical.metric:
             assert self._start is not None, 'the method is loaded'
@@ -124,5 +121,5 @@ class NeuralLift360(DistilledMethod):
         return presets.make_plan(
             presets.PlanSettings(self.preset, self.defects, self.steps, self.ranking),
             presets.Guide(
-                adapted, prior.encoder, adapted.decode, latent_scale, prior.is_small),
+                adapted, prior.encoder, adapted.decode, prior.latent_scale, prior.is_small),
             inputs, seed, monocular)

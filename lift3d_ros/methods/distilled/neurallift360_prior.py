@@ -19,18 +19,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import replace
-from typing import Any
 
 import torch
 
 from lift3d_ros.diffusion.conditioning import ClipEncoder
 from lift3d_ros.diffusion.conditioning import ImageEncoder
-from lift3d_ros.diffusion.token_denoiser import read_token_denoiser
-from lift3d_ros.diffusion.token_denoiser import TokenDenoiser
 from lift3d_ros.distill.adaptation.imagic import adapt_imagic
 from lift3d_ros.distill.adaptation.imagic import ImagicSettings
 from lift3d_ros.distill.adaptation.inversion import InversionSettings
-from lift3d_ros.distill.adaptation.inversion import invert
 from lift3d_ros.distill.adaptation.lora import adapt_lora
 from lift3d_ros.distill.adaptation.lora import LoraSettings
 from lift3d_ros.distill.adaptation.picture_augmentation import AugmentedPicture
@@ -42,6 +38,8 @@ from lift3d_ros.distill.priors.tokens import TokenPrior
 from lift3d_ros.errors import bad_request
 from lift3d_ros.methods.distilled.distilled import small_prior
 from lift3d_ros.methods.distilled.inputs import DistillationInputs
+from lift3d_ros.methods.distilled.unposed import load_network
+from lift3d_ros.methods.distilled.unposed import UnposedModel
 from lift3d_ros.networks.small.object_encoder import read_object_encoder
 
 #: Folder of the image encoder in small weights.
@@ -52,23 +50,6 @@ PUBLISHED_INVERSION = InversionSettings(steps=1000)
 
 #: The prompt of Stable Diffusion without a learned token.
 PLAIN_PROMPT = 'A high-resolution DSLR image of an object'
-
-
-@dataclass(frozen=True, eq=False)
-class UnposedModel:
-    """
-    A loaded prior without poses, and the image encoder of CLIP guidance, or None.
-
-    ``network`` is a ``TokenDenoiser`` or ``StableDiffusionComponents``.
-    """
-
-    network: Any
-    encoder: ImageEncoder | None = None
-
-    @property
-    def is_small(self) -> bool:
-        """Whether it is a small prior."""
-        return isinstance(self.network, TokenDenoiser)
 
 
 @dataclass(frozen=True)
@@ -99,21 +80,15 @@ def load_unposed(weights: str, clip: str, device: str) -> UnposedModel:
     Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
     """
     from lift3d_ros.weights.clip import load_clip
-    from lift3d_ros.weights.stable_diffusion import load_stable_diffusion
 
     folder = small_prior(weights)
-    dtype = torch.float16 if device == 'cuda' else torch.float32
-    network: Any
-    if folder is not None:
-        network = read_token_denoiser(folder, device)
-    else:
-        network = load_stable_diffusion(weights, dtype=dtype, device=device)
     encoder: ImageEncoder | None = None
     if clip:
+        dtype = torch.float16 if device == 'cuda' else torch.float32
         encoder = ClipEncoder(load_clip(clip, dtype=dtype, device=device))
     elif folder is not None and (folder.parent / ENCODER_FOLDER).is_dir():
         encoder = read_object_encoder(folder.parent / ENCODER_FOLDER, device)
-    return UnposedModel(network, encoder)
+    return UnposedModel(load_network(weights, device), encoder)
 
 
 def adapted_prior(
@@ -129,52 +104,30 @@ def adapted_prior(
     ``check`` is called in each step and may raise. Raises ``LiftError(BAD_REQUEST)`` for an
     adaptation that diverges or that the prior does not have.
     """
-    word = view_word(0.0, inputs.canonical.elevation)
-    if model.is_small:
-        return _small(model.network, inputs, adaptation, word, seed, check)
-    token = adaptation.kind == 'token'
-    prompts = PromptSettings()
-    if adaptation.prompt or not token:
+    kind, scale, steps = adaptation.kind, adaptation.guidance_scale, adaptation.steps
+    if model.is_small and kind not in ('token', 'none'):
+        raise bad_request(
+            f'The small prior has no adaptation "{kind}"; choose token or none, or weights of '
+            'Stable Diffusion.')
+    prompts = None
+    if adaptation.prompt or kind != 'token':
         prompts = PromptSettings(adaptation.prompt or PLAIN_PROMPT)
-    prior = LatentDiffusionPrior(model.network, prompts, adaptation.guidance_scale)
+    if kind == 'token':
+        settings = SMALL_INVERSION if model.is_small else PUBLISHED_INVERSION
+        if steps is not None:
+            settings = replace(settings, steps=steps)
+        return model.of_object(inputs, seed, scale, settings, prompts=prompts, check=check)
+    elevation = inputs.canonical.elevation
+    prior = model.of_any_object(elevation, scale, prompts)
+    if isinstance(prior, TokenPrior) or kind == 'none':
+        return prior
+    word = view_word(0.0, elevation)
     pictures = AugmentedPicture(inputs.reference_view(prior.size).picture(), prior.size)
-    steps = adaptation.steps
-    if adaptation.kind == 'imagic':
+    if kind == 'imagic':
         imagic = ImagicSettings(seed=seed)
         if steps is not None:
             imagic = replace(imagic, embedding_steps=steps, network_steps=2 * steps)
         return adapt_imagic(prior, pictures, imagic, word, check)
-    if adaptation.kind == 'lora':
-        lora = LoraSettings(seed=seed)
-        return adapt_lora(
-            prior, pictures, lora if steps is None else replace(lora, steps=steps), word, check)
-    if not token:
-        return prior
-    settings = _with_steps(replace(PUBLISHED_INVERSION, seed=seed), steps)
-    return prior.with_token(invert(prior, pictures, settings, check=check).embedding)
-
-
-def _small(
-    network: TokenDenoiser,
-    inputs: DistillationInputs,
-    adaptation: Adaptation,
-    word: str,
-    seed: int,
-    check: Callable[[], None],
-) -> TokenPrior:
-    prior = TokenPrior(network, None, adaptation.guidance_scale, word)
-    if adaptation.kind == 'none':
-        return prior
-    if adaptation.kind != 'token':
-        raise bad_request(
-            f'The small prior has no adaptation "{adaptation.kind}"; choose token or none, or '
-            'weights of Stable Diffusion.')
-    picture = inputs.reference_view(prior.size).picture()
-    settings = _with_steps(replace(SMALL_INVERSION, seed=seed), adaptation.steps)
-    found = invert(
-        prior, AugmentedPicture(picture, prior.size), settings, prior.regressed(picture), check)
-    return prior.with_token(found.embedding)
-
-
-def _with_steps(settings: InversionSettings, steps: int | None) -> InversionSettings:
-    return settings if steps is None else replace(settings, steps=steps)
+    lora = LoraSettings(seed=seed)
+    return adapt_lora(
+        prior, pictures, lora if steps is None else replace(lora, steps=steps), word, check)

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 #: The prior guides the object of the picture, any object, or nothing: the last two are controls.
 TOKENS = ('object', 'null', 'none')
 
+#: Share of the progress of a distillation at which the inversion ends.
+INVERTED = 0.05
+
 
 @dataclass
 class RealFusion(DistilledMethod):
@@ -85,26 +88,35 @@ class RealFusion(DistilledMethod):
 
     def load_prior(self, start: One2345) -> UnposedModel:
         """Return the unposed prior; see ``DistilledMethod``."""
-        from lift3d_ros.methods.distilled.realfusion_presets import GUIDANCE_SCALE
-        from lift3d_ros.methods.distilled.unposed import load_unposed
+        from lift3d_ros.methods.distilled.unposed import load_network
+        from lift3d_ros.methods.distilled.unposed import UnposedModel
+        from lift3d_ros.weights.clip import load_clip_towers
 
-        return load_unposed(self.weights, self.device, GUIDANCE_SCALE, self.clip)
+        model = UnposedModel(load_network(self.weights, self.device))
+        if self.clip and not model.is_small:
+            model = replace(model, towers=load_clip_towers(self.clip, device=self.device))
+        return model
 
     def plan(
         self, prior: UnposedModel, inputs: DistillationInputs, seed: int, progress: Progress
     ) -> Plan:
         """Return the plan of the preset; see ``DistilledMethod``."""
+        from lift3d_ros.methods.distilled.realfusion_presets import GUIDANCE_SCALE
         from lift3d_ros.methods.distilled.realfusion_presets import inversion
         from lift3d_ros.methods.distilled.realfusion_presets import make_plan
+        from lift3d_ros.methods.distilled.unposed import stored_token
 
-        if self.tokens != 'object':
-            own = prior.of_any_object(inputs.canonical.elevation)
-        else:
-            own = prior.of_object(
-                inputs, seed, progress, inversion(self.preset, prior.is_small),
-                self.learned_token,
-                # The small prior was never trained with such pictures.
-                self.defects == 'faithful' and not prior.is_small)
+        scale = 1.0 if prior.is_small else GUIDANCE_SCALE
+        own = prior.of_any_object(inputs.canonical.elevation, scale)
+        if self.tokens == 'object' and self.learned_token is not None:
+            own = own.with_token(stored_token(self.learned_token, own.embedding().shape[1]))
+        elif self.tokens == 'object':
+            # The small prior was never trained with unnormalised pictures.
+            unnormalised = self.defects == 'faithful' and not prior.is_small
+            with progress.stage('invert', INVERTED):
+                own = prior.of_object(
+                    inputs, seed, scale, inversion(self.preset, prior.is_small),
+                    unnormalised=unnormalised, check=progress.check)
         plan = make_plan(
             self.preset, self.defects, self.steps, own, prior.is_small, inputs, seed)
         if self.tokens == 'none':

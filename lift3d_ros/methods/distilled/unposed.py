@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import replace
 import os
@@ -22,6 +23,7 @@ import os
 import torch
 from torch import Tensor
 
+from lift3d_ros.diffusion.conditioning import ImageEncoder
 from lift3d_ros.diffusion.token_denoiser import read_token_denoiser
 from lift3d_ros.diffusion.token_denoiser import TokenDenoiser
 from lift3d_ros.distill.adaptation.inversion import InversionSettings
@@ -33,20 +35,16 @@ from lift3d_ros.distill.adaptation.picture_augmentation import AugmentedPicture
 from lift3d_ros.distill.cameras import view_word
 from lift3d_ros.distill.priors.latent_diffusion import LatentDiffusionPrior
 from lift3d_ros.distill.priors.latent_diffusion import OBJECT_TOKEN
+from lift3d_ros.distill.priors.latent_diffusion import PromptSettings
 from lift3d_ros.distill.priors.tokens import SMALL_INVERSION
 from lift3d_ros.distill.priors.tokens import TokenPrior
 from lift3d_ros.errors import bad_request
 from lift3d_ros.methods.distilled.distilled import small_prior
 from lift3d_ros.methods.distilled.inputs import DistillationInputs
-from lift3d_ros.progress import Progress
 from lift3d_ros.weights.clip import ClipTowers
-from lift3d_ros.weights.clip import load_clip_towers
 from lift3d_ros.weights.learned_embeddings import read_learned_embeddings
 from lift3d_ros.weights.stable_diffusion import load_stable_diffusion
 from lift3d_ros.weights.stable_diffusion import StableDiffusionComponents
-
-#: Share of the progress of a distillation at which the inversion ends.
-INVERTED = 0.05
 
 UnposedPrior = TokenPrior | LatentDiffusionPrior
 
@@ -54,15 +52,16 @@ UnposedPrior = TokenPrior | LatentDiffusionPrior
 @dataclass(frozen=True, eq=False)
 class UnposedModel:
     """
-    A loaded prior without an object.
+    A loaded prior without poses and without an object.
 
-    ``network`` is the small denoiser of tokens, or Stable Diffusion, whose ``guidance_scale`` is
-    that of RealFusion. ``towers`` are the CLIP that chooses the word from which the inversion of
-    Stable Diffusion starts; "object" without one.
+    - ``network``: the small denoiser of tokens, or Stable Diffusion.
+    - ``encoder``: of the images of CLIP guidance, or None.
+    - ``towers``: the CLIP that chooses the word from which the inversion of Stable Diffusion
+      starts; "object" without one.
     """
 
     network: TokenDenoiser | StableDiffusionComponents
-    guidance_scale: float = 1.0
+    encoder: ImageEncoder | None = None
     towers: ClipTowers | None = None
 
     @property
@@ -70,34 +69,49 @@ class UnposedModel:
         """Whether it is the small prior, whose pictures have an alpha."""
         return isinstance(self.network, TokenDenoiser)
 
-    def of_any_object(self, elevation: float) -> UnposedPrior:
-        """Return the prior of any object; ``elevation`` of the input camera, degrees."""
+    @property
+    def latent_scale(self) -> float:
+        """The scaling factor of the autoencoder; 1 of the small prior, which has none."""
         if isinstance(self.network, TokenDenoiser):
-            return TokenPrior(self.network, input_word=view_word(0.0, elevation))
-        return LatentDiffusionPrior(self.network, guidance_scale=self.guidance_scale)
+            return 1.0
+        return float(self.network.vae.config.scaling_factor)
+
+    def of_any_object(
+        self, elevation: float, guidance_scale: float, prompts: PromptSettings | None = None
+    ) -> UnposedPrior:
+        """
+        Return the prior of any object.
+
+        - ``elevation``: of the input camera, degrees.
+        - ``guidance_scale``: s in eps = eps_unc + s (eps_cond - eps_unc).
+        - ``prompts``: of Stable Diffusion; by default those of a learned token.
+        """
+        if isinstance(self.network, TokenDenoiser):
+            return TokenPrior(self.network, None, guidance_scale, view_word(0.0, elevation))
+        return LatentDiffusionPrior(self.network, prompts, guidance_scale)
 
     def of_object(
         self,
         inputs: DistillationInputs,
         seed: int,
-        progress: Progress,
+        guidance_scale: float,
         settings: InversionSettings | None = None,
-        token: str | os.PathLike[str] | None = None,
+        *,
+        prompts: PromptSettings | None = None,
         unnormalised: bool = False,
+        check: Callable[[], None] = lambda: None,
     ) -> UnposedPrior:
         """
-        Return the prior with the token of an object.
+        Return the prior with the token that is learned from the input picture.
 
+        - ``guidance_scale``, ``prompts``: see ``of_any_object``.
         - ``settings``: of the inversion, by default those of the small prior, or RealFusion's.
-        - ``token``: a file with a learned embedding, which takes the place of the inversion.
         - ``unnormalised``: see ``Unnormalised``.
+        - ``check`` is called in each step and may raise.
 
-        Raises ``LiftError``: ``BAD_REQUEST`` for an embedding of another model and if the
-        inversion diverges, ``WEIGHTS_MISSING`` and ``WEIGHTS_CORRUPT`` for a bad file.
+        Raises ``LiftError(BAD_REQUEST)`` if the inversion diverges.
         """
-        prior = self.of_any_object(inputs.canonical.elevation)
-        if token is not None:
-            return prior.with_token(_stored(token, prior.embedding().shape[1]))
+        prior = self.of_any_object(inputs.canonical.elevation, guidance_scale, prompts)
         image = inputs.reference_view(prior.size).picture()
         pictures: Pictures = AugmentedPicture(image, prior.size)
         if unnormalised:
@@ -111,9 +125,7 @@ class UnposedModel:
             # A learned token begins as one row of the table.
             nouns = [noun for noun in NOUNS if len(prior.encoder.ids(noun)) == 1]
             settings = replace(settings, start=nearest_noun(self.towers, image, nouns))
-        with progress.stage('invert', INVERTED):
-            found = invert(prior, pictures, settings, start, progress.check)
-        return prior.with_token(found.embedding)
+        return prior.with_token(invert(prior, pictures, settings, start, check).embedding)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,24 +145,25 @@ class Unnormalised:
         return torch.cat([0.5 * (pixels + 1.0), torch.ones_like(images[:, 3:])], dim=1)
 
 
-def load_unposed(
-    weights: str, device: str, guidance_scale: float, clip: str = ''
-) -> UnposedModel:
+def load_network(weights: str, device: str) -> TokenDenoiser | StableDiffusionComponents:
     """
-    Return the prior of ``weights``: small ones, or Stable Diffusion by its name or path.
+    Return the network of ``weights``: small ones, or Stable Diffusion by its name or path.
 
-    ``guidance_scale`` is that of Stable Diffusion; ``clip``: see ``RealFusion``. Raises
-    ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
+    Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
     """
     folder = small_prior(weights)
     if folder is not None:
-        return UnposedModel(read_token_denoiser(folder, device))
-    towers = load_clip_towers(clip, device=device) if clip else None
-    return UnposedModel(load_stable_diffusion(weights, device=device), guidance_scale, towers)
+        return read_token_denoiser(folder, device)
+    return load_stable_diffusion(weights, device=device)
 
 
-def _stored(path: str | os.PathLike[str], width: int) -> Tensor:
-    """Return the embedding of a file, that of ``OBJECT_TOKEN`` if it has several."""
+def stored_token(path: str | os.PathLike[str], width: int) -> Tensor:
+    """
+    Return the embedding (n, width) of a file, that of ``OBJECT_TOKEN`` if it has several.
+
+    Raises ``LiftError``: ``BAD_REQUEST`` for an embedding of another model, ``WEIGHTS_MISSING``
+    and ``WEIGHTS_CORRUPT`` for a bad file.
+    """
     found = read_learned_embeddings(path, width)
     if OBJECT_TOKEN in found:
         return found[OBJECT_TOKEN]
