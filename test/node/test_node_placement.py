@@ -207,10 +207,11 @@ def test_a_plane_over_the_camera_is_refused():
 
 
 def test_the_notes_of_a_shape_are_warnings(monkeypatch):
-    lift = Lifter.lift
+    lift_all = Lifter.lift_all
 
     def noted(self, *arguments, **options):
-        return replace(lift(self, *arguments, **options), notes=('It may be glass.',))
+        shapes = lift_all(self, *arguments, **options)
+        return [replace(shape, notes=('It may be glass.',)) for shape in shapes]
 
-    monkeypatch.setattr(Lifter, 'lift', noted)
+    monkeypatch.setattr(Lifter, 'lift_all', noted)
     assert any('It may be glass.' in warning for warning in lifted_over('z = 0').warnings)
