@@ -72,8 +72,8 @@ class VoxelFieldSettings:
     - ``bound``: half side in canonical units; ``resolution``: voxels a side.
     - ``channels``: 4 for latents; ``color``: ``none`` leaves them as they are, ``sigmoid`` maps
       them to [0, 1].
-    - ``density_shift``: the density is softplus(value exp(log_scale) + density_shift).
-    - ``log_scale``: its initial value; it is learned.
+    - ``density_shift``: the density is softplus(value exp(log_scale) + density_shift + blob).
+    - ``log_scale``: its initial value; it is learned. ``blob``: 3drec has none.
     """
 
     bound: float = 1.0
@@ -82,6 +82,7 @@ class VoxelFieldSettings:
     color: str = 'none'
     density_shift: float = -1.0
     log_scale: float = 0.0
+    blob: DensityBlob | None = None
 
     def __post_init__(self) -> None:
         """Raise ``ValueError`` for settings out of range."""
@@ -124,10 +125,10 @@ class VoxelField(RadianceField):
         """Return the density (n,) at canonical points (n, 3)."""
         check_points(points)
         value = trilinear(self.density_grid, points / self.bound, align_corners=False)[:, 0]
-        density = functional.softplus(
-            value * self.log_scale.exp() + self.settings.density_shift
-        )
-        return density * self.inside(points)
+        raw = value * self.log_scale.exp() + self.settings.density_shift
+        if self.settings.blob is not None:
+            raw = raw + self.settings.blob(points)
+        return functional.softplus(raw) * self.inside(points)
 
     def albedo(self, points: Tensor) -> Tensor:
         """Return the colours (n, channels) at canonical points (n, 3)."""
@@ -143,7 +144,10 @@ class VoxelField(RadianceField):
     def from_description(cls, description: dict[str, Any]) -> VoxelField:
         """Return a field with initial values; see ``RadianceField``."""
         try:
-            return cls(VoxelFieldSettings(**description['settings']))
+            settings = dict(description['settings'])
+            if settings.get('blob') is not None:
+                settings['blob'] = DensityBlob(**settings['blob'])
+            return cls(VoxelFieldSettings(**settings))
         except (KeyError, TypeError, ValueError) as error:
             raise bad_request(f'No voxel field has this description: {error}') from error
 

@@ -49,6 +49,7 @@ from lift3d_ros.distill.settings import DistillationSettings
 from lift3d_ros.distill.shading import NEURALLIFT360_SHADING
 from lift3d_ros.fields.grid_levels import growth_to
 from lift3d_ros.fields.grid_levels import HashGridSettings
+from lift3d_ros.fields.heads import DensityBlob
 from lift3d_ros.fields.heads import DirectionBackground
 from lift3d_ros.fields.radiance_fields import EncodedField
 from lift3d_ros.fields.radiance_fields import NEURALLIFT_FIELD
@@ -86,6 +87,9 @@ class VoxelPreset:
 
 SMALL = VoxelPreset()
 GPU = VoxelPreset(128, 128, 128, 2000, 4000)
+
+#: Deviation of the initial blob over half the side of the field, as RealFusion's.
+BLOB_SHARE = 0.27
 
 #: Losses of voxels of colours from the feed-forward field, and from scratch. Input losses alone
 #: damage a start; the term ``start`` keeps what no camera sees.
@@ -215,8 +219,10 @@ def _voxels(
     scales = SMALL_SCALES if guide.is_small else PUBLISHED_SCALES
     guidance = ScoreGuidance(
         guide.prior, form, _clip(guide, reference, scales, settings.defects))
-    field = VoxelField(
-        VoxelFieldSettings(inputs.bound, preset.resolution, 3, 'sigmoid', log_scale=2.0), seed)
+    # A field without a blob begins near the camera, where each voxel is on many rays.
+    blob = DensityBlob('gaussian', 5.0, BLOB_SHARE * inputs.bound) if scratch else None
+    field = VoxelField(VoxelFieldSettings(
+        inputs.bound, preset.resolution, 3, 'sigmoid', log_scale=2.0, blob=blob), seed)
     rate = preset.scratch_rate if scratch else preset.rate
     return Plan(
         field,

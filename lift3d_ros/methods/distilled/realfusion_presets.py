@@ -109,6 +109,9 @@ STARTED_GUIDANCE, SCRATCH_GUIDANCE = 0.01, 0.3
 #: Weights of the smoothness of a field of voxels, and of rendered normals of the hash grid.
 VOXEL_VARIATION, NORMAL_BLUR = 30.0, 1.0
 
+#: Deviation of the initial blob over half the side of the field: 0.2 of 0.75 is published.
+BLOB_SHARE = 0.27
+
 #: Gradients below it hardly move a voxel.
 VOXEL_EPS = 1e-4
 
@@ -166,7 +169,7 @@ def short_plan(
     form = GuidanceSettings('x0', 'uniform', falling_noise(steps))
     if not small:
         form = GuidanceSettings('sds', timesteps=DREAMFUSION)
-    field, levels = _field(preset, steps, bound, seed)
+    field, levels = _field(preset, steps, bound, scratch, seed)
     voxels = isinstance(field, VoxelField)
     weights['total_variation' if voxels else 'normal_blur'] = (
         VOXEL_VARIATION if voxels else NORMAL_BLUR)
@@ -189,16 +192,19 @@ def falling_noise(steps: int) -> TimestepRange:
 
 
 def _field(
-    preset: FieldPreset, steps: int, bound: float, seed: int
+    preset: FieldPreset, steps: int, bound: float, scratch: bool, seed: int
 ) -> tuple[RadianceField, ScheduleData | None]:
     """Return the field, and the schedule of its active levels."""
     if preset.resolution:
+        # A field without a blob begins near the camera, where each voxel is on many rays.
+        blob = DensityBlob('gaussian', 5.0, BLOB_SHARE * bound) if scratch else None
         return VoxelField(VoxelFieldSettings(
-            bound, preset.resolution, 3, 'sigmoid', log_scale=2.0), seed), None
+            bound, preset.resolution, 3, 'sigmoid', log_scale=2.0, blob=blob), seed), None
     fine = max(1, round(COARSE_SHARE * steps))
     field = EncodedField(
         HashGridSettings(16, 2, 16, 16, growth_to(FINEST, 16, 16)),
-        EncodedFieldSettings(bound=bound, blob=DensityBlob('gaussian', 5.0, 0.27 * bound)), seed)
+        EncodedFieldSettings(bound=bound, blob=DensityBlob('gaussian', 5.0, BLOB_SHARE * bound)),
+        seed)
     return field, [fine - 1, 8, 16, fine]
 
 
