@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 from error_helpers import raises_code
 import pytest
@@ -48,6 +49,9 @@ FIELDS = {
     'sjc': lambda: VoxelField(VoxelFieldSettings(resolution=6), seed=1),
     'voxels': lambda: VoxelField(
         VoxelFieldSettings(bound=0.6, resolution=5, channels=3, color='sigmoid'), seed=1),
+    'blob': lambda: VoxelField(
+        VoxelFieldSettings(resolution=5, channels=3, color='sigmoid', blob=NEURALLIFT_BLOB),
+        seed=1),
     'hash': lambda: EncodedField(HASH, EncodedFieldSettings(bound=0.6), seed=1),
     'triplane': lambda: EncodedField(
         TriplaneSettings(8, 4),
@@ -115,6 +119,15 @@ def test_mixed_precision(field, points):
         color.float(), render(field, rays, settings).color, rtol=0, atol=0.05)
     color.float().sum().backward()
     assert all(bool(torch.isfinite(value.grad).all()) for value in field.parameters())
+
+
+def test_voxels_with_a_blob_are_dense_at_the_origin_alone():
+    field = VoxelField(VoxelFieldSettings(resolution=8, blob=NEURALLIFT_BLOB))
+    ends = torch.tensor([[0.0, 0.0, 0.0], [0.9, 0.0, 0.0]])
+    at_origin, far = field.density(ends).tolist()
+    # Softplus of -1 + 5, and of -1.
+    assert at_origin == pytest.approx(math.log1p(math.exp(4.0)), rel=1e-5)
+    assert far == pytest.approx(math.log1p(math.exp(-1.0)), rel=1e-4)
 
 
 def test_a_description_makes_the_same_shape(field):
