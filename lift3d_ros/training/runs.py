@@ -91,6 +91,18 @@ def check_no_checkpoints(out: Path, networks: Sequence[str], resume: bool) -> No
         )
 
 
+def begin_run(out: Path, network: str, resume: bool, threads: int, seed: int) -> None:
+    """
+    Check the folder of a run of one network, and set torch's threads (0: as they are) and seed.
+
+    Raises ``LiftError(BAD_REQUEST)`` as ``check_no_checkpoints``.
+    """
+    check_no_checkpoints(out, (network,), resume)
+    if threads:
+        torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+
+
 @contextmanager
 def sample_pool(
     data: Path, out: Path, settings: RunSettings, report: Callable[[str], None]

@@ -120,7 +120,7 @@ def as_text(result: dict[str, Any]) -> str:
                 [['', *(column.heading for column in columns), 'failed'], *body])]
         differences = result['differences'][track]
         if differences:
-            body = [[pair, *(_pair(column, values.get(column.figure)) for column in PAIRED),
+            body = [[pair, *(column.pair(values.get(column.figure)) for column in PAIRED),
                      str(values['objects'])] for pair, values in differences.items()]
             parts += [
                 'Differences in pairs of the same scene and seed: mean (standard error)',
@@ -130,15 +130,8 @@ def as_text(result: dict[str, Any]) -> str:
 
 def _means(rows: Sequence[Row]) -> dict[str, statistics.Mean]:
     """Return the mean of every figure; failures count where the figure is a share of success."""
-    flat = [{**row, **{f'seconds_{stage}': s for stage, s in row.get('seconds', {}).items()}}
-            for row in rows]
-    succeeded = [row for row in flat if row['ok']]
-    means = {}
-    for figure in (column.figure for columns in TABLES.values() for column in columns):
-        mean = statistics.mean_over_objects(flat if figure in FAILED else succeeded, figure)
-        if mean is not None:
-            means[figure] = mean
-    return means
+    figures = [column.figure for columns in TABLES.values() for column in columns]
+    return statistics.figure_means(rows, figures, FAILED)
 
 
 def _differences(rows: Sequence[Row], name: str, other: str) -> dict[str, Any]:
@@ -148,12 +141,6 @@ def _differences(rows: Sequence[Row], name: str, other: str) -> dict[str, Any]:
         return {}
     counted = max(pair[2] for pair in pairs.values())
     return {'objects': counted, **{figure: list(pair[:2]) for figure, pair in pairs.items()}}
-
-
-def _pair(column: Column, value: Sequence[float] | None) -> str:
-    if value is None:
-        return '-'
-    return f'{column.format(value[0], "+")} ({column.format(value[1])})'
 
 
 def _sheets(

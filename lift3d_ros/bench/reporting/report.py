@@ -94,6 +94,12 @@ class Column:
             return f'{self.format(value["mean"])} ± {self.format(value["error"])}'
         return self.format(value[statistic])
 
+    def pair(self, value: Sequence[float] | None) -> str:
+        """Return a paired difference, mean and standard error, as text; '-' for None."""
+        if value is None:
+            return '-'
+        return f'{self.format(value[0], "+")} ({self.format(value[1])})'
+
     def format(self, value: float, sign: str = '') -> str:
         """Return a value in the unit of the column."""
         return f'{self.factor * value:{sign}.{self.digits}f}'

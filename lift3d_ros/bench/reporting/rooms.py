@@ -122,7 +122,7 @@ def as_text(result: dict[str, Any]) -> str:
             parts += [heading, markdown([['', *(column.heading for column in columns)], *body])]
         differences = result['differences'][track]
         if differences:
-            body = [[pair, *(_pair(column, values.get(column.figure)) for column in PAIRED)]
+            body = [[pair, *(column.pair(values.get(column.figure)) for column in PAIRED)]
                     for pair, values in differences.items()]
             parts += [
                 'Differences in the same rooms: mean (standard error)',
@@ -132,14 +132,9 @@ def as_text(result: dict[str, Any]) -> str:
 
 def _means(rows: Sequence[Row]) -> dict[str, statistics.Mean]:
     """Return the mean of every figure; failures count where the figure is a share of success."""
-    flat = [{**row, **{f'seconds_{stage}': s for stage, s in row.get('seconds', {}).items()}}
-            for row in rows]
-    succeeded = [row for row in flat if row['ok']]
-    means = {}
-    for figure in (column.figure for columns in TABLES.values() for column in columns):
-        mean = statistics.mean_over_objects(flat if figure in FAILED else succeeded, figure)
-        if mean is not None:
-            means[figure] = mean
+    figures = [column.figure for columns in TABLES.values() for column in columns]
+    means = statistics.figure_means(rows, figures, FAILED)
+    succeeded = [row for row in rows if row['ok']]
     for name, source in (
         ('calibration', 'confidence_bins'), ('calibration_objects', 'object_bins')
     ):
@@ -155,9 +150,3 @@ def _differences(rows: Sequence[Row], name: str, other: str) -> dict[str, Any]:
     pairs = {column.figure: pair for column in PAIRED
              if (pair := statistics.paired_difference(rows, name, other, column.figure))}
     return {figure: list(pair[:2]) for figure, pair in pairs.items()}
-
-
-def _pair(column: Column, value: Sequence[float] | None) -> str:
-    if value is None:
-        return '-'
-    return f'{column.format(value[0], "+")} ({column.format(value[1])})'

@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
@@ -67,6 +68,25 @@ def mean_over_objects(rows: Sequence[Row], figure: str, seed: int = 0) -> Mean |
         'low': float(low), 'high': float(high),
         'objects': len(means), 'scenes': count, 'median': float(np.median(means)),
     }
+
+
+def figure_means(
+    rows: Sequence[Row], figures: Iterable[str], failed: Collection[str]
+) -> dict[str, Mean]:
+    """
+    Return the means of figures, also of ``seconds_STAGE``; see ``mean_over_objects``.
+
+    Failures count in the figures of ``failed`` alone, which they have.
+    """
+    flat = [{**row, **{f'seconds_{stage}': s for stage, s in row.get('seconds', {}).items()}}
+            for row in rows]
+    succeeded = [row for row in flat if row['ok']]
+    means = {}
+    for figure in figures:
+        mean = mean_over_objects(flat if figure in failed else succeeded, figure)
+        if mean is not None:
+            means[figure] = mean
+    return means
 
 
 def standard_error(means: Array) -> float:

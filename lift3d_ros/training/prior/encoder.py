@@ -43,7 +43,7 @@ from lift3d_ros.training.prior.object_views import object_views
 from lift3d_ros.training.prior.object_views import ObjectViews
 from lift3d_ros.training.prior.run import split_objects
 from lift3d_ros.training.prior.task import latents_of
-from lift3d_ros.training.runs import check_no_checkpoints
+from lift3d_ros.training.runs import begin_run
 from lift3d_ros.training.runs import shortened
 from lift3d_ros.training.runs import write_weights
 
@@ -168,10 +168,7 @@ def train_encoder(
     The result is a copy of the small weights ``weights`` with the encoder; arguments and errors
     are those of ``train_prior``.
     """
-    check_no_checkpoints(out, (_NAME,), resume)
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    torch.manual_seed(settings.seed)
+    begin_run(out, _NAME, resume, settings.threads, settings.seed)
     network = ObjectEncoder(settings.network)
     if start is not None:
         network = read_object_encoder(start / _NAME).train().requires_grad_(True)

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from lift3d_ros.diffusion.token_denoiser import read_token_denoiser
 from lift3d_ros.diffusion.token_denoiser import TokenDenoiser
@@ -38,7 +37,7 @@ from lift3d_ros.training.prior.object_views import object_views
 from lift3d_ros.training.prior.task import batches
 from lift3d_ros.training.prior.task import PriorModel
 from lift3d_ros.training.prior.task import PriorTask
-from lift3d_ros.training.runs import check_no_checkpoints
+from lift3d_ros.training.runs import begin_run
 from lift3d_ros.training.runs import shortened
 from lift3d_ros.training.runs import write_weights
 
@@ -87,10 +86,7 @@ def train_prior(
     folder of data without objects, and for fewer objects than the settings leave out;
     ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
     """
-    check_no_checkpoints(out, (_NAME,), resume)
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    torch.manual_seed(settings.seed)
+    begin_run(out, _NAME, resume, settings.threads, settings.seed)
     network = TokenDenoiser(settings.network)
     if start is not None:
         network = read_token_denoiser(start / _NAME).train().requires_grad_(True)

@@ -25,7 +25,6 @@ import multiprocessing
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from lift3d_ros.errors import bad_request
 from lift3d_ros.networks.small.layers import use_channels_last
@@ -37,7 +36,7 @@ from lift3d_ros.synthetic.objects import find_objects
 from lift3d_ros.synthetic.objects import ObjectEntry
 from lift3d_ros.training.loop import LoopSettings
 from lift3d_ros.training.loop import train
-from lift3d_ros.training.runs import check_no_checkpoints
+from lift3d_ros.training.runs import begin_run
 from lift3d_ros.training.runs import shortened
 from lift3d_ros.training.runs import write_weights
 from lift3d_ros.training.scene.samples import fill_pool
@@ -98,10 +97,7 @@ def train_scene(
     ``resume``, and for a folder of data without objects; ``WEIGHTS_MISSING``,
     ``WEIGHTS_CORRUPT``.
     """
-    check_no_checkpoints(out, (_NAME,), resume)
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    torch.manual_seed(settings.seed)
+    begin_run(out, _NAME, resume, settings.threads, settings.seed)
     network = SceneDenoiser(settings.network)
     if start is not None:
         network = read_scene_denoiser(start / _NAME).train().requires_grad_(True)
