@@ -57,7 +57,7 @@ _STEP_S = 0.02
 
 #: Seconds for which an ending node still reads requests. Clients whose requests are in transit
 #: would otherwise wait for ever.
-_ARRIVAL_S = 0.2
+_ARRIVAL_S = 0.5
 
 #: Seconds between the last response and the end of its service. A client learns that the service
 #: is gone in another thread, and drops responses that it has not handled by then; on a busy

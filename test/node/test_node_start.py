@@ -300,19 +300,29 @@ def wait_for_acquaintance(client: Client, events: list[LiftObject.Event]) -> Non
 
 def test_requests_that_were_sent_while_the_node_was_stopped_are_answered(graph):
     pytest.importorskip('rclpy.service_introspection')
-    node = ros.NodeProcess(graph, 'busy_end', '--autostart', introspection='metadata')
-    node.wait_until_active()
-    client = graph.node.create_client(LiftObject, node.name('lift_object'))
-    with graph.listen(LiftObject.Event, node.name('lift_object') + '/_service_event') as heard:
-        wait_for_acquaintance(client, heard)
-    # A process that gets no time while both arrive.
-    node.process.send_signal(signal.SIGSTOP)
-    answers = [client.call_async(LiftObject.Request()) for _ in range(3)]
-    node.process.send_signal(signal.SIGTERM)
-    node.process.send_signal(signal.SIGCONT)
-    node.end_well()
-    ros.wait_until(lambda: all(answer.done() for answer in answers))
-    graph.node.destroy_client(client)
+    for attempt in range(5):
+        node = ros.NodeProcess(graph, f'busy_end_{attempt}', '--autostart',
+                               introspection='metadata')
+        node.wait_until_active()
+        client = graph.node.create_client(LiftObject, node.name('lift_object'))
+        events = node.name('lift_object') + '/_service_event'
+        with graph.listen(LiftObject.Event, events) as heard:
+            wait_for_acquaintance(client, heard)
+            known = len(heard)
+            # A process that gets no time while both arrive.
+            node.process.send_signal(signal.SIGSTOP)
+            answers = [client.call_async(LiftObject.Request()) for _ in range(3)]
+            node.process.send_signal(signal.SIGTERM)
+            node.process.send_signal(signal.SIGCONT)
+            node.end_well()
+            taken = received(heard[known:])
+        ros.wait_until(lambda: sum(a.done() for a in answers) >= taken)  # noqa: B023
+        graph.node.destroy_client(client)
+        # On a busy machine the middleware may lose a request to a process that is stopped, and
+        # sends it again after 3 s: later than any node may take to end.
+        if all(answer.done() for answer in answers):
+            return
+    pytest.fail('no node received all requests')
 
 
 #: Asks a service once and prints the error code of the response.
