@@ -41,6 +41,8 @@ from typing import Any
 
 from lift3d_ros.bench.baselines import BASELINES
 from lift3d_ros.bench.baselines import MeanShape
+from lift3d_ros.bench.reporting import distilled
+from lift3d_ros.bench.reporting import rooms
 from lift3d_ros.bench.reporting import shapes
 from lift3d_ros.bench.reporting import views
 from lift3d_ros.bench.reporting.report import header
@@ -54,6 +56,9 @@ _BLOCK = re.compile(r'<!-- results: (.*?) -->\n.*?<!-- end -->', re.DOTALL)
 
 #: Files of a run with timings, without their suffix.
 _TIMINGS = ('five_time', 'views_time')
+
+#: Tables of the runs whose results have a key; all others are of shapes.
+_KINDS = {'distilled': distilled, 'rooms': rooms, 'seconds': views}
 
 #: Significant digits of published numbers.
 _DIGITS = 8
@@ -124,7 +129,8 @@ def as_text(result: dict[str, Any]) -> str:
     """Return all tables of a result in Markdown."""
     parts = [header(result), '']
     if 'means' in result:
-        parts.append((views if 'seconds' in result else shapes).as_text(result))
+        kind = next((kind for key, kind in _KINDS.items() if key in result), shapes)
+        parts.append(kind.as_text(result))
     for name in _TIMINGS:
         if name in result:
             parts += [header(result[name]), '', _timing(name, result[name])]

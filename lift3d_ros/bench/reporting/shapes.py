@@ -224,15 +224,14 @@ def tables(result: dict[str, Any], track: str) -> list[Table]:
             body.append([name, *cells, str(pairs['objects'])])
         tables.append(
             (f'Difference to {REFERENCE}, in pairs: mean (standard error)', body))
-    # A run of distilled methods has neither categories nor a calibration.
-    category = result.get('categories', {}).get(track)
+    category = result['categories'][track]
     if category:
         heading = {'iou': 'IoU'}.get(category['figure'], 'FS@0.1')
         body = [['', *(f'{name} ({count})' for name, count in category['objects'].items())]]
         body += [[name, *('-' if mean is None else f'{mean:.2f}' for mean in values.values())]
                  for name, values in category['means'].items()]
         tables.append((f'{heading} by category, with the number of objects', body))
-    curves = result.get('calibration', {}).get(track)
+    curves = result['calibration'][track]
     if curves:
         steps = [f'{low / 10:.1f} to {(low + 1) / 10:.1f}' for low in range(10)]
         body = [['', *steps, 'calibration error']]
