@@ -175,7 +175,7 @@ class BagLifter:
         that cannot be used as a whole.
         """
         settings = self._settings
-        decoded = self._decode(instant)
+        decoded = self.decode(instant)
         T_target_camera, header = self._target(instant, decoded.header)
         outcome = Outcome(instant, header, T_target_camera)
         if instant.run != self._run:
@@ -223,7 +223,7 @@ class BagLifter:
 
     # --- messages -------------------------------------------------------------------------------
 
-    def _decode(self, instant: Instant) -> Decoded:
+    def decode(self, instant: Instant) -> Decoded:
         """Return the frame and objects of an instant; raises ``LiftError``."""
         found = self._decoded.get(instant)
         if found is None:
@@ -341,7 +341,7 @@ class BagLifter:
         keys = _keys(decoded.instances)
         for other in spread_poses(pose, earlier, MAX_SOURCE_VIEWS):
             try:
-                source = self._decode(other)
+                source = self.decode(other)
             except LiftError:
                 # An image that cannot be used is none of the views.
                 continue

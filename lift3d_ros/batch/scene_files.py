@@ -46,10 +46,10 @@ from lift3d_ros.runtime.reports import peak_memory
 
 #: The entries of a report, in order.
 ENTRIES = (
-    'ok', 'error', 'method', 'scale_source', 'scale_stddev', 'elevation_deg', 'elevation_source',
-    'support', 'confidence', 'pass_probability', 'camera_source', 'depth_file', 'views',
-    'mask_iou', 'notes', 'watertight', 'frame', 'up_axis', 'pose', 'files', 'stands', 'body',
-    'seconds', 'peak_memory_mb',
+    'ok', 'error', 'scene', 'method', 'scale_source', 'scale_stddev', 'elevation_deg',
+    'elevation_source', 'support', 'confidence', 'pass_probability', 'camera_source', 'depth_file',
+    'views', 'mask_iou', 'notes', 'watertight', 'frame', 'up_axis', 'pose', 'files', 'stands',
+    'body', 'seconds', 'peak_memory_mb',
 )
 
 
@@ -124,6 +124,7 @@ def lift_scene(
     seconds = {'decode': decoded, **shape.seconds, 'total': time.monotonic() - start}
     report = _report(
         ok=True,
+        scene=str(path.resolve()),
         camera_source=scene.camera_source,
         depth_file=scene.depth_file,
         views=1 + len(source_views),

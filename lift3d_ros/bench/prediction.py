@@ -28,8 +28,7 @@ from scipy.spatial import cKDTree
 
 from lift3d_ros.bench import metrics
 from lift3d_ros.bench.grasps.physics import PhysicsTrial
-from lift3d_ros.bench.grasps.planning import GraspTrial
-from lift3d_ros.bench.grasps.planning import Jaw
+from lift3d_ros.bench.grasps.trial import GraspTrial
 from lift3d_ros.bench.metrics import coverage
 from lift3d_ros.bench.metrics import topology
 from lift3d_ros.bench.metrics.color_error import lit_colors
@@ -43,6 +42,7 @@ from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.meshing.render import Light
+from lift3d_ros.robot.grasps import Jaw
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,8 +24,6 @@ from numpy.typing import NDArray
 
 from lift3d_ros.bench import metrics
 from lift3d_ros.bench.grasps.physics import HELD
-from lift3d_ros.bench.grasps.planning import Jaw
-from lift3d_ros.bench.grasps.planning import plan
 from lift3d_ros.bench.metrics import coverage
 from lift3d_ros.bench.metrics import evidence
 from lift3d_ros.bench.metrics import topology
@@ -41,6 +39,8 @@ from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.geometry.shape import Mesh
+from lift3d_ros.robot.grasps import Jaw
+from lift3d_ros.robot.grasps import plan
 
 #: F-scores: the figure's name and its threshold, as a share of the diagonal in place, in metres,
 #: as a share of the diameter, and as a distance in the cube [-1, 1]^3 after alignment.

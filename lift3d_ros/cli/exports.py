@@ -78,6 +78,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='largest number of convex parts in urdf and mjcf, up to 16, by coacd (default: 1, '
         'the hull)',
     )
+    group.add_argument(
+        '--turntable',
+        action='store_const',
+        const='gif',
+        help='also write NAME_turntable.gif, a film of the turning mesh',
+    )
+    group.add_argument(
+        '--turntable-mp4',
+        action='store_const',
+        const='mp4',
+        dest='turntable',
+        help='also write NAME_turntable.mp4 instead',
+    )
 
 
 def chosen(options: argparse.Namespace) -> Export:
@@ -85,7 +98,8 @@ def chosen(options: argparse.Namespace) -> Export:
     from lift3d_ros.robot.export import Export
 
     export = Export(
-        options.format, options.texture, options.cloud, options.density, options.convex_parts
+        options.format, options.texture, options.cloud, options.density, options.convex_parts,
+        options.turntable,
     )
     if export.is_description and options.frame not in (None, 'object'):
         raise bad_request(

@@ -44,9 +44,9 @@ if TYPE_CHECKING:
 
 #: The entries of a report, in order.
 _ENTRIES = (
-    'ok', 'error', 'method', 'scale_source', 'objects', 'planes', 'observed', 'free', 'occupied',
-    'predicted', 'unknown', 'resolution', 'views', 'depth_file', 'notes', 'files', 'seconds',
-    'peak_memory_mb',
+    'ok', 'error', 'scene', 'method', 'scale_source', 'objects', 'planes', 'observed', 'free',
+    'occupied', 'predicted', 'unknown', 'resolution', 'views', 'depth_file', 'notes', 'files',
+    'seconds', 'peak_memory_mb',
 )
 
 #: Files of a mesh.
@@ -163,6 +163,7 @@ def _lift_scene(
     grid = scene.voxels
     report = _report(
         ok=True,
+        scene=str(path),
         method=lifter.name,
         scale_source=scene.scale_source,
         objects={name: _object(shape) for name, shape in scene.objects.items()},

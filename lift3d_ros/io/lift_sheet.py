@@ -68,7 +68,7 @@ def lift_sheet(
         [
             [
                 (outline(frame.image, mask), 'input and mask'),
-                (_depth_picture(frame), 'depth'),
+                (depth_picture(frame), 'depth'),
                 (frame.image[crop], 'object'),
                 (_overlay(frame, mesh)[crop], f'overlaid mesh, {size} mm'),
             ],
@@ -118,7 +118,7 @@ def _upright(frame: Frame, mesh: Mesh, report: dict[str, Any]) -> NDArray[np.flo
     return invert(rigid(frame_from_up(up, -middle), middle))
 
 
-def _depth_picture(frame: Frame) -> NDArray[np.uint8]:
+def depth_picture(frame: Frame) -> NDArray[np.uint8]:
     """Return the depth as colours, black without a reading."""
     if frame.depth is None:
         return np.full((*frame.image.shape[:2], 3), 235, np.uint8)

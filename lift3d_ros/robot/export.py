@@ -39,6 +39,7 @@ from lift3d_ros.geometry.shape import Cloud
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.geometry.shape import MESH_FORMATS
 from lift3d_ros.geometry.shape import Shape
+from lift3d_ros.meshing.turntable import write_turntable
 from lift3d_ros.robot import convex
 from lift3d_ros.robot import texture
 from lift3d_ros.robot.description import Body
@@ -63,6 +64,9 @@ FORMATS = (*MESH_FORMATS, *DESCRIPTIONS)
 
 #: Formats that can hold a texture; descriptions always have one.
 TEXTURED = ('obj', 'glb', *DESCRIPTIONS)
+
+#: Formats of a film of the turning mesh.
+FILMS = ('gif', 'mp4')
 
 #: From a frame with z up to one with y up; x stays.
 T_Y_UP: Array = np.array([
@@ -95,6 +99,7 @@ class Export:
     - ``points``: of a cloud with normals next to the mesh; 0: none.
     - ``density``: kg per cubic metre; None: as water for a description, else no mass.
     - ``parts``: convex collision parts of a description, at most; 1: the hull.
+    - ``turntable``: ending of a film of the turning mesh, one of ``FILMS``; None: no film.
     """
 
     kind: str = 'ply'
@@ -102,6 +107,7 @@ class Export:
     points: int = 0
     density: float | None = None
     parts: int = 1
+    turntable: str | None = None
 
     def __post_init__(self) -> None:
         """Raise ``LiftError(BAD_REQUEST)`` for invalid settings, and if a package is missing."""
@@ -128,6 +134,9 @@ class Export:
             texture.check_size(self.texture)
         if self.texture is not None or self.is_description:
             texture.load_xatlas()
+        if self.turntable not in (None, *FILMS):
+            raise bad_request(
+                f'There is no film format "{self.turntable}"; choose {_list(FILMS)}.')
 
     @classmethod
     def of_path(cls, path: Path) -> Export:
@@ -160,6 +169,8 @@ class Export:
             paths += texture.side_files(path)
         if self.points:
             paths.append(_sibling(path, 'cloud.ply'))
+        if self.turntable is not None:
+            paths.append(_sibling(path, f'turntable.{self.turntable}'))
         return paths
 
 
@@ -234,6 +245,9 @@ def write(
         if export.points:
             siblings.append(_sibling(partial, 'cloud.ply'))
             write_cloud(shape.cloud(export.points), T, siblings[-1])
+        if export.turntable is not None:
+            siblings.append(_sibling(partial, f'turntable.{export.turntable}'))
+            write_turntable(shape.mesh, siblings[-1])
         files += [file.name for file in siblings]
     written = [path.with_name(name) for name in files]
     return Written(written, frame, up_axis, mass, parts, poses)

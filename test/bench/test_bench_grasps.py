@@ -24,10 +24,10 @@ import numpy as np
 import pytest
 import trimesh
 
-from lift3d_ros.bench.grasps.planning import Grasp
-from lift3d_ros.bench.grasps.planning import GraspTrial
-from lift3d_ros.bench.grasps.planning import Jaw
-from lift3d_ros.bench.grasps.planning import plan
+from lift3d_ros.bench.grasps.trial import GraspTrial
+from lift3d_ros.robot.grasps import Grasp
+from lift3d_ros.robot.grasps import Jaw
+from lift3d_ros.robot.grasps import plan
 
 JAW = Jaw()
 

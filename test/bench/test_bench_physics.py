@@ -34,9 +34,6 @@ from lift3d_ros.bench.grasps.physics import MISSED
 from lift3d_ros.bench.grasps.physics import Physics
 from lift3d_ros.bench.grasps.physics import PhysicsTrial
 from lift3d_ros.bench.grasps.physics import SHAKEN
-from lift3d_ros.bench.grasps.planning import Grasp
-from lift3d_ros.bench.grasps.planning import Jaw
-from lift3d_ros.bench.grasps.planning import plan
 from lift3d_ros.bench.prediction import Truth
 from lift3d_ros.bench.score import score_grasps
 from lift3d_ros.bench.settings import Settings
@@ -44,6 +41,9 @@ from lift3d_ros.bench.timing import convex_parts
 from lift3d_ros.bench.timing import harness
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
+from lift3d_ros.robot.grasps import Grasp
+from lift3d_ros.robot.grasps import Jaw
+from lift3d_ros.robot.grasps import plan
 
 if any(find_spec(name) is None for name in ('mujoco', 'coacd', 'manifold3d')):
     pytest.skip('mujoco, coacd or manifold3d is not installed; see requirements/*.txt',

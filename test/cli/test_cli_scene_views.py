@@ -27,8 +27,8 @@ from scene_helpers import make_room
 
 from lift3d_ros.geometry import Camera
 from lift3d_ros.io.scene import write_scene
-from lift3d_ros.scene import files
-from lift3d_ros.scene.files import write_film
+from lift3d_ros.runtime import films
+from lift3d_ros.runtime.films import write_film
 
 
 @pytest.fixture(scope='module')
@@ -130,7 +130,7 @@ def test_what_is_wrong_ends_the_command(folder, tmp_path, wrong):
 
 
 def test_a_long_film_takes_images_one_by_one_and_is_reduced(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, '_GIF_BYTES', 40_000)
+    monkeypatch.setattr(films, '_GIF_BYTES', 40_000)
     alive = []
 
     def images(count):

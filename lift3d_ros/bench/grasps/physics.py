@@ -31,14 +31,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lift3d_ros.bench.grasps.planning import Grasp
-from lift3d_ros.bench.grasps.planning import Jaw
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.robot.convex import convex_parts
 from lift3d_ros.robot.convex import PACKAGES
+from lift3d_ros.robot.grasps import Grasp
+from lift3d_ros.robot.grasps import Jaw
 from lift3d_ros.robot.mass import mass_properties
 from lift3d_ros.robot.mass import MassProperties
 

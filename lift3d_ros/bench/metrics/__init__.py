@@ -28,7 +28,6 @@ from lift3d_ros.bench.metrics.confidence import rank_correlation
 from lift3d_ros.bench.metrics.confidence import TOLERANCE_SHARE
 from lift3d_ros.bench.metrics.solid import LATTICE
 from lift3d_ros.bench.metrics.solid import lattice_points
-from lift3d_ros.bench.metrics.solid import Solid
 from lift3d_ros.bench.metrics.solid import volume_iou
 from lift3d_ros.bench.metrics.surfaces import centre_error
 from lift3d_ros.bench.metrics.surfaces import diagonal
@@ -40,9 +39,10 @@ from lift3d_ros.bench.metrics.surfaces import normal_consistency
 from lift3d_ros.bench.metrics.surfaces import normalise
 from lift3d_ros.bench.metrics.surfaces import sample_surface
 from lift3d_ros.bench.metrics.surfaces import sample_with_colors
-from lift3d_ros.bench.metrics.surfaces import sample_with_normals
 from lift3d_ros.bench.metrics.surfaces import SAMPLES
 from lift3d_ros.bench.metrics.surfaces import scale_error
+from lift3d_ros.meshing.solid import sample_with_normals
+from lift3d_ros.meshing.solid import Solid
 
 __all__ = [
     'BINS', 'Distances', 'LATTICE', 'SAMPLES', 'Solid', 'TOLERANCE_SHARE', 'ause',

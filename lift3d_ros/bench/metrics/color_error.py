@@ -29,12 +29,13 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from lift3d_ros.bench.metrics import surfaces
-from lift3d_ros.bench.metrics.solid import Solid
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry import unit
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.meshing.render import Light
+from lift3d_ros.meshing.solid import sample_with_normals
+from lift3d_ros.meshing.solid import Solid
 
 #: A point is visible if the ray to it meets nothing before this share of its distance.
 _VISIBLE_SHARE = 0.997
@@ -80,7 +81,7 @@ def lit_colors(mesh: Mesh, light: Light, count: int = surfaces.SAMPLES, seed: in
 
     The light is in the frame of the mesh; surfaces cast no shadow on one another.
     """
-    _, normals = surfaces.sample_with_normals(mesh, count, seed)
+    _, normals = sample_with_normals(mesh, count, seed)
     _, colors = surfaces.sample_with_colors(mesh, count, seed)
     direct = np.maximum(normals @ unit(light.direction), 0.0)
     return np.clip(colors * (light.ambient + light.diffuse * direct)[:, None], 0.0, 255.0)

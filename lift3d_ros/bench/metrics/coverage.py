@@ -22,9 +22,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from lift3d_ros.bench.metrics.solid import Solid
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
+from lift3d_ros.meshing.solid import Solid
 
 #: A true point is covered within this distance of the predicted surface: the larger of a length
 #: in metres, three standard deviations of depth at 0.7 m, and a share of the diameter.

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 
 from lift3d_ros.bench.metrics.solid import LATTICE
 from lift3d_ros.bench.metrics.solid import lattice_points
-from lift3d_ros.bench.metrics.solid import Solid
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import Floats
+from lift3d_ros.meshing.solid import Solid
 from lift3d_ros.observation.object_observation import mask_tolerance
 
 #: Standard deviation of a depth camera of the RealSense class at a distance, metres. It grows with

@@ -31,6 +31,7 @@ from scipy.spatial.distance import cdist
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
 from lift3d_ros.geometry.shape import Mesh
+from lift3d_ros.meshing.solid import sample_with_normals
 
 #: Points on each surface. At 10,000 the chamfer distance of a mesh to itself, sampled twice, is
 #: 0.4 % of its diagonal: the resolution of the point metrics.
@@ -43,16 +44,6 @@ _DIAMETER_BLOCK = 1000
 def sample_surface(mesh: Mesh, count: int = SAMPLES, seed: int = 0) -> Array:
     """Return ``count`` points (n, 3) spread evenly by area over a mesh."""
     return sample_with_normals(mesh, count, seed)[0]
-
-
-def sample_with_normals(mesh: Mesh, count: int, seed: int = 0) -> tuple[Array, Array]:
-    """Return points as ``sample_surface`` does, and the unit normals (n, 3) of their faces."""
-    chosen, weights = mesh.sample(count, np.random.default_rng(seed))
-    corners = mesh.vertices[mesh.faces[chosen]].astype(np.float64)
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
-    points = np.einsum('ijk,ij->ik', corners, weights)
-    return points, normals / np.maximum(length, 1e-20)
 
 
 def sample_with_colors(mesh: Mesh, count: int = SAMPLES, seed: int = 0) -> tuple[Array, Array]:

@@ -210,7 +210,7 @@ def _lift(options: argparse.Namespace, bag: Bag) -> int:
     lost = [*bag.lost, *recording.notes]
     _say(lost)
     write_report(options.out / SUMMARY, {
-        'bag': str(options.bag),
+        'bag': str(options.bag.resolve()),
         'topics': used,
         'images': len(recording.instants),
         'images_lifted': len(chosen),

@@ -47,7 +47,7 @@ def write_views(
     Returns their entries in the report, the files, and notes on the poses. The memory does not
     depend on the number of poses. Raises ``LiftError`` as ``render_views``.
     """
-    from lift3d_ros.scene.files import write_film
+    from lift3d_ros.runtime.films import write_film
     from lift3d_ros.scene.files import write_view
     from lift3d_ros.scene.novel_views import render_views
     from lift3d_ros.scene.pose_checks import check_poses

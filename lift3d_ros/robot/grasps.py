@@ -13,12 +13,7 @@
 # limitations under the License.
 
 
-"""
-Antipodal grasps for a parallel jaw: planned on one mesh, tried on another.
-
-A grasp is planned on the predicted mesh and tried on the scan. Meshes are in a frame with z up,
-metres.
-"""
+"""Antipodal grasps of a mesh for a parallel jaw; the mesh is in a frame with z up, metres."""
 
 from __future__ import annotations
 
@@ -26,10 +21,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lift3d_ros.bench.metrics import sample_with_normals
-from lift3d_ros.bench.metrics import Solid
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry.shape import Mesh
+from lift3d_ros.meshing.solid import sample_with_normals
+from lift3d_ros.meshing.solid import Solid
 
 
 @dataclass(frozen=True)
@@ -83,7 +78,7 @@ _CONTACT_CANDIDATES = 400
 _APPROACHES = 12
 
 #: Points of the surface in collision tests, about 3 mm apart on an object of 15 cm.
-_OBSTACLE_POINTS = 4000
+OBSTACLE_POINTS = 4000
 
 #: Least distance of a finger from the table, metres.
 _TABLE_CLEARANCE_M = 0.001
@@ -110,7 +105,7 @@ def plan(mesh: Mesh, jaw: Jaw, count: int = 10, seed: int = 0) -> list[Grasp]:
     centres = 0.5 * (first + second)
     middle = 0.5 * (solid.low + solid.high)
     size = float(np.linalg.norm(solid.high - solid.low))
-    obstacles, _ = sample_with_normals(mesh, _OBSTACLE_POINTS, seed + 1)
+    obstacles, _ = sample_with_normals(mesh, OBSTACLE_POINTS, seed + 1)
     floor = float(solid.low[2])
     quality = squareness - np.linalg.norm(centres - middle, axis=1) / size
     ranked: list[tuple[float, Grasp]] = []
@@ -128,36 +123,6 @@ def plan(mesh: Mesh, jaw: Jaw, count: int = 10, seed: int = 0) -> list[Grasp]:
                 break
     ranked.sort(key=lambda entry: -entry[0])
     return [grasp for _, grasp in ranked[:count]]
-
-
-class GraspTrial:
-    """The true object on its table."""
-
-    def __init__(self, mesh: Mesh, jaw: Jaw) -> None:
-        """Take the scan, which stands on its lowest point."""
-        self._solid, self._jaw = Solid(mesh), jaw
-        self._obstacles, _ = sample_with_normals(mesh, _OBSTACLE_POINTS, 2)
-        self._floor = float(mesh.vertices[:, 2].min())
-
-    def holds(self, grasp: Grasp) -> bool:
-        """
-        Return whether the jaw reaches its pose and holds the object when it closes.
-
-        The open jaw must touch neither object nor table. When it closes, the middles of both
-        fingers meet the object, and both normals there must lie in the friction cone about the
-        closing axis, which for two soft contacts is force closure (Nguyen, Constructing
-        Force-Closure Grasps, 1988).
-        """
-        if not is_free(grasp, self._jaw, self._obstacles, self._floor):
-            return False
-        axis, half = grasp.axes[:, 0], self._jaw.opening / 2.0
-        inward = np.stack([-axis, axis])
-        distance, normals = self._solid.cast(grasp.centre - half * inward, inward)
-        if not (distance < 2.0 * half).all() or distance.sum() > 2.0 * half:
-            return False
-        # Faces of a scan have no consistent orientation.
-        square = np.abs(np.einsum('ij,ij->i', normals, inward))
-        return bool((square > _cone(self._jaw.friction)).all())
 
 
 def is_free(grasp: Grasp, jaw: Jaw, obstacles: Array, floor: float) -> bool:
@@ -181,7 +146,7 @@ def _pairs(solid: Solid, points: Array, normals: Array, jaw: Jaw) -> tuple[Array
     width = distance + 1e-4
     square = np.abs(np.einsum('ij,ij->i', other, normals))
     good = np.isfinite(distance) & (width < 0.95 * jaw.opening) & (width > 0.002)
-    good &= square > _cone(jaw.friction)
+    good &= square > friction_cosine(jaw.friction)
     return points[good], (points - width[:, None] * normals)[good], square[good]
 
 
@@ -203,6 +168,6 @@ def _approaches(closing: Array) -> list[Array]:
     return sorted(frames, key=lambda axes: float(axes[2, 2]))
 
 
-def _cone(friction: float) -> float:
+def friction_cosine(friction: float) -> float:
     """Return the cosine of the half angle of the friction cone."""
     return float(np.cos(np.arctan(friction)))
