@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-A client of the node for programs: lift, is_done, feedback, cancel, result.
+A client of the node for programs: lift or lift_scene, is_done, feedback, cancel, result.
 
 For example::
 
@@ -39,6 +39,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 import threading
+import time
 from types import TracebackType
 from typing import Any
 
@@ -54,6 +55,7 @@ from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import Image
 
 from lift3d_ros.action import Lift
+from lift3d_ros.action import LiftScene
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node.executors.background import BackgroundNode
@@ -62,7 +64,7 @@ from lift3d_ros.node.messages.geometry import duration_message
 
 class LiftClient:
     """
-    One request at a time to the action of a node ``lift3d``.
+    One request at a time to the actions of a node ``lift3d``.
 
     No method spins. If you pass a ``node``, your executor must spin it, and ``result``
     must not be called from a callback unless that executor has another thread. Otherwise the
@@ -89,13 +91,16 @@ class LiftClient:
         # rclpy drops a response that another thread takes before the request is registered. So
         # requests are sent in the callback group that receives the responses.
         group = MutuallyExclusiveCallbackGroup()
-        self._client = ActionClient(node, Lift, f'{server}/lift', callback_group=group)
+        self._objects = ActionClient(node, Lift, f'{server}/lift', callback_group=group)
+        self._scenes = ActionClient(node, LiftScene, f'{server}/lift_scene', callback_group=group)
+        #: The one of the running request.
+        self._client = self._objects
         self._node = node
         self._outbox: deque[Callable[[], None]] = deque()
         self._guard = node.create_guard_condition(self._send_outbox, callback_group=group)
         self._handle = None
-        self._feedback: Lift.Feedback | None = None
-        self._result: Lift.Result | None = None
+        self._feedback: Lift.Feedback | LiftScene.Feedback | None = None
+        self._result: Lift.Result | LiftScene.Result | None = None
         self._cancel_asked = False
         #: Number of the running request; late responses to earlier ones are ignored.
         self._number = 0
@@ -119,7 +124,8 @@ class LiftClient:
     def close(self) -> None:
         """Destroy the client; a running request is not cancelled."""
         self._node.destroy_guard_condition(self._guard)
-        self._client.destroy()
+        self._objects.destroy()
+        self._scenes.destroy()
         if self._own is not None:
             self._own.close()
             self._own = None
@@ -129,7 +135,11 @@ class LiftClient:
 
     def wait_for_server(self, timeout: float | None = None) -> bool:
         """Wait ``timeout`` seconds at most for the node; return whether it is available."""
-        return self._client.wait_for_server(timeout)
+        begin = time.monotonic()
+        if not self._objects.wait_for_server(timeout):
+            return False
+        left = None if timeout is None else max(timeout - (time.monotonic() - begin), 0.0)
+        return self._scenes.wait_for_server(left)
 
     def lift(
         self,
@@ -155,9 +165,7 @@ class LiftClient:
         the meshes; ``further`` are the fields further_images and so on of Lift.action. Raises
         ``RuntimeError`` while another request of this client is running.
         """
-        if not self._done.is_set():
-            raise RuntimeError('a request is still running; cancel it or wait for its result')
-        goal = Lift.Goal(
+        self._request(self._objects, Lift.Goal(
             selector=selector or ObjectSelector(mode=ObjectSelector.ALL),
             image=image or Image(),
             camera_info=camera_info or CameraInfo(),
@@ -169,19 +177,51 @@ class LiftClient:
             refine=refine,
             without_mesh=without_mesh,
             **further,
-        )
-        with self._lock:
-            self._number += 1
-            self._handle = self._feedback = self._result = None
-            self._cancel_asked = False
-            self._done.clear()
-        self._send(partial(self._send_goal, goal, self._number))
+        ))
+
+    def lift_scene(
+        self,
+        *,
+        image: Image | None = None,
+        camera_info: CameraInfo | None = None,
+        depth: Image | None = None,
+        mask: Image | None = None,
+        method: str = '',
+        seed: int = 0,
+        timeout: float = 0.0,
+        resolution: float = 0.0,
+        path: str = '',
+        without_mesh: bool = False,
+        **further: Any,
+    ) -> None:
+        """
+        Request the whole frame as a scene; the result is one of LiftScene.action.
+
+        Without an ``image`` the newest frame of the node's topics is lifted. An empty method, and
+        a seed, timeout (seconds) and resolution (metres) of 0 leave them to the node's
+        parameters. ``path`` is a file below ``output_dir`` to write; ``further`` are other fields
+        of LiftScene.action. Raises ``RuntimeError`` while another request of this client is
+        running.
+        """
+        self._request(self._scenes, LiftScene.Goal(
+            image=image or Image(),
+            camera_info=camera_info or CameraInfo(),
+            depth=depth or Image(),
+            mask=mask or Image(),
+            method=method,
+            seed=seed,
+            timeout=duration_message(timeout),
+            resolution=resolution,
+            path=path,
+            without_mesh=without_mesh,
+            **further,
+        ))
 
     def is_done(self) -> bool:
         """Return whether the result has arrived."""
         return self._done.is_set()
 
-    def feedback(self) -> Lift.Feedback | None:
+    def feedback(self) -> Lift.Feedback | LiftScene.Feedback | None:
         """Return the newest feedback of the running request, None before the first."""
         return self._feedback
 
@@ -193,7 +233,7 @@ class LiftClient:
         if handle is not None and not self._done.is_set():
             self._send(handle.cancel_goal_async)
 
-    def result(self, timeout: float | None = None) -> Lift.Result:
+    def result(self, timeout: float | None = None) -> Lift.Result | LiftScene.Result:
         """
         Wait for the result, which has ``success`` and ``error_code``.
 
@@ -204,8 +244,19 @@ class LiftClient:
             self._done.set()
             raise TimeoutError(f'no result arrived within {timeout} s; check that the node runs')
         if self._result is None:
-            raise RuntimeError('there was no request; call lift() first')
+            raise RuntimeError('there was no request; call lift() or lift_scene() first')
         return self._result
+
+    def _request(self, client: ActionClient, goal: Lift.Goal | LiftScene.Goal) -> None:
+        if not self._done.is_set():
+            raise RuntimeError('a request is still running; cancel it or wait for its result')
+        with self._lock:
+            self._number += 1
+            self._client = client
+            self._handle = self._feedback = self._result = None
+            self._cancel_asked = False
+            self._done.clear()
+        self._send(partial(self._send_goal, client, goal, self._number))
 
     def _send(self, question: Callable[[], Any]) -> None:
         self._outbox.append(question)
@@ -215,13 +266,15 @@ class LiftClient:
         while self._outbox:
             self._outbox.popleft()()
 
-    def _send_goal(self, goal: Lift.Goal, number: int) -> None:
-        sent = self._client.send_goal_async(
+    def _send_goal(
+        self, client: ActionClient, goal: Lift.Goal | LiftScene.Goal, number: int
+    ) -> None:
+        sent = client.send_goal_async(
             goal, feedback_callback=partial(self._on_feedback, number)
         )
         sent.add_done_callback(partial(self._on_answer, number))
 
-    def _on_feedback(self, number: int, message: Lift.Impl.FeedbackMessage) -> None:
+    def _on_feedback(self, number: int, message: Any) -> None:
         with self._lock:
             if number == self._number:
                 self._feedback = message.feedback
@@ -229,12 +282,7 @@ class LiftClient:
     def _on_answer(self, number: int, future: Future) -> None:
         handle = future.result()
         if handle is None or not handle.accepted:
-            self._finish(
-                number,
-                Lift.Result(
-                    error_code=ErrorCode.BUSY.value, message='The node rejected the request.'
-                ),
-            )
+            self._fail(number, ErrorCode.BUSY, 'The node rejected the request.')
             return
         with self._lock:
             if number != self._number:
@@ -249,17 +297,17 @@ class LiftClient:
     def _on_result(self, number: int, future: Future) -> None:
         answer = future.result()
         if answer.status == GoalStatus.STATUS_UNKNOWN:
-            self._finish(
-                number,
-                Lift.Result(
-                    error_code=ErrorCode.INTERNAL.value,
-                    message='The node does not know the request; if it restarted, send it again.',
-                ),
-            )
+            self._fail(
+                number, ErrorCode.INTERNAL,
+                'The node does not know the request; if it restarted, send it again.')
             return
         self._finish(number, answer.result)
 
-    def _finish(self, number: int, result: Lift.Result) -> None:
+    def _fail(self, number: int, code: ErrorCode, message: str) -> None:
+        kind = Lift if self._client is self._objects else LiftScene
+        self._finish(number, kind.Result(error_code=code.value, message=message))
+
+    def _finish(self, number: int, result: Lift.Result | LiftScene.Result) -> None:
         with self._lock:
             if number == self._number:
                 self._result = result

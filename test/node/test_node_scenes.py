@@ -45,6 +45,7 @@ from lift3d_ros.messages.geometry import pose_matrix
 from lift3d_ros.messages.results import POINT
 from lift3d_ros.msg import LiftedObjectArray
 from lift3d_ros.msg import SceneVoxels
+from lift3d_ros.node.client import LiftClient
 from lift3d_ros.node.messages.geometry import duration_message
 from lift3d_ros.node.messages.geometry import pose_message
 from lift3d_ros.node.outputs.publishing import LATCHED
@@ -319,3 +320,26 @@ def test_five_hundred_small_views_come_in_one_response(node):
     answer = ask(node, SynthesizeViews.Request(scene=True, view_poses=poses, view_width=16))
     assert answer.success, answer.message
     assert len(answer.images) == 500
+
+
+def test_the_client_lifts_scenes_and_objects_in_turn(node):
+    message = goal()
+    frame = {name: getattr(message, name) for name in ('image', 'camera_info', 'depth', 'mask')}
+    with LiftClient(node.graph.node, '/scenes/lift3d') as client:
+        assert client.wait_for_server(ros.PATIENCE)
+        client.lift_scene(**frame, path='rooms/client.ply')
+        with pytest.raises(RuntimeError):
+            client.lift()
+        scene = client.result(ros.PATIENCE)
+        assert scene.success, scene.message
+        assert len(scene.scene.objects) == 2
+        assert any(name.endswith('rooms/client.ply') for name in scene.files)
+        client.lift(**frame)
+        assert len(client.result(ros.PATIENCE).result.objects) == 2
+        client.lift_scene(**frame, method='none')
+        refused = client.result(ros.PATIENCE)
+        assert isinstance(refused, LiftScene.Result)
+        assert refused.error_code == 'BAD_REQUEST'
+        client.lift_scene(**frame)
+        client.cancel()
+        assert client.result(ros.PATIENCE).error_code == 'CANCELLED'
