@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint node clean
+.PHONY: help setup demo test test-all lint docs node clean
 
 # Extra words for the command or for pytest: make demo ARGS='--scene DIR', make test ARGS='-k view'
 ARGS ?=
@@ -43,6 +43,10 @@ lint: setup  ## ruff, mypy, shellcheck
 	@$(ENV) shellcheck tools/*.sh .ci/run
 	@echo 'lint: no complaints'
 
+docs: setup  ## the site of the documentation, docs/_build/html/index.html; warnings are errors
+	@$(ENV) python -m sphinx -b html -n -W --keep-going -q docs docs/_build/html
+	@echo 'docs: docs/_build/html/index.html'
+
 clean:  ## remove the venv, the built interfaces and all caches
-	rm -rf .venv .ws .setup.lock demo/out .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .ws .setup.lock demo/out docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find lift3d_ros test tools -name __pycache__ -type d -prune -exec rm -rf {} +

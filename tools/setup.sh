@@ -136,7 +136,7 @@ fi
 
 # --- the venv ---------------------------------------------------------------------------------
 
-requirements=(requirements/{runtime,services,build,test,lint,ros}.txt)
+requirements=(requirements/{runtime,services,build,test,docs,lint,ros}.txt)
 python_key="$python $("$python" -VV | tr '\n' ' ')$ros"
 wheels_key=$(digest "${requirements[@]}" requirements/constraints.txt setup.py \
   tools/mend_wheels.py)
@@ -220,7 +220,7 @@ install_wheels() {
     # The messages of the sourced ROS are compiled against its numpy: keep that one, and let the
     # ranges of setup.py find what goes with it and with the pytest of that ROS.
     "$python" -c 'import numpy; print("numpy==" + numpy.__version__)' >"$state/numpy.txt"
-    pip install -c "$state/numpy.txt" "${torch_options[@]}" -r requirements/lint.txt -e '.[test,batch,serve]'
+    pip install -c "$state/numpy.txt" "${torch_options[@]}" -r requirements/lint.txt -e '.[test,docs,batch,serve]'
     command -v colcon >/dev/null || pip install -r requirements/build.txt
   fi
 }

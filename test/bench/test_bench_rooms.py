@@ -112,6 +112,22 @@ def test_the_truth_has_the_best_figures(room, warped):
     assert bins[-1, 2] == bins[-1, 0] == len(done.surface.mesh.vertices)
 
 
+@pytest.mark.parametrize(('share', 'all_right'), [(0.005, True), (0.03, False)])
+def test_a_vertex_of_an_object_is_right_within_a_share_of_its_diagonal(
+        room, warped, share, all_right):
+    surface = whole(room, warped).surface
+    count = len(room.made.room.meshes[-1].vertices)
+    vertices = surface.mesh.vertices.copy()
+    # The last object grows, so that its corners are off by this share of its diagonal.
+    vertices[-count:] += 2 * share * (vertices[-count:] - vertices[-count:].mean(axis=0))
+    part = surface.part.copy()
+    part[-count:] = 0
+    grown = replace(surface, mesh=replace(surface.mesh, vertices=vertices), part=part)
+    bins = measures.confidence_bins(room, grown, objects=True).sum(axis=0)
+    assert bins[0] == count
+    assert (bins[2] == count) == all_right
+
+
 def test_the_warped_input_knows_nothing_hidden(room, warped):
     figures = measures.all_figures(room, warped)
     assert figures['recall'] == 0.0

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lift3d_ros.bench.metrics.confidence import TOLERANCE_SHARE
 from lift3d_ros.bench.metrics.surfaces import distances
 from lift3d_ros.bench.rooms.candidates import Completion
 from lift3d_ros.bench.rooms.truth import BenchRoom
@@ -186,11 +187,20 @@ def confidence_bins(
     """
     Return vertices, sum of confidences and number that are right by interval, (bins, 3).
 
-    Of the guessed vertices of lifted objects, or of the others.
+    Of the guessed vertices of lifted objects, or of the others. A vertex of the background is
+    right within ``TOLERANCE_M``, one of an object within 1 % of the object's diagonal, for which
+    its confidence stands; the diagonal is that of the box along the axes of the room.
     """
     guessed = ~surface.observed & ((surface.part != BACKGROUND) == objects)
     points = transform(room.made.T_room_camera, surface.mesh.vertices[guessed])
-    right = room.made.room.raycaster.distance(points) < TOLERANCE_M
+    tolerance = np.full(len(points), TOLERANCE_M)
+    if objects:
+        part = surface.part[guessed]
+        for number in np.unique(part):
+            whole = transform(
+                room.made.T_room_camera, surface.mesh.vertices[surface.part == number])
+            tolerance[part == number] = TOLERANCE_SHARE * np.linalg.norm(np.ptp(whole, axis=0))
+    right = room.made.room.raycaster.distance(points) < tolerance
     confidence = surface.confidence[guessed].astype(np.float64)
     index = np.minimum((confidence * bins).astype(int), bins - 1)
     return np.stack([
