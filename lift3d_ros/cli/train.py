@@ -27,9 +27,10 @@ from lift3d_ros.errors import bad_request
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        'what', choices=('views', 'surface', 'prior', 'encoder', 'scene'),
-        help='the view networks, the surface network, the unposed diffusion prior, the image '
-        'encoder, or the prior of whole scenes',
+        'what',
+        choices=('views', 'surface', 'depth-surface', 'prior', 'encoder', 'scene'),
+        help='the view networks, the surface network, that for one view with depth, the unposed '
+        'diffusion prior, the image encoder, or the prior of whole scenes',
     )
     parser.add_argument(
         '--data', type=Path, required=True, metavar='DIR',
@@ -44,12 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--weights', metavar='NAME|PATH',
-        help='surface: the small weights whose views are the input; prior, encoder, '
-        'scene: the small weights that it is added to (default: small)',
+        help='surface, depth-surface: the small weights whose views and coarse volumes are the '
+        'input; prior, encoder, scene: the small weights that it is added to (default: small)',
     )
     parser.add_argument(
         '--extra', type=Path, action='append', default=[], metavar='DIR',
-        help='prior, encoder, scene: a further folder of objects; repeatable',
+        help='depth-surface, prior, encoder, scene: a further folder of objects; repeatable',
     )
     parser.add_argument(
         '--from', dest='start', metavar='NAME|PATH',
@@ -67,9 +68,9 @@ def run(options: argparse.Namespace) -> int:
     if options.what == 'views' and options.weights is not None:
         raise bad_request(
             '--weights is no option of train views; to initialise with weights, use --from.')
-    if options.what not in ('prior', 'encoder', 'scene') and options.extra:
+    if options.what in ('views', 'surface') and options.extra:
         raise bad_request(
-            '--extra is an option of train prior, train encoder and train scene.')
+            '--extra is an option of train depth-surface, prior, encoder and scene.')
     from lift3d_ros.training.runs import read_settings
 
     settings: Any
@@ -86,6 +87,13 @@ def run(options: argparse.Namespace) -> int:
         from lift3d_ros.training.prior.encoder import train_encoder
 
         settings, train = EncoderTraining(), train_encoder
+        weights = (_folder(options.weights or 'small'),)
+        more = {'extra': options.extra}
+    elif options.what == 'depth-surface':
+        from lift3d_ros.training.depth_surface.run import DepthSurfaceTraining
+        from lift3d_ros.training.depth_surface.run import train_depth_surface
+
+        settings, train = DepthSurfaceTraining(), train_depth_surface
         weights = (_folder(options.weights or 'small'),)
         more = {'extra': options.extra}
     elif options.what == 'prior':

@@ -38,6 +38,8 @@ from lift3d_ros.geometry.canonical import CanonicalFrame
 from lift3d_ros.geometry.frame import ObjectView
 from lift3d_ros.geometry.frame import SourceView
 from lift3d_ros.networks.small.coarse_inputs import coarse_inputs
+from lift3d_ros.networks.small.depth_surface import DepthSurfaceNet
+from lift3d_ros.networks.small.depth_surface import read_depth_surface
 from lift3d_ros.networks.small.surface_network import Box
 from lift3d_ros.networks.small.surface_network import object_box
 from lift3d_ros.networks.small.surface_network import posed_sources
@@ -45,6 +47,8 @@ from lift3d_ros.networks.small.surface_network import read_surface
 from lift3d_ros.networks.small.surface_network import Sources
 from lift3d_ros.networks.small.surface_network import SurfaceField
 from lift3d_ros.networks.small.volume import CoarseVolume
+from lift3d_ros.networks.small.volume import sample_grid
+from lift3d_ros.networks.small.volume import voxel_grid
 from lift3d_ros.progress import Progress
 from lift3d_ros.runtime.precision import fast_dtype
 
@@ -96,6 +100,8 @@ class SmallReconstructor:
             folder, device, None, None if samples == 1 else _STEPS_OF_SAMPLES
         )
         self._surface = read_surface(folder / 'surface', device)
+        own = folder / 'depth_surface'
+        self._depth_surface = read_depth_surface(own, device) if own.is_dir() else None
         self._samples = samples
 
     @property
@@ -147,7 +153,8 @@ class SmallReconstructor:
         Return the occupancy of the object.
 
         ``sources`` are its source views; ``images`` (sets, n, h, h, 4) are uint8 RGBA synthesised
-        views at ``poses`` (n, 4, 4), or None. With several sets the occupancy is their mean.
+        views at ``poses`` (n, 4, 4), or None. With several sets the occupancy is their mean. One
+        view with measured depth alone has a network of its own, where the weights have it.
 
         Raises ``LiftError(NO_SURFACE)`` if the views are empty, or no voxel is occupied.
         """
@@ -164,6 +171,13 @@ class SmallReconstructor:
                 for rgba in images
             ]
         box = object_box(volume.density)
+        if (
+            self._depth_surface is not None and images is None and not sources
+            and observed.canonical.metric
+        ):
+            with run.stage('surface', 0.6):
+                probability, color = self._depth_field(self._depth_surface, observed, box)
+            return _occupancy_grid(probability, color, box)
         with run.stage('surface', 0.6):
             probability = color = torch.zeros((), device=self._device)
             for views in sets:
@@ -171,18 +185,20 @@ class SmallReconstructor:
                 field = self._surface_field(volume, box, cameras, views, observed.inputs['flags'])
                 probability = probability + field.logit[0, 0].sigmoid() / len(sets)
                 color = color + field.color[0].sigmoid() / len(sets)
-        if not bool((probability > 0.5).any()):
-            raise LiftError(
-                ErrorCode.NO_SURFACE,
-                'The networks predict no surface for this view; check the mask and the depth, or '
-                'use the method geometric.',
-            )
-        return OccupancyGrid.of_cube(
-            np.asarray(probability.float().cpu().numpy(), np.float32),
-            np.asarray(color.float().cpu().numpy(), np.float32),
-            box.centre[0].cpu().numpy().astype(np.float64),
-            float(box.side[0]),
-        )
+        return _occupancy_grid(probability, color, box)
+
+    def _depth_field(
+        self, network: DepthSurfaceNet, observed: Observed, box: Box
+    ) -> tuple[Tensor, Tensor]:
+        """Return the probability (n, n, n) and the colour (3, n, n, n) with measured depth."""
+        with torch.autocast(self._device, self._dtype, self._dtype != torch.float32):
+            field = network(network.observe(observed.inputs, observed.volume, box))
+            probability = network.decode_grid(field, observed.inputs)
+        # The network has no colours: they are those of the coarse volume.
+        size = len(probability)
+        points = box.to_canonical(voxel_grid(size, field.logit.device))
+        color = sample_grid(observed.volume.color, points)[0].sigmoid()
+        return probability, color.reshape(3, size, size, size)
 
     def _surface_field(
         self,
@@ -195,6 +211,26 @@ class SmallReconstructor:
         with torch.autocast(self._device, self._dtype, self._dtype != torch.float32):
             field: SurfaceField = self._surface(volume, box, cameras, views, flags)
         return field
+
+
+def _occupancy_grid(probability: Tensor, color: Tensor, box: Box) -> OccupancyGrid:
+    """
+    Return the grid of a box; raises ``LiftError(NO_SURFACE)`` if no voxel is occupied.
+
+    ``probability`` is (n, n, n), ``color`` (3, n, n, n) in [0, 1].
+    """
+    if not bool((probability > 0.5).any()):
+        raise LiftError(
+            ErrorCode.NO_SURFACE,
+            'The networks predict no surface for this view; check the mask and the depth, or '
+            'use the method geometric.',
+        )
+    return OccupancyGrid.of_cube(
+        np.asarray(probability.float().cpu().numpy(), np.float32),
+        np.asarray(color.float().cpu().numpy(), np.float32),
+        box.centre[0].cpu().numpy().astype(np.float64),
+        float(box.side[0]),
+    )
 
 
 def _check_views(images: NDArray[np.uint8], poses: Array) -> None:

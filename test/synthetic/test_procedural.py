@@ -33,6 +33,8 @@ from lift3d_ros.synthetic.procedural import FAMILIES
 from lift3d_ros.synthetic.procedural import family_of
 from lift3d_ros.synthetic.procedural import procedural_object
 from lift3d_ros.synthetic.procedural import surfaces
+from lift3d_ros.synthetic.procedural.thin import THIN_FAMILIES
+from lift3d_ros.synthetic.procedural.thin import thin_object
 
 
 def pieces(mesh):
@@ -59,6 +61,21 @@ def test_objects_are_closed_of_one_piece_upright_and_of_household_size(family):
         assert mesh.faces.dtype == np.int32
         assert mesh.colors.dtype == np.uint8
         assert mesh.colors.shape == mesh.vertices.shape
+
+
+@pytest.mark.parametrize('family', THIN_FAMILIES)
+def test_thin_objects_are_closed_of_one_piece_and_mostly_air(family):
+    for seed in range(3):
+        mesh = thin_object(seed, family)
+        assert mesh.is_watertight()
+        assert pieces(mesh) == 1
+        extent = np.ptp(mesh.vertices, axis=0)
+        assert 0.05 <= extent.max() <= 0.35
+        assert mesh.vertices[:, 2].min() == pytest.approx(0.0, abs=1e-6)
+        if family in ('open_box', 'rack', 'pan', 'frame'):
+            assert mesh.volume() < 0.6 * extent.prod()
+    with pytest.raises(ValueError, match='family'):
+        thin_object(0, 'piano')
 
 
 def test_a_seed_makes_the_same_object_whatever_was_made_before():

@@ -69,7 +69,7 @@ def capsule(a: Sequence[float], b: Sequence[float], ra: float, rb: float) -> Dis
 
 
 def box(
-    center: Sequence[float], half: Sequence[float], radius: float, turn: float = 0.0
+    center: ArrayLike, half: ArrayLike, radius: float, turn: float = 0.0
 ) -> Distance:
     """Return a box with edges of ``radius``, rotated about z by ``turn`` radians."""
     middle = np.asarray(center, np.float32)

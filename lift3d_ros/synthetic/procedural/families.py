@@ -44,13 +44,21 @@ def procedural_object(seed: int, family: str | None = None) -> Mesh:
         family = family_of(seed)
     if family not in FAMILIES:
         raise ValueError(f'there is no family "{family}"; choose one of {", ".join(FAMILIES)}')
+    return closed_object(FAMILIES[family], [seed, list(FAMILIES).index(family)])
+
+
+def closed_object(make: Callable[[np.random.Generator], Mesh], seeds: list[int]) -> Mesh:
+    """
+    Return the first object of a maker that is closed, in one piece and of a household size.
+
+    Raises ``ValueError`` if eight attempts make none.
+    """
     for attempt in range(8):
-        rng = np.random.default_rng([seed, list(FAMILIES).index(family), attempt])
-        mesh = _stand(FAMILIES[family](rng))
+        mesh = _stand(make(np.random.default_rng([*seeds, attempt])))
         # Simplification can split a thin part; the next attempt draws another object.
         if mesh.is_watertight() and _pieces(mesh) == 1 and _in_range(mesh):
             return mesh
-    raise ValueError(f'seed {seed} makes no closed {family}')
+    raise ValueError(f'seed {seeds[0]} makes no closed {make.__name__}')
 
 
 def family_of(seed: int) -> str:
