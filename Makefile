@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint docs node clean
+.PHONY: help setup demo test test-all lint docs node check-container clean
 
 # Extra words for the command or for pytest: make demo ARGS='--scene DIR', make test ARGS='-k view'
 ARGS ?=
@@ -40,12 +40,15 @@ test-all: lint  ## as test, with the slow ones: whole optimisations, trainings, 
 lint: setup  ## ruff, mypy, shellcheck
 	@$(ENV) python -m ruff check
 	@$(ENV) python -m mypy
-	@$(ENV) shellcheck tools/*.sh .ci/run
+	@$(ENV) shellcheck tools/*.sh docker/*.sh .ci/run
 	@echo 'lint: no complaints'
 
 docs: setup  ## the site of the documentation, docs/_build/html/index.html; warnings are errors
 	@$(ENV) python -m sphinx -b html -n -W --keep-going -q docs docs/_build/html
 	@echo 'docs: docs/_build/html/index.html'
+
+check-container:  ## what docker/Dockerfile runs, in a bare Debian 12 (as root; needs debootstrap)
+	@tools/check_bare.sh --container $(ARGS) bookworm
 
 clean:  ## remove the venv, the built interfaces and all caches
 	rm -rf .venv .ws .setup.lock demo/out docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -27,6 +27,8 @@ Run `make demo` and `make test` of a clone of HEAD on bare systems (root only; n
 Suites: bookworm, trixie (Debian), noble (Ubuntu). Default: all three.
 
   --demo            run `make demo` only
+  --container       run what the images of docker/ run instead: docker/install.sh, then as a user
+                    without rights docker/check.sh
   --test-args WORDS arguments of pytest, as in: --test-args '-k launch'
   --bind DIR        show a folder of this machine in the bare system, read-only, at the same path,
                     as for a package index in pip's configuration; may be repeated
@@ -43,6 +45,7 @@ fail() { printf '%s\n' "check_bare: $*" >&2; exit 2; }
 
 # The home of the bare system's only user.
 guest_home=/root
+guest_folder=$guest_home/lift3d_ros
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/lift3d_ros/check_bare
 folder=${TMPDIR:-/var/tmp}
@@ -58,6 +61,7 @@ while (($#)); do
   case $1 in
     -h | --help) usage; exit 0 ;;
     --demo) targets=(demo) ;;
+    --container) targets=(container) guest_folder=/opt/lift3d_ros ;;
     --keep) keep=true ;;
     --no-check-gpg) check_gpg=false; debootstrap_options+=(--no-check-gpg) ;;
     --bind | --env | --folder | --test-args)
@@ -212,28 +216,31 @@ check() {  # SUITE: 0 passed, 1 failed, 3 skipped
     say "$suite: FAILED, installing git and make"
     return 1
   }
-  git clone -q --no-hardlinks "$here" "$root$guest_home/lift3d_ros"
-  chown -R 0:0 "$root$guest_home/lift3d_ros"
+  git clone -q --no-hardlinks "$here" "$root$guest_folder"
+  chown -R 0:0 "$root$guest_folder"
   say "$suite: ready after $((SECONDS - start)) s"
 
   local target result=0
   for target in "${targets[@]}"; do
     start=$SECONDS
     status=0
-    local command="cd $guest_home/lift3d_ros && make $target"
-    [[ $target == demo || -z $test_arguments ]] || command+=" ARGS=\"$test_arguments\""
+    local command="cd $guest_folder && make $target"
+    # As docker/Dockerfile: what it has of packages beyond setup.sh is for ROS 2 from Debian.
+    [[ $target != container ]] ||
+      command="cd $guest_folder && docker/install.sh && su lift3d -c docker/check.sh"
+    [[ $target != test || -z $test_arguments ]] || command+=" ARGS=\"$test_arguments\""
     inside "$command" >"$work/$target.log" 2>&1 || status=$?
     if ((status)); then
       tail -n 40 "$work/$target.log" >&2
       cp "$work/$target.log" "$folder/check_bare.$suite.$target.log"
-      say "$suite: FAILED, make $target (exit status $status, $((SECONDS - start)) s); the whole" \
+      say "$suite: FAILED, $target (exit status $status, $((SECONDS - start)) s); the whole" \
         "log is $folder/check_bare.$suite.$target.log"
       result=1
       break
     fi
     tail -n 4 "$work/$target.log"
-    say "$suite: make $target passed ($((SECONDS - start)) s)"
-    [[ $target != demo ]] || say "$suite: $(du -sh "$root$guest_home/lift3d_ros/.venv" | cut -f1) in .venv"
+    say "$suite: $target passed ($((SECONDS - start)) s)"
+    [[ $target != demo ]] || say "$suite: $(du -sh "$root$guest_folder/.venv" | cut -f1) in .venv"
   done
   return "$result"
 }
