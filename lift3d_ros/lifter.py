@@ -65,6 +65,7 @@ from lift3d_ros.progress import StepCallback
 from lift3d_ros.progress import StepReport
 from lift3d_ros.runtime import memory
 from lift3d_ros.runtime.process import run_within_memory
+from lift3d_ros.scene.composition import check_completion
 from lift3d_ros.scene.composition import check_frame
 from lift3d_ros.scene.composition import compose
 from lift3d_ros.scene.composition import SceneSettings
@@ -335,6 +336,8 @@ class Lifter:
         image without depth, ``NO_DEPTH_IN_MASK``, ``NO_SURFACE``, and those of ``load``.
         """
         settings = settings or SceneSettings()
+        if frame.depth is not None:
+            check_completion(settings)
         requests = {name: LiftRequest.of(mask) for name, mask in (masks or {}).items()}
         start = time.monotonic()
         if budget is not None:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from lift3d_ros.cli import scenes
 from lift3d_ros.cli import values
+from lift3d_ros.cli.scene_views.fill import add_fill
 from lift3d_ros.cli.scene_views.output import view_files
 from lift3d_ros.cli.scene_views.output import write_views
 from lift3d_ros.cli.scene_views.poses import add_camera_height
@@ -75,14 +76,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='ignore the masks; every surface is background')
     parser.add_argument(
         '--no-completion', action='store_true', help='predict no hidden background')
+    add_fill(parser)
     parser.add_argument(
-        '--fill', default='planes', metavar='NAME',
-        help='prediction of hidden surface that a moved camera would reveal: planes (continued '
-        'planes), nearest, inpaint, prior, or none (default: planes)')
+        '--preset', metavar='NAME',
+        help='with --fill zeronvs: small, or for published weights faithful or gpu (default: '
+        'small, gpu)')
     parser.add_argument(
-        '--prior', default='small', metavar='NAME|PATH',
-        help='weights of --fill prior, from `lift3d train scene`; the packaged small has none '
-        '(default: small)')
+        '--steps', type=values.count, metavar='N',
+        help='with --fill zeronvs: steps of the optimisation (default: those of the preset)')
+    parser.add_argument(
+        '--device', default='cpu', metavar='NAME',
+        help='with --fill zeronvs: cpu or cuda (default: cpu)')
+    parser.add_argument(
+        '--budget', type=values.positive, metavar='S',
+        help='seconds for a scene; objects that are not lifted after 70 %% of them stay '
+        'background, and --fill zeronvs stops earlier')
     parser.add_argument(
         '--width', type=values.count, default=320, metavar='PX',
         help='reduce wider depth images to this width, pixels (default: 320)')
@@ -116,10 +124,14 @@ def run(options: argparse.Namespace) -> int:
     from lift3d_ros.lifter import DEFAULT_METHOD
     from lift3d_ros.lifter import Lifter
     from lift3d_ros.scene.composition import SceneSettings
+    from lift3d_ros.scene.novel_views import check_source
+    from lift3d_ros.scene.radiance.settings import RadianceSettings
 
+    check_source(options.views_from)
     settings = SceneSettings(
         options.width, options.max_depth, options.resolution, not options.no_completion,
-        options.fill, options.prior)
+        options.fill, options.prior,
+        radiance=RadianceSettings(options.preset, options.steps, options.device))
     lifter = Lifter(options.method or DEFAULT_METHOD)
     if not options.no_objects:
         lifter.check()
@@ -155,7 +167,8 @@ def _lift_scene(
     decoded = time.monotonic() - start
     scene = lifter.lift_scene(
         frame, {} if options.no_objects else masks, settings, seed=options.seed,
-        plane=support_plane(path, frame, options.camera_height), progress=progress)
+        plane=support_plane(path, frame, options.camera_height), budget=options.budget,
+        progress=progress)
     files = write_scene(scene, options.out, name, options.format)
     views, more, doubts = _views(options, scene, poses, name)
     notes = (*scene.notes, *doubts)
@@ -199,7 +212,8 @@ def _views(
     if poses is None:
         poses = orbit(scene, options.degrees, options.views or 31)
     film = None if options.film is None else options.out / f'{name}.{options.film}'
-    return write_views(scene, poses, options.out, f'{name}_view', film=film)
+    return write_views(
+        scene, poses, options.out, f'{name}_view', film=film, source=options.views_from)
 
 
 def _object(shape: Any) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from lift3d_ros.cli import scenes
 from lift3d_ros.cli import values
 from lift3d_ros.cli.scene_views import command
+from lift3d_ros.cli.scene_views.fill import add_fill
 from lift3d_ros.cli.scene_views.poses import add_camera_height
 from lift3d_ros.cli.scene_views.poses import add_poses
 from lift3d_ros.diffusion import view_grid
@@ -160,6 +161,7 @@ def _add_scene_arguments(parser: argparse.ArgumentParser) -> None:
         'optical frame of the camera; repeat for each view')
     add_poses(group)
     add_camera_height(group)
+    add_fill(group)
     group.add_argument(
         '--method', metavar='NAME',
         help='method that lifts the objects of the scene, from `lift3d methods` (default: the one '

@@ -19,7 +19,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -47,8 +49,14 @@ from lift3d_ros.scene.planes import ScenePlane
 from lift3d_ros.scene.prior.completion import ANCHORS
 from lift3d_ros.scene.prior.completion import complete_surface
 from lift3d_ros.scene.prior.fills import check_fill
+from lift3d_ros.scene.prior.fills import check_weights
 from lift3d_ros.scene.prior.fills import make_fill
 from lift3d_ros.scene.prior.fills import PLANES
+from lift3d_ros.scene.prior.fills import PRIOR
+from lift3d_ros.scene.prior.fills import prior_folder
+from lift3d_ros.scene.prior.fills import ZERONVS
+from lift3d_ros.scene.radiance.settings import RadianceSettings
+from lift3d_ros.scene.radiance.settings import resolved_preset
 from lift3d_ros.scene.reduction import reduced_frame
 from lift3d_ros.scene.reduction import reduced_mask
 from lift3d_ros.scene.scene import Scene
@@ -63,6 +71,9 @@ from lift3d_ros.scene.voxel_map import Occupancy
 from lift3d_ros.scene.voxel_map import occupy
 from lift3d_ros.scene.voxel_map import surface_points
 from lift3d_ros.scene.voxel_map import VoxelMap
+
+if TYPE_CHECKING:
+    from lift3d_ros.scene.radiance.scene_field import SceneField
 
 #: Least number of readings, and share of the pixels with one below which the result has a note.
 MIN_READINGS, MIN_SHARE = 500, 0.5
@@ -81,7 +92,8 @@ class SceneSettings:
     - ``resolution``: of the voxel map, metres; None for one that fits the scene.
     - ``complete``: whether hidden background is predicted.
     - ``fill``: of ``FILLS``, what else becomes of hidden surfaces that cameras at ``ANCHORS``
-      would reveal; ``weights``: a name or a folder, with the prior for the fill ``prior``.
+      would reveal; ``weights``: a name or a path, with the prior for ``prior`` and ``zeronvs``.
+    - ``radiance``: how the field of the fill ``zeronvs`` is optimised.
     - ``max_voxels``: bound of the voxel map; without ``resolution`` its voxels grow to fit.
     """
 
@@ -92,6 +104,7 @@ class SceneSettings:
     fill: str = PLANES
     weights: str = 'small'
     max_voxels: int = MAX_VOXELS
+    radiance: RadianceSettings = dataclass_field(default_factory=RadianceSettings)
 
     def __post_init__(self) -> None:
         """Raise ``LiftError(BAD_REQUEST)`` for invalid settings."""
@@ -105,6 +118,18 @@ class SceneSettings:
         if not 1000 <= self.max_voxels <= MAX_VOXELS:
             raise bad_request(
                 f'{self.max_voxels} voxels are allowed; choose 1000 to {MAX_VOXELS}.')
+
+
+def check_completion(settings: SceneSettings) -> None:
+    """
+    Check the weights and the preset of a completion, before anything is lifted.
+
+    Raises ``LiftError``: ``BAD_REQUEST``, ``WEIGHTS_MISSING`` and ``WEIGHTS_CORRUPT``.
+    """
+    if settings.complete:
+        check_weights(settings.fill, settings.weights)
+        if settings.fill == ZERONVS:
+            resolved_preset(settings.radiance, settings.weights)
 
 
 def check_frame(frame: Frame, settings: SceneSettings) -> tuple[str, ...]:
@@ -175,23 +200,72 @@ def compose(
     if not len(surface.mesh.faces):
         raise LiftError(ErrorCode.NO_SURFACE, 'The depth of the frame has no surface.')
     fill = make_fill(settings.fill, settings.weights) if settings.complete else None
+    field, completed = None, 0.6
+    if settings.complete and settings.fill == ZERONVS:
+        completed = 0.85
+        with progress.stage('field', completed):
+            field, doubts = make_field(
+                reduced, surface, planes, settings, int(rng.integers(2**31)),
+                progress.part(0.5, completed))
+            notes += doubts
+            fill = field.fill
     if fill is not None:
-        with progress.stage('completion', 0.6):
+        with progress.stage('completion', 0.9):
             surface = complete_surface(
-                reduced, surface, fill, _anchors(reduced, planes), planes,
-                progress=progress.part(0.6, 0.9))
+                reduced, surface, fill, anchor_poses(reduced, planes), planes,
+                progress=progress.part(completed, 0.9))
     with progress.stage('voxels', 0.9):
         voxels = voxels_of(reduced, surface, planes, settings, shapes.values())
     sized = tuple(
         replace(plane, pixels=_enlarged(plane.pixels, frame.image.shape[:2])) for plane in planes)
-    return Scene(frame, surface, voxels, sized, dict(objects), 'depth', tuple(notes))
+    return Scene(frame, surface, voxels, sized, dict(objects), 'depth', tuple(notes), field=field)
 
 
-def _anchors(frame: Frame, planes: tuple[ScenePlane, ...]) -> list[Array]:
+def make_field(
+    frame: Frame,
+    surface: SceneSurface,
+    planes: tuple[ScenePlane, ...],
+    settings: SceneSettings,
+    seed: int,
+    progress: Progress,
+) -> tuple[SceneField, tuple[str, ...]]:
+    """
+    Return the radiance field of a scene of which ``surface`` and ``planes`` are known, and notes.
+
+    Small weights without a prior of scenes have anchors of continued planes, with a note. Raises
+    ``LiftError`` as ``radiance.fitting.fit_scene``.
+    """
+    # torch is slow to import, and the other fills do without it.
+    from lift3d_ros.methods.one2345_published import published_views
+    from lift3d_ros.scene.radiance.fitting import fit_scene
+    from lift3d_ros.scene.radiance.fitting import KnownOfScene
+
+    known = KnownOfScene(
+        frame, surface, planes, anchor_poses(frame, planes),
+        middle_depth(measured_depth(frame)), _vertical(frame, planes))
+    notes: tuple[str, ...] = ()
+    anchor_fill = None
+    if published_views(settings.weights) is None:
+        name = PRIOR if prior_folder(settings.weights).is_dir() else PLANES
+        anchor_fill = make_fill(name, settings.weights)
+        if name == PLANES:
+            notes = (
+                f'The weights "{settings.weights}" have no prior of scenes: the anchors of the '
+                'field show continued planes.',)
+    field, more = fit_scene(
+        known, settings.weights, anchor_fill, settings.radiance, seed, progress)
+    return field, (*notes, *more)
+
+
+def anchor_poses(frame: Frame, planes: tuple[ScenePlane, ...]) -> list[Array]:
     """Return the poses of the cameras that complete a surface, in the optical frame."""
-    up = invert(upright_frame(_up(frame, planes)))[:3, 2]
     middle = middle_depth(measured_depth(frame))
-    return [turned_about(middle, up, degrees) for degrees in ANCHORS]
+    return [turned_about(middle, _vertical(frame, planes), degrees) for degrees in ANCHORS]
+
+
+def _vertical(frame: Frame, planes: tuple[ScenePlane, ...]) -> Array:
+    """Return the vertical (3,) in the optical frame; that of the image if none is known."""
+    return invert(upright_frame(_up(frame, planes)))[:3, 2]
 
 
 def _enlarged(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:

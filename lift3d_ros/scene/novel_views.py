@@ -36,6 +36,11 @@ from lift3d_ros.progress import Progress
 from lift3d_ros.scene.scene import Scene
 from lift3d_ros.scene.scene import unobstructed
 
+#: What views show: the surface, with the field of a scene that has one where there is no surface;
+#: or the field alone.
+SURFACE, FIELD = 'surface', 'field'
+SOURCES = (SURFACE, FIELD)
+
 #: Largest number of views of one request.
 MAX_VIEWS = 1000
 
@@ -109,13 +114,19 @@ def render_views(
     poses: Sequence[Array],
     camera: Camera | None = None,
     progress: Progress | None = None,
+    source: str = SURFACE,
 ) -> Iterator[SceneView]:
     """
     Yield the scene from each pose, ``T_camera_eye`` (4, 4) in its optical frame, metres.
 
-    ``camera`` is that of the frame unless given. Raises ``LiftError``: ``BAD_REQUEST`` for a pose
-    that is not rigid and for more than ``MAX_VIEWS``; ``CANCELLED`` and ``TIMEOUT``.
+    ``camera`` is that of the frame unless given; ``source`` is of ``SOURCES``. Raises
+    ``LiftError``: ``BAD_REQUEST`` for a pose that is not rigid, for more than ``MAX_VIEWS``, and
+    for the field of a scene that has none; ``CANCELLED`` and ``TIMEOUT``.
     """
+    check_source(source)
+    if source == FIELD and scene.field is None:
+        raise bad_request(
+            'The scene has no radiance field to render; lift it with the fill zeronvs.')
     if not 1 <= len(poses) <= MAX_VIEWS:
         raise bad_request(f'{len(poses)} views are requested; choose 1 to {MAX_VIEWS}.')
     for index, pose in enumerate(poses):
@@ -134,9 +145,26 @@ def render_views(
     for index, pose in enumerate(poses):
         progress.check('views', index / len(poses))
         seen = raycaster.render(camera, pose, _UNLIT, _NOTHING, supersampling=1)
+        image, depth, observed = seen.image, seen.depth, measured[seen.instance]
+        if scene.field is not None:
+            made = scene.field.render(camera, pose)
+            chosen = made.depth > 0.0
+            if source == SURFACE:
+                chosen &= depth <= 0.0
+            else:
+                image, depth = np.full_like(image, _NOTHING), np.zeros_like(depth)
+                observed = observed & chosen
+            image = np.where(chosen[..., None], made.color, image)
+            depth = np.where(chosen, made.depth, depth)
         yield SceneView(
-            np.asarray(pose, np.float64), seen.image, seen.depth, measured[seen.instance],
-            unobstructed(scene, pose))
+            np.asarray(pose, np.float64), image, depth, observed, unobstructed(scene, pose))
+
+
+def check_source(source: str) -> None:
+    """Raise ``LiftError(BAD_REQUEST)`` for a source that is not of ``SOURCES``."""
+    if source not in SOURCES:
+        raise bad_request(
+            f'There is no source "{source}" of views; choose from {", ".join(SOURCES)}.')
 
 
 def scaled_camera(camera: Camera, width: int) -> Camera:

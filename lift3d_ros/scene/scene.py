@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import field as dataclass_field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,9 @@ from lift3d_ros.observation.hints import UNKNOWN
 from lift3d_ros.scene.planes import ScenePlane
 from lift3d_ros.scene.voxel_map import Occupancy
 from lift3d_ros.scene.voxel_map import VoxelMap
+
+if TYPE_CHECKING:
+    from lift3d_ros.scene.radiance.scene_field import SceneField
 
 #: ``SceneSurface.part`` of the background.
 BACKGROUND = -1
@@ -84,6 +88,7 @@ class Scene:
       measured surface remains part of the background.
     - ``scale_source``: as in ``Shape``.
     - ``notes``: sentences on what to check; ``seconds``: of each stage and in ``total``.
+    - ``field``: the radiance field of the fill ``zeronvs``, else None.
     """
 
     frame: Frame
@@ -93,7 +98,8 @@ class Scene:
     objects: Mapping[str, Shape | LiftError]
     scale_source: str
     notes: tuple[str, ...] = ()
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = dataclass_field(default_factory=dict)
+    field: SceneField | None = None
 
     @property
     def support(self) -> ScenePlane | None:

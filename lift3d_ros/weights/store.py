@@ -140,7 +140,7 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """
-    Return the record of a folder of weights, None if there is none.
+    Return the record of a folder of weights, None if there is none, as for a file.
 
     Raises ``LiftError`` (WEIGHTS_CORRUPT) for one that cannot be read or names files outside.
     """
@@ -148,7 +148,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     try:
         content = read_json(path)
         problem = _record_error(content)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         problem = str(error.strerror or error)
@@ -249,7 +249,7 @@ def check(folder: Path, *, digests: bool | None = None) -> None:
 
     Sizes are always compared, and with ``digests`` the contents, too; None compares contents if
     all files together are small. This process does not read an unchanged file again. A folder
-    without a record passes.
+    without a record passes, as does a file.
     """
     manifest = read_manifest(folder)
     if manifest is None:

@@ -83,6 +83,13 @@ def write_one2345(path):
 # Where weights lie.
 
 
+def test_a_checkpoint_file_has_no_record_and_passes(folders):
+    path = folders / 'zeronvs.ckpt'
+    path.write_bytes(b'weights')
+    assert store.read_manifest(path) is None
+    store.check(store.find(path))
+
+
 def test_order_of_the_folders(folders):
     package = folders / 'prefix/share/lift3d_ros/weights'
     for root in (package, folders / 'cache/lift3d_ros/weights', folders / 'store'):

@@ -31,17 +31,17 @@ from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry.frame import Frame
 from lift3d_ros.lifter import Lifter
+from lift3d_ros.progress import Progress
+from lift3d_ros.scene.composition import anchor_poses
+from lift3d_ros.scene.composition import make_field
 from lift3d_ros.scene.composition import SceneSettings
 from lift3d_ros.scene.composition import voxels_of
-from lift3d_ros.scene.novel_views import middle_depth
-from lift3d_ros.scene.novel_views import turned_about
 from lift3d_ros.scene.parts import hidden_surface
 from lift3d_ros.scene.parts import joined
 from lift3d_ros.scene.parts import measured_depth
 from lift3d_ros.scene.parts import measured_surface
 from lift3d_ros.scene.planes import find_planes
 from lift3d_ros.scene.prior import fills
-from lift3d_ros.scene.prior.completion import ANCHORS
 from lift3d_ros.scene.prior.completion import complete_surface
 from lift3d_ros.scene.prior.completion import Fill
 from lift3d_ros.scene.prior.fills import make_fill
@@ -53,13 +53,15 @@ from lift3d_ros.scene.scene import SceneSurface
 from lift3d_ros.scene.voxel_map import VoxelMap
 
 #: The input warped with holes; the support plane continued; OpenCV's inpainting in the views; the
-#: scene of ``Lifter.lift_scene``; and its holes filled by the nearest pixel, and by the prior.
-WARP, PLANE, INPAINT, SCENE, NEAREST, PLANES, PRIOR = (
-    'warp', 'plane', 'inpaint', 'scene', 'scene/nearest', 'scene/planes', 'scene/prior')
+#: scene of ``Lifter.lift_scene``; and its holes filled by the nearest pixel, by continued planes,
+#: by the prior, and by a radiance field whose anchors show the prior, or planes without one.
+WARP, PLANE, INPAINT, SCENE, NEAREST, PLANES, PRIOR, FIELD = (
+    'warp', 'plane', 'inpaint', 'scene', 'scene/nearest', 'scene/planes', 'scene/prior',
+    'scene/zeronvs')
 
 CONTROLS = (WARP, PLANE, INPAINT, SCENE, NEAREST, PLANES)
 
-CANDIDATES = (*CONTROLS, PRIOR)
+CANDIDATES = (*CONTROLS, PRIOR, FIELD)
 
 #: The fill of the holes of a candidate.
 _FILLS = {
@@ -87,7 +89,7 @@ class RoomCompleter:
     def __init__(self, method: str, weights: str, resolution: float) -> None:
         """Take the method of objects, the weights with the prior, and the voxels' side."""
         self._lifter = Lifter(method)
-        self._settings = SceneSettings(resolution=resolution, fill=NO_FILL)
+        self._settings = SceneSettings(resolution=resolution, fill=NO_FILL, weights=weights)
         self._make_fill = lru_cache(lambda name: make_fill(name, weights))
         # Candidates of one room share its lifted scene.
         self._scene = lru_cache(maxsize=2)(self._lift)
@@ -106,11 +108,12 @@ class RoomCompleter:
         fill = self._make_fill(_FILLS.get(name, NO_FILL))
         planes = scene.planes if scene else ()
         frame = room.made.frame
+        if name == FIELD:
+            made, _ = make_field(frame, surface, planes, self._settings, 0, Progress())
+            fill = made.fill
         if fill is not None:
-            up = -np.asarray(frame.gravity, np.float64)
-            middle = middle_depth(measured_depth(frame))
-            poses = [turned_about(middle, up, turn) for turn in ANCHORS]
-            surface = complete_surface(frame, surface, fill, poses, planes)
+            surface = complete_surface(
+                frame, surface, fill, anchor_poses(frame, planes), planes)
         voxels = voxels_of(
             frame, surface, planes, self._settings,
             scene.shapes.values() if scene else ())

@@ -64,8 +64,15 @@ def run(options: argparse.Namespace) -> int:
     from lift3d_ros.lifter import DEFAULT_METHOD
     from lift3d_ros.lifter import Lifter
     from lift3d_ros.progress import Progress
+    from lift3d_ros.scene.composition import SceneSettings
+    from lift3d_ros.scene.novel_views import check_source
     from lift3d_ros.scene.novel_views import scaled_camera
+    from lift3d_ros.scene.radiance.settings import RadianceSettings
 
+    check_source(options.views_from)
+    settings = SceneSettings(
+        fill=options.fill, weights=options.prior,
+        radiance=RadianceSettings(device=options.device))
     lifter = Lifter(options.method or DEFAULT_METHOD)
     if not options.no_objects:
         lifter.check()
@@ -74,14 +81,15 @@ def run(options: argparse.Namespace) -> int:
         start = time.monotonic()
         frame, masks = read_objects(path, not options.no_depth)
         scene = lifter.lift_scene(
-            frame, {} if options.no_objects else masks, seed=options.seed,
+            frame, {} if options.no_objects else masks, settings, seed=options.seed,
             plane=support_plane(path, frame, options.camera_height),
             progress=lambda stage, done: progress(stage, 0.5 * done))
         film = None if options.film is None else options.out / f'{name}.{options.film}'
         camera = scaled_camera(frame.camera, options.size or frame.camera.width)
         shown = Progress(lambda stage, done: progress(stage, 0.5 + 0.5 * done))
         entries, files, notes = write_views(
-            scene, poses, options.out, name, film=film, camera=camera, progress=shown)
+            scene, poses, options.out, name, film=film, camera=camera, progress=shown,
+            source=options.views_from)
         notes = (*scene.notes, *notes)
         seconds = {**scene.seconds, 'total': time.monotonic() - start}
         report = _report(

@@ -40,6 +40,7 @@ def write_views(
     film: Path | None = None,
     camera: Camera | None = None,
     progress: Progress | None = None,
+    source: str = 'surface',
 ) -> tuple[list[dict[str, Any]], list[Path], tuple[str, ...]]:
     """
     Write the views of a scene from poses, one after the other, as ``STEM_000.png`` and so on.
@@ -53,7 +54,7 @@ def write_views(
     from lift3d_ros.scene.pose_checks import check_poses
     from lift3d_ros.scene.pose_checks import pose_notes
 
-    views = render_views(scene, poses, camera, progress)
+    views = render_views(scene, poses, camera, progress, source)
     entries, files, images = [], [], []
     checks = None
     for index, view in enumerate(views):

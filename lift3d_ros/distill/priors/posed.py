@@ -29,6 +29,7 @@ from lift3d_ros.diffusion.zero123 import Zero123
 from lift3d_ros.distill.priors.prior import NoiseSchedule
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import family_pose
+from lift3d_ros.geometry import ZERO123_FOV
 from lift3d_ros.networks.small.volume import CoarseVolume
 
 #: Returns extra channels (n, c, h, w) of the denoiser before cameras (n, 4, 4).
@@ -52,6 +53,7 @@ class PosedPrior:
         extra: ExtraChannels | None = None,
         same_radius: bool = False,
         scene_scale: float | None = None,
+        fov: float = ZERO123_FOV,
     ) -> None:
         """
         Encode the picture.
@@ -63,7 +65,8 @@ class PosedPrior:
         - ``extra``: of the small weights, see ``coarse_channels``.
         - ``same_radius``: whether every camera counts as being at the distance of the input's, as
           in threestudio, whose cameras have a longer lens from farther away.
-        - ``scene_scale``: of ZeroNVS, see ``geometry.family_pose``.
+        - ``scene_scale``, and ``fov`` in degrees of all cameras: of ZeroNVS, see
+          ``geometry.family_pose``.
 
         Raises ``LiftError(BAD_REQUEST)`` for an image of another shape.
         """
@@ -72,7 +75,7 @@ class PosedPrior:
         self._size = (image.shape[1], image.shape[2])
         self._pose = T_object_input
         self._scale, self._same_radius = guidance_scale, same_radius
-        self._scene_scale = scene_scale
+        self._scene_scale, self._fov = scene_scale, fov
         self._kind = str(model.scheduler.config.prediction_type)
         self.schedule = NoiseSchedule.of_scheduler(model.scheduler)
 
@@ -102,7 +105,7 @@ class PosedPrior:
             radius = np.linalg.norm(self._pose[:3, 3])
             targets[:, :3, 3] *= radius / np.linalg.norm(targets[:, :3, 3], axis=1, keepdims=True)
         vectors = family_pose(
-            self._model.family, targets, self._pose, scale=self._scene_scale)
+            self._model.family, targets, self._pose, self._fov, self._scene_scale)
         extra = None if self._extra is None else self._extra(poses)
         return self._model.conditions(self._input, vectors, extra)
 

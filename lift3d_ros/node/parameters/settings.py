@@ -34,6 +34,8 @@ from lift3d_ros.node.parameters.spec import Spec
 from lift3d_ros.node.worker import LifterSettings
 from lift3d_ros.observation.hints import SOURCES
 from lift3d_ros.observation.reference_view import MAX_SOURCE_VIEWS
+from lift3d_ros.scene.prior.fills import FILLS
+from lift3d_ros.scene.prior.fills import PLANES
 from lift3d_ros.serve.client import check_address
 
 #: Value of views_assumed_elevation, degrees, with which no elevation is assumed.
@@ -336,6 +338,20 @@ class Settings:
     )
     scene_complete: bool = parameter(
         True, 'Predict the hidden background of a scene.', live=True
+    )
+    scene_fill: str = parameter(
+        PLANES,
+        'Prediction of hidden surface of a scene that a moved camera would reveal: planes '
+        '(continued planes), nearest (the nearest known pixel), inpaint (of OpenCV), prior (a '
+        'trained denoiser), zeronvs (a radiance field of the scene, tens of seconds), none.',
+        choices=FILLS,
+        live=True,
+    )
+    scene_prior: str = parameter(
+        'small',
+        'Weights of scene_fill prior and zeronvs: a name that `lift3d weights list` prints, or a '
+        'path; the packaged small has no prior of scenes.',
+        live=True,
     )
     scene_camera_height: float = parameter(
         0.0,

@@ -55,6 +55,7 @@ from lift3d_ros.scene.files import write_scene
 from lift3d_ros.scene.inputs.budget import bounded
 from lift3d_ros.scene.inputs.checks import motion_notes
 from lift3d_ros.scene.inputs.without_depth import level_plane
+from lift3d_ros.scene.radiance.settings import RadianceSettings
 from lift3d_ros.scene.scene import Scene
 from lift3d_ros.segmentation.instances import Instance
 
@@ -152,7 +153,9 @@ def lift_scene(
     limits, budget_notes = bounded(
         SceneSettings(
             settings.scene_width, settings.scene_max_depth,
-            query.resolution or settings.scene_resolution or None, settings.scene_complete),
+            query.resolution or settings.scene_resolution or None, settings.scene_complete,
+            settings.scene_fill, settings.scene_prior,
+            radiance=RadianceSettings(device=settings.device)),
         frame.camera, settings.scene_memory)
     # A scene without objects needs no networks.
     lifter = get_lifter(query.method) if named else Lifter('geometric')

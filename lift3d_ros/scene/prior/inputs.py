@@ -72,6 +72,7 @@ class KnownView:
     - ``pose``: float32 (19,), the 6DoF+1 pose vector of ZeroNVS.
     - ``planes``: float32 (k, height, width), inverse depth of each plane of the scene, continued
       without end; 0 where it is not seen from its front or would be in observed free space.
+    - ``eye``, ``T_camera_eye``: the camera and its pose (4, 4), metres; None for stored views.
     """
 
     color: NDArray[np.uint8]
@@ -82,6 +83,8 @@ class KnownView:
     last: NDArray[np.float32]
     pose: NDArray[np.float32]
     planes: NDArray[np.float32]
+    eye: Camera | None = None
+    T_camera_eye: Array | None = None
 
 
 class KnownScene:
@@ -131,7 +134,8 @@ class KnownScene:
             color, self.inverse(depth), kind == _MEASURED, kind == _OBJECT,
             self.inverse(first), self.inverse(last),
             zeronvs_pose(T_camera_eye, np.eye(4), self.scale, fov).astype(np.float32),
-            self._plane_inverses(camera, T_camera_eye))
+            self._plane_inverses(camera, T_camera_eye), camera,
+            np.asarray(T_camera_eye, np.float64))
 
     def _plane_inverses(self, camera: Camera, T_camera_eye: Array) -> NDArray[np.float32]:
         T = np.asarray(T_camera_eye, np.float64)
