@@ -27,9 +27,11 @@ import pytest
 from lift3d_ros.bench.rooms import measures
 from lift3d_ros.bench.rooms.calibration import fit
 from lift3d_ros.bench.rooms.candidates import Completion
+from lift3d_ros.bench.rooms.candidates import FIELD
 from lift3d_ros.bench.rooms.candidates import PLANE
 from lift3d_ros.bench.rooms.candidates import PLANES
 from lift3d_ros.bench.rooms.candidates import RoomCompleter
+from lift3d_ros.bench.rooms.candidates import SCENE
 from lift3d_ros.bench.rooms.candidates import WARP
 from lift3d_ros.bench.rooms.settings import RoomsSettings
 from lift3d_ros.bench.rooms.truth import hidden_points
@@ -40,6 +42,7 @@ from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry.shape import Mesh
+from lift3d_ros.scene.radiance import small
 from lift3d_ros.scene.scene import SceneSurface
 from lift3d_ros.scene.voxel_map import Occupancy
 from lift3d_ros.synthetic.objects import find_objects
@@ -155,6 +158,18 @@ def test_a_fill_finds_more_hidden_surface_than_the_plane_control(room, completer
     filled = measures.all_figures(room, completer.complete(PLANES, room, masked=True))
     assert filled['f_score'] > plane['f_score']
     assert filled['near_25'] > plane['near_25']
+
+
+def test_a_field_is_compared_as_the_fills_are(room, completer, monkeypatch):
+    monkeypatch.setattr(small, 'LOOP', replace(small.LOOP, steps=40))
+    bare = completer.complete(SCENE, room, masked=True)
+    done = completer.complete(FIELD, room, masked=True)
+    count = len(bare.surface.mesh.vertices)
+    np.testing.assert_array_equal(
+        done.surface.mesh.vertices[:count], bare.surface.mesh.vertices)
+    figures = measures.all_figures(room, done)
+    assert figures['filled_25'] > measures.all_figures(room, bare)['filled_25']
+    assert figures['false_free'] <= 0.01
 
 
 def test_a_run_writes_rows_and_tables_and_resumes(objects, tmp_path, capsys):

@@ -139,7 +139,8 @@ def test_without_a_prior_the_room_does_not_follow_from_the_input():
     assert psnr(alone, true(SIDES, ROOMS[1])) < 18.0
 
 
-@pytest.mark.parametrize(('probability', 'expected'), [(1.0, 1), (0.0, 0)])
+@pytest.mark.parametrize(('probability', 'expected'), [
+    (1.0, 1), pytest.param(0.0, 0, marks=pytest.mark.slow)])
 def test_anchors_with_true_views_lead_to_their_room(probability, expected):
     wrong, right = (bank_of_rooms([ROOMS[member]], SIZE) for member in (0, 1))
     turns = [-40.0, -15.0, 0.0, 15.0, 40.0]

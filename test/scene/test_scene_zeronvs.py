@@ -136,7 +136,7 @@ def test_views_are_conditioned_on_metres_over_the_quantile_of_depth(room, prior,
 
 
 def test_a_checkpoint_distils_a_scene_with_anchors(room, checkpoint, tiny):
-    scene = lift(room, checkpoint, None, 2)
+    scene = lift(room, checkpoint, None)
     assert scene.field is not None
     (task,) = tiny
     known, distillation = task.arguments[4], task.arguments[7]
