@@ -66,8 +66,8 @@ PARAMETERS = (
     'mask_transport', 'depth_transport', 'target_frame', 'gravity_frame', 'support_plane',
     'known_sizes', 'scale_order', 'min_confidence', 'max_age', 'kept_frames', 'output_dir',
     'scene_budget', 'scene_memory', 'scene_resolution', 'scene_fill', 'scene_prior',
-    'scene_camera_height', 'planning_scene', 'publish_tf', 'rectified', 'use_depth', 'use_imu',
-    'introspection',
+    'scene_camera_height', 'planning_scene', 'collision_geometry', 'collision_max_vertices',
+    'publish_tf', 'rectified', 'use_depth', 'use_imu', 'introspection',
 )
 
 #: Arguments of the launch itself that are true or false.

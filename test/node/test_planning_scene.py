@@ -116,6 +116,15 @@ def test_an_object_is_an_obstacle_where_it_stands():
     np.testing.assert_allclose(placed.max(axis=0), [1.05, 0.05, 0.1], atol=2e-3)
 
 
+def test_the_parts_of_an_obstacle_keep_the_bound_together():
+    pytest.importorskip('moveit_msgs.msg')
+    (made,) = PlanningScene('convex_parts', 200).update([lifted('mug')], True)
+    assert len(made.meshes) == len(made.mesh_poses) >= 1
+    assert sum(len(mesh.vertices) for mesh in made.meshes) <= 200
+    (made,) = PlanningScene('hull', 40).update([lifted('mug')], True)
+    assert len(made.meshes) == 1 and len(made.meshes[0].vertices) <= 40
+
+
 def test_what_a_whole_frame_no_longer_shows_is_removed_and_nothing_else():
     CollisionObject = pytest.importorskip('moveit_msgs.msg').CollisionObject
     scene = PlanningScene()

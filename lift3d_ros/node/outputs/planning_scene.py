@@ -26,13 +26,10 @@ from std_msgs.msg import Header
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.messages.markers import reduced
 from lift3d_ros.messages.results import Lifted
 from lift3d_ros.node.messages.geometry import pose_message
 from lift3d_ros.node.messages.results import mesh_message
-
-#: Maximum triangles of an obstacle, for fast collision checks in MoveIt.
-_MAX_FACES = 2_000
+from lift3d_ros.robot.collision import collision_meshes
 
 
 def collision_object_type() -> Any:
@@ -51,9 +48,15 @@ def collision_object_type() -> Any:
 class PlanningScene:
     """Synchronises the obstacles of a planning scene with the lifted objects."""
 
-    def __init__(self) -> None:
-        """Start without obstacles; raises ``LiftError(BAD_REQUEST)`` without moveit_msgs."""
+    def __init__(self, geometry: str = 'mesh', max_vertices: int = 1000) -> None:
+        """
+        Start without obstacles.
+
+        ``geometry`` and ``max_vertices`` are those of ``collision_meshes`` for each object. Raises
+        ``LiftError(BAD_REQUEST)`` without moveit_msgs.
+        """
         self._type = collision_object_type()
+        self._geometry, self._max_vertices = geometry, max_vertices
         self._shown: dict[str, Header] = {}
 
     def update(
@@ -77,14 +80,15 @@ class PlanningScene:
                     self._type(header=header, id=name, operation=self._type.REMOVE)
                 )
         for name, lifted in known.items():
+            meshes = collision_meshes(lifted.shape.mesh, self._geometry, self._max_vertices)
             self._shown[name] = lifted.header
             messages.append(
                 self._type(
                     header=lifted.header,
                     id=name,
                     pose=pose_message(lifted.T_frame_object),
-                    meshes=[mesh_message(reduced(lifted.shape.mesh, _MAX_FACES))],
-                    mesh_poses=[Pose()],
+                    meshes=[mesh_message(mesh) for mesh in meshes],
+                    mesh_poses=[Pose() for _ in meshes],
                     operation=self._type.ADD,
                 )
             )

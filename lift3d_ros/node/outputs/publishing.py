@@ -75,7 +75,9 @@ class ResultPublisher:
         self._tree: Any = None
         self._tree_type: Any = None
         self._detections: Any = None
-        scene = PlanningScene() if settings.planning_scene else None
+        scene = None
+        if settings.planning_scene:
+            scene = PlanningScene(settings.collision_geometry, settings.collision_max_vertices)
         if settings.publish_tf:
             self._tree_type = detections.tree_type()
         #: All publishers, which the node destroys.

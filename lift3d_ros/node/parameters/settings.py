@@ -34,6 +34,8 @@ from lift3d_ros.node.parameters.spec import Spec
 from lift3d_ros.node.worker import LifterSettings
 from lift3d_ros.observation.hints import SOURCES
 from lift3d_ros.observation.reference_view import MAX_SOURCE_VIEWS
+from lift3d_ros.robot.collision import GEOMETRIES
+from lift3d_ros.robot.collision import MIN_VERTICES
 from lift3d_ros.scene.prior.fills import FILLS
 from lift3d_ros.scene.prior.fills import PLANES
 from lift3d_ros.serve.client import check_address
@@ -379,6 +381,19 @@ class Settings:
         False,
         'Publish lifted objects of known scale, and the background of lifted scenes as boxes, as '
         'moveit_msgs/CollisionObject on the topic collision_object, which MoveIt subscribes to.',
+    )
+    collision_geometry: str = parameter(
+        'mesh',
+        'Geometry of an object in the planning scene: the simplified mesh; its convex hull, which '
+        'is fast and fills hollows; convex parts, which keep hollows and take about a second.',
+        choices=GEOMETRIES,
+    )
+    collision_max_vertices: int = parameter(
+        1_000,
+        'Maximum vertices of an object in the planning scene, of all its parts together. Heavy '
+        'meshes make MoveIt slow.',
+        MIN_VERTICES,
+        100_000,
     )
     publish_tf: bool = parameter(
         False,
