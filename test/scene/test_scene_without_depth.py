@@ -32,6 +32,7 @@ from lift3d_ros.lifter import Lifter
 from lift3d_ros.lifter import LiftRequest
 from lift3d_ros.observation.hints import Plane
 from lift3d_ros.observation.hints import ScaleHints
+from lift3d_ros.scene.composition import SceneSettings
 from lift3d_ros.scene.files import write_scene
 from lift3d_ros.scene.files import write_view
 from lift3d_ros.scene.inputs.without_depth import ASSUMED_CONFIDENCE
@@ -120,6 +121,12 @@ def test_a_scene_without_scale_has_no_file_in_metres(scale_free, metric, tmp_pat
     common = {'.ply', '_voxels.npz', '_height.npz', '_height.png', '_view.png'}
     assert endings(scale_free, 'a') == {*common, '_view_depth.npz'}
     assert endings(metric, 'b') == {*common, '.bt', '_view_depth.png'}
+
+
+def test_a_fill_that_needs_depth_is_left_out_with_a_note(frame, lifter):
+    scene = lifter.lift_scene(frame, settings=SceneSettings(fill='zeronvs', resolution=0.05))
+    assert scene.field is None
+    assert any('zeronvs' in note for note in scene.notes)
 
 
 def test_a_known_size_does_not_mix_with_another_unit(room, frame, lifter, scale_free):

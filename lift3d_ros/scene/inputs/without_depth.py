@@ -41,6 +41,7 @@ from lift3d_ros.observation.hints import ScaleHints
 from lift3d_ros.observation.hints import UNKNOWN
 from lift3d_ros.scene.composition import MIN_READINGS
 from lift3d_ros.scene.composition import SceneSettings
+from lift3d_ros.scene.prior.fills import LEARNT_FILLS
 from lift3d_ros.scene.scene import BACKGROUND
 from lift3d_ros.scene.scene import Scene
 from lift3d_ros.scene.voxel_map import Occupancy
@@ -138,10 +139,13 @@ def assume_plane(
             'The frame has no depth, and shows no part of the support plane within '
             f'{settings.max_depth:g} m: it looks above the horizon or past the plane. Give depth, '
             'or point the camera at what objects stand on.')
-    notes = (
+    notes: tuple[str, ...] = (
         note, 'Every pixel below the horizon that is on no object is taken for the support plane; '
         'walls and what stands there without a mask are missing, and no space is known to be '
         'free.')
+    if settings.complete and settings.fill in LEARNT_FILLS:
+        notes += (
+            f'The fill {settings.fill} needs measured depth and was left out; give depth.',)
     gravity = frame.gravity if frame.gravity is not None else -known.up
     return AssumedScene(
         Frame(frame.image, frame.camera, depth.astype(np.float32), gravity, frame.notes),

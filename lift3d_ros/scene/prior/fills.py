@@ -34,6 +34,9 @@ NO_FILL, PLANES, NEAREST, INPAINT, PRIOR, ZERONVS = (
     'none', 'planes', 'nearest', 'inpaint', 'prior', 'zeronvs')
 FILLS = (NO_FILL, PLANES, NEAREST, INPAINT, PRIOR, ZERONVS)
 
+#: Those that are chosen for what they learnt.
+LEARNT_FILLS = (PRIOR, ZERONVS)
+
 
 def check_fill(name: str) -> None:
     """Raise ``LiftError(BAD_REQUEST)`` for a name that is not of ``FILLS``."""
