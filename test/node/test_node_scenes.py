@@ -272,7 +272,21 @@ def test_a_small_memory_budget_makes_larger_voxels(node, action):
     assert 300_000 < len(coarser.states) <= 0.5 * 128e6 / 110
 
 
+def test_a_field_of_a_scene_is_reported_and_cancelled_while_it_is_optimised(node, action):
+    feedback: list[Any] = []
+    try:
+        assert node.set_parameter('scene_fill', 'zeronvs').successful
+        handle = action.send(goal(without_objects=True), feedback.append)
+        ros.wait_until(lambda: any(message.stage == 'optimise' for message in feedback))
+        action.cancel(handle)
+        status, result = action.result(handle)
+    finally:
+        assert node.set_parameter('scene_fill', 'planes').successful
+    assert (status, result.error_code) == (GoalStatus.STATUS_CANCELED, 'CANCELLED')
+
+
 def test_parameters_of_scenes_have_ranges(node):
+    assert not node.set_parameter('scene_fill', 'magic').successful
     for name, value in (('scene_budget', 0.0), ('scene_memory', 64), ('scene_width', 9)):
         assert not node.set_parameter(name, value).successful
 
