@@ -31,6 +31,8 @@ node: setup  ## start the lifecycle node, as `lift3d node` (ARGS='--help' for it
 PYTEST := if python -c 'import xdist' 2>/dev/null; then shard='-n $(JOBS) --dist worksteal'; \
   else shard=; fi; python -m pytest $$shard
 
+test test-all: export LIFT3D_BROWSER := 1
+
 test: lint  ## lint, then every test that can run here but the slow ones; what did not run is named at the end
 	@$(ENV) $(PYTEST) -m 'not slow' $(ARGS)
 

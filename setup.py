@@ -92,8 +92,11 @@ setup(
         # Workers of `lift3d batch`; --workers 0 does without.
         'batch': ['ray>=2.40'],
         'serve': ['uvicorn>=0.30'],
+        # `lift3d show`.
+        'viewer': ['viser>=1.1,<2'],
         'docs': ['sphinx>=7.4', 'myst-parser>=3', 'furo', 'sphinx-design', 'sphinx-copybutton'],
-        'test': ['pytest>=6.2', 'pytest-timeout>=1.4', 'hypothesis>=6.36', 'mujoco>=3.2,<4'],
+        'test': ['pytest>=6.2', 'pytest-timeout>=1.4', 'hypothesis>=6.36', 'mujoco>=3.2,<4',
+                 'playwright>=1.50'],
     },
     entry_points={'console_scripts': ['lift3d = lift3d_ros.cli:main']},
     zip_safe=False,

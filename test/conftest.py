@@ -52,7 +52,9 @@ NOT_ON_PYPI = (
 )
 #: A skip for one of these reasons is listed at the end of the run, since it hides a real check.
 WORTH_NAMING = re.compile(
-    r'\b(' + '|'.join((*NOT_ON_PYPI, 'rclpy', 'lift3d_ros.msg', 'shared data')) + r')\b')
+    r'\b(' + '|'.join((
+        *NOT_ON_PYPI, 'rclpy', 'lift3d_ros.msg', 'shared data', 'chromium', 'playwright',
+    )) + r')\b')
 
 
 def why_no_ros() -> str | None:

@@ -57,11 +57,11 @@ LAYERS = (
     ('bags',),
     ('batch',),
     ('synthetic',),
-    ('node', 'cli', 'bench', 'training'),
+    ('node', 'cli', 'viewer', 'bench', 'training'),
 )
 
 #: The command line starts the other interfaces, each where it is used.
-STARTS = {'cli': ('bench', 'training', 'node')}
+STARTS = {'cli': ('bench', 'training', 'node', 'viewer')}
 
 #: Files a folder may have.
 MAX_FILES = 15

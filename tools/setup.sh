@@ -20,6 +20,7 @@
 #   LIFT3D_TORCH=cpu tools/setup.sh     the build of torch: cpu, cuda (that of PyPI), or default
 #                                       (whatever pip's configuration finds). Without it: cpu where
 #                                       there is no NVIDIA GPU and the index can be reached
+#   LIFT3D_BROWSER=1 tools/setup.sh     also chromium for the tests of the viewer, as make test does
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -113,6 +114,15 @@ if ((${#wanted[@]})); then
   fi
 fi
 python=$("${PYTHON:-python3}" -c 'import sys; print(sys.executable)')
+
+# The browser for the tests of pages, which are skipped without it: only where root can install it
+# as a plain package. Ubuntu has a snap instead.
+if [[ -n ${LIFT3D_BROWSER:-} && $(id -u) == 0 ]] && ! command -v chromium >/dev/null &&
+    grep -qsx 'ID=debian' /etc/os-release; then
+  say 'installing the system package chromium, for the tests of the viewer'
+  install_packages chromium >/dev/null 2>&1 ||
+    say 'chromium cannot be installed; the tests of the page of the viewer are skipped'
+fi
 
 # --- which ROS --------------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ _COMMANDS = {
     'bag': 'lift objects of a recorded bag (rosbag2), without ROS',
     'batch': 'lift thousands of scenes and bags on Ray, resumable',
     'serve': 'lift for several robots: an HTTP server with health and metrics',
+    'show': 'show results, scenes, bags or a running node in the browser',
     'views': 'synthesise views: scenes in, images from other directions out',
     'methods': 'list the methods',
     'weights': 'list, verify, import and fetch the weights of the networks',

@@ -48,7 +48,8 @@ from lift3d_ros.lifter import METHODS
 QUICK = ('--method', 'geometric')
 
 KEYS = [
-    'ok', 'error', 'method', 'scale_source', 'scale_stddev', 'elevation_deg', 'elevation_source',
+    'ok', 'error', 'scene', 'method', 'scale_source', 'scale_stddev', 'elevation_deg',
+    'elevation_source',
     'support', 'confidence', 'pass_probability', 'camera_source', 'depth_file', 'views',
     'mask_iou', 'notes', 'watertight', 'frame', 'up_axis', 'pose', 'files', 'stands', 'body',
     'seconds', 'peak_memory_mb',
