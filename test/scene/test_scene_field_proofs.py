@@ -158,6 +158,7 @@ def test_regression_to_true_anchors_reaches_them():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_an_analytic_room_is_rendered_to_thirty_decibels_from_forty_views(monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], 'RENDER', small.RENDER)
     generator = torch.Generator().manual_seed(3)
