@@ -165,7 +165,7 @@ class LiftClient:
         the meshes; ``further`` are the fields further_images and so on of Lift.action. Raises
         ``RuntimeError`` while another request of this client is running.
         """
-        self._request(self._objects, Lift.Goal(
+        self.send(Lift.Goal(
             selector=selector or ObjectSelector(mode=ObjectSelector.ALL),
             image=image or Image(),
             camera_info=camera_info or CameraInfo(),
@@ -203,7 +203,7 @@ class LiftClient:
         of LiftScene.action. Raises ``RuntimeError`` while another request of this client is
         running.
         """
-        self._request(self._scenes, LiftScene.Goal(
+        self.send(LiftScene.Goal(
             image=image or Image(),
             camera_info=camera_info or CameraInfo(),
             depth=depth or Image(),
@@ -216,6 +216,23 @@ class LiftClient:
             without_mesh=without_mesh,
             **further,
         ))
+
+    def send(self, goal: Lift.Goal | LiftScene.Goal) -> None:
+        """
+        Request a goal as it is; ``lift`` and ``lift_scene`` make one of their arguments.
+
+        Raises ``RuntimeError`` while another request of this client is running.
+        """
+        if not self._done.is_set():
+            raise RuntimeError('a request is still running; cancel it or wait for its result')
+        client = self._objects if isinstance(goal, Lift.Goal) else self._scenes
+        with self._lock:
+            self._number += 1
+            self._client = client
+            self._handle = self._feedback = self._result = None
+            self._cancel_asked = False
+            self._done.clear()
+        self._send(partial(self._send_goal, client, goal, self._number))
 
     def is_done(self) -> bool:
         """Return whether the result has arrived."""
@@ -246,17 +263,6 @@ class LiftClient:
         if self._result is None:
             raise RuntimeError('there was no request; call lift() or lift_scene() first')
         return self._result
-
-    def _request(self, client: ActionClient, goal: Lift.Goal | LiftScene.Goal) -> None:
-        if not self._done.is_set():
-            raise RuntimeError('a request is still running; cancel it or wait for its result')
-        with self._lock:
-            self._number += 1
-            self._client = client
-            self._handle = self._feedback = self._result = None
-            self._cancel_asked = False
-            self._done.clear()
-        self._send(partial(self._send_goal, client, goal, self._number))
 
     def _send(self, question: Callable[[], Any]) -> None:
         self._outbox.append(question)

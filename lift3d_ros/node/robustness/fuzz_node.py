@@ -1,0 +1,216 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Damaged messages and requests against a running node.
+
+    python -m lift3d_ros.node.robustness --messages 100000 --requests 5000 --seed 0
+
+Starts the node in a process of its own. Messages of all its subscriptions are published with
+faults in their fields, or as raw bytes with faults in their CDR; requests of the service and goals
+of the action have faults in their fields, and each must get a response. After every
+``CHECK_EVERY`` of them a good request must succeed. The memory of the node is noted then.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import contextmanager
+import json
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import psutil
+import rclpy
+from rclpy.serialization import serialize_message
+from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import Imu
+
+from lift3d_ros.action import Lift
+from lift3d_ros.node.client import LiftClient
+from lift3d_ros.node.executors.background import BackgroundNode
+from lift3d_ros.node.frame_camera import ball_frame
+from lift3d_ros.node.frame_camera import frame_messages
+from lift3d_ros.node.robustness.damage import damaged_message
+from lift3d_ros.srv import LiftObject
+from lift3d_ros.synthetic.damage import damaged_bytes
+
+SERVER = 'lift3d_fuzz'
+
+#: Messages or requests between two good requests.
+CHECK_EVERY = 1000
+
+#: Seconds within which the node must answer.
+PATIENCE_S = 60.0
+
+#: Messages that are published at once; after them the node gets time to read.
+_BURST, _PAUSE_S = 10, 0.005
+
+
+class NodeFaults(Exception):
+    """What the node did wrong, in a sentence."""
+
+
+class Fuzzer:
+    """Sends damaged messages to a node that runs, and good requests in between."""
+
+    def __init__(
+        self, background: BackgroundNode, process: psutil.Process, seed: int,
+        server: str = SERVER,
+    ) -> None:
+        """Create publishers and clients for the node ``server``, which is ``process``."""
+        self._background, self._process, self._seed = background, process, seed
+        self._server = server
+        space = server.rpartition('/')[0]
+        frame, mask = ball_frame(64, 48)
+        node = background.node
+        self._good = frame_messages(frame, mask)
+        compressed = CompressedImage(format='jpeg', data=bytes(64))
+        self._messages = {**self._good, 'image/compressed': compressed, 'imu': Imu()}
+        self._publishers = {
+            name: node.create_publisher(
+                type(message), f'{space}/{name}' if space else name, 5)
+            for name, message in self._messages.items()}
+        self._client = LiftClient(node, server)
+        self.resident_mb: list[float] = []
+        self.outcomes: Counter[str] = Counter()
+
+    def publish(self, count: int) -> None:
+        """Publish so many damaged messages; raises ``NodeFaults``."""
+        names = list(self._messages)
+        for number in range(count):
+            rng = np.random.default_rng([self._seed, 0, number])
+            name = names[int(rng.integers(0, len(names)))]
+            message = self._messages[name]
+            if hasattr(message, 'header'):
+                message.header.stamp = self._background.node.get_clock().now().to_msg()
+            if rng.random() < 0.5:
+                self._publishers[name].publish(damaged_message(message, rng))
+            else:
+                self._publishers[name].publish(damaged_bytes(serialize_message(message), rng))
+            if number % _BURST == _BURST - 1:
+                time.sleep(_PAUSE_S)
+            if (number + 1) % CHECK_EVERY == 0 or number == count - 1:
+                self.check(f'message {number}')
+
+    def request(self, count: int) -> None:
+        """Send damaged requests and goals, one after the other; raises ``NodeFaults``."""
+        for number in range(count):
+            rng = np.random.default_rng([self._seed, 1, number])
+            if rng.random() < 0.5:
+                answer = self._ask(damaged_message(LiftObject.Request(**self._good), rng), number)
+                self.outcomes[answer.error_code or 'OK'] += 1
+            else:
+                self._send_goal(damaged_message(Lift.Goal(**self._good), rng), number)
+            if (number + 1) % CHECK_EVERY == 0 or number == count - 1:
+                self.check(f'request {number}')
+
+    def check(self, after: str) -> None:
+        """Send a good request, and note the memory of the node; raises ``NodeFaults``."""
+        if not self._process.is_running() or self._process.status() == psutil.STATUS_ZOMBIE:
+            raise NodeFaults(f'the node ended after {after}')
+        answer = self._ask(LiftObject.Request(**self._good), after)
+        if not answer.success:
+            raise NodeFaults(
+                f'a good request after {after} got {answer.error_code}: {answer.message}')
+        size = max(answer.object.size.x, answer.object.size.y, answer.object.size.z)
+        if not 0.08 < size < 0.13:
+            raise NodeFaults(f'the ball of 10 cm has {size:.3f} m after {after}')
+        self.resident_mb.append(round(self._process.memory_info().rss / 2**20, 1))
+
+    def _ask(self, request: LiftObject.Request, number: int | str) -> LiftObject.Response:
+        try:
+            return self._background.call(
+                LiftObject, f'{self._server}/lift_object', request, PATIENCE_S)
+        except TimeoutError as error:
+            raise NodeFaults(f'no response to request {number} in {PATIENCE_S:.0f} s') from error
+
+    def _send_goal(self, goal: Lift.Goal, number: int) -> None:
+        try:
+            self._client.send(goal)
+            answer = self._client.result(PATIENCE_S)
+        except TimeoutError as error:
+            raise NodeFaults(f'no result of goal {number} in {PATIENCE_S:.0f} s') from error
+        self.outcomes[answer.error_code or 'OK'] += 1
+
+
+def run(messages: int, requests: int, seed: int) -> dict[str, Any]:
+    """Return figures and ``fault``, which is empty if the node did everything right."""
+    fault = ''
+    with _node() as process, BackgroundNode('lift3d_fuzzing', threads=2) as background:
+        background.lifecycle_state(SERVER, PATIENCE_S)
+        fuzzer = Fuzzer(background, psutil.Process(process.pid), seed)
+        begin = time.monotonic()
+        while background.lifecycle_state(SERVER, PATIENCE_S) != 'active':
+            if time.monotonic() > begin + PATIENCE_S:
+                raise TimeoutError('the node did not become active')
+            time.sleep(0.1)
+        try:
+            fuzzer.check('the start')
+            fuzzer.publish(messages)
+            fuzzer.request(requests)
+        except NodeFaults as error:
+            fault = str(error)
+        return {'messages': messages, 'requests': requests, 'seed': seed, 'fault': fault,
+                'outcomes': dict(fuzzer.outcomes), 'resident_mb': fuzzer.resident_mb,
+                'seconds': round(time.monotonic() - begin, 1)}
+
+
+@contextmanager
+def _node() -> Iterator[subprocess.Popen[Any]]:
+    command = [
+        sys.executable, '-m', 'lift3d_ros.node', '--autostart', '--ros-args', '--log-level',
+        'fatal', '-r', f'__node:={SERVER}', '-p', 'mode:=continuous', '-p', 'method:=geometric',
+        '-p', 'use_imu:=true', '-p', 'max_faces:=2000',
+    ]
+    child: subprocess.Popen[Any] = subprocess.Popen(command)
+    try:
+        yield child
+    finally:
+        child.send_signal(signal.SIGINT)
+        try:
+            child.wait(30.0)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the messages of the command line; return 1 if the node did something wrong."""
+    parser = argparse.ArgumentParser(
+        prog='python -m lift3d_ros.node.robustness', description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--messages', type=int, default=2000)
+    parser.add_argument('--requests', type=int, default=200)
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--out', type=Path, help='folder for fuzz_node.json')
+    options = parser.parse_args(arguments)
+    rclpy.init(args=[])
+    try:
+        found = run(options.messages, options.requests, options.seed)
+    finally:
+        rclpy.try_shutdown()
+    print(json.dumps(found, indent=1))
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / 'fuzz_node.json').write_text(json.dumps(found, indent=1) + '\n')
+    return 1 if found['fault'] else 0
