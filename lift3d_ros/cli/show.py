@@ -43,6 +43,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--open', action='store_true', help='also open the page in the browser of this machine')
+    group = parser.add_argument_group('a running node')
+    group.add_argument(
+        '--ros', action='store_true',
+        help='show the results of a running node; a click on its image requests a lift')
+    group.add_argument(
+        '--server', default='lift3d', metavar='NAME', help='name of the node (default: lift3d)')
+    group.add_argument(
+        '--image', default='', metavar='TOPIC',
+        help='topic of the image that the node receives, Image, or CompressedImage if its name '
+        'ends in /compressed (default: no image)',
+    )
     group = parser.add_argument_group('bags without results')
     group.add_argument(
         '--target-frame', default='', metavar='F',
@@ -63,9 +74,12 @@ def run(options: argparse.Namespace) -> int:
     Raises ``LiftError`` for a path that cannot be shown, an address that cannot be used, and
     without viser.
     """
+    if options.ros:
+        return _run_live(options)
     if not 1 <= len(options.paths) <= 2:
         raise bad_request(
-            f'{len(options.paths)} paths are given; give one to show, or two to compare.')
+            f'{len(options.paths)} paths are given; give one to show, two to compare, or '
+            '--ros.')
     from lift3d_ros.viewer.server import open_content
     from lift3d_ros.viewer.server import serve
 
@@ -74,14 +88,31 @@ def run(options: argparse.Namespace) -> int:
         open_content(path, lifter, options.target_frame, options.label_image)
         for path in options.paths]
 
-    def ready(url: str) -> None:
-        print(f'{contents[0].title} at {url}', flush=True)
-        if options.open:
-            import webbrowser
-
-            webbrowser.open(url)
-
     serve(
         contents[0], contents[1] if len(contents) > 1 else None, options.host, options.port,
-        ready)
+        lambda url: _say(contents[0].title, url, options.open))
     return 0
+
+
+def _run_live(options: argparse.Namespace) -> int:
+    if options.paths:
+        raise bad_request('--ros shows a running node; leave the paths out.')
+    from lift3d_ros.viewer.live import LiveNode
+    from lift3d_ros.viewer.server import serve
+
+    node = LiveNode(options.server, options.image, [])
+    try:
+        serve(
+            node.content(), None, options.host, options.port,
+            lambda url: _say(options.server, url, options.open), node.start)
+    finally:
+        node.close()
+    return 0
+
+
+def _say(title: str, url: str, opens: bool) -> None:
+    print(f'{title} at {url}', flush=True)
+    if opens:
+        import webbrowser
+
+        webbrowser.open(url)

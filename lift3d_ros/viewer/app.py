@@ -46,6 +46,7 @@ from lift3d_ros.viewer.meshes import vertex_colors
 from lift3d_ros.viewer.panel import Choice
 from lift3d_ros.viewer.panel import Panel
 from lift3d_ros.viewer.stage import beside
+from lift3d_ros.viewer.stage import board_pixel
 from lift3d_ros.viewer.stage import bounds
 from lift3d_ros.viewer.stage import Side
 from lift3d_ros.viewer.stage import Stage
@@ -82,6 +83,9 @@ class Viewer:
         self._loaded: OrderedDict[Moment, tuple[Snapshot, Inputs | None, str]] = OrderedDict()
         self._levels: dict[int, Array] = {}
         self._view: tuple[Array, Array] | None = None
+        self._board: Any = None
+        #: Receives column and row of a click on the board.
+        self.on_pixel: Callable[[int, int], None] = lambda column, row: None
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._pending = threading.Event()
         self._ended = threading.Event()
@@ -126,6 +130,14 @@ class Viewer:
 
         self._jobs.put(change)
 
+    def set_board(self, image: Any) -> None:
+        """Show an image, uint8 RGB (height, width, 3), on a board behind the objects."""
+        def change() -> None:
+            self._board = image
+            self._draw_board()
+
+        self._jobs.put(change)
+
     # --- the thread -----------------------------------------------------------------------------
 
     def _work(self) -> None:
@@ -167,6 +179,7 @@ class Viewer:
                 'ground', round(extent, 6), lambda path: self.stage.ground(path, extent))
         else:
             self.stage.hide('ground')
+        self._draw_board()
         self._show_inputs(choice.moment, sides[_LEFT])
         self.panel.status('\n\n'.join(dict.fromkeys(problems)), 'error' if problems else '')
 
@@ -303,6 +316,30 @@ class Viewer:
             stage.show(f'{name}/label', (snapshot, place), lambda path: stage.label(path, side))
         else:
             stage.hide(f'{name}/label')
+
+    def _draw_board(self) -> None:
+        """Draw the board upright behind the objects, facing the first view of the page."""
+        if self._board is None or self._view is None:
+            return
+        image = self._board
+        position, target = self._view
+        distance = float(np.linalg.norm(target - position))
+        forward = np.array([*(target - position)[:2], 0.0])
+        forward /= max(float(np.linalg.norm(forward)), 1e-9)
+        width = 0.8 * distance
+        size = width, width * image.shape[0] / image.shape[1]
+        T = np.eye(4)
+        T[:3, :3] = np.stack([np.cross(forward, (0.0, 0.0, 1.0)), (0.0, 0.0, -1.0), forward], 1)
+        T[:3, 3] = target + 0.45 * distance * forward
+        T[2, 3] = 0.5 * size[1]
+
+        def click(event: Any) -> None:
+            pixel = board_pixel(
+                event.ray_origin, event.ray_direction, T, size, (image.shape[1], image.shape[0]))
+            if pixel is not None:
+                self.on_pixel(*pixel)
+
+        self.stage.board(image, T, size, click)
 
     def _computed(
         self,

@@ -40,7 +40,7 @@ from lift3d_ros.viewer.content import ViewedObject
 RING = 8
 
 #: Grasps that are shown, the best ones.
-GRASPS = 5
+GRASPS = 3
 
 #: Faces of a box whose corners count in binary by x, y, z, counter-clockwise from outside.
 _BOX_FACES = np.array([

@@ -38,8 +38,8 @@ LAYERS = {
     'measured': ('Measured points', False),
     'everything': ('Surroundings', False),
     'samples': ('Sampled cloud', False),
-    'camera': ('Camera', True),
-    'sources': ('Source views', True),
+    'camera': ('Camera', False),
+    'sources': ('Source views', False),
     'ring': ('Ring of views', False),
     'parts': ('Convex parts', False),
     'grasps': ('Grasps', False),
@@ -152,6 +152,7 @@ class Panel:
         labels = _labels(content)
         if content.is_timeline:
             self._slider.max = max(len(labels) - 1, 1)
+            self._slider.disabled = self._play.disabled = len(labels) < 2
             self._slider.value = min(self._slider.value, len(labels) - 1)
         else:
             before = self._names.value

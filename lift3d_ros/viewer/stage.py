@@ -226,6 +226,17 @@ class Stage:
         above = (float(middle[0]), float(middle[1]), float(high[2] + 0.08 * (high - low).max()))
         return [self._scene.add_label(path, side.name, position=above, anchor='bottom-center')]
 
+    def board(
+        self, image: NDArray[np.uint8], T_stage_board: Array, size: tuple[float, float],
+        on_click: Callable[[Any], None],
+    ) -> None:
+        """Draw a picture on a board, in the place of the one before; see ``board_pixel``."""
+        step = max(1, image.shape[1] // 640)
+        handle = self._scene.add_image(
+            '/board', np.ascontiguousarray(image[::step, ::step]), *size, cast_shadow=False,
+            receive_shadow=False, **_place(T_stage_board))
+        handle.on_click(on_click)
+
     # --- parts of layers ------------------------------------------------------------------------
 
     def _points(
@@ -246,12 +257,14 @@ class Stage:
         height, width = view.image.shape[:2]
         step = max(1, height // 240)
         low, high = bounds(side.snapshot, np.eye(4))
-        distance = float(np.linalg.norm(view.T_camera_eye[:3, 3] - 0.5 * (low + high)))
+        distance = max(
+            float(np.linalg.norm(view.T_camera_eye[:3, 3] - 0.5 * (low + high))), 1e-3)
         T = side.T_stage_camera @ camera_pose(view.T_camera_eye)
         return self._scene.add_camera_frustum(
             path, float(np.radians(view.fov)), width / height, scale=0.16 * distance,
-            thickness=0.012, color=color, image=np.ascontiguousarray(view.image[::step, ::step]),
-            cast_shadow=False, **_place(T))
+            thickness=0.004 * distance, color=color,
+            image=np.ascontiguousarray(view.image[::step, ::step]), cast_shadow=False,
+            **_place(T))
 
 
 def bounds(snapshot: Snapshot, T_stage_camera: Array) -> tuple[Array, Array]:
@@ -273,12 +286,12 @@ def viewpoint(low: Array, high: Array, T_stage_camera: Array) -> tuple[Array, Ar
     """
     Return position and target of the page's camera that sees a box from the input camera's side.
 
-    It is turned a quarter of a right angle, so that depth is visible, and looks down a little.
+    It is turned by 35 degrees, so that depth is visible, and looks down a little.
     """
     middle = 0.5 * (low + high)
     towards = T_stage_camera[:2, 3] - middle[:2]
     azimuth = np.arctan2(towards[1], towards[0]) if np.linalg.norm(towards) > 1e-6 else 0.0
-    azimuth += np.radians(25.0)
+    azimuth += np.radians(35.0)
     distance = 1.5 * float(np.linalg.norm(high - low))
     elevation = np.radians(24.0)
     offset = distance * np.array([

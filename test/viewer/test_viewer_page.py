@@ -16,9 +16,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Iterator
-import io
 from pathlib import Path
 import shutil
 
@@ -26,28 +24,25 @@ import cv2
 import numpy as np
 from PIL import Image
 import pytest
+
+pytest.importorskip('playwright.sync_api', reason='playwright is not installed')
+
+from playwright import sync_api
 from viewer_helpers import block
 from viewer_helpers import GREEN
 from viewer_helpers import RED
 from viewer_helpers import viewer
-from viewer_helpers import wait_until
 from viewer_helpers import write_bag_results
 from viewer_helpers import write_result
+from viewer_pages import FLAGS
+from viewer_pages import Page
 
-sync_api = pytest.importorskip('playwright.sync_api', reason='playwright is not installed')
 CHROMIUM = shutil.which('chromium')
 if CHROMIUM is None:
     pytest.skip(
         'chromium is not installed (apt-get install chromium)', allow_module_level=True)
 
 pytestmark = pytest.mark.timeout(240)
-
-#: WebGL without a GPU; root has no sandbox.
-FLAGS = ('--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader',
-         '--no-sandbox', '--disable-dev-shm-usage')
-
-#: Small, since the pixels are computed without a GPU.
-SIZE = {'width': 640, 'height': 360}
 
 BLUE, ORANGE = (70, 130, 200), (240, 150, 60)
 YELLOW, PURPLE = (253, 231, 37), (72, 35, 116)
@@ -60,66 +55,6 @@ def browser() -> Iterator[object]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         yield browser
         browser.close()
-
-
-class Page:
-    """A page of the viewer, and what it requested."""
-
-    def __init__(self, browser: object, url: str, **options: object) -> None:
-        """Open the page and wait for its canvas."""
-        self.page = browser.new_page(**{'viewport': SIZE, **options})
-        self.requests: list[str] = []
-        self.page.on('request', lambda request: self.requests.append(request.url))
-        self.page.on('websocket', lambda socket: self.requests.append(socket.url))
-        self.page.goto(url)
-        self.canvas = self.page.locator('canvas').first
-        self.canvas.wait_for(timeout=60_000)
-
-    def pixels(self) -> np.ndarray:
-        """Return what is left of the panel, float RGB."""
-        shot = np.asarray(Image.open(io.BytesIO(self.page.screenshot())).convert('RGB'))
-        return shot[:, :self.width()].astype(float)
-
-    def width(self) -> int:
-        """Return the width of the part without the panel, pixels."""
-        return min(int(self.canvas.bounding_box()['width']), SIZE['width'])
-
-    def count(self, *color: int) -> int:
-        """Return the number of pixels with the hue of a colour, lit or in the shade."""
-        return int(self.like(color).sum())
-
-    def like(self, color: tuple[int, ...]) -> np.ndarray:
-        """Return which pixels have the hue of a colour: the direction of its chroma."""
-        def chroma(rgb: np.ndarray) -> np.ndarray:
-            return rgb - rgb.mean(axis=-1, keepdims=True)
-
-        wanted, found = chroma(np.array(color, float)), chroma(self.pixels())
-        length = np.linalg.norm(found, axis=-1)
-        cosine = found @ wanted / np.maximum(length * np.linalg.norm(wanted), 1e-6)
-        return (cosine > 0.93) & (length > 25.0)
-
-    def middle(self, color: tuple[int, ...]) -> tuple[float, float]:
-        """Return the middle of the pixels of a colour, column and row."""
-        rows, columns = np.nonzero(self.like(color))
-        return float(np.median(columns)), float(np.median(rows))
-
-    def wait(self, condition: Callable[[], bool]) -> None:
-        """Wait for a condition of the page."""
-        def check() -> bool:
-            # Lets the page work; the pixels of software rendering come late.
-            self.page.wait_for_timeout(100)
-            return condition()
-
-        wait_until(check, 90.0)
-
-    def text(self) -> str:
-        """Return the text of the page."""
-        return str(self.page.locator('body').inner_text())
-
-    def choose(self, label: str, option: str) -> None:
-        """Choose an entry of a list of the panel."""
-        self.page.get_by_label(label, exact=True).first.click()
-        self.page.get_by_role('option', name=option).click()
 
 
 @pytest.fixture(scope='module')
