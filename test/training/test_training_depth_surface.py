@@ -178,8 +178,8 @@ def test_losses_reach_trunk_and_decoder(sample):
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
     assert network.decoder[-1].weight.grad.abs().sum() > 0.0
     scores = task.evaluate(network)
-    assert {'score', 'iou', 'near'} < set(scores)
-    assert 0.5 < scores['near'] <= 1.0
+    assert {'score', 'iou', 'accuracy'} < set(scores)
+    assert 0.5 < scores['accuracy'] <= 1.0
 
 
 def test_a_run_leaves_weights_that_lift_and_goes_on_where_it_was(meshes, tmp_path, capsys):

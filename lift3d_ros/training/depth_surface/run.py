@@ -66,12 +66,12 @@ class DepthSurfaceTraining:
 
     samples: DepthSampleSettings = DepthSampleSettings()
     capacity: int = 8_000
-    first: int = 400
+    first: int = 2_000
     renderers: int = 1
     dev: int = 96
     threads: int = 0
     depth_surface: LoopSettings = LoopSettings(
-        minutes=60.0, batch=8, rate=6e-4, average=0.99, evaluate_every=5.0)
+        minutes=120.0, batch=8, rate=2e-4, average=0.99, evaluate_every=10.0)
     seed: int = 0
 
 

@@ -79,18 +79,18 @@ class DepthSurfaceTask:
         probability = logit.sigmoid()
         part = STEP_NEAR
         return {
-            'near': entropy[:, :part].mean(),
-            'box': 2.0 * entropy[:, part:].mean(),
-            'distance': 0.5 * (predicted - truth).abs()[:, :part].mean(),
-            'overlap': 1.0 - dice(probability[:, part:], inside[:, part:]).mean(),
-            'overlap_near': 0.5 * (1.0 - dice(probability[:, :part], inside[:, :part]).mean()),
+            'near': 0.2 * entropy[:, :part].mean(),
+            'box': entropy[:, part:].mean(),
+            'distance': 0.2 * (predicted - truth).abs()[:, :part].mean(),
+            'overlap': 2.0 * (1.0 - dice(probability[:, part:], inside[:, part:]).mean()),
+            'overlap_near': 1.0 - dice(probability[:, :part], inside[:, :part]).mean(),
         }
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """
         Return the means over the samples: ``iou`` of the points in the box, of all and by class.
 
-        ``near`` is the accuracy of a fourth of the points near the surface.
+        ``accuracy`` is that of a fourth of the points near the surface.
         """
         lists: dict[str, list[float]] = {}
         near_points = torch.arange(0, NEAR_POINTS, 4)
@@ -107,10 +107,10 @@ class DepthSurfaceTask:
                 kind = next(name for name, top in CLASSES if sample['thickness'] < top)
                 lists.setdefault('iou', []).append(float(iou[index]))
                 lists.setdefault(f'iou_{kind}', []).append(float(iou[index]))
-                lists.setdefault('near', []).append(float(near[index]))
+                lists.setdefault('accuracy', []).append(float(near[index]))
         means = {name: float(np.mean(values)) for name, values in lists.items()}
         kinds = [means[f'iou_{name}'] for name, _ in CLASSES if f'iou_{name}' in means]
-        return {'score': float(np.mean([*kinds, means['near']])), **means}
+        return {'score': float(np.mean([*kinds, means['accuracy']])), **means}
 
 
 def _logits(
