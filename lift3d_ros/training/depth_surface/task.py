@@ -78,6 +78,7 @@ class DepthSurfaceTask:
         entropy = functional.binary_cross_entropy_with_logits(logit, inside, reduction='none')
         probability = logit.sigmoid()
         part = STEP_NEAR
+        # With more weight near the surface the unobserved side shrinks (weights/training.md).
         return {
             'near': 0.2 * entropy[:, :part].mean(),
             'box': entropy[:, part:].mean(),
