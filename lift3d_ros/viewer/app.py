@@ -170,7 +170,7 @@ class Viewer:
         else:
             for layer in (*_LAYER_NAMES, 'label'):
                 self.stage.hide(f'{_RIGHT}/{layer}')
-        self._frame(sides)
+        self._frame(sides, choice.layers & _WIDE)
         for name, side in sides.items():
             self._draw_side(name, side, choice, len(sides) > 1, problems)
         if 'ground' in choice.layers:
@@ -267,23 +267,29 @@ class Viewer:
         low, high = bounds(side.snapshot, side.T_stage_camera)
         return float((high - low).max())
 
-    def _frame(self, sides: dict[str, Side]) -> None:
+    def _frame(self, sides: dict[str, Side], wide: frozenset[str]) -> None:
         """Set the view that new browsers begin with, and move the others once."""
         corners = [bounds(side.snapshot, side.T_stage_camera) for side in sides.values()]
         low = np.min([low for low, _ in corners], axis=0)
         high = np.max([high for _, high in corners], axis=0)
+        if wide:
+            # Cameras stand around the objects, as far as the input camera.
+            middle = 0.5 * (low + high)
+            reach = float(np.linalg.norm(sides[_LEFT].T_stage_camera[:3, 3] - middle))
+            low = np.minimum(low, middle - 0.35 * reach)
+            high = np.maximum(high, middle + 0.35 * reach)
         view = viewpoint(low, high, sides[_LEFT].T_stage_camera)
         first, self._view = self._view is None, view
         camera = self._server.initial_camera
         camera.position, camera.look_at = tuple(view[0]), tuple(view[1])
         camera.near = 0.002 * float(np.linalg.norm(view[0] - view[1]))
-        count = len(sides)
-        if first or count != self._side_count:
+        framed = len(sides), wide
+        if first or framed != self._framed:
             for client in self._server.get_clients().values():
                 _look(client, view)
-        self._side_count = count
+        self._framed = framed
 
-    _side_count = 1
+    _framed: tuple[int, frozenset[str]] = (1, frozenset())
 
     def _draw_side(
         self, name: str, side: Side, choice: Choice, named: bool, problems: list[str]
@@ -459,6 +465,9 @@ class Viewer:
 
         self._jobs.put(make)
 
+
+#: Layers of cameras, for which the view is wider.
+_WIDE = frozenset(('camera', 'sources', 'ring'))
 
 #: Layers of a side; the ground belongs to both.
 _LAYER_NAMES = (

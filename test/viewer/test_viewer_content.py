@@ -182,6 +182,24 @@ def test_a_scene_is_lifted_and_has_its_inputs():
         extras.ring(snapshot.objects[0], None)
 
 
+def test_the_ring_of_views_surrounds_the_object_and_looks_at_it():
+    moment, = opened(DEMO_SCENE).moments
+    inputs = moment.inputs()
+    viewed, = moment.load(lambda fraction: None).objects
+    views = Extras().ring(viewed, inputs)
+    eyes = np.array([view.T_camera_eye[:3, 3] for view in views])
+    middle = eyes.mean(axis=0)
+    radii = np.linalg.norm(eyes - middle, axis=1)
+    assert len(views) == 8 and np.ptp(radii) < 1e-3
+    for view in views:
+        np.testing.assert_allclose(
+            view.T_camera_eye[:3, :3] @ view.T_camera_eye[:3, :3].T, np.eye(3), atol=1e-6)
+        # The optical axis passes near the centre of the object.
+        towards = viewed.T_camera_mesh[:3, 3] - view.T_camera_eye[:3, 3]
+        assert view.T_camera_eye[:3, 2] @ towards / np.linalg.norm(towards) > 0.98
+        assert view.image.std() > 5.0
+
+
 def test_lifted_results_find_their_scene_again(tmp_path):
     done = run_here('lift', DEMO_SCENE, '--method', 'geometric', '--out', tmp_path)
     assert done.returncode == 0, done.stderr
