@@ -47,7 +47,7 @@ LAYERS = {
 }
 
 #: Prefix of the note of a status, by its kind.
-_MARKS = {'error': '⚠ ', 'busy': '⏳ ', '': ''}
+_MARKS = {'error': '⚠ ', 'busy': '… ', '': ''}
 
 
 @dataclass(frozen=True)
