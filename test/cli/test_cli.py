@@ -483,8 +483,8 @@ def test_the_demo_leaves_meshes_a_report_and_a_picture_and_no_process(tmp_path):
     found = json.loads((tmp_path / 'out' / 'demo_scene.json').read_text())
     # What a message tells of a shape, under the names that `lift3d lift` has for it.
     untold = {
-        'depth_file', 'views', 'mask_iou', 'notes', 'frame', 'up_axis', 'pose', 'files', 'stands',
-        'body',
+        'scene', 'depth_file', 'views', 'mask_iou', 'notes', 'frame', 'up_axis', 'pose', 'files',
+        'stands', 'body',
     }
     assert list(found) == [key for key in KEYS if key not in untold]
     assert (found['ok'], found['method']) == (True, DEFAULT_METHOD)
