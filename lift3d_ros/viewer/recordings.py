@@ -87,8 +87,8 @@ def read_bag_content(
     notes = [*bag.lost, *recording.notes]
     if topics.depth is None:
         notes.append(
-            f'{path.name} has no depth: without another source of scale its objects cannot be '
-            'lifted; lift3d bag --known-size or --plane-height gives one.')
+            f'{path.name} has no depth, so its objects are correct only up to scale; lift3d bag '
+            '--known-size or --plane-height gives their scale.')
     return Content(path.name, moments, True, tuple(notes))
 
 
