@@ -72,7 +72,8 @@ nitpick_ignore_regex = [
 # Values that methods and readers hand to each other; users never make them.
 nitpick_ignore_regex += [
     ('py:.*', rf'(.*\.)?{name}') for name in (
-        'DistillationInputs', 'Elevation', 'ElevationSettings', 'Observed', 'Place', 'Plan',
+        'DistillationInputs', 'Elevation', 'ElevationSettings', 'FilledView', 'KnownView',
+        'Observed', 'Place', 'Plan', 'RadianceField', 'RadianceOccupancy', 'RenderSettings',
         'SamplerSettings', 'SmallReconstructor', 'Topic',
     )
 ]
