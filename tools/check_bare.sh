@@ -14,8 +14,8 @@
 # limitations under the License.
 
 # Check on a fresh machine what the README promises: make a bare Debian or Ubuntu in a temporary
-# folder, install nothing but git and make, and run `make demo` and `make test` on a clone of HEAD.
-# `tools/check_bare.sh --help` lists the options; docs/develop.md explains them.
+# folder, install nothing but git and make, and run `make demo`, `make docs` and `make test` on a
+# clone of HEAD. `tools/check_bare.sh --help` lists the options; docs/develop.md explains them.
 
 set -euo pipefail
 
@@ -23,7 +23,8 @@ usage() {
   cat <<'USAGE'
 usage: tools/check_bare.sh [OPTION...] [SUITE...]
 
-Run `make demo` and `make test` of a clone of HEAD on bare systems (root only; needs debootstrap).
+Run `make demo`, `make docs` and `make test` of a clone of HEAD on bare systems (root only; needs
+debootstrap).
 Suites: bookworm, trixie (Debian), noble (Ubuntu). Default: all three.
 
   --demo            run `make demo` only
@@ -49,7 +50,7 @@ guest_folder=$guest_home/lift3d_ros
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/lift3d_ros/check_bare
 folder=${TMPDIR:-/var/tmp}
-targets=(demo test)
+targets=(demo docs test)
 suites=()
 binds=()
 variables=()
