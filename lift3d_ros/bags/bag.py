@@ -205,7 +205,8 @@ class Bag:
         try:
             if path.stat().st_size > _MAX_METADATA_BYTES:
                 return None
-            content = yaml.load(path.read_text(), getattr(yaml, 'CSafeLoader', yaml.SafeLoader))
+            loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+            content = yaml.load(path.read_text(), loader)  # noqa: S506 - one of the safe ones
             found = content['rosbag2_bagfile_information']
         except (OSError, yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
             return None

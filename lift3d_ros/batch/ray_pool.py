@@ -285,7 +285,8 @@ def _temp_folder() -> str:
     """Return a new folder for the files of Ray, with a path that its sockets allow."""
     base = tempfile.gettempdir()
     return tempfile.mkdtemp(
-        prefix='lift3d_ray_', dir=base if len(base) < _MAX_TEMP_PATH else '/tmp')
+        prefix='lift3d_ray_',
+        dir=base if len(base) < _MAX_TEMP_PATH else '/tmp')  # noqa: S108 - a new folder in it
 
 
 def _cores() -> int:

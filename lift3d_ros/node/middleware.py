@@ -44,7 +44,7 @@ _FAST_DDS = ('', 'rmw_fastrtps_cpp', 'rmw_fastrtps_dynamic_cpp')
 #: Bytes of shared memory of two processes with the profile, node and camera.
 _SEGMENTS_BYTES = 2 * 67_108_864
 
-_SHARED_MEMORY = '/dev/shm'
+_SHARED_MEMORY = '/dev/shm'  # noqa: S108 - its size is read
 
 
 def environment(given: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -64,4 +64,4 @@ def replace_process(module: str, arguments: Sequence[str]) -> NoReturn:
     # Ctrl-C while the new interpreter starts would print a traceback; the module unblocks it once
     # its handlers are set. The signal mask survives exec, a handler does not.
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
-    os.execv(sys.executable, module_command(module, arguments))
+    os.execv(sys.executable, module_command(module, arguments))  # noqa: S606 - no shell

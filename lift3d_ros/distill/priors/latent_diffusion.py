@@ -34,7 +34,7 @@ from lift3d_ros.errors import bad_request
 from lift3d_ros.weights.stable_diffusion import StableDiffusionComponents
 
 #: The learned token of an object, and the prompt of RealFusion.
-OBJECT_TOKEN = '<object>'
+OBJECT_TOKEN = '<object>'  # noqa: S105 - a word
 REALFUSION_PROMPT = f'A high-resolution DSLR image of a {OBJECT_TOKEN}'
 
 #: The prompts of textual inversion (Gal et al., 2023), which RealFusion has, too.
