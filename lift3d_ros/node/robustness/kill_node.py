@@ -1,0 +1,183 @@
+# Copyright 2026 lift3d_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+A node that is killed at random moments, and must come back.
+
+    python -m lift3d_ros.node.robustness.kill_node --kills 100 --seed 0
+
+In each round the node starts, and a client requests a lift and a saved file as soon as it can. The
+node gets SIGKILL at a random moment: while it starts, loads, lifts, saves, or waits. Then the next
+node must answer; the time from its start to its answer is noted. No half-written file may be in
+``output_dir``, and nothing of the killed node may stop the next one.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import contextmanager
+import json
+from pathlib import Path
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import rclpy
+import trimesh
+
+from lift3d_ros.node.executors.background import BackgroundNode
+from lift3d_ros.node.frame_camera import ball_frame
+from lift3d_ros.node.frame_camera import frame_messages
+from lift3d_ros.srv import LiftObject
+from lift3d_ros.srv import SaveObject
+
+SERVER = 'lift3d_kill'
+
+#: Seconds within which a node must answer, and up to which a node may live in a round.
+PATIENCE_S = 120.0
+LIFE_S = 10.0
+
+#: Seconds after which a request is sent again: the first one of a new node may be lost, as nodes
+#: find each other in both directions one after the other.
+_ANSWER_S = 1.0
+
+
+class Killer:
+    """Starts, uses and kills nodes that save into one folder."""
+
+    def __init__(self, background: BackgroundNode, output: Path, method: str) -> None:
+        """Take the folder of the saved files and the method of the nodes."""
+        self._background, self._output, self._method = background, output, method
+        self._frame = frame_messages(*ball_frame(160, 120))
+
+    def round(self, number: int, life: float) -> dict[str, Any]:
+        """Let a node live for ``life`` seconds, kill it, start another; return what was seen."""
+        with self._node() as child:
+            stop = threading.Event()
+            user = threading.Thread(target=self._use, args=(number, stop), daemon=True)
+            user.start()
+            time.sleep(life)
+            child.kill()
+            child.wait()
+            stop.set()
+            user.join(PATIENCE_S)
+        broken = [path.name for path in sorted(self._output.iterdir()) if not is_whole(path)]
+        start = time.monotonic()
+        with self._node() as child:
+            answered = self._lifts(PATIENCE_S)
+            seconds = time.monotonic() - start
+            child.kill()
+            child.wait()
+        return {'round': number, 'life_s': round(life, 2), 'answered': answered,
+                'seconds': round(seconds, 2), 'broken': broken,
+                'files': len(list(self._output.iterdir()))}
+
+    def _use(self, number: int, stop: threading.Event) -> None:
+        """Lift and save until the node is gone."""
+        count = 0
+        while not stop.is_set():
+            if not self._lifts(2.0):
+                continue
+            request = SaveObject.Request(path=f'ball_{number}_{count}.glb')
+            try:
+                self._background.call(SaveObject, f'{SERVER}/save_object', request, 5.0)
+            except TimeoutError:
+                continue
+            count += 1
+
+    def _lifts(self, patience: float) -> bool:
+        end = time.monotonic() + patience
+        request = LiftObject.Request(**self._frame, without_mesh=True)
+        while time.monotonic() < end:
+            try:
+                answer = self._background.call(
+                    LiftObject, f'{SERVER}/lift_object', request, _ANSWER_S)
+            except TimeoutError:
+                continue
+            if answer.success:
+                return True
+            time.sleep(0.05)
+        return False
+
+    @contextmanager
+    def _node(self) -> Iterator[subprocess.Popen[Any]]:
+        child: subprocess.Popen[Any] = subprocess.Popen([
+            sys.executable, '-m', 'lift3d_ros.node', '--autostart', '--ros-args', '--log-level',
+            'fatal', '-r', f'__node:={SERVER}', '-p', f'method:={self._method}', '-p',
+            f'output_dir:={self._output}', '-p', 'max_faces:=2000'])
+        try:
+            yield child
+        finally:
+            child.kill()
+            child.wait()
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether a saved mesh can be read and is closed; other files must be none of ours."""
+    if path.suffix != '.glb':
+        return False
+    try:
+        return bool(trimesh.load(path, force='mesh').is_watertight)
+    except Exception:
+        return False
+
+
+def run(kills: int, seed: int, method: str) -> dict[str, Any]:
+    """Kill so many nodes; return the rounds and a summary."""
+    rng = np.random.default_rng(seed)
+    with tempfile.TemporaryDirectory() as folder, \
+            BackgroundNode('lift3d_killer', threads=2) as background:
+        killer = Killer(background, Path(folder), method)
+        rounds = [killer.round(k, float(rng.uniform(0.2, LIFE_S))) for k in range(kills)]
+    seconds = [one['seconds'] for one in rounds]
+    return {
+        'kills': kills, 'seed': seed, 'method': method,
+        'without_answer': sum(not one['answered'] for one in rounds),
+        'broken_files': sum(len(one['broken']) for one in rounds),
+        'files': rounds[-1]['files'] if rounds else 0,
+        'seconds_median': float(np.median(seconds)), 'seconds_max': float(np.max(seconds)),
+        'rounds': rounds,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Kill the nodes of the command line; return 1 if one did not come back, or left a part."""
+    parser = argparse.ArgumentParser(
+        prog='python -m lift3d_ros.node.robustness.kill_node', description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--kills', type=int, default=10)
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--method', default='geometric')
+    parser.add_argument('--out', type=Path, help='folder for kill_node.json')
+    options = parser.parse_args(arguments)
+    rclpy.init(args=[])
+    try:
+        found = run(options.kills, options.seed, options.method)
+    finally:
+        rclpy.try_shutdown()
+    print(json.dumps({key: value for key, value in found.items() if key != 'rounds'}, indent=1))
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / 'kill_node.json').write_text(json.dumps(found, indent=1) + '\n')
+    return 1 if found['without_answer'] or found['broken_files'] else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
