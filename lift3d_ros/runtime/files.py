@@ -19,34 +19,77 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextlib import suppress
 import errno
 import os
 from pathlib import Path
+import re
 import secrets
 import shutil
 import stat
+import threading
+import time
 from typing import BinaryIO
 
 from lift3d_ros.errors import bad_request
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 
+#: Name of a file or folder that is being written.
+_PARTIAL = re.compile(r'\.[0-9a-f]{16}\.part')
+
+#: Seconds after which a part is the remainder of a process that was killed.
+_STALE_S = 600.0
+
+_swept: set[Path] = set()
+_sweep_lock = threading.Lock()
+
 
 def write_whole(path: Path, data: bytes) -> None:
     """
     Write a file atomically: it appears under its name only when it is complete.
 
-    Concurrent writers each have a partial file, and the last one wins. Raises ``OSError`` if it
-    cannot be written, such as for a folder of that name.
+    Concurrent writers each have a partial file, and the last one wins. The first call for a folder
+    removes what killed processes left there. Raises ``OSError`` if the file cannot be written,
+    such as for a folder of that name.
     """
-    # Short enough for the limit on the length of names.
-    partial = path.with_name(f'.{secrets.token_hex(8)}.part')
+    remove_stale_parts(path.parent)
+    partial = path.with_name(_partial_name())
     try:
         with partial.open('xb') as file:
             file.write(data)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_stale_parts(folder: Path) -> None:
+    """
+    Remove the parts of files that killed processes left in a folder, once for each folder.
+
+    Parts that changed within the last ten minutes stay, since another process may write them.
+    """
+    key = folder.absolute()
+    with _sweep_lock:
+        if key in _swept:
+            return
+        _swept.add(key)
+    with suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            if not _PARTIAL.fullmatch(entry.name):
+                continue
+            with suppress(OSError):
+                if time.time() - entry.stat(follow_symlinks=False).st_mtime < _STALE_S:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    os.unlink(entry.path)
+
+
+def _partial_name() -> str:
+    # Short enough for the limit on the length of names.
+    return f'.{secrets.token_hex(8)}.part'
 
 
 @contextmanager
@@ -58,7 +101,8 @@ def written_together(folder: Path, last: str) -> Iterator[Path]:
     refers to. Until then nothing in ``folder`` changes, so a full disk leaves no files. Raises
     ``OSError``, also for a folder with the name of a file.
     """
-    partial = folder / f'.{secrets.token_hex(8)}.part'
+    remove_stale_parts(folder)
+    partial = folder / _partial_name()
     partial.mkdir()
     try:
         yield partial
