@@ -44,21 +44,23 @@ def procedural_object(seed: int, family: str | None = None) -> Mesh:
         family = family_of(seed)
     if family not in FAMILIES:
         raise ValueError(f'there is no family "{family}"; choose one of {", ".join(FAMILIES)}')
-    return closed_object(FAMILIES[family], [seed, list(FAMILIES).index(family)])
+    return closed_object(family, FAMILIES[family], [seed, list(FAMILIES).index(family)])
 
 
-def closed_object(make: Callable[[np.random.Generator], Mesh], seeds: list[int]) -> Mesh:
+def closed_object(
+    family: str, make: Callable[[np.random.Generator], Mesh], seeds: list[int]
+) -> Mesh:
     """
-    Return the first object of a maker that is closed, in one piece and of a household size.
+    Return the first object that ``make`` makes closed, in one piece and of a household size.
 
-    Raises ``ValueError`` if eight attempts make none.
+    Raises ``ValueError`` with the name of the family if eight attempts make none.
     """
     for attempt in range(8):
         mesh = _stand(make(np.random.default_rng([*seeds, attempt])))
         # Simplification can split a thin part; the next attempt draws another object.
         if mesh.is_watertight() and _pieces(mesh) == 1 and _in_range(mesh):
             return mesh
-    raise ValueError(f'seed {seeds[0]} makes no closed {make.__name__}')
+    raise ValueError(f'seed {seeds[0]} makes no closed {family}')
 
 
 def family_of(seed: int) -> str:

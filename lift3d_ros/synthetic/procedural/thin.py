@@ -57,7 +57,7 @@ def thin_object(seed: int, family: str | None = None) -> Mesh:
         family = names[int(np.random.default_rng([seed, 0x7A1]).integers(len(names)))]
     if family not in THIN_FAMILIES:
         raise ValueError(f'there is no family "{family}"; choose one of {", ".join(names)}')
-    return closed_object(THIN_FAMILIES[family], [seed, names.index(family), 0x7A1])
+    return closed_object(family, THIN_FAMILIES[family], [seed, names.index(family), 0x7A1])
 
 
 def open_box(rng: np.random.Generator) -> Mesh:
