@@ -19,9 +19,10 @@ A node that is killed at random moments, and must come back.
 
 In each round the node starts, and a client requests a lift and a saved file as soon as it can. The
 node gets SIGKILL at a random moment: while it starts, loads, lifts, saves, or waits. Then the next
-node must answer; the time from its start to its answer is noted. No file in ``output_dir`` may be
-half-written, and nothing of the killed node may stop the next one. A hidden part, ``.*.part``, may
-be left: a process that begins to write there ten minutes later or more removes it.
+node must answer a client in a process of its own; the time from its start to its answer is noted,
+and whether the client that saw the first node die hears the second one. No file in ``output_dir``
+may be half-written, and nothing of the killed node may stop the next one. A hidden part,
+``.*.part``, may be left: a process that begins to write there ten minutes later or more removes it.
 """
 
 from __future__ import annotations
@@ -44,20 +45,17 @@ import rclpy
 import trimesh
 
 from lift3d_ros.node.executors.background import BackgroundNode
-from lift3d_ros.node.frame_camera import ball_frame
-from lift3d_ros.node.frame_camera import frame_messages
-from lift3d_ros.srv import LiftObject
+from lift3d_ros.node.robustness.ask_node import lifts
 from lift3d_ros.srv import SaveObject
 
 SERVER = 'lift3d_kill'
 
-#: Seconds within which a node must answer, and up to which a node may live in a round.
-PATIENCE_S = 120.0
+#: Seconds within which a node must answer, and up to which a node lives in a round by default.
+PATIENCE_S = 30.0
 LIFE_S = 10.0
 
-#: Seconds after which a request is sent again: the first one of a new node may be lost, as nodes
-#: find each other in both directions one after the other.
-_ANSWER_S = 1.0
+#: Seconds within which the client that saw the node die must hear the next one.
+_HEARING_S = 5.0
 
 
 class Killer:
@@ -66,7 +64,6 @@ class Killer:
     def __init__(self, background: BackgroundNode, output: Path, method: str) -> None:
         """Take the folder of the saved files and the method of the nodes."""
         self._background, self._output, self._method = background, output, method
-        self._frame = frame_messages(*ball_frame(160, 120))
 
     def round(self, number: int, life: float) -> dict[str, Any]:
         """Let a node live for ``life`` seconds, kill it, start another; return what was seen."""
@@ -85,19 +82,22 @@ class Killer:
             path.name for path in found if path.name not in parts and not is_whole(path)]
         start = time.monotonic()
         with self._node() as child:
-            answered = self._lifts(PATIENCE_S)
+            asked = subprocess.run(
+                [sys.executable, '-m', 'lift3d_ros.node.robustness.ask_node', '--server', SERVER,
+                 '--patience', str(PATIENCE_S)], check=False)
             seconds = time.monotonic() - start
+            heard = lifts(self._background, SERVER, _HEARING_S)
             child.kill()
             child.wait()
-        return {'round': number, 'life_s': round(life, 2), 'answered': answered,
-                'seconds': round(seconds, 2), 'broken': broken, 'parts': parts,
-                'files': len(found)}
+        return {'round': number, 'life_s': round(life, 2), 'answered': asked.returncode == 0,
+                'seconds': round(seconds, 2), 'old_client_hears': heard, 'broken': broken,
+                'parts': parts, 'files': len(found)}
 
     def _use(self, number: int, stop: threading.Event) -> None:
         """Lift and save until the node is gone."""
         count = 0
         while not stop.is_set():
-            if not self._lifts(2.0):
+            if not lifts(self._background, SERVER, 2.0):
                 continue
             request = SaveObject.Request(path=f'ball_{number}_{count}.glb')
             try:
@@ -105,20 +105,6 @@ class Killer:
             except TimeoutError:
                 continue
             count += 1
-
-    def _lifts(self, patience: float) -> bool:
-        end = time.monotonic() + patience
-        request = LiftObject.Request(**self._frame, without_mesh=True)
-        while time.monotonic() < end:
-            try:
-                answer = self._background.call(
-                    LiftObject, f'{SERVER}/lift_object', request, _ANSWER_S)
-            except TimeoutError:
-                continue
-            if answer.success:
-                return True
-            time.sleep(0.05)
-        return False
 
     @contextmanager
     def _node(self) -> Iterator[subprocess.Popen[Any]]:
@@ -141,17 +127,18 @@ def is_whole(path: Path) -> bool:
         return False
 
 
-def run(kills: int, seed: int, method: str) -> dict[str, Any]:
-    """Kill so many nodes; return the rounds and a summary."""
+def run(kills: int, seed: int, method: str, life: float = LIFE_S) -> dict[str, Any]:
+    """Kill so many nodes within ``life`` seconds; return the rounds and a summary."""
     rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder, \
             BackgroundNode('lift3d_killer', threads=2) as background:
         killer = Killer(background, Path(folder), method)
-        rounds = [killer.round(k, float(rng.uniform(0.2, LIFE_S))) for k in range(kills)]
+        rounds = [killer.round(k, float(rng.uniform(0.2, life))) for k in range(kills)]
     seconds = [one['seconds'] for one in rounds]
     return {
         'kills': kills, 'seed': seed, 'method': method,
         'without_answer': sum(not one['answered'] for one in rounds),
+        'old_client_deaf': sum(not one['old_client_hears'] for one in rounds),
         'broken_files': sum(len(one['broken']) for one in rounds),
         'parts_left': len({name for one in rounds for name in one['parts']}),
         'files': rounds[-1]['files'] if rounds else 0,
@@ -168,11 +155,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--kills', type=int, default=10)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--method', default='geometric')
+    parser.add_argument('--life', type=float, default=LIFE_S, help='seconds, at most')
     parser.add_argument('--out', type=Path, help='folder for kill_node.json')
     options = parser.parse_args(arguments)
     rclpy.init(args=[])
     try:
-        found = run(options.kills, options.seed, options.method)
+        found = run(options.kills, options.seed, options.method, options.life)
     finally:
         rclpy.try_shutdown()
     print(json.dumps({key: value for key, value in found.items() if key != 'rounds'}, indent=1))
