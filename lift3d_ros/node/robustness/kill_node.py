@@ -22,7 +22,7 @@ node gets SIGKILL at a random moment: while it starts, loads, lifts, saves, or w
 node must answer a client in a process of its own; the time from its start to its answer is noted,
 and whether the client that saw the first node die hears the second one. No file in ``output_dir``
 may be half-written, and nothing of the killed node may stop the next one. A hidden part,
-``.*.part``, may be left: a process that begins to write there ten minutes later or more removes it.
+``.*.part``, may be left: a process that begins to write there ten minutes later removes it.
 """
 
 from __future__ import annotations
