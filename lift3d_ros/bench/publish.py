@@ -182,8 +182,9 @@ def _fill(match: re.Match[str], results: Path) -> str:
         lines[f'{result["machine"]["revision"]}: `{result["command"]}`'] = None
     figures = [word for word in match[1].split() if '/' not in word]
     commands = '\\\n'.join(f'Revision {line}' for line in lines)
-    return (f'<!-- results: {match[1]} -->\n{table(tracks, figures)}\n\n{commands}\n'
-            '<!-- end -->')
+    # Aligned columns would make the lines of a page too long.
+    narrow = re.sub('-{3,}', '---', re.sub(' {2,}', ' ', table(tracks, figures)))
+    return f'<!-- results: {match[1]} -->\n{narrow}\n\n{commands}\n<!-- end -->'
 
 
 def _names(page: str) -> list[str]:
