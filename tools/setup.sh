@@ -197,13 +197,13 @@ choose_torch() {  # sets torch (cpu, cuda or default) and size
     torch=default
     has_nvidia_gpu || torch=cpu
   fi
-  size=6.8
+  size=7.2
   [[ $torch == cpu ]] || return 0
   if [[ $ros != embedded ]] && "$venv/bin/python" -c 'import torch' 2>/dev/null; then
     torch=default   # it belongs to the Python of the sourced ROS
-    size=3
+    size=3.5
   elif finds_torch_cpu; then
-    size=3.1
+    size=3.6
   elif [[ -n ${LIFT3D_TORCH:-} ]]; then
     fail "LIFT3D_TORCH=cpu: $torch_cpu is neither at $torch_index nor where pip's configuration" \
       'points; make one of them reachable, or set LIFT3D_TORCH=default'
