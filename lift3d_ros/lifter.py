@@ -33,10 +33,12 @@ import gc
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lift3d_ros.errors import bad_request
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry.frame import crop_object
@@ -65,16 +67,11 @@ from lift3d_ros.progress import StepCallback
 from lift3d_ros.progress import StepReport
 from lift3d_ros.runtime import memory
 from lift3d_ros.runtime.process import run_within_memory
-from lift3d_ros.scene.composition import check_completion
-from lift3d_ros.scene.composition import check_frame
-from lift3d_ros.scene.composition import compose
-from lift3d_ros.scene.composition import SceneSettings
-from lift3d_ros.scene.inputs.checks import check_light
-from lift3d_ros.scene.inputs.checks import scene_notes
-from lift3d_ros.scene.inputs.without_depth import as_assumed
-from lift3d_ros.scene.inputs.without_depth import assume_plane
-from lift3d_ros.scene.scene import Scene
 from lift3d_ros.serve.client import ServerClient
+
+if TYPE_CHECKING:
+    from lift3d_ros.scene.composition import SceneSettings
+    from lift3d_ros.scene.scene import Scene
 
 __all__ = [
     'DEFAULT_METHOD', 'DEVICES', 'DISTILLED', 'LEARNED', 'LiftRequest', 'Lifter', 'MAX_SAMPLES',
@@ -127,17 +124,12 @@ class Lifter:
         another form.
         """
         if max_faces < MIN_MAX_FACES:
-            raise LiftError(
-                ErrorCode.BAD_REQUEST,
-                f'max_faces is {max_faces}; it must be at least {MIN_MAX_FACES}.',
-            )
+            raise bad_request(f'max_faces is {max_faces}; it must be at least {MIN_MAX_FACES}.')
         if isinstance(method, str):
             self.name = method
-            self.method = make_method(
-                method, device, weights, samples, preset, steps, init)
+            self.method = make_method(method, device, weights, samples, preset, steps, init)
         else:
-            self.name = type(method).__name__.lower()
-            self.method = method
+            self.name, self.method = type(method).__name__.lower(), method
         self.max_faces = max_faces
         self._server = ServerClient(remote, remote_timeout) if remote else None
 
@@ -335,40 +327,44 @@ class Lifter:
         ``LiftError``: ``BAD_REQUEST`` without depth, plane and gravity, ``BAD_IMAGE`` for a black
         image without depth, ``NO_DEPTH_IN_MASK``, ``NO_SURFACE``, and those of ``load``.
         """
-        settings = settings or SceneSettings()
+        from lift3d_ros.scene import composition
+        from lift3d_ros.scene.inputs import checks
+        from lift3d_ros.scene.inputs import without_depth
+
+        settings = settings or composition.SceneSettings()
         if frame.depth is not None:
-            check_completion(settings)
+            composition.check_completion(settings)
         requests = {name: LiftRequest.of(mask) for name, mask in (masks or {}).items()}
         start = time.monotonic()
         if budget is not None:
             deadline = min(start + budget, np.inf if deadline is None else deadline)
         run = Progress(progress, cancelled, deadline)
         with memory.exhaustion_refused():
-            notes, known, assumed = check_light(frame), frame, None
+            notes, known, assumed = checks.check_light(frame), frame, None
             if frame.depth is None:
-                assumed = assume_plane(
+                assumed = without_depth.assume_plane(
                     frame, [request.mask for request in requests.values()], plane, settings)
                 known = assumed.frame
                 requests = {
                     name: replace(request, hints=assumed.hints(request.hints))
                     for name, request in requests.items()}
-            check_frame(known, settings)
+            composition.check_frame(known, settings)
             shapes: list[Shape | LiftError] = []
             if requests:
                 limit = None if budget is None else start + OBJECTS_SHARE * budget
                 shapes = self._lift_objects(
                     frame, [replace(request, seed=seed) for request in requests.values()], run,
                     cancelled, deadline, limit)
-            scene = compose(
+            scene = composition.compose(
                 known, {name: request.mask for name, request in requests.items()},
                 dict(zip(requests, shapes, strict=True)),
                 # No space is known to be free that could bound a guess.
                 settings if assumed is None else replace(settings, fill='none'),
                 np.random.default_rng(seed), run.part(0.7 if requests else 0.0, 1.0))
             if assumed is not None:
-                scene = as_assumed(scene, frame, assumed)
+                scene = without_depth.as_assumed(scene, frame, assumed)
             else:
-                notes += scene_notes(frame, scene.planes)
+                notes += checks.scene_notes(frame, scene.planes)
         run.check('done', 1.0)
         return replace(
             scene, notes=scene.notes + notes, seconds={**run.seconds, 'total': run.total})

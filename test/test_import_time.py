@@ -40,3 +40,16 @@ def test_no_slow_package_is_imported(code, slow):
     done = subprocess.run(
         [sys.executable, '-c', f'{code}\n{report}'], capture_output=True, text=True, check=True)
     assert set(slow) & set(done.stderr.split()) == set()
+
+
+def test_the_small_networks_load_without_the_packages_of_the_published_ones():
+    # Together they take several times as long to import as torch.
+    code = (
+        'from lift3d_ros.lifter import Lifter\nlifter = Lifter()\nlifter.load()\n'
+        'import sys\nprint(*sys.modules, file=sys.stderr)')
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.split())
+    assert 'torch' in loaded
+    slow = {'diffusers', 'transformers', 'accelerate', 'sympy', 'torch._dynamo', 'scipy.stats'}
+    assert slow & loaded == set()

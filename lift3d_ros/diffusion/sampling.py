@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from lift3d_ros.diffusion.noise import DpmSolver
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 
@@ -107,14 +108,11 @@ class Sampler:
         """
         Make the solver.
 
-        ``scheduler`` is a diffusers scheduler with the betas and the prediction type (epsilon,
-        v_prediction or sample); it is not modified.
+        ``scheduler`` is a ``NoiseLevels``, or a scheduler of diffusers, with the betas and the
+        prediction type (epsilon, v_prediction or sample); it is not modified.
         """
-        from diffusers import DDIMScheduler
-        from diffusers import DPMSolverMultistepScheduler
-
         self.settings = settings
-        self.train_timesteps = int(scheduler.config.num_train_timesteps)
+        self.train_timesteps = int(scheduler.config['num_train_timesteps'])
         if settings.steps > self.train_timesteps:
             raise LiftError(
                 ErrorCode.BAD_REQUEST,
@@ -124,26 +122,21 @@ class Sampler:
         known = ('num_train_timesteps', 'beta_start', 'beta_end', 'beta_schedule', 'trained_betas',
                  'prediction_type', 'rescale_betas_zero_snr')
         schedule = {name: scheduler.config[name] for name in known if name in scheduler.config}
-        self._solver: Any
+        self._ddim: Any = None
         if settings.solver == 'ddim':
-            self._solver = DDIMScheduler(
+            from diffusers import DDIMScheduler
+
+            self._ddim = DDIMScheduler(
                 **schedule, clip_sample=False, set_alpha_to_one=False, steps_offset=1
             )
             # The solver needs the requested steps for its step size, T // steps; its own grid
             # lacks the noisiest timesteps.
-            self._solver.set_timesteps(settings.steps)
-            self._solver.timesteps = torch.tensor(
-                ddim_timesteps(settings.steps, self.train_timesteps)
-            )
+            self._ddim.set_timesteps(settings.steps)
+            self.timesteps = ddim_timesteps(settings.steps, self.train_timesteps)
+            self._ddim.timesteps = torch.tensor(self.timesteps)
         else:
-            self._solver = DPMSolverMultistepScheduler(
-                **schedule,
-                solver_order=2,
-                timestep_spacing='trailing',
-                use_lu_lambdas=settings.spacing == 'log_snr',
-            )
-            self._solver.set_timesteps(settings.steps)
-        self.timesteps: list[int] = [int(t) for t in self._solver.timesteps]
+            self._solver = DpmSolver(schedule, settings.steps, settings.spacing == 'log_snr')
+            self.timesteps = self._solver.timesteps
 
     @property
     def needs_noise(self) -> bool:
@@ -163,8 +156,9 @@ class Sampler:
         noise: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the latents after the step, of the shape of ``latents`` (n, c, h, w)."""
-        if self.settings.solver == 'ddim':
-            return self._solver.step(
+        if self._ddim is not None:
+            result: torch.Tensor = self._ddim.step(
                 prediction, timestep, latents, eta=self.settings.eta, variance_noise=noise
             ).prev_sample
-        return self._solver.step(prediction, timestep, latents).prev_sample
+            return result
+        return self._solver.step(prediction, latents)

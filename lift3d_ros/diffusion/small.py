@@ -27,18 +27,15 @@ from dataclasses import asdict
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import cast
 
-from diffusers import DDIMScheduler
-from diffusers import UNet2DConditionModel
 import torch
 from torch import nn
 from torch import Tensor
 from torch.nn import functional
-from transformers import CLIPVisionConfig
-from transformers import CLIPVisionModelWithProjection
 
 from lift3d_ros.diffusion.conditioning import ClipEncoder
+from lift3d_ros.diffusion.noise import NoiseLevels
 from lift3d_ros.diffusion.render_conditioning import conditioning_channels
 from lift3d_ros.diffusion.render_conditioning import LATENT_PIXELS
 from lift3d_ros.diffusion.render_conditioning import PATCH
@@ -48,10 +45,14 @@ from lift3d_ros.elevation.regressor import read_elevation
 from lift3d_ros.networks.small.coarse import CoarseConfig
 from lift3d_ros.networks.small.coarse import CoarseNet
 from lift3d_ros.networks.small.coarse_inputs import CoarseInputs
+from lift3d_ros.networks.small.denoiser import DenoiserConfig
+from lift3d_ros.networks.small.denoiser import DenoiserUNet
 from lift3d_ros.networks.small.files import corrupt
 from lift3d_ros.networks.small.files import missing
 from lift3d_ros.networks.small.files import read_network
 from lift3d_ros.networks.small.files import write_network
+from lift3d_ros.networks.small.image_encoder import ImageEncoder
+from lift3d_ros.networks.small.image_encoder import ImageEncoderConfig
 from lift3d_ros.networks.small.monocular import MonocularNet
 from lift3d_ros.networks.small.monocular import read_monocular
 from lift3d_ros.weights.components import PoseProjection
@@ -104,7 +105,7 @@ class PixelCodec:
 class RgbImageEncoder(nn.Module):
     """A CLIP vision model over the RGB channels of RGBA pictures."""
 
-    def __init__(self, model: CLIPVisionModelWithProjection) -> None:
+    def __init__(self, model: ImageEncoder) -> None:
         """Keep the model."""
         super().__init__()
         self.model = model
@@ -116,19 +117,18 @@ class RgbImageEncoder(nn.Module):
 
 class ResidualUNet(nn.Module):
     """
-    A diffusers UNet that predicts the residual to the rendered volume.
+    A UNet that predicts the residual to the rendered volume.
 
     The prediction is the clean latent: that of the rendering plus the output of the UNet.
     """
 
-    def __init__(self, unet: UNet2DConditionModel) -> None:
+    def __init__(self, unet: DenoiserUNet) -> None:
         """Keep the UNet."""
         super().__init__()
-        # The classes of diffusers are untyped.
-        self.unet: Any = unet
+        self.unet = unet
 
     @property
-    def config(self) -> Any:
+    def config(self) -> DenoiserConfig:
         """The configuration of the UNet."""
         return self.unet.config
 
@@ -143,34 +143,23 @@ class ResidualUNet(nn.Module):
 
 def make_components(features: int) -> Zero123Components:
     """Return the untrained denoiser for a volume of ``features`` channels."""
-    unet: Any = UNet2DConditionModel(
+    unet = DenoiserUNet(DenoiserConfig(
         sample_size=LATENT_PIXELS,
         in_channels=2 * _LATENT + conditioning_channels(features),
         out_channels=_LATENT,
-        block_out_channels=(64, 96, 128),
-        layers_per_block=1,
         cross_attention_dim=_EMBEDDING,
-        attention_head_dim=4,
-        down_block_types=('DownBlock2D', 'DownBlock2D', 'CrossAttnDownBlock2D'),
-        up_block_types=('CrossAttnUpBlock2D', 'UpBlock2D', 'UpBlock2D'),
-        norm_num_groups=16,
-    )
+    ))
     # The untrained prediction is the rendering.
     nn.init.zeros_(unet.conv_out.weight)
-    nn.init.zeros_(unet.conv_out.bias)
-    encoder = CLIPVisionModelWithProjection(
-        CLIPVisionConfig(
-            hidden_size=128, intermediate_size=384, num_hidden_layers=3, num_attention_heads=4,
-            image_size=96, patch_size=12, projection_dim=_EMBEDDING,
-        )
-    )
-    scheduler = DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule='scaled_linear', clip_sample=False,
-        set_alpha_to_one=False, steps_offset=1, prediction_type='sample',
-        # Otherwise the noisiest latents still show the mean colours of the target, and the network
-        # learns to read them there (Lin et al., 2024).
-        rescale_betas_zero_snr=True,
-    )
+    nn.init.zeros_(cast(Tensor, unet.conv_out.bias))
+    encoder = ImageEncoder(ImageEncoderConfig(projection_dim=_EMBEDDING))
+    # Otherwise the noisiest latents still show the mean colours of the target, and the network
+    # learns to read them there (Lin et al., 2024): ``rescale_betas_zero_snr``.
+    scheduler = NoiseLevels({
+        'beta_start': 0.00085, 'beta_end': 0.012, 'beta_schedule': 'scaled_linear',
+        'clip_sample': False, 'set_alpha_to_one': False, 'steps_offset': 1,
+        'prediction_type': 'sample', 'rescale_betas_zero_snr': True,
+    })
     return Zero123Components(
         unet=ResidualUNet(unet),
         vae=PixelCodec(),
@@ -211,12 +200,8 @@ def write_small(
     for name, network in (
         ('unet', components.unet.unet), ('image_encoder', components.image_encoder.model),
     ):
-        config = {**network.config} if name == 'unet' else network.config.to_diff_dict()
-        if '_use_default_values' in config:
-            # diffusers lists them in the order of a set, which differs between processes.
-            config['_use_default_values'] = sorted(config['_use_default_values'])
-        write_network(folder / name, network, config, dtype)
-    components.scheduler.save_pretrained(folder / 'scheduler')
+        write_network(folder / name, network, network.settings(), dtype)
+    components.scheduler.write(folder / 'scheduler')
 
 
 def read_small(folder: Path, device: torch.device | str = 'cpu') -> SmallNetworks:
@@ -229,13 +214,13 @@ def read_small(folder: Path, device: torch.device | str = 'cpu') -> SmallNetwork
         folder / 'coarse', lambda config: CoarseNet(CoarseConfig(**config)), device)
     projection = read_network(
         folder / 'cc_projection', lambda config: PoseProjection(**config), device)
-    unet: Any = read_network(folder / 'unet', UNet2DConditionModel.from_config, device)
+    unet = read_network(
+        folder / 'unet', lambda config: DenoiserUNet(DenoiserConfig.of(config)), device)
     vision = read_network(
         folder / 'image_encoder',
-        lambda config: CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config)), device)
+        lambda config: ImageEncoder(ImageEncoderConfig.of(config)), device)
     try:
-        scheduler = DDIMScheduler.from_config(
-            read_settings(folder / 'scheduler' / 'scheduler_config.json'))
+        scheduler = NoiseLevels(read_settings(folder / 'scheduler' / 'scheduler_config.json'))
     except FileNotFoundError as error:
         raise missing(folder / 'scheduler') from error
     except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError,

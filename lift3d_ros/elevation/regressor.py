@@ -78,8 +78,6 @@ class ElevationConfig:
 class ElevationNet(nn.Module):
     """A residual network from RGBA pictures to a distribution over elevations."""
 
-    centres: Tensor
-
     def __init__(self, config: ElevationConfig | None = None) -> None:
         """Make the layers."""
         super().__init__()
@@ -98,10 +96,14 @@ class ElevationNet(nn.Module):
         self.place = nn.Parameter(torch.zeros(1, before, side, side))
         self.weigh = nn.Conv2d(before, 4, 1)
         self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(5 * before, self.config.bins))
-        centres = torch.linspace(self.config.low, self.config.high, self.config.bins)
-        self.register_buffer('centres', centres, persistent=False)
         # Convolutions in half precision are twice as fast channels last on CPUs.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def centres(self) -> Tensor:
+        """The centres of the bins, degrees, (bins,)."""
+        config = self.config
+        return torch.linspace(config.low, config.high, config.bins).to(self.place.device)
 
     def forward(self, picture: Tensor) -> Tensor:
         """
@@ -134,9 +136,10 @@ class ElevationNet(nn.Module):
         own = share.gather(-1, middle)
         into = (0.5 - until.gather(-1, middle) + own) / own
         width = (self.config.high - self.config.low) / (self.config.bins - 1)
-        degrees = self.centres[middle[:, 0]] + width * (into[:, 0] - 0.5)
+        centres = self.centres
+        degrees = centres[middle[:, 0]] + width * (into[:, 0] - 0.5)
         degrees = degrees.clamp(self.config.low, self.config.high)
-        spread = (share * (self.centres - degrees[:, None]) ** 2).sum(dim=-1).sqrt()
+        spread = (share * (centres - degrees[:, None]) ** 2).sum(dim=-1).sqrt()
         return degrees, self.config.stddev_factor * spread
 
     def estimate(self, picture: NDArray[np.uint8]) -> tuple[float, float]:
@@ -164,7 +167,7 @@ class ElevationNet(nn.Module):
         try:
             with torch.no_grad():
                 degrees, stddev = self.distribution(
-                    tensor[None].to(self.centres.device).float() / 255.0
+                    tensor[None].to(self.place.device).float() / 255.0
                 )
         finally:
             self.train(training)

@@ -19,11 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
-import http.client
 import socket
 import threading
 import time
 from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from lift3d_ros.errors import bad_request
@@ -37,6 +37,10 @@ from lift3d_ros.serve.wire import CONTENT_TYPE
 from lift3d_ros.serve.wire import decode_results
 from lift3d_ros.serve.wire import encode_call
 from lift3d_ros.serve.wire import MAX_OBJECTS
+
+if TYPE_CHECKING:
+    # Its import, with email and ssl, takes as long as numpy's.
+    import http.client
 
 #: Path of the call.
 PATH = '/v1/lift'
@@ -184,6 +188,8 @@ class ServerClient:
         raise ServerUnavailableError(_explained(status, data))
 
     def _connection(self, ends: float) -> http.client.HTTPConnection:
+        import http.client
+
         kind = http.client.HTTPSConnection if self._is_https else http.client.HTTPConnection
         wait = max(min(_CONNECT_S, ends - time.monotonic()), 0.001)
         return kind(self._host, self._port, timeout=wait)
@@ -220,6 +226,8 @@ class _Exchange(threading.Thread):
 
     def run(self) -> None:
         """Send the request and read the answer."""
+        import http.client
+
         try:
             self._connection.connect()
             # From here the time of the caller counts.
@@ -250,6 +258,8 @@ class _Exchange(threading.Thread):
     def answer(self) -> tuple[int, bytes]:
         """Return status and body; raises ``ServerUnavailableError``."""
         if self._answer is None:
+            import http.client
+
             error = self._error
             if isinstance(error, ConnectionRefusedError):
                 reason = 'nothing listens there'

@@ -45,7 +45,9 @@ class PoseProjection(nn.Module):
         self.pose_dim = pose_dim
         self.projection = nn.Linear(embedding_dim + pose_dim, embedding_dim)
         with torch.no_grad():
-            self.projection.weight[:, :embedding_dim] = torch.eye(embedding_dim)
+            own = self.projection.weight[:, :embedding_dim]
+            own.zero_()
+            own.diagonal().fill_(1.0)
             self.projection.bias.zero_()
 
     def forward(self, embedding: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:
@@ -58,14 +60,16 @@ class Zero123Components:
     """
     The networks and the noise schedule of one model, as a loader returns them.
 
-    - ``unet``: diffusers ``UNet2DConditionModel``; its input channels are the noisy latent, the
-      conditioning latent and, for ``small``, further conditioning channels.
+    - ``unet``: diffusers ``UNet2DConditionModel``, or the ``ResidualUNet`` of the small weights;
+      its input channels are the noisy latent, the conditioning latent and, for ``small``, further
+      conditioning channels.
     - ``vae``: diffusers ``AutoencoderKL``, or a latent codec (``diffusion.conditioning``).
     - ``image_encoder``: transformers ``CLIPVisionModelWithProjection``, or a module that takes
       pixel values (n, 3, s, s) and returns an object with ``image_embeds`` (n, embedding_dim).
     - ``cc_projection``: image embedding and pose to the token of cross-attention.
-    - ``scheduler``: diffusers ``DDIMScheduler``; only its configuration (the betas and what the
-      network predicts) is used, each run makes its own sampler from it.
+    - ``scheduler``: diffusers ``DDIMScheduler``, or ``NoiseLevels`` of the small weights; only its
+      configuration (the betas and what the network predicts) is used, each run makes its own
+      sampler from it.
     - ``family``: a key of ``POSE_DIMS``: whose pose vector the model takes.
     """
 

@@ -51,8 +51,8 @@ REPEATS = 3
 #: Side of the matrices of the reference product.
 MATMUL_SIZE = 2048
 
-#: The class of the denoisers of the family.
-DENOISER = 'UNet2DConditionModel'
+#: The classes of the denoisers of the family: published, and of the small weights.
+DENOISERS = ('UNet2DConditionModel', 'DenoiserUNet')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -174,11 +174,11 @@ def watch_denoiser(counter: FlopCounterMode | None = None) -> Iterator[Steps]:
     started: list[tuple[float, int]] = []
 
     def before(module: torch.nn.Module, arguments: tuple[Any, ...]) -> None:
-        if type(module).__name__ == DENOISER:
+        if type(module).__name__ in DENOISERS:
             started.append((time.perf_counter(), counter.get_total_flops() if counter else 0))
 
     def after(module: torch.nn.Module, arguments: tuple[Any, ...], result: Any) -> None:
-        if type(module).__name__ != DENOISER:
+        if type(module).__name__ not in DENOISERS:
             return
         start, flops = started.pop()
         steps.seconds += time.perf_counter() - start

@@ -38,6 +38,7 @@ from lift3d_ros.runtime import memory
 #: ``add_arguments(parser)``, ``run(options)``, which returns figures, and ``as_rows(figures)``.
 PROGRAMS = {
     'batch': 'batch_overhead',
+    'cold': 'cold_start',
     'five': 'five_objects',
     'views': 'eight_views',
     'parts': 'convex_parts',

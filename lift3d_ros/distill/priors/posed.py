@@ -76,7 +76,7 @@ class PosedPrior:
         self._pose = T_object_input
         self._scale, self._same_radius = guidance_scale, same_radius
         self._scene_scale, self._fov = scene_scale, fov
-        self._kind = str(model.scheduler.config.prediction_type)
+        self._kind = str(model.scheduler.config['prediction_type'])
         self.schedule = NoiseSchedule.of_scheduler(model.scheduler)
 
     def encode(self, images: Tensor) -> Tensor:

@@ -78,8 +78,10 @@ class CoarseNet(nn.Module):
         self.stem = nn.Conv3d(config.pixels + 4 + 8 * 4 + 6, widths[0], 3, padding=1)
         self.down, self.up = make_levels(widths)
         places = (config.grid >> (len(widths) - 1)) ** 3
-        self.place = nn.Parameter(0.02 * torch.randn(places, widths[-1]))
-        self.pixel = nn.Parameter(0.02 * torch.randn(64, widths[-1]))
+        self.place = nn.Parameter(torch.empty(places, widths[-1]))
+        self.pixel = nn.Parameter(torch.empty(64, widths[-1]))
+        for parameter in (self.place, self.pixel):
+            nn.init.normal_(parameter, std=0.02)
         self.middle = ResidualBlock(widths[-1])
         self.attention = nn.ModuleList(
             AttentionLayer(widths[-1], config.heads) for _ in range(config.layers)

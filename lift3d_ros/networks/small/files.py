@@ -32,6 +32,7 @@ from safetensors.torch import save_file
 import torch
 from torch import nn
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
@@ -47,6 +48,12 @@ MODEL = 'model.safetensors'
 CONFIG = 'config.json'
 
 _SCALE = '.scale'
+
+#: Functions that fill a tensor in place: those of ``nn.init``, and the methods that they call.
+_FILLS = frozenset((
+    'constant_', 'fill_', 'kaiming_normal_', 'kaiming_uniform_', 'normal_', 'ones_',
+    'trunc_normal_', 'uniform_', 'xavier_normal_', 'xavier_uniform_', 'zero_', 'zeros_',
+))
 
 
 def write_network(
@@ -85,6 +92,11 @@ def read_network(
     """
     settings = read_config(folder)
     network = build_checked(folder, lambda: make(settings))
+    stored = network.state_dict()
+    computed = [name for name, _ in network.named_buffers() if name not in stored]
+    if computed:
+        # Only the constructor can fill them.
+        network = make(settings)
     read_state(folder, network)
     return network.eval().requires_grad_(False).to(device)
 
@@ -104,16 +116,31 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise corrupt(folder, error) from error
 
 
+class _NoInitialWeights(TorchFunctionMode):
+    """
+    Leaves tensors as they are that are filled in place, as the initial weights of a network.
+
+    On the device ``meta`` there is nothing to fill, but torch imports its compiler to do so.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if getattr(func, '__name__', '') in _FILLS:
+            return args[0] if args else kwargs['tensor']
+        return func(*args, **(kwargs or {}))
+
+
 def build_checked(folder: Path, make: Callable[[], _Module]) -> _Module:
     """
-    Return the network that ``make`` constructs, after comparing its shapes with those of the file.
+    Return the network that ``make`` constructs on the device ``meta``.
 
-    The shapes come from a network on the device ``meta``, so that damaged settings cannot
-    allocate memory. Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
+    Its shapes have been compared with those of the file, so that damaged settings cannot allocate
+    memory. Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT``.
     """
     try:
         stored = read_shapes(folder / MODEL)
-        with torch.device('meta'):
+        with torch.device('meta'), _NoInitialWeights():
             empty = make()
         needed = {name: tuple(value.shape) for name, value in empty.state_dict().items()}
         present = {name: shape for name, shape in stored.items()
@@ -122,7 +149,7 @@ def build_checked(folder: Path, make: Callable[[], _Module]) -> _Module:
             if needed.get(name) != present.get(name):
                 raise ValueError(f'{name[:200]} has the shape {present.get(name)}, but the '
                                  f'settings require {needed.get(name)}')
-        return make()
+        return empty
     except FileNotFoundError as error:
         raise missing(folder / MODEL) from error
     except LiftError:
@@ -136,16 +163,23 @@ def read_state(folder: Path, network: nn.Module) -> None:
     """
     Fill a network with what ``write_network`` wrote, in float32.
 
-    Raises ``LiftError``: ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT`` where names or shapes differ.
+    The network may be on the device ``meta``, and is on the CPU afterwards. Raises ``LiftError``:
+    ``WEIGHTS_MISSING``, ``WEIGHTS_CORRUPT`` where names or shapes differ.
     """
     try:
         state = read_safetensors(folder / MODEL)
         check_values(folder / MODEL, state)
-        for name in [name for name, value in state.items() if value.dtype == torch.int8]:
-            state[name] = _by_rows(state[name].float(), state.pop(name + _SCALE))
-        network.load_state_dict(
-            {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-        )
+        own = network.state_dict(keep_vars=True)
+        for name, value in list(state.items()):
+            if value.dtype == torch.int8:
+                value = _by_rows(value.float(), state.pop(name + _SCALE))
+            made = own.get(name)
+            if made is None or made.shape != value.shape:
+                continue
+            # In the layout that the network chose, such as channels last, in one pass.
+            kind = torch.float32 if value.is_floating_point() else value.dtype
+            state[name] = torch.empty_strided(made.shape, made.stride(), dtype=kind).copy_(value)
+        network.load_state_dict(state, assign=True)
     except FileNotFoundError as error:
         raise missing(folder / MODEL) from error
     except LiftError:

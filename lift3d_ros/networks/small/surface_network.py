@@ -331,7 +331,9 @@ def _evidence(sources: Sources, points: Tensor) -> Tensor:
             ])
         )
     mask = torch.stack(masks)
-    channels = [mask.mean(dim=0), mask.var(dim=0, correction=0), mask.amin(dim=0)]
+    # The variance of one view is 0, which torch takes long to find.
+    spread = mask.var(dim=0, correction=0) if len(masks) > 1 else torch.zeros_like(mask[0])
+    channels = [mask.mean(dim=0), spread, mask.amin(dim=0)]
     if scales:
         depth = torch.stack(scales)
         count = depth[:, 2].sum(dim=0)

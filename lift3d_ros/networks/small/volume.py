@@ -26,6 +26,10 @@ from torch.nn import functional
 from lift3d_ros.geometry import longest_side
 from lift3d_ros.networks.small.coarse_inputs import EXTENT
 
+#: Opacity of the diagonal of a cube of such voxels, from which a voxel is not transparent; and
+#: weight of a sample of a ray from which it has a colour.
+_MIN_OPACITY, _MIN_WEIGHT = 1e-2, 2e-5
+
 
 @dataclass(frozen=True, eq=False)
 class CoarseVolume:
@@ -120,9 +124,12 @@ def render(
     directions with z = 1 in the optical frame. ``jitter`` (b, v, n) in [0, 1) moves the samples
     of each ray along it. Colour, alpha and depth come back as (b, v, c, n).
 
-    The samples of a ray are evenly spaced within the cube.
+    The samples of a ray are evenly spaced within the cube. On a CPU and without gradients, those
+    in empty space are left out, see ``_render_occupied``.
     """
     b, v = poses.shape[:2]
+    if b == 1 and jitter is None and rays.device.type == 'cpu' and not torch.is_grad_enabled():
+        return _render_occupied(volume, poses[0], rays, samples, with_features)
     n = rays.shape[0]
     origin = poses[:, :, None, :3, 3]
     with torch.autocast(rays.device.type, enabled=False):
@@ -154,6 +161,89 @@ def render(
         depth=torch.where(alpha > 0.01, depth, 0.0)[:, :, None],
         features=features,
     )
+
+
+def _render_occupied(
+    volume: CoarseVolume, poses: Tensor, rays: Tensor, samples: int, with_features: bool
+) -> Rendered:
+    """
+    Render one volume as ``render`` does, from the samples that can contribute.
+
+    Most of the cube is empty. Density is sampled near voxels that are not transparent, colour and
+    features where a sample has a weight.
+    """
+    v, n = len(poses), len(rays)
+    level, slope = volume.sharpness.float()
+    origin = poses[:, None, :3, 3].expand(v, n, 3).reshape(-1, 3)
+    direction = (rays @ poses[:, :3, :3].transpose(-1, -2)).reshape(-1, 3)
+    near, far = cube_crossing(origin, direction)
+    steps = (torch.arange(samples) + 0.5) / samples
+    # Rays that cross the cube, then those that cross a voxel.
+    hit = (far > near).nonzero()[:, 0]
+    t = near[hit, None] + (far - near)[hit, None] * steps
+    occupied = _near_opaque(volume.density.float(), level, slope)
+    crossed = _cells(occupied, origin[hit], direction[hit], t)
+    some = crossed.any(dim=1).nonzero()[:, 0]
+    hit, t, crossed = hit[some], t[some], crossed[some]
+    origin, direction = origin[hit], direction[hit]
+
+    def points(ray: Tensor, at: Tensor) -> Tensor:
+        """Return the points (1, m, 3) of samples ``at`` of rays."""
+        return (origin[ray] + direction[ray] * t[ray, at][:, None])[None]
+
+    ray, at = crossed.nonzero().T
+    inside = torch.zeros_like(t)
+    inside[ray, at] = torch.sigmoid(
+        slope * sample_grid(volume.density.float(), points(ray, at))[0, 0])
+    length = (far - near)[hit] * direction.norm(dim=-1)
+    optical = level.exp() * inside * (length / samples)[:, None]
+    through = torch.exp(-torch.cumsum(optical, dim=-1))
+    weight = torch.cat([torch.ones_like(through[:, :1]), through[:, :-1]], dim=-1) - through
+    ray, at = (weight > _MIN_WEIGHT).nonzero().T
+    chosen, heavy = points(ray, at), weight[ray, at]
+
+    def total(values: Tensor) -> Tensor:
+        """Return the sum of values (c, m) of the chosen samples along each ray, (1, v, c, n)."""
+        sums = torch.zeros((v * n, len(values)))
+        sums.index_add_(0, hit[ray], (heavy * values).T.contiguous())
+        return sums.reshape(1, v, n, -1).transpose(2, 3)
+
+    alpha, depth = torch.zeros(v * n), torch.zeros(v * n)
+    alpha[hit] = weight.sum(dim=-1)
+    depth[hit] = (weight * t).sum(dim=-1) / alpha[hit].clamp_min(1e-3)
+    opacity = alpha.reshape(1, v, 1, n)
+    color = total(sample_grid(volume.color.float(), chosen)[0].sigmoid())
+    return Rendered(
+        color=color + (1.0 - opacity),
+        alpha=opacity,
+        depth=torch.where(alpha > 0.01, depth, 0.0).reshape(1, v, 1, n),
+        features=total(sample_grid(volume.features.float(), chosen)[0]) if with_features else None,
+    )
+
+
+def _near_opaque(density: Tensor, level: Tensor, slope: Tensor) -> Tensor:
+    """
+    Return whether a voxel of a density (1, 1, n, n, n) or a neighbour is opaque, (n, n, n).
+
+    Interpolation within other voxels reads transparent ones only.
+    """
+    opacity = level.exp() * torch.sigmoid(slope * density) * (3.0**0.5 * EXTENT)
+    opaque = (opacity > _MIN_OPACITY).float()
+    for axis in range(3):
+        side = [3 if axis == other else 1 for other in range(3)]
+        opaque = functional.max_pool3d(opaque, side, 1, [width // 2 for width in side])
+    return opaque[0, 0] > 0.0
+
+
+def _cells(cells: Tensor, origin: Tensor, direction: Tensor, t: Tensor) -> Tensor:
+    """Return the values of the cells (n, n, n) of the cube at samples ``t`` of rays, (r, s)."""
+    n = cells.shape[-1]
+    flat = torch.zeros_like(t, dtype=torch.int32)
+    for axis in range(3):
+        start = (origin[:, axis, None] + 0.5 * EXTENT) * (n / EXTENT)
+        at = torch.addcmul(start, direction[:, axis, None] * (n / EXTENT), t)
+        flat = flat.mul_(n).add_(at.clamp_(0.0, n - 1.0).to(torch.int32))
+    return cells.reshape(-1).index_select(0, flat.reshape(-1)).reshape(t.shape)
 
 
 def cube_crossing(origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
