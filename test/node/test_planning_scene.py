@@ -33,6 +33,7 @@ from scene_helpers import make_room
 from std_msgs.msg import Header
 import trimesh
 
+from lift3d_ros.action import Lift
 from lift3d_ros.action import LiftScene
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Camera
@@ -42,6 +43,7 @@ from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.geometry.shape import Shape
 from lift3d_ros.messages.geometry import pose_matrix
 from lift3d_ros.messages.results import Lifted
+from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node.frame_camera import ball_frame
 from lift3d_ros.node.messages import cdr
 from lift3d_ros.node.outputs.planning_scene import collision_object_type
@@ -160,6 +162,59 @@ def test_the_node_publishes_the_object_that_it_lifts_as_an_obstacle():
     assert heard[0].header.frame_id == made.object.header.frame_id
     assert heard[0].pose == made.object.pose.pose
     assert len(heard[0].meshes[0].vertices) > 100
+
+
+@pytest.mark.parametrize(('geometry', 'bound', 'parts'), [
+    ('hull', 40, (1, 1)), ('convex_parts', 200, (1, 6)), ('mesh', 300, (1, 1))])
+def test_the_node_publishes_the_chosen_geometry_and_removes_objects_that_left(
+    geometry, bound, parts
+):
+    CollisionObject = pytest.importorskip('moveit_msgs.msg').CollisionObject
+    topic = f'/moveit_{geometry}/collision_object'
+    with ros.Graph() as graph:
+        node = ros.NodeProcess(
+            graph, f'moveit_{geometry}', '--autostart', planning_scene=True, mask_source='label',
+            collision_geometry=geometry, collision_max_vertices=bound)
+        node.wait_until_active()
+        everything = ObjectSelector(mode=ObjectSelector.ALL)
+        action = ros.ActionCaller(graph, Lift, node.name('lift'))
+
+        def lift(scene):
+            goal = Lift.Goal(selector=everything, **ros.messages(*scene))
+            _, result = action.result(action.send(goal))
+            assert result.success, result.message
+            return result.result.objects
+
+        with graph.listen(CollisionObject, topic, 10) as heard:
+            both = {lifted.id: lifted for lifted in lift(ros.TWO)}
+            ros.wait_until(lambda: {message.id for message in heard} == set(both))
+            for message in heard:
+                assert message.operation == CollisionObject.ADD
+                low, high = parts
+                assert low <= len(message.meshes) == len(message.mesh_poses) <= high
+                assert sum(len(mesh.vertices) for mesh in message.meshes) <= bound
+                solids = [solid(mesh) for mesh in message.meshes]
+                assert all(part.is_watertight for part in solids)
+                if geometry != 'mesh':
+                    assert all(part.is_convex for part in solids)
+                # The obstacle is as large as the object that the client received.
+                corners = np.concatenate([part.vertices for part in solids])
+                size = both[message.id].size
+                np.testing.assert_allclose(
+                    np.ptp(corners, axis=0), (size.x, size.y, size.z), rtol=0.06)
+            (left,) = lift(ros.BALL)
+            gone = set(both) - {left.id}
+            ros.wait_until(lambda: gone == {
+                message.id for message in heard if message.operation == CollisionObject.REMOVE})
+        action.close()
+        assert node.stop() == 0, node.log
+
+
+def solid(mesh):
+    """Return shape_msgs/Mesh for trimesh."""
+    return trimesh.Trimesh(
+        [(p.x, p.y, p.z) for p in mesh.vertices],
+        [triangle.vertex_indices for triangle in mesh.triangles])
 
 
 def test_the_node_publishes_the_background_of_a_scene_and_replaces_it():
