@@ -80,7 +80,8 @@ nitpick_ignore_regex += [
 
 html_theme = 'furo'
 html_title = 'lift3d_ros'
-html_static_path = []
+html_static_path = [str(Path(__file__).resolve().with_name('site.css'))]
+html_css_files = ['site.css']
 html_show_sphinx = False
 
 

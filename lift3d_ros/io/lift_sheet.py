@@ -35,9 +35,9 @@ from lift3d_ros.meshing.render import previews
 from lift3d_ros.meshing.render import Raycaster
 from lift3d_ros.meshing.render import sheet
 
-#: Colours of observed and of completed surface.
+#: Colours of observed and of predicted surface.
 OBSERVED = (70, 130, 200)
-COMPLETED = (240, 150, 60)
+PREDICTED = (240, 150, 60)
 
 #: Azimuths, relative to the camera, and elevation of the four previews, degrees.
 _AZIMUTHS_DEG = (0.0, 90.0, 180.0, 270.0)
@@ -52,11 +52,11 @@ def lift_sheet(
 
     The first row has the image with the outline of ``mask``, bool (height, width), the depth, the
     object, and the overlaid mesh; the others the mesh from four sides, in its colours, and with
-    observed and completed surface in two colours. ``mesh_path`` is a PLY in the optical frame with
+    observed and predicted surface in two colours. ``mesh_path`` is a PLY in the optical frame with
     the vertex attribute ``observed``; ``report`` is the lift's JSON.
     """
     mesh, observed = _read(mesh_path)
-    part_colors = np.where(observed[:, None], OBSERVED, COMPLETED).astype(np.uint8)
+    part_colors = np.where(observed[:, None], OBSERVED, PREDICTED).astype(np.uint8)
     upright = mesh.transformed(_upright(frame, mesh, report))
     parts = Mesh(upright.vertices, upright.faces, part_colors)
     views = [(azimuth, _ELEVATION_DEG) for azimuth in _AZIMUTHS_DEG]
@@ -76,7 +76,7 @@ def lift_sheet(
             list(
                 zip(
                     previews(parts, views, 400),
-                    ['blue: observed', 'orange: completed', f'{report["method"]}',
+                    ['blue: observed', 'orange: predicted', f'{report["method"]}',
                      f'confidence {report["confidence"]:.2f}'],
                     strict=True,
                 )
@@ -133,7 +133,7 @@ def depth_picture(frame: Frame) -> NDArray[np.uint8]:
 def _overlay(frame: Frame, mesh: Mesh) -> NDArray[np.uint8]:
     lamp = Light((-0.5, -0.6, -1.0))
     drawn = Raycaster([mesh]).render(frame.camera, np.eye(4), lamp, frame.image)
-    return outline(drawn.image, drawn.instance >= 0, COMPLETED, 1)
+    return outline(drawn.image, drawn.instance >= 0, PREDICTED, 1)
 
 
 def _square(mask: NDArray[np.bool_]) -> tuple[slice, slice]:

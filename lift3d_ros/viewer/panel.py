@@ -46,6 +46,13 @@ LAYERS = {
     'ground': ('Ground', True),
 }
 
+#: On a phone viser lays its panel over the lower 60 % of the page. This leaves the upper 65 % to
+#: the object; the panel scrolls. Written for viser 1.1: no other element of its page is fixed and
+#: has this width.
+_PHONE_STYLE = (
+    '<style>.mantine-Paper-root[style*="position: fixed"][style*="width: 20em"]'
+    '{max-height: 35% !important}</style>')
+
 #: Prefix of the note of a status, by its kind.
 _MARKS = {'error': '⚠ ', 'busy': '… ', '': ''}
 
@@ -96,6 +103,7 @@ class Panel:
         gui.set_panel_label(f'lift3d · {content.title}')
         gui.main_panel.dock_right()
         gui.main_panel.set_width(340)
+        gui.add_html(_PHONE_STYLE)
         self._status = gui.add_markdown('', visible=False)
         with gui.add_folder('Time' if content.is_timeline else 'Result'):
             self._build_moments(content, changed)
