@@ -49,6 +49,55 @@ FILL_RANGE = (0.002, 0.998)
 #: Points a step of the fit and of the anchoring.
 BATCH = 8192
 
+#: Points whose values are computed between two checks for a cancellation.
+PART = 65_536
+
+
+@dataclass(frozen=True, eq=False)
+class InterruptibleField:
+    """A field whose values are computed in parts; ``check`` runs before each, and may raise."""
+
+    field: Field
+    check: Callable[[], None]
+
+    @property
+    def centre(self) -> Array:
+        """As that of the field."""
+        return self.field.centre
+
+    @property
+    def side(self) -> float:
+        """As that of the field."""
+        return self.field.side
+
+    @property
+    def voxel(self) -> float:
+        """As that of the field."""
+        return self.field.voxel
+
+    def occupancy(self, points: Floats) -> NDArray[np.float32]:
+        """Return the occupancy (n,) at canonical points (n, 3)."""
+        found = []
+        for start in range(0, max(len(points), 1), PART):
+            self.check()
+            found.append(self.field.occupancy(points[start:start + PART]))
+        return np.concatenate(found)
+
+    def colors(self, points: Floats) -> NDArray[np.uint8] | None:
+        """Return uint8 RGB (n, 3) at canonical points (n, 3), or None."""
+        found = []
+        for start in range(0, max(len(points), 1), PART):
+            self.check()
+            colors = self.field.colors(points[start:start + PART])
+            if colors is None:
+                return None
+            found.append(colors)
+        return np.concatenate(found)
+
+    def bounds(self, level: float) -> tuple[Array, Array] | None:
+        """As that of the field."""
+        return self.field.bounds(level)
+
 
 @dataclass(frozen=True, eq=False)
 class FieldSamples:

@@ -34,6 +34,10 @@ from lift3d_ros.runtime import memory
 #: Period in seconds at which a waiting request checks for cancellation.
 _POLL_S = 0.02
 
+#: Seconds after which a cancelled request gets its answer although its work has not ended yet, for
+#: example while it loads networks. Most work ends sooner, with what is done.
+_CANCEL_S = 0.4
+
 
 def as_lift_error(error: Exception) -> LiftError:
     """Return an error as one with a code: ``OUT_OF_MEMORY``, or ``INTERNAL`` with its cause."""
@@ -292,12 +296,18 @@ class Worker:
         """
         Wait for a request and return its result.
 
-        Remove it from the queue if it is cancelled or exceeds its deadline there. Raises the
-        ``LiftError`` that ended the job.
+        Remove it from the queue if it is cancelled or exceeds its deadline there. Do not wait for
+        the end of work that was cancelled ``_CANCEL_S`` ago. Raises the ``LiftError`` that ended
+        the job.
         """
+        cancelled: float | None = None
         while not job.wait(_POLL_S):
             if job.is_cancelled():
-                self._withdraw(job, ErrorCode.CANCELLED, 'The request was cancelled.')
+                reason = LiftError(ErrorCode.CANCELLED, 'The request was cancelled.')
+                self._withdraw(job, reason.code, reason.message)
+                cancelled = cancelled or time.monotonic()
+                if time.monotonic() > cancelled + _CANCEL_S:
+                    raise job.reason(reason)
             elif job.deadline is not None and time.monotonic() > job.deadline:
                 self._withdraw(
                     job,

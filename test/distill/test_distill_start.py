@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import torch
 
+from lift3d_ros.distill import start
 from lift3d_ros.distill.start import FieldSamples
 from lift3d_ros.distill.start import fit_field
 from lift3d_ros.distill.start import visible_from
@@ -114,6 +115,29 @@ def test_seen_points_have_no_weight():
     assert 0.1 < seen.mean() < 0.9
     np.testing.assert_array_equal(unseen.weights.numpy() == 0.0, seen)
     assert torch.equal(unseen.points, samples.points)
+
+
+def test_a_start_in_parts_is_the_same_and_can_be_cancelled_in_each(monkeypatch):
+    monkeypatch.setattr(start, 'PART', 300)
+    checks = []
+    parts = start.InterruptibleField(SOURCE, lambda: checks.append(1))
+    whole, same = (FieldSamples.of_field(source, 0.6, 1000) for source in (SOURCE, parts))
+    assert torch.equal(whole.occupancy, same.occupancy)
+    assert torch.equal(whole.colors, same.colors)
+    assert torch.equal(
+        whole.unseen_from(SOURCE, EYE).weights, same.unseen_from(parts, EYE).weights)
+    assert parts.bounds(0.5)[0].tolist() == SOURCE.bounds(0.5)[0].tolist()
+
+    def check():
+        checks.pop()
+        if not checks:
+            raise LiftError(ErrorCode.CANCELLED, 'cancelled')
+
+    for count in (2, 20, len(checks)):
+        checks[:] = [1] * count
+        with pytest.raises(LiftError):
+            stopped = start.InterruptibleField(SOURCE, check)
+            FieldSamples.of_field(stopped, 0.6, 1000).unseen_from(stopped, EYE)
 
 
 def test_a_fit_can_be_cancelled():

@@ -330,6 +330,26 @@ def test_a_queued_request_leaves_at_its_deadline_or_when_cancelled(worker):
     go.set()
 
 
+def test_a_cancelled_request_does_not_wait_for_work_that_cannot_be_interrupted(worker):
+    loading, done, asked = threading.Event(), threading.Event(), threading.Event()
+
+    def load(job, lifters):
+        loading.set()
+        assert done.wait(60.0)
+
+    job = Job(load, cancelled=asked.is_set)
+    worker.submit(job)
+    assert loading.wait(5.0)
+    asked.set()
+    with raises_code(ErrorCode.CANCELLED):
+        worker.wait(job)
+    assert not job.done
+    done.set()
+    following = Job(lambda job, lifters: 'lifted')
+    worker.submit(following)
+    assert worker.wait(following) == 'lifted'
+
+
 def test_an_unforeseen_error_does_not_end_the_worker(worker):
     def fail(job, lifters):
         raise ZeroDivisionError('one over nothing')

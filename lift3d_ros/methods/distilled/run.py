@@ -33,6 +33,7 @@ from lift3d_ros.distill.reference_view import ReferenceView
 from lift3d_ros.distill.settings import DistillationSettings
 from lift3d_ros.distill.start import FieldSamples
 from lift3d_ros.distill.start import fit_field
+from lift3d_ros.distill.start import InterruptibleField
 from lift3d_ros.distill.start import start_field
 from lift3d_ros.distill.terms import START_TERM
 from lift3d_ros.fields.density_grid import DensityGrid
@@ -149,14 +150,13 @@ def _started(
 ) -> FieldSamples:
     """Start the field, and return the samples of the source that no camera sees."""
     assert inputs.start is not None, 'the caller has a start'
-    source = inputs.start.field
+    source = InterruptibleField(inputs.start.field, progress.check)
     samples = FieldSamples.of_field(source, field.bound, START_POINTS, seed, inputs.device)
     start_field(
         field, source, samples, plan.fit_steps, plan.fit_rate, seed, progress.check)
     if plan.proposal is not None:
         fit_field(plan.proposal, samples, plan.fit_steps, plan.fit_rate, seed, progress.check)
     for eye in inputs.eyes:
-        progress.check()
         samples = samples.unseen_from(source, eye)
     return samples if plan.start_colors else replace(samples, colors=None)
 
