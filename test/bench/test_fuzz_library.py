@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 from lift3d_ros.bench.robustness import fuzz_library
-from lift3d_ros.bench.robustness.fuzz_library import Target
+from lift3d_ros.bench.robustness.targets import Target
 from lift3d_ros.errors import bad_image
 from lift3d_ros.synthetic.damage import damaged_bytes
 from lift3d_ros.synthetic.damage import damaged_value
@@ -34,9 +34,10 @@ def test_damaged_scenes_bags_and_weights_are_read_or_refused(tmp_path, capsys):
     assert '150 cases, 0 faults' in capsys.readouterr().out
     found = json.loads((tmp_path / 'fuzz_library.json').read_text())
     assert {name: sum(counts.values()) for name, counts in found['outcomes'].items()} == {
-        'scene': 50, 'bag': 50, 'weights': 50}
+        'scene': 30, 'bag': 30, 'weights': 30, 'sqlite': 30, 'checkpoints': 30}
     # Most faults of a picture or of weights are noticed.
-    assert found['outcomes']['weights'].get('WEIGHTS_CORRUPT', 0) > 40
+    assert found['outcomes']['weights'].get('WEIGHTS_CORRUPT', 0) > 24
+    assert found['outcomes']['checkpoints'].get('WEIGHTS_CORRUPT', 0) > 15
 
 
 @pytest.fixture

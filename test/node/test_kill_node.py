@@ -35,7 +35,8 @@ pytestmark = pytest.mark.ros
 def test_a_killed_node_comes_back_and_leaves_no_part_of_a_file(tmp_path):
     done = subprocess.run(
         [sys.executable, '-m', 'lift3d_ros.node.robustness.kill_node', '--kills', '1', '--life',
-         '4', '--out', str(tmp_path)], capture_output=True, text=True, check=False)
+         '4', '--patience', '90', '--out', str(tmp_path)],
+        capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / 'kill_node.json').read_text())
     assert [one['answered'] for one in found['rounds']] == [True]

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-Damaged scene folders, pictures, bags and weights against the readers of the library.
+Damaged scene folders, pictures, bags, weights and checkpoints against the readers of the library.
 
     python -m lift3d_ros.bench.robustness --cases 100000 --seed 0 --out bench_out/fuzz
 
@@ -27,14 +27,11 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
-from contextlib import suppress
 import json
 from pathlib import Path
-import shutil
 import signal
 import sys
 import tempfile
@@ -45,122 +42,16 @@ from typing import Any
 import numpy as np
 import psutil
 
-from lift3d_ros.bags.bag import Bag
+from lift3d_ros.bench.robustness.targets import make_targets
+from lift3d_ros.bench.robustness.targets import Target
 from lift3d_ros.errors import LiftError
-from lift3d_ros.geometry import Camera
-from lift3d_ros.geometry.frame import Frame
-from lift3d_ros.io.scene import read_objects
-from lift3d_ros.io.scene import read_scene
-from lift3d_ros.io.scene import write_scene
-from lift3d_ros.synthetic.damage import damaged_bytes
-from lift3d_ros.synthetic.damage import damaged_value
-from lift3d_ros.synthetic.demo_scene import DEMO_SCENE
-from lift3d_ros.synthetic.table_bag import TableBagSettings
-from lift3d_ros.synthetic.table_bag import write_table_bag
-from lift3d_ros.weights import store
 
 #: Cases between two checks of the good inputs.
 CHECK_EVERY = 1000
 
-#: Pixels of the packaged scene that are left out: small files are read in a millisecond.
-_STEP = 8
-
-#: Largest file of weights that is damaged: whole networks would take seconds a case.
-_MAX_WEIGHTS_BYTES = 2_000_000
-
 
 class Hang(BaseException):
     """A reader did not return in time; no handler of exceptions may catch it."""
-
-
-class Target:
-    """A kind of input: a good one on disk, its files that are damaged, and its reader."""
-
-    def __init__(
-        self, name: str, folder: Path, files: Sequence[str], read: Callable[[Path], Any]
-    ) -> None:
-        """Take a good input in ``folder``; ``read`` returns what can be compared."""
-        self.name, self.folder, self._read = name, folder, read
-        self.files = {name: (folder / name).read_bytes() for name in files}
-        self.good = read(folder)
-
-    def damage(self, rng: np.random.Generator) -> str:
-        """Damage one file on disk; return what was done."""
-        name = list(self.files)[int(rng.integers(0, len(self.files)))]
-        path, data = self.folder / name, self.files[name]
-        kind = rng.random()
-        if kind < 0.03:
-            path.unlink()
-            return f'{name} removed'
-        if kind < 0.06:
-            path.unlink()
-            path.mkdir()
-            return f'{name} is a folder'
-        if name.endswith('.json') and kind < 0.7:
-            path.write_text(json.dumps(damaged_value(json.loads(data), rng)))
-            return f'{name}, values'
-        path.write_bytes(damaged_bytes(data, rng))
-        return f'{name}, bytes'
-
-    def read(self) -> Any:
-        """Read the input on disk."""
-        return self._read(self.folder)
-
-    def mend(self) -> None:
-        """Put the good files back."""
-        for name, data in self.files.items():
-            path = self.folder / name
-            if path.is_dir():
-                path.rmdir()
-            path.write_bytes(data)
-
-
-def make_targets(root: Path) -> list[Target]:
-    """Write the good inputs into folders of ``root``; return them."""
-    frame, mask = read_scene(DEMO_SCENE)
-    assert frame.depth is not None
-    height, width = mask[::_STEP, ::_STEP].shape
-    K = frame.camera.K
-    K[:2] /= _STEP
-    small = Frame(
-        np.ascontiguousarray(frame.image[::_STEP, ::_STEP]), Camera.from_matrix(width, height, K),
-        np.ascontiguousarray(frame.depth[::_STEP, ::_STEP]), frame.gravity)
-    write_scene(root / 'scene', small, mask[::_STEP, ::_STEP])
-    names = sorted(path.name for path in (root / 'scene').iterdir() if path.is_file())
-    bag = root / 'bag'
-    bag.mkdir()
-    write_table_bag(bag / 'table.mcap', TableBagSettings(duration=0.3, width=160))
-    weights = root / 'weights'
-    shutil.copytree(store.find('small'), weights)
-    kept = [
-        str(path.relative_to(weights)) for path in sorted(weights.rglob('*'))
-        if path.is_file() and path.stat().st_size <= _MAX_WEIGHTS_BYTES]
-    return [
-        Target('scene', root / 'scene', names, _read_scene),
-        Target('bag', bag, ['table.mcap'], _read_bag),
-        Target('weights', weights, kept, _read_weights),
-    ]
-
-
-def _read_scene(folder: Path) -> tuple[int, ...]:
-    frame, mask = read_scene(folder)
-    with suppress(LiftError):
-        read_objects(folder)
-    return (*frame.image.shape, int(mask.sum()))
-
-
-def _read_bag(folder: Path) -> int:
-    count = 0
-    with Bag(folder / 'table.mcap') as bag:
-        topics = list(bag.topics)
-        for entry in bag.entries(topics):
-            count += bag.read(entry) is not None
-    return count
-
-
-def _read_weights(folder: Path) -> int:
-    store.check(folder, digests=True)
-    return store.size_of(folder)
 
 
 @contextmanager

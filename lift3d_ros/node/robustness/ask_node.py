@@ -35,19 +35,21 @@ from lift3d_ros.node.frame_camera import frame_messages
 from lift3d_ros.srv import LiftObject
 
 #: Seconds after which a request is sent again: the first one of a new node may be lost, as nodes
-#: find each other in both directions one after the other.
+#: find each other in both directions one after the other. They double each time, for a machine on
+#: which a lift takes longer.
 _ANSWER_S = 1.0
 
 
 def lifts(background: BackgroundNode, server: str, patience: float) -> bool:
     """Return whether the node ``server`` lifts a ball within ``patience`` seconds."""
     request = LiftObject.Request(**frame_messages(*ball_frame(160, 120)), without_mesh=True)
-    end = time.monotonic() + patience
+    end, wait = time.monotonic() + patience, _ANSWER_S
     while time.monotonic() < end:
         try:
-            if background.call(LiftObject, f'{server}/lift_object', request, _ANSWER_S).success:
+            if background.call(LiftObject, f'{server}/lift_object', request, wait).success:
                 return True
         except TimeoutError:
+            wait *= 2.0
             continue
         time.sleep(0.05)
     return False

@@ -18,23 +18,20 @@ Damaged messages and requests against a running node.
     python -m lift3d_ros.node.robustness --messages 100000 --requests 5000 --seed 0
 
 Starts the node in a process of its own. Messages of all its subscriptions are published with
-faults in their fields, or as raw bytes with faults in their CDR; requests of the service and goals
-of the action have faults in their fields, and each must get a response. After every
-``CHECK_EVERY`` of them a good request must succeed. The memory of the node is noted then.
+faults in their fields, or as raw bytes with faults in their CDR; requests of the services and
+goals of the actions have faults in their fields, and each must get a response. After every
+``CHECK_EVERY`` of them a good request must succeed. The memory of the node is noted then. Nothing
+may be written beside ``output_dir``.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator
 from collections.abc import Sequence
-from contextlib import contextmanager
 import json
 from pathlib import Path
-import signal
-import subprocess
-import sys
+import tempfile
 import time
 from typing import Any
 
@@ -46,12 +43,17 @@ from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Imu
 
 from lift3d_ros.action import Lift
+from lift3d_ros.action import LiftScene
 from lift3d_ros.node.client import LiftClient
 from lift3d_ros.node.executors.background import BackgroundNode
 from lift3d_ros.node.frame_camera import ball_frame
 from lift3d_ros.node.frame_camera import frame_messages
 from lift3d_ros.node.robustness.damage import damaged_message
+from lift3d_ros.node.robustness.process import running_node
+from lift3d_ros.node.robustness.process import wait_until_active
 from lift3d_ros.srv import LiftObject
+from lift3d_ros.srv import SaveObject
+from lift3d_ros.srv import SynthesizeViews
 from lift3d_ros.synthetic.damage import damaged_bytes
 
 SERVER = 'lift3d_fuzz'
@@ -61,6 +63,11 @@ CHECK_EVERY = 1000
 
 #: Seconds within which the node must answer.
 PATIENCE_S = 60.0
+
+#: Damaged requests: the kind, the name of its service or action, and the share of its requests.
+KINDS = (
+    (LiftObject, 'lift_object', 0.4), (Lift, 'lift', 0.2), (SaveObject, 'save_object', 0.2),
+    (SynthesizeViews, 'synthesize_views', 0.1), (LiftScene, 'lift_scene', 0.1))
 
 #: Messages that are published at once; after them the node gets time to read.
 _BURST, _PAUSE_S = 10, 0.005
@@ -116,11 +123,16 @@ class Fuzzer:
         """Send damaged requests and goals, one after the other; raises ``NodeFaults``."""
         for number in range(count):
             rng = np.random.default_rng([self._seed, 1, number])
-            if rng.random() < 0.5:
-                answer = self._ask(damaged_message(LiftObject.Request(**self._good), rng), number)
-                self.outcomes[answer.error_code or 'OK'] += 1
+            kind, name, _ = KINDS[int(rng.choice(len(KINDS), p=[one[2] for one in KINDS]))]
+            if kind is SaveObject:
+                good = SaveObject.Request(path=f'ball_{number % 8}.ply', overwrite=True)
+                answer = self._ask(kind, name, damaged_message(good, rng), number)
+            elif hasattr(kind, 'Goal'):
+                answer = self._send_goal(damaged_message(kind.Goal(**self._good), rng), number)
             else:
-                self._send_goal(damaged_message(Lift.Goal(**self._good), rng), number)
+                answer = self._ask(
+                    kind, name, damaged_message(kind.Request(**self._good), rng), number)
+            self.outcomes[f'{name} {answer.error_code or "OK"}'] += 1
             if (number + 1) % CHECK_EVERY == 0 or number == count - 1:
                 self.check(f'request {number}')
 
@@ -128,7 +140,8 @@ class Fuzzer:
         """Send a good request, and note the memory of the node; raises ``NodeFaults``."""
         if not self._process.is_running() or self._process.status() == psutil.STATUS_ZOMBIE:
             raise NodeFaults(f'the node ended after {after}')
-        answer = self._ask(LiftObject.Request(**self._good), after)
+        answer = self._ask(
+            LiftObject, 'lift_object', LiftObject.Request(**self._good), after)
         if not answer.success:
             raise NodeFaults(
                 f'a good request after {after} got {answer.error_code}: {answer.message}')
@@ -137,61 +150,50 @@ class Fuzzer:
             raise NodeFaults(f'the ball of 10 cm has {size:.3f} m after {after}')
         self.resident_mb.append(round(self._process.memory_info().rss / 2**20, 1))
 
-    def _ask(self, request: LiftObject.Request, number: int | str) -> LiftObject.Response:
+    def _ask(self, kind: Any, name: str, request: Any, number: int | str) -> Any:
         try:
-            return self._background.call(
-                LiftObject, f'{self._server}/lift_object', request, PATIENCE_S)
+            return self._background.call(kind, f'{self._server}/{name}', request, PATIENCE_S)
         except TimeoutError as error:
             raise NodeFaults(f'no response to request {number} in {PATIENCE_S:.0f} s') from error
 
-    def _send_goal(self, goal: Lift.Goal, number: int) -> None:
+    def _send_goal(self, goal: Any, number: int) -> Any:
         try:
             self._client.send(goal)
-            answer = self._client.result(PATIENCE_S)
+            return self._client.result(PATIENCE_S)
         except TimeoutError as error:
             raise NodeFaults(f'no result of goal {number} in {PATIENCE_S:.0f} s') from error
-        self.outcomes[answer.error_code or 'OK'] += 1
 
 
 def run(messages: int, requests: int, seed: int) -> dict[str, Any]:
     """Return figures and ``fault``, which is empty if the node did everything right."""
     fault = ''
-    with _node() as process, BackgroundNode('lift3d_fuzzing', threads=2) as background:
-        background.lifecycle_state(SERVER, PATIENCE_S)
-        fuzzer = Fuzzer(background, psutil.Process(process.pid), seed)
-        begin = time.monotonic()
-        while background.lifecycle_state(SERVER, PATIENCE_S) != 'active':
-            if time.monotonic() > begin + PATIENCE_S:
-                raise TimeoutError('the node did not become active')
-            time.sleep(0.1)
-        try:
-            fuzzer.check('the start')
-            fuzzer.publish(messages)
-            fuzzer.request(requests)
-        except NodeFaults as error:
-            fault = str(error)
-        return {'messages': messages, 'requests': requests, 'seed': seed, 'fault': fault,
-                'outcomes': dict(fuzzer.outcomes), 'resident_mb': fuzzer.resident_mb,
-                'seconds': round(time.monotonic() - begin, 1)}
-
-
-@contextmanager
-def _node() -> Iterator[subprocess.Popen[Any]]:
-    command = [
-        sys.executable, '-m', 'lift3d_ros.node', '--autostart', '--ros-args', '--log-level',
-        'fatal', '-r', f'__node:={SERVER}', '-p', 'mode:=continuous', '-p', 'method:=geometric',
-        '-p', 'use_imu:=true', '-p', 'max_faces:=2000',
-    ]
-    child: subprocess.Popen[Any] = subprocess.Popen(command)
-    try:
-        yield child
-    finally:
-        child.send_signal(signal.SIGINT)
-        try:
-            child.wait(30.0)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+    with tempfile.TemporaryDirectory() as root, BackgroundNode(
+        'lift3d_fuzzing', threads=2
+    ) as background:
+        # Deep enough for the paths of ``TEXTS`` to leave it, but not its root.
+        output = Path(root, 'a', 'b', 'output')
+        output.mkdir(parents=True)
+        with running_node(
+            SERVER, mode='continuous', method='geometric', use_imu=True, max_faces=2000,
+            output_dir=str(output),
+        ) as process:
+            wait_until_active(background, SERVER)
+            fuzzer = Fuzzer(background, psutil.Process(process.pid), seed)
+            begin = time.monotonic()
+            try:
+                fuzzer.check('the start')
+                fuzzer.publish(messages)
+                fuzzer.request(requests)
+            except NodeFaults as error:
+                fault = str(error)
+            beside = [
+                str(path) for path in Path(root).rglob('*')
+                if not path.is_relative_to(output) and path not in output.parents]
+            if beside:
+                fault = f'{beside[0]} was written, which is not below output_dir'
+            return {'messages': messages, 'requests': requests, 'seed': seed, 'fault': fault,
+                    'outcomes': dict(fuzzer.outcomes), 'resident_mb': fuzzer.resident_mb,
+                    'seconds': round(time.monotonic() - begin, 1)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -46,6 +46,7 @@ import trimesh
 
 from lift3d_ros.node.executors.background import BackgroundNode
 from lift3d_ros.node.robustness.ask_node import lifts
+from lift3d_ros.node.robustness.process import node_command
 from lift3d_ros.srv import SaveObject
 
 SERVER = 'lift3d_kill'
@@ -61,9 +62,12 @@ _HEARING_S = 5.0
 class Killer:
     """Starts, uses and kills nodes that save into one folder."""
 
-    def __init__(self, background: BackgroundNode, output: Path, method: str) -> None:
-        """Take the folder of the saved files and the method of the nodes."""
+    def __init__(
+        self, background: BackgroundNode, output: Path, method: str, patience: float = PATIENCE_S
+    ) -> None:
+        """Take the folder of the saved files, and the method and the patience with nodes."""
         self._background, self._output, self._method = background, output, method
+        self._patience = patience
 
     def round(self, number: int, life: float) -> dict[str, Any]:
         """Let a node live for ``life`` seconds, kill it, start another; return what was seen."""
@@ -75,7 +79,7 @@ class Killer:
             child.kill()
             child.wait()
             stop.set()
-            user.join(PATIENCE_S)
+            user.join(self._patience)
         found = sorted(self._output.iterdir())
         parts = [path.name for path in found if path.name.endswith('.part')]
         broken = [
@@ -84,7 +88,7 @@ class Killer:
         with self._node() as child:
             asked = subprocess.run(
                 [sys.executable, '-m', 'lift3d_ros.node.robustness.ask_node', '--server', SERVER,
-                 '--patience', str(PATIENCE_S)], check=False)
+                 '--patience', str(self._patience)], check=False)
             seconds = time.monotonic() - start
             heard = lifts(self._background, SERVER, _HEARING_S)
             child.kill()
@@ -108,10 +112,8 @@ class Killer:
 
     @contextmanager
     def _node(self) -> Iterator[subprocess.Popen[Any]]:
-        child: subprocess.Popen[Any] = subprocess.Popen([
-            sys.executable, '-m', 'lift3d_ros.node', '--autostart', '--ros-args', '--log-level',
-            'fatal', '-r', f'__node:={SERVER}', '-p', f'method:={self._method}', '-p',
-            f'output_dir:={self._output}', '-p', 'max_faces:=2000'])
+        child: subprocess.Popen[Any] = subprocess.Popen(node_command(
+            SERVER, method=self._method, output_dir=str(self._output), max_faces=2000))
         try:
             yield child
         finally:
@@ -127,12 +129,14 @@ def is_whole(path: Path) -> bool:
         return False
 
 
-def run(kills: int, seed: int, method: str, life: float = LIFE_S) -> dict[str, Any]:
+def run(
+    kills: int, seed: int, method: str, life: float = LIFE_S, patience: float = PATIENCE_S
+) -> dict[str, Any]:
     """Kill so many nodes within ``life`` seconds; return the rounds and a summary."""
     rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder, \
             BackgroundNode('lift3d_killer', threads=2) as background:
-        killer = Killer(background, Path(folder), method)
+        killer = Killer(background, Path(folder), method, patience)
         rounds = [killer.round(k, float(rng.uniform(0.2, life))) for k in range(kills)]
     seconds = [one['seconds'] for one in rounds]
     return {
@@ -156,11 +160,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--method', default='geometric')
     parser.add_argument('--life', type=float, default=LIFE_S, help='seconds, at most')
+    parser.add_argument('--patience', type=float, default=PATIENCE_S,
+                        help='seconds in which a node must answer')
     parser.add_argument('--out', type=Path, help='folder for kill_node.json')
     options = parser.parse_args(arguments)
     rclpy.init(args=[])
     try:
-        found = run(options.kills, options.seed, options.method, options.life)
+        found = run(
+            options.kills, options.seed, options.method, options.life, options.patience)
     finally:
         rclpy.try_shutdown()
     print(json.dumps({key: value for key, value in found.items() if key != 'rounds'}, indent=1))
