@@ -16,9 +16,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 
@@ -26,9 +28,14 @@ pytest.importorskip('rclpy')
 pytest.importorskip('lift3d_ros.msg')
 
 import psutil
+from rclpy import executors
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.task import Future
 import ros_helpers as ros
 
 from lift3d_ros.node.executors.background import BackgroundNode
+from lift3d_ros.node.executors.spinning import start_spinning
 from lift3d_ros.node.robustness.soak import growth_faults
 from lift3d_ros.node.robustness.soak import resource_growth
 from lift3d_ros.node.robustness.soak import Soak
@@ -65,6 +72,32 @@ def test_a_node_that_ends_is_a_fault(graph, tmp_path):
         assert [fault.split()[:3] for fault in soak.report()['faults']] == [
             ['the', 'node', 'ended']]
     assert not psutil.pid_exists(node.process.pid)
+
+
+def test_an_executor_that_runs_callbacks_keeps_nothing_of_them(graph):
+    node = Node('spun', context=graph.context)
+    executor = SingleThreadedExecutor(context=graph.context)
+    executor.add_node(node)
+    ticks, end = [], Future()
+    node.create_timer(0.001, lambda: ticks.append(1))
+    thread = start_spinning(executor, end, node.get_logger(), 'spun')
+    ros.wait_until(lambda: len(ticks) > 100)
+    tracemalloc.start()
+    try:
+        begin = len(ticks)
+        ros.wait_until(lambda: len(ticks) > begin + 500)
+        gc.collect()
+        kept = tracemalloc.take_snapshot().filter_traces(
+            [tracemalloc.Filter(True, executors.__file__)])
+    finally:
+        tracemalloc.stop()
+    # With a callback for each tick it would be 50,000.
+    assert sum(trace.size for trace in kept.traces) < 10_000
+    end.set_result(None)
+    thread.join(ros.PATIENCE)
+    assert not thread.is_alive()
+    executor.shutdown()
+    node.destroy_node()
 
 
 def samples(growth, count=400):

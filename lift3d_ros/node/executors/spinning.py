@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import threading
 import traceback
 from typing import Any
@@ -24,6 +25,24 @@ from rclpy.exceptions import InvalidHandle
 from rclpy.executors import Executor
 from rclpy.executors import ExternalShutdownException
 from rclpy.task import Future
+
+
+class _WakingFuture(Future):
+    """
+    A future that keeps its first callback only.
+
+    An executor adds a callback to wake itself for each callback that it runs, and the future
+    would keep them all: 160 bytes for each message that the node receives.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wakes = False
+
+    def add_done_callback(self, callback: Callable[[Future], None]) -> None:
+        if not self._wakes:
+            self._wakes = True
+            super().add_done_callback(callback)
 
 
 def start_spinning(executor: Executor, end: Future, logger: Any, name: str) -> threading.Thread:
@@ -41,9 +60,11 @@ def spin_until(executor: Executor, end: Future, logger: Any) -> None:
 
     ``Executor.spin`` with ``wake`` would not return: a wake-up is no work for it.
     """
-    while not end.done():
+    stop = _WakingFuture()
+    end.add_done_callback(lambda _: stop.set_result(None))
+    while not stop.done():
         try:
-            executor.spin_until_future_complete(end)
+            executor.spin_until_future_complete(stop)
         except ExternalShutdownException:
             return
         except Exception as error:
