@@ -76,9 +76,16 @@ def metres(raw: NDArray[Any], unit: float, what: str) -> NDArray[np.float32]:
     if raw.ndim == 2 and raw.dtype.kind == 'f':
         return without_saturation(raw.astype(np.float32, copy=False))
     if raw.ndim == 2 and raw.dtype.kind in 'iu' and raw.dtype.itemsize > 1:
-        depth = raw * np.float32(unit)
-        depth = depth.astype(np.float32, copy=False)
-        depth[(raw <= 0) | (raw == np.iinfo(raw.dtype).max)] = 0.0
+        if raw.dtype.itemsize == 2:
+            depth = raw.astype(np.float32)
+            depth *= np.float32(unit)
+        else:
+            depth = (raw * np.float32(unit)).astype(np.float32, copy=False)
+        if raw.dtype.kind == 'i':
+            depth[raw <= 0] = 0.0
+        top = np.iinfo(raw.dtype).max
+        if int(raw.max(initial=0)) == top:
+            depth[raw == top] = 0.0
         return without_saturation(depth)
     raise bad_image(
         f'{what} has type {raw.dtype} and shape {raw.shape}; it must have one channel: 16-bit '
@@ -91,8 +98,7 @@ def without_saturation(depth: NDArray[np.float32]) -> NDArray[np.float32]:
 
     Returns the given array itself if there is no such value.
     """
-    valid = np.isfinite(depth) & (depth > 0.0)
-    top = float(depth.max(where=valid, initial=0.0))
+    top = largest_reading(depth)
     # 1 is the far end of a z-buffer and of normalised depth, not of a sensor.
     if top <= 0.0 or top == 1.0:
         return depth
@@ -100,13 +106,21 @@ def without_saturation(depth: NDArray[np.float32]) -> NDArray[np.float32]:
     count = int(np.count_nonzero(saturated))
     if count < _MIN_SATURATED_PIXELS:
         return depth
-    before = valid & (depth >= _SATURATION_GAP * top)
+    before = (depth >= _SATURATION_GAP * top) & (depth <= top)
     if _SATURATION_EXCESS * (int(np.count_nonzero(before)) - count) > count:
         return depth
-    others = depth[valid & ~saturated]
+    others = depth[(depth > 0.0) & (depth < top)]
     if not len(others) or top < _SATURATION_DISTANCE * float(np.median(others)):
         return depth
     return np.where(saturated, np.float32(0.0), depth)
+
+
+def largest_reading(depth: NDArray[np.float32]) -> float:
+    """Return the largest finite depth, 0 without readings."""
+    # Ignores NaN, and takes a tenth of the time of a reduction with ``where``.
+    top = float(np.fmax.reduce(depth, axis=None, initial=0.0))
+    return top if np.isfinite(top) else float(
+        depth.max(where=np.isfinite(depth) & (depth > 0.0), initial=0.0))
 
 
 def check_depth_of_object(depth: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:
@@ -136,10 +150,9 @@ def normalised_note(depth: NDArray[np.float32]) -> str | None:
     Its largest value is then exactly 1. Depth in whole millimetres that was clipped at 1 m gives
     no note.
     """
-    valid = np.isfinite(depth) & (depth > 0.0)
-    if float(depth.max(where=valid, initial=0.0)) != 1.0:
+    if largest_reading(depth) != 1.0:
         return None
-    counts = depth[valid & (depth < 1.0)].astype(np.float64) / MILLIMETRE
+    counts = depth[(depth > 0.0) & (depth < 1.0)].astype(np.float64) / MILLIMETRE
     fractions = np.abs(counts - np.rint(counts))
     if len(counts) < _MIN_FRACTION_READINGS or np.median(fractions) < _MIN_FRACTION_COUNTS:
         return None

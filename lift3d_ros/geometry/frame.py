@@ -95,8 +95,11 @@ class Frame:
                     f'The depth is {self.depth.shape[1]} x {self.depth.shape[0]}, the image '
                     f'{size[1]} x {size[0]}; register the depth to the image first.')
             # Such values are not readings, and could overflow sums.
-            absent = (self.depth < 0.0) | (self.depth > MAX_DEPTH_M)
-            if absent.any():
+            low, high = (
+                function.reduce(self.depth, axis=None, initial=0.0)
+                for function in (np.fmin, np.fmax))
+            if low < 0.0 or high > MAX_DEPTH_M:
+                absent = (self.depth < 0.0) | (self.depth > MAX_DEPTH_M)
                 depth = np.where(absent, np.float32(0.0), self.depth)
                 object.__setattr__(self, 'depth', depth)
         if self.gravity is not None:

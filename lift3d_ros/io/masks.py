@@ -253,7 +253,13 @@ def _whole_numbers(values: NDArray[Any], name: str, labels: bool = False) -> NDA
 
 def _levels(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
     """Return the different values of an image of integers that are not negative, and counts."""
-    if int(values.max()) < 1 << 20:
+    top = int(values.max())
+    # Most masks have two values; bincount copies them in 64 bits, which takes ten times as long.
+    counts = np.array([
+        values.size - np.count_nonzero(values), np.count_nonzero(values == top)], np.intp)
+    if top > 0 and counts.sum() == values.size:
+        return np.array([0, top], np.intp)[counts > 0], counts[counts > 0]
+    if top < 1 << 20:
         counts = np.bincount(values.reshape(-1))
         found = np.flatnonzero(counts)
         return found, counts[found]

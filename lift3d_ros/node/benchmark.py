@@ -16,16 +16,21 @@
 Latency that ROS adds to a lift, and memory of the node: ``lift3d bench node``.
 
     python -m lift3d_ros.node.benchmark [--continuous SECONDS]
+    python -m lift3d_ros.node.benchmark --parts
 
 Starts the node in a process of its own, publishes frames of 1920 x 1080 with depth and mask, and
 measures the time from the first byte published to the arrival of the result, less the library's
 own time. The result arrives serialised, as in a C++ subscriber; the conversion to Python objects
 is not measured.
+
+With ``--parts`` no node is started: the figures are seconds of the processor for each conversion
+between messages and arrays, which other processes affect less.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -44,20 +49,35 @@ import rclpy
 from rclpy.qos import DurabilityPolicy
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
+from rclpy.serialization import serialize_message
 
 from lift3d_ros.lifter import DEFAULT_METHOD
+from lift3d_ros.lifter import Lifter
 from lift3d_ros.messages.conversions import nanoseconds
 from lift3d_ros.messages.geometry import seconds
+from lift3d_ros.messages.results import in_frame
+from lift3d_ros.messages.results import Lifted
 from lift3d_ros.msg import LiftedObjectArray
+from lift3d_ros.msg import ObjectSelector
 from lift3d_ros.node import middleware
 from lift3d_ros.node.diagnostics import StatusReader
 from lift3d_ros.node.executors.background import BackgroundNode
 from lift3d_ros.node.frame_camera import ball_frame
+from lift3d_ros.node.frame_camera import frame_messages
 from lift3d_ros.node.frame_camera import FrameCamera
+from lift3d_ros.node.lifting.frames import FrameReader
+from lift3d_ros.node.lifting.instances import find_instances
+from lift3d_ros.node.messages.cdr import serialize
+from lift3d_ros.node.messages.results import array_message
+from lift3d_ros.node.messages.synced import SyncedMessages
+from lift3d_ros.node.parameters.settings import Settings
 from lift3d_ros.runtime import memory
 
 _SERVER = 'lift3d_benchmark'
 _PATIENCE_S = 60.0
+
+#: Runs of each part.
+_PART_RUNS = 9
 
 #: Key in the diagnostics of the node.
 _DROPPED = 'frames dropped (newer came)'
@@ -77,6 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         '--continuous', type=float, default=0.0, metavar='SECONDS',
         help='then publish 640 x 480 at 30 Hz for so long',
     )
+    parser.add_argument(
+        '--parts', action='store_true', help='processor time of each conversion, without a node')
     parser.add_argument('--out', type=Path, help='folder for node.json')
     options = parser.parse_args(arguments)
     # Keep the memory of the publisher, so that its allocations are not measured.
@@ -85,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     middleware.use_profile()
     rclpy.init(args=[])
     try:
-        figures = measure(options)
+        figures = measure_parts(options) if options.parts else measure(options)
     finally:
         rclpy.try_shutdown()
     for name, value in figures.items():
@@ -112,6 +134,42 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
             figures |= _stream(background, arrivals, status, options.continuous)
         figures['node at its peak, MB'] = status.value('peak memory MB')
         return figures
+
+
+def measure_parts(options: argparse.Namespace) -> dict[str, float]:
+    """Return milliseconds of the processor, the median of some runs, by the name of the part."""
+    frame, mask = ball_frame(options.width, options.height)
+    messages = frame_messages(frame, mask)
+    synced = SyncedMessages(
+        messages['image'], messages['camera_info'], messages['depth'], messages['mask'])
+    settings = Settings()
+    reader = FrameReader(settings)
+    figures: dict[str, float] = {}
+
+    def timed(name: str, function: Callable[[], Any]) -> Any:
+        seconds = []
+        for _ in range(_PART_RUNS):
+            start = time.thread_time()
+            result = function()
+            seconds.append(time.thread_time() - start)
+        figures[f'{name}, ms'] = 1e3 * float(np.median(seconds))
+        return result
+
+    data = {name: serialize_message(message) for name, message in messages.items()}
+    timed('messages from their bytes', lambda: [
+        deserialize_message(data[name], type(message)) for name, message in messages.items()])
+    read = timed('image and depth to arrays', lambda: reader.read(synced))
+    found = timed('objects of the mask', lambda: find_instances(
+        synced, read, ObjectSelector(), settings, []))
+    shape = Lifter('geometric').lift(read, found[0].mask)
+    cloud = timed('cloud', lambda: shape.cloud(settings.cloud_points))
+    pose, covariance = in_frame(shape, None)
+    lifted = Lifted(
+        synced.header, 'ball', found[0], shape, pose, covariance, cloud)
+    message = timed('result to a message', lambda: array_message(synced.header, [lifted], []))
+    timed('message to bytes', lambda: serialize(message))
+    figures['together, ms'] = sum(figures.values())
+    return figures
 
 
 class _Arrivals:
