@@ -89,6 +89,8 @@ setup(
         # Segmentation models of `lift3d text`.
         'text': ['onnxruntime>=1.17'],
         'lora': ['peft>=0.17'],
+        # `lift3d weights export --format onnx`, and the runtime that its test uses.
+        'onnx': ['onnx>=1.16', 'onnxruntime>=1.17'],
         # Workers of `lift3d batch`; --workers 0 does without.
         'batch': ['ray>=2.40'],
         'serve': ['uvicorn>=0.30'],

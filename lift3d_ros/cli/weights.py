@@ -50,6 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fetch.add_argument('name', metavar='NAME', help='a name of `lift3d weights list`')
     fetch.add_argument('--yes', action='store_true', help='do not ask before downloading')
     _add_conversion(fetch)
+    export = actions.add_parser(
+        'export', help='write small weights as files of another format, one for each network')
+    export.add_argument(
+        'name', nargs='?', default='small', metavar='NAME|PATH', help='small weights '
+        '(default: small)')
+    export.add_argument('--format', choices=('onnx',), default='onnx')
+    export.add_argument('--out', type=Path, required=True, metavar='DIR')
 
 
 def run(options: argparse.Namespace) -> int:
@@ -60,6 +67,8 @@ def run(options: argparse.Namespace) -> int:
         return _verify(options.names)
     if options.action == 'import':
         return _import(options.path, options.name, options)
+    if options.action == 'export':
+        return _export(options.name, options.out)
     return _fetch(entry_of(options.name), options)
 
 
@@ -169,6 +178,16 @@ def _fetch(entry: Entry, options: argparse.Namespace) -> int:
                             else 'of the published size; no SHA-256 is published for all of it'))
     _import(path, entry.name, options)
     fetching.discard(entry)
+    return 0
+
+
+def _export(name: str, out: Path) -> int:
+    from lift3d_ros.diffusion.onnx_export import export_onnx
+
+    folder = store.find(name)
+    store.check(folder)
+    for path in export_onnx(folder, out):
+        print(f'{path}  {store.format_size(path.stat().st_size)}')
     return 0
 
 

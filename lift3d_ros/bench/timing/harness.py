@@ -39,6 +39,7 @@ from lift3d_ros.runtime import memory
 PROGRAMS = {
     'batch': 'batch_overhead',
     'cold': 'cold_start',
+    'device': 'device_lifts',
     'five': 'five_objects',
     'views': 'eight_views',
     'parts': 'convex_parts',

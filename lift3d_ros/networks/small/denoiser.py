@@ -267,7 +267,7 @@ class _Attention(nn.Module):
 
     def forward(self, x: Tensor, source: Tensor) -> Tensor:
         q, k, v = (
-            y.view(len(y), y.shape[1], self.heads, -1).transpose(1, 2)
+            y.view(*y.shape[:2], self.heads, -1).transpose(1, 2)
             for y in (self.to_q(x), self.to_k(source), self.to_v(source)))
         attended = functional.scaled_dot_product_attention(q, k, v)
         return cast(Tensor, self.to_out[0](attended.transpose(1, 2).reshape(x.shape)))
