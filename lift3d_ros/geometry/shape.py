@@ -85,7 +85,7 @@ class Mesh:
     def area_vectors(self) -> NDArray[np.float64]:
         """Return normals (m, 3) of the faces, as long as twice their areas."""
         a, b, c = (self.vertices[self.faces[:, k]].astype(np.float64) for k in range(3))
-        return np.cross(b - a, c - a)
+        return np.asarray(np.cross(b - a, c - a), np.float64)
 
     def vertex_normals(self, area: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
         """
