@@ -57,12 +57,12 @@ class SmallBag:
 
     def picture(
         self, topic: str, stamp: int, encoding: str = 'rgb8', time: int | None = None,
-        mask: int = 0,
+        mask: int = 0, color: tuple[int, int, int] = (90, 90, 90),
     ) -> None:
         """Write a picture; ``mask`` is the side of the square in a mask, pixels."""
         shape = (CAMERA.height, CAMERA.width)
         pixels = {
-            'rgb8': np.full((*shape, 3), 90, np.uint8),
+            'rgb8': np.full((*shape, 3), color, np.uint8),
             'mono8': np.zeros(shape, np.uint8),
             '16UC1': np.full(shape, 500, np.uint16),
         }[encoding]

@@ -25,9 +25,15 @@ import subprocess
 import sys
 import time
 
+from bag_helpers import IMAGE
+from bag_helpers import INFO
+from bag_helpers import MASK
+from bag_helpers import SECOND
+from bag_helpers import SmallBag
 import numpy as np
 import trimesh
 
+from lift3d_ros.bags.writer import BagWriter
 from lift3d_ros.geometry import frame_from_up
 from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry.shape import Mesh
@@ -36,7 +42,7 @@ from lift3d_ros.robot.export import Export
 from lift3d_ros.robot.export import write
 from lift3d_ros.robot.report import shape_entries
 
-RED, GREEN = (220, 30, 30), (30, 190, 60)
+RED, GREEN, PURPLE = (220, 30, 30), (30, 190, 60), (150, 60, 200)
 
 #: Pose of an object 0.6 m in front of a camera that looks down by 30 degrees.
 UP = np.array([0.0, -np.cos(np.radians(30.0)), -np.sin(np.radians(30.0))])
@@ -72,7 +78,7 @@ def write_result(
 
 
 def write_bag_results(folder: Path, moments: int = 3) -> Path:
-    """Write results of a bag: a red and a green block side by side, the red one moves."""
+    """Write results of a bag: a red and a green block before a purple wall, the red one moves."""
     for index in range(moments):
         stamp = f'17000000{index:02d}.500000000'
         for name, color, right in (('red', RED, -0.15 - 0.1 * index), ('green', GREEN, 0.15)):
@@ -81,8 +87,23 @@ def write_bag_results(folder: Path, moments: int = 3) -> Path:
             write_result(
                 folder, f'{stamp}_{name}', block(color, pose), id=name, stamp=stamp,
                 received=stamp, frame_id='optical', pose_in_frame_id=pose.tolist())
-    (folder / 'bag.json').write_text(json.dumps({'bag': '/nowhere', 'topics': {}, 'lost': []}))
+    path = folder.with_suffix('.mcap')
+    topics = _write_bag(path, moments)
+    (folder / 'bag.json').write_text(json.dumps({'bag': str(path), 'topics': topics, 'lost': []}))
     return folder
+
+
+def _write_bag(path: Path, moments: int) -> dict[str, str]:
+    """Write the images of these results: a wall of one colour; return its topics by role."""
+    with BagWriter(path) as writer:
+        bag = SmallBag(writer)
+        for index in range(moments):
+            stamp = 1_700_000_000 * SECOND + index * SECOND + SECOND // 2
+            bag.picture(IMAGE, stamp, color=PURPLE)
+            bag.info(INFO, stamp)
+            bag.picture(MASK, stamp, 'mono8', mask=8)
+            bag.picture('/camera/depth', stamp, '16UC1')
+    return {'image': IMAGE, 'camera_info': INFO, 'mask': MASK, 'depth': '/camera/depth'}
 
 
 @contextmanager

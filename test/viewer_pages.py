@@ -25,12 +25,19 @@ from PIL import Image
 from playwright.sync_api import Error
 from viewer_helpers import wait_until
 
+from lift3d_ros.viewer.meshes import COLOR
+from lift3d_ros.viewer.panel import LAYERS
+from lift3d_ros.viewer.panel import NOTHING
+
 #: WebGL without a GPU; root has no sandbox.
 FLAGS = ('--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader',
          '--no-sandbox', '--disable-dev-shm-usage')
 
 #: Small, since the pixels are computed without a GPU.
 SIZE = {'width': 640, 'height': 360}
+
+#: Longest wait for an element, a click or a screenshot.
+TIMEOUT_MS = 180_000
 
 
 class Page:
@@ -39,12 +46,14 @@ class Page:
     def __init__(self, browser: object, url: str, **options: object) -> None:
         """Open the page and wait for its canvas."""
         self.page = browser.new_page(**{'viewport': SIZE, **options})
+        # Software rendering on a busy machine is slow.
+        self.page.set_default_timeout(TIMEOUT_MS)
         self.requests: list[str] = []
         self.page.on('request', lambda request: self.requests.append(request.url))
         self.page.on('websocket', lambda socket: self.requests.append(socket.url))
         self.page.goto(url)
         self.canvas = self.page.locator('canvas').first
-        self.canvas.wait_for(timeout=60_000)
+        self.canvas.wait_for()
         # A note on software rendering covers the scene.
         with contextlib.suppress(Error):
             self.page.locator('.mantine-Notification-closeButton').first.click(timeout=20_000)
@@ -84,7 +93,7 @@ class Page:
             self.page.wait_for_timeout(100)
             return condition()
 
-        wait_until(check, 90.0)
+        wait_until(check, TIMEOUT_MS / 1000.0)
 
     def text(self) -> str:
         """Return the text of the page."""
@@ -94,3 +103,15 @@ class Page:
         """Choose an entry of a list of the panel."""
         self.page.get_by_label(label, exact=True).first.click()
         self.page.get_by_role('option', name=option).click()
+
+    def show(self, *layers: str) -> None:
+        """Show these layers of the panel by their labels, and no others."""
+        for label, _ in LAYERS.values():
+            self.page.get_by_label(label, exact=True).set_checked(label in layers)
+
+    def reset(self, name: str) -> None:
+        """Show one result as a new page does."""
+        for label, option in (('Name', name), ('Colours', COLOR), ('Beside it', NOTHING)):
+            if self.page.get_by_label(label, exact=True).first.input_value() != option:
+                self.choose(label, option)
+        self.show(*(label for label, shown in LAYERS.values() if shown))

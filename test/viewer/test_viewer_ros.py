@@ -38,7 +38,7 @@ if CHROMIUM is None:
     pytest.skip(
         'chromium is not installed (apt-get install chromium)', allow_module_level=True)
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(600)]
 
 #: Colours of the two balls of the scene.
 FIRST, SECOND = (200, 40, 40), (200, 140, 40)
