@@ -45,6 +45,7 @@ from lift3d_ros.io.scene import read_scene
 from lift3d_ros.lifter import DISTILLED
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.lifter import METHODS
+from lift3d_ros.methods.distilled.distilled import DistilledMethod
 from lift3d_ros.synthetic.demo_scene import DEMO_SCENE
 
 #: Name of the lift of a whole frame beside the methods.
@@ -126,10 +127,12 @@ def measure(method: str, with_depth: bool, limit: float, steps: int) -> dict[str
     if not with_depth:
         frame = replace(frame, depth=None)
     name = 'geometric' if method == SCENE else method
-    lifter = Lifter(name, **({'steps': steps} if name in DISTILLED else {}))
+    lifter = Lifter(name, steps=steps) if name in DISTILLED else Lifter(name)
     lifter.load()
     # The first lift of a process imports and compiles code; a node warms up before requests.
-    warm = replace(lifter.method, steps=1) if name in DISTILLED else lifter.method
+    warm = lifter.method
+    if isinstance(warm, DistilledMethod):
+        warm = replace(warm, steps=1)
     Lifter(warm).lift(frame, mask)
     recorder = GapRecorder(limit)
     error = ''
