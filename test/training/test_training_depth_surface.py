@@ -27,10 +27,12 @@ from lift3d_ros.cli import main
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.lifter import Lifter
 from lift3d_ros.meshing.render import Raycaster
+from lift3d_ros.synthetic.objects import find_objects
 from lift3d_ros.synthetic.procedural import procedural_object
 from lift3d_ros.synthetic.tabletop import make_scene
 from lift3d_ros.synthetic.tabletop import TableSettings
 from lift3d_ros.training.depth_surface.objects import training_objects
+from lift3d_ros.training.depth_surface.objects import write_dev
 from lift3d_ros.training.depth_surface.run import DepthSurfaceTraining
 from lift3d_ros.training.depth_surface.run import initial_network
 from lift3d_ros.training.depth_surface.samples import depth_inputs
@@ -136,6 +138,22 @@ def test_objects_that_are_no_solids_are_left_out_with_the_reason(tmp_path):
     # The families of dev are not in training.
     assert not {entry.family for entry in objects.dev} & {
         entry.family for entry in (*objects.scans, *objects.models)}
+
+
+def test_the_objects_of_dev_can_be_measured_by_the_benchmark(tmp_path):
+    from dataclasses import replace
+
+    scans = tmp_path / 'scans'
+    scans.mkdir()
+    for name in ('jar', 'large'):
+        mesh = procedural_object(50, 'jar')
+        scale = np.float32(8.0 if name == 'large' else 1.0)
+        Mesh(mesh.vertices * scale, mesh.faces, mesh.colors).export(scans / f'{name}.ply')
+    objects = training_objects(scans, [], tmp_path / 'solids.json')
+    write_dev(tmp_path / 'dev', replace(objects, dev=(*objects.scans, *objects.dev)))
+    (entry,) = find_objects(tmp_path / 'dev', 'dev')
+    assert entry.name == 'jar', 'larger than what stands on a table'
+    assert len(entry.load().faces) > 0
 
 
 @pytest.fixture(scope='module')

@@ -123,6 +123,23 @@ def in_dev(entry: ObjectEntry) -> bool:
     return zlib.crc32((entry.family or entry.name).encode()) % DEV_MODULUS == 0
 
 
+def write_dev(folder: Path, objects: TrainingObjects) -> None:
+    """
+    Write a manifest of the objects of ``dev`` that have the size of household things.
+
+    ``lift3d bench --data FOLDER --split dev`` measures their meshes: the scores of the training
+    are those of the field, before measured depth cuts it.
+    """
+    entries = [
+        {'file': str(entry.path.resolve()), 'name': entry.name, 'split': 'dev',
+         'category': entry.category, 'family': entry.family}
+        for entry in objects.dev
+        if float(np.ptp(entry.load().vertices, axis=0).max()) <= MAX_LENGTH_M
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'manifest.json').write_text(json.dumps(entries, indent=1))
+
+
 def load_training_mesh(entry: ObjectEntry, rng: np.random.Generator) -> Mesh:
     """Return the mesh of an object; a large one scaled down, one without colours painted."""
     mesh = entry.load()

@@ -36,6 +36,7 @@ from lift3d_ros.networks.small.depth_surface import write_depth_surface
 from lift3d_ros.networks.small.surface_network import read_surface
 from lift3d_ros.training.depth_surface.objects import training_objects
 from lift3d_ros.training.depth_surface.objects import TrainingObjects
+from lift3d_ros.training.depth_surface.objects import write_dev
 from lift3d_ros.training.depth_surface.samples import DepthSampleSettings
 from lift3d_ros.training.depth_surface.samples import mirrored_sample
 from lift3d_ros.training.depth_surface.samples import read_sample
@@ -71,7 +72,7 @@ class DepthSurfaceTraining:
     dev: int = 96
     threads: int = 0
     depth_surface: LoopSettings = LoopSettings(
-        minutes=120.0, batch=8, rate=2e-4, average=0.99, evaluate_every=10.0)
+        minutes=120.0, batch=8, rate=3e-4, average=0.995, evaluate_every=10.0)
     seed: int = 0
 
 
@@ -101,6 +102,7 @@ def train_depth_surface(
     network = initial_network(start or views)
     objects = training_objects(data, extra, out / 'solids.json', report)
     report(objects.report())
+    write_dev(out / 'dev', objects)
     share = 1.0 if minutes is None else minutes / settings.depth_surface.minutes
     pool, dev = out / 'pool', out / 'pool_dev'
     maker = SampleMaker(views, initial_network(start or views), objects)
