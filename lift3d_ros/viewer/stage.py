@@ -90,7 +90,7 @@ class Stage:
         self._drawn: OrderedDict[tuple[str, Hashable], list[Any]] = OrderedDict()
         self._count = 0
         scene.set_up_direction('+z')
-        # No environment map: without a GPU it takes two thirds of the time to the first picture.
+        # No environment map: without a GPU it takes longer than the first picture itself.
         scene.configure_environment_map(None)
         scene.add_light_ambient('/ambient', intensity=_AMBIENT)
         scene.configure_default_lights(True, cast_shadow=True)
