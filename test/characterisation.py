@@ -619,7 +619,8 @@ TOLERANCES: dict[str, tuple[float, float]] = {
     'overall_confidence': (0.004, 0.0),
     'pass_probability': (0.006, 0.0),
     'observed': (0.006, 0.0),
-    'scale_stddev': (0.0, 0.02),
+    # Three percent between processors, whose linear algebra rounds differently.
+    'scale_stddev': (0.0, 0.05),
     'elevation': (0.15, 0.0),
     'length_over_depth': (0.0, 0.004),
     'mask_iou': (0.004, 0.0),

@@ -95,6 +95,14 @@ class Page:
 
         wait_until(check, TIMEOUT_MS / 1000.0)
 
+    def _without_notes(self) -> bool:
+        """Close a note, which may close by itself; return whether none is left."""
+        closing = self.page.locator('.mantine-Notification-closeButton')
+        if closing.count():
+            with contextlib.suppress(Error):
+                closing.first.click(timeout=2_000)
+        return not closing.count()
+
     def text(self) -> str:
         """Return the text of the page."""
         return str(self.page.locator('body').inner_text())
@@ -110,7 +118,8 @@ class Page:
             self.page.get_by_label(label, exact=True).set_checked(label in layers)
 
     def reset(self, name: str) -> None:
-        """Show one result as a new page does."""
+        """Show one result as a new page does, without the notes of what was saved before."""
+        self.wait(self._without_notes)
         for label, option in (('Name', name), ('Colours', COLOR), ('Beside it', NOTHING)):
             if self.page.get_by_label(label, exact=True).first.input_value() != option:
                 self.choose(label, option)

@@ -119,6 +119,7 @@ def test_results_of_a_bag_are_a_timeline_in_order(tmp_path):
     red = next(each for each in snapshot.objects if each.name == 'red')
     assert abs(red.T_camera_mesh[0, 3] + 1.15) < 1e-5
     # The bag is gone: its images are missing with a sentence, the objects are not.
+    (tmp_path / 'out.mcap').unlink()
     with raises_code(ErrorCode.BAD_REQUEST):
         content.moments[0].inputs()
 
