@@ -45,7 +45,6 @@ from lift3d_ros.node.executors.spinning import start_spinning
 from lift3d_ros.node.node import LiftNode
 from lift3d_ros.node.services.service_errors import answer_unread
 from lift3d_ros.node.services.service_errors import PACE
-from lift3d_ros.runtime import memory
 
 RCLError = rclpy_implementation.RCLError
 
@@ -97,7 +96,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    memory.keep()
     # Own handlers: running requests get a response before the context is destroyed. They only
     # append to a list, since the interrupted code may hold any lock.
     signals: list[int] = []

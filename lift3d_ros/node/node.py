@@ -237,6 +237,7 @@ class LiftNode(LifecycleNode):
         lifters = Lifters(settings.device, settings.weights)
         try:
             self._warm_up(lifters.get(settings.method, settings.lifter))
+            memory.give_back()
             self._inputs = Inputs(
                 self, settings, self._continuous.on_frame,
                 lambda: self._settings.mode == 'continuous',

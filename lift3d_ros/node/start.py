@@ -42,6 +42,8 @@ _MIN_DATA_MIB = 650
 
 def run_node() -> NoReturn:
     """Run the node and end the process with its exit status."""
+    # Before rclpy, whose import starts threads.
+    memory.keep()
     module = _load('lift3d_ros.node.main')
     module.run()
     raise AssertionError('run() ends the process')

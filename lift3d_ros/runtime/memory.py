@@ -141,14 +141,15 @@ def keep() -> None:
     Make malloc keep the memory of an image for the next image.
 
     By default glibc returns large blocks to the kernel and requests them again; the page faults
-    cost more than all the copies together, 9 ms for an image of 1920 x 1080.
+    cost more than all the copies together, 9 ms for an image of 1920 x 1080. Call it before other
+    threads start: arenas of malloc that they have made stay.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, 'mallopt'):
         libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
         libc.mallopt(_M_TRIM_THRESHOLD, 256 << 20)
-        # With an arena per thread, each thread would keep this memory.
-        libc.mallopt(_M_ARENA_MAX, 2)
+        # Each arena would keep the memory of the largest lift that a thread of it has run.
+        libc.mallopt(_M_ARENA_MAX, 1)
 
 
 def give_back() -> None:

@@ -24,7 +24,7 @@ from functools import partial
 
 from lift3d_ros.methods.geometric import Geometric
 from lift3d_ros.methods.method import METHODS
-from lift3d_ros.node.main import run
+from lift3d_ros.node.start import run_node
 
 #: Voxels along the longest side, and symmetries that vote.
 _RESOLUTION, _HYPOTHESES = 24, 4
@@ -32,4 +32,4 @@ _RESOLUTION, _HYPOTHESES = 24, 4
 if __name__ == '__main__':
     METHODS['geometric'] = partial(
         Geometric, resolution=_RESOLUTION, hypotheses=_HYPOTHESES)
-    run()
+    run_node()

@@ -119,14 +119,14 @@ class Soak:
             node.create_subscription(kind, name, partial(self._on_message, name), qos, raw=True)
         self._rng = np.random.default_rng(seed)
         #: Kinds of requests, in turn.
-        self._kinds = (
-            self._service, self._action, self._service, self._action, self._service, self._action,
-            self._newest, self._save)
+        self._kinds = (*5 * (self._service, self._action, self._save), self._newest)
         self._sent = 0
         self.outcomes: Counter[str] = Counter()
         self.faults: list[str] = []
         self.samples: list[dict[str, float]] = []
         self.recovery_s: dict[str, list[float]] = {}
+        #: Of each kind of request.
+        self.request_s: dict[str, list[float]] = {}
         self.begin = time.monotonic()
 
     def run(self, requests: int, seconds: float, cycles: int, out: Path | None = None) -> None:
@@ -134,7 +134,8 @@ class Soak:
         Send so many requests, evenly spread over ``seconds``, and no more after that time.
 
         ``cycles`` times the node is cycled; in between, in random order, are half as many of the
-        other disturbances. ``out`` is a file for the state of the run.
+        other disturbances, all evenly spread even if the requests fall behind. ``out`` is a file
+        for the state of the run.
         """
         disturbances = Disturbances(
             self._background, self.robot, self._server, self._rng, self._requests_for)
@@ -151,7 +152,8 @@ class Soak:
             if self._child.poll() is not None:
                 self.faults.append(f'the node ended with {self._child.returncode}')
                 break
-            while done < len(order) * self._sent // requests:
+            elapsed = (time.monotonic() - self.begin) / (end - self.begin)
+            while done < int(len(order) * min(max(self._sent / requests, elapsed), 1.0)):
                 self._disturb(planned[order[done]])
                 done += 1
                 if out is not None:
@@ -178,6 +180,9 @@ class Soak:
             'disturbances': {name: len(found) for name, found in self.recovery_s.items()},
             'recovery_s_max': {
                 name: round(max(found), 2) for name, found in self.recovery_s.items()},
+            'request_s_median': {
+                name: round(float(np.median(found)), 3)
+                for name, found in self.request_s.items()},
             'growth': growth, 'faults': self.faults + growth_faults(growth),
             'cpu_s': round(sum(self._process.cpu_times()[:2]), 1)
             if self._process.is_running() else None,
@@ -196,11 +201,13 @@ class Soak:
         kind = self._kinds[self._sent % len(self._kinds)]
         if self._sent % _SCENE_EVERY == 0:
             kind = self._scene
+        name = kind.__name__.strip('_')
+        begin = time.monotonic()
         try:
             outcome = kind()
         except TimeoutError as error:
             outcome = f'no answer: {error}'
-        name = kind.__name__.strip('_')
+        self.request_s.setdefault(name, []).append(time.monotonic() - begin)
         self.outcomes[f'{name} {outcome or "OK"}'] += 1
         if outcome:
             self.faults.append(f'request {self._sent} ({name}): {outcome}')
