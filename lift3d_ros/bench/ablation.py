@@ -48,6 +48,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     'one2345/views=32': {'views': 32},
     'one2345/coarse-views': {'views': 8, 'coarse': True},
     'one2345/true-views': {'views': 8},
+    'one2345/no-symmetries': {'views': 8, 'symmetries': False},
     'one2345/samples=4': {'views': 8, 'samples': 4},
 }
 

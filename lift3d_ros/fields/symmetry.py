@@ -22,6 +22,8 @@ weighted by their plausibility.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -216,7 +218,8 @@ def weigh(
     pool = candidates(transform(T_up_camera, points), size)
     # Candidates with the same motions share one array, and so their virtual views.
     in_camera = {id(motions): T_camera_up @ motions @ T_up_camera for _, motions, _ in pool}
-    fits = {key: _fit(observation, motions, points, size) for key, motions in in_camera.items()}
+    fits = dict(zip(
+        in_camera, _fits(observation, list(in_camera.values()), points, size), strict=True))
     features = np.array([
         (KINDS.index(kind), np.isfinite(thickness), *fits[id(motions)], plausibility.log_volume)
         for kind, motions, thickness in pool
@@ -255,19 +258,27 @@ def weigh(
     return hypotheses
 
 
-def _fit(
-    observation: ObjectObservation, motions: Array, points: Array, size: float
-) -> tuple[float, float]:
+def _fits(
+    observation: ObjectObservation, symmetries: Sequence[Array], points: Array, size: float
+) -> Iterator[tuple[float, float]]:
     """
-    Return the shares of measured points that motions map into free space and onto the surface.
+    Yield the shares of measured points that each symmetry maps into free space and onto surface.
 
-    The motions (k, 4, 4) and ``points`` (n, 3) are in the optical frame; ``size`` is the size of
-    the object in metres.
+    The motions (k, 4, 4) of each and ``points`` (n, 3) are in the optical frame; ``size`` is the
+    size of the object in metres. All are mapped at once, which takes a third of the time.
     """
-    if not len(motions):
-        return 0.0, 0.0
     tolerance = 0.02 * size
-    views = np.stack([observation.occupancy_bound(transform(m, points)) for m in motions])
-    free = -views.min(axis=0) - tolerance
-    contradiction = float(np.clip(free / (0.1 * size), 0.0, 1.0).mean())
-    return contradiction, float((np.abs(views) < tolerance).mean())
+    moved = np.einsum(
+        'kij,nj->kni', np.concatenate(symmetries)[:, :3],
+        np.concatenate([points, np.ones((len(points), 1))], axis=1), optimize=True)
+    bounds = observation.occupancy_bound(moved.reshape(-1, 3)).reshape(len(moved), len(points))
+    first = 0
+    for motions in symmetries:
+        views = bounds[first:first + len(motions)]
+        first += len(motions)
+        if not len(motions):
+            yield 0.0, 0.0
+            continue
+        free = -views.min(axis=0) - tolerance
+        contradiction = float(np.clip(free / (0.1 * size), 0.0, 1.0).mean())
+        yield contradiction, float((np.abs(views) < tolerance).mean())

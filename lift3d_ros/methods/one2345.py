@@ -49,6 +49,7 @@ from lift3d_ros.meshing.vertex_confidence import agreement_factor
 from lift3d_ros.meshing.vertex_confidence import OBSERVED_CONFIDENCE
 from lift3d_ros.meshing.vertex_confidence import silhouette_agreement
 from lift3d_ros.meshing.vertex_confidence import surface_decrease
+from lift3d_ros.methods.symmetry_pool import pool_symmetries
 from lift3d_ros.observation.cleaning import with_occluder_depth
 from lift3d_ros.observation.observed_object import ObservedObject
 from lift3d_ros.observation.registered_view import as_source_views
@@ -102,6 +103,8 @@ class One2345:
       includes their spread. ``views``: number of views in each set; ``coarse``: use renderings of
       the coarse volume instead of the denoiser. ``view_source``: replaces the synthesised views.
     - ``resolution``: voxels along the longest side of the mesh's volume.
+    - ``symmetries``: let plausible symmetries vote on the unobserved side, where one view with
+      depth is all that there is (``methods.symmetry_pool``).
     - ``elevation``: how the elevation of the camera is estimated without gravity and plane.
     """
 
@@ -112,6 +115,7 @@ class One2345:
     coarse: bool = False
     view_source: ViewSource | None = None
     resolution: int = 96
+    symmetries: bool = True
     elevation: ElevationSettings = field(default_factory=ElevationSettings)
     _model: Any = field(default=None, repr=False, compare=False)
 
@@ -224,7 +228,12 @@ class One2345:
             observed, as_source_views(obs.sources), None if colors_only else images, poses,
             progress,
         )
-        views = None if images is None else SynthesizedViews(images, poses)
+        # The confidence is that of the networks: their field is what it was calibrated on.
+        calibration = OccupancyCalibration(
+            occupancy, canonical, None if images is None else SynthesizedViews(images, poses))
+        if canonical.metric and not obs.sources and self.view_source is None and self.symmetries:
+            with progress.stage('symmetry', 0.65):
+                occupancy = pool_symmetries(occupancy, canonical, obs, rng, progress)
         length = observed.length
         if length is not None:
             # Of the prediction, before measured depth cuts the field.
@@ -232,11 +241,11 @@ class One2345:
         return Reconstruction(
             field=occupancy,
             canonical=canonical,
-            calibration=OccupancyCalibration(occupancy, canonical, views),
+            calibration=calibration,
             elevation_source=elevation.source,
             tilt_stddev=elevation.stddev,
             resolution=self.resolution,
-            views=views,
+            views=calibration.views,
             # The training views had neither the exposure nor the white balance of a camera.
             match_exposure=True,
             length_over_depth=length,
