@@ -103,11 +103,11 @@ def pool_symmetries(
     if np.count_nonzero(open_) < _MIN_POINTS:
         return field
     odds = _log_odds(values.reshape(-1)[open_]).clip(-_COMPARED_LOG_ODDS, _COMPARED_LOG_ODDS)
-    votes = np.empty((len(hypotheses), len(odds)), np.float32)
-    for row, hypothesis in zip(votes, hypotheses, strict=True):
+    bounds_of = []
+    for hypothesis in hypotheses:
         progress.check()
-        row[:] = hypothesis.occupancy_bound(obs.observation, points[open_])
-    votes = (votes / np.float32(settings.band * length)).clip(-1.0, 1.0)
+        bounds_of.append(hypothesis.occupancy_bound(obs.observation, points[open_]))
+    votes = (np.stack(bounds_of) / np.float32(settings.band * length)).clip(-1.0, 1.0)
     consistency = settings.consistency * (votes @ odds) / len(odds)
     weights = np.array([hypothesis.weight for hypothesis in hypotheses])
     weights = weights * np.exp(consistency - consistency.max())
