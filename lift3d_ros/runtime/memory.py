@@ -101,7 +101,7 @@ def headroom_mib() -> float:
     """
     Return how much more memory the process can allocate, MiB; infinite if unknown.
 
-    It is the minimum that the limits of the process, its control group and the machine leave.
+    It is the minimum that the limits of the process, its control groups and the machine leave.
     """
     left = []
     status = _values('/proc/self/status')
@@ -112,15 +112,49 @@ def headroom_mib() -> float:
     available = _values('/proc/meminfo').get('MemAvailable')
     if available is not None:
         left.append(available / 1024.0)
-    group = Path('/sys/fs/cgroup')
-    try:
-        bound = int((group / 'memory.max').read_text())
-        files = _values(str(group / 'memory.stat')).get('inactive_file', 0)
-        # The kernel frees the memory of cached files on demand.
-        left.append((bound - int((group / 'memory.current').read_text()) + files) / 2**20)
-    except (OSError, ValueError):
-        pass   # no control group, or one without a limit ("max")
+    left += [_group_headroom_mib(group) for group in _control_groups()]
     return min(left, default=float('inf'))
+
+
+def _control_groups(
+    mount: Path = Path('/sys/fs/cgroup'), membership: Path = Path('/proc/self/cgroup')
+) -> list[Path]:
+    """
+    Return the folders of the control groups of memory that hold this process, of both versions.
+
+    A limit of any parent counts, such as ``MemoryMax`` of a slice of systemd.
+    """
+    groups = []
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        # See cgroups(7): number, controllers, path; the second version has no controllers.
+        _, controllers, path = line.split(':', 2)
+        if controllers and 'memory' not in controllers.split(','):
+            continue
+        root = mount / 'memory' if controllers else mount
+        group = root / path.lstrip('/')
+        # In a container the path may be that of the host; its own group is the root then.
+        groups += [one for one in (group, *group.parents) if one.is_relative_to(root)]
+    return groups
+
+
+def _group_headroom_mib(group: Path) -> float:
+    """Return what a control group leaves, MiB; infinite without a limit."""
+    for limit, used, cached in (
+        ('memory.max', 'memory.current', 'inactive_file'),
+        ('memory.limit_in_bytes', 'memory.usage_in_bytes', 'total_inactive_file'),
+    ):
+        try:
+            bound = int((group / limit).read_text())
+            # The kernel frees the memory of cached files on demand.
+            files = _values(str(group / 'memory.stat')).get(cached, 0)
+            return (bound - int((group / used).read_text()) + files) / 2**20
+        except (OSError, ValueError):
+            continue   # another version, no group, or one without a limit ("max")
+    return float('inf')
 
 
 def _values(path: str) -> dict[str, int]:

@@ -27,6 +27,7 @@ import pytest
 pytest.importorskip('rclpy')
 pytest.importorskip('lift3d_ros.msg')
 
+from lifecycle_msgs.msg import Transition
 import psutil
 from rclpy import executors
 from rclpy.executors import SingleThreadedExecutor
@@ -36,10 +37,13 @@ import ros_helpers as ros
 
 from lift3d_ros.node.executors.background import BackgroundNode
 from lift3d_ros.node.executors.spinning import start_spinning
+from lift3d_ros.node.frame_camera import ball_frame
+from lift3d_ros.node.frame_camera import frame_messages
 from lift3d_ros.node.robustness.soak import growth_faults
 from lift3d_ros.node.robustness.soak import resource_growth
 from lift3d_ros.node.robustness.soak import Soak
 from lift3d_ros.node.robustness.soak import WARM_REQUESTS
+from lift3d_ros.srv import LiftObject
 
 pytestmark = pytest.mark.ros
 
@@ -57,6 +61,24 @@ def test_a_node_works_after_each_disturbance(tmp_path):
         'lifecycle_cycles': 2, 'client_vanishes': 1}
     assert {name.split()[1] for name in found['outcomes']} == {'OK'}
     assert found['faults'] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_lifecycle_cycles_do_not_change_the_memory_of_a_node(graph):
+    node = ros.NodeProcess(graph, 'cycled', '--autostart')
+    node.wait_until_active()
+    request = LiftObject.Request(**frame_messages(*ball_frame(80, 60)))
+    memory = psutil.Process(node.process.pid).memory_info
+    resident = []
+    for _ in range(10):
+        for step in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP,
+                     Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+            assert node.change(step)
+        assert node.lift(request).success
+        resident.append(memory().rss)
+    # One that had its first lift in another arena each time varied by a tenth.
+    assert max(resident[4:]) < 1.03 * min(resident[4:])
 
 
 def test_a_node_that_ends_is_a_fault(graph, tmp_path):

@@ -48,6 +48,7 @@ from lift3d_ros.node.client import LiftClient
 from lift3d_ros.node.executors.background import BackgroundNode
 from lift3d_ros.node.frame_camera import ball_frame
 from lift3d_ros.node.frame_camera import frame_messages
+from lift3d_ros.node.inputs.detections import detection_type
 from lift3d_ros.node.robustness.damage import damaged_message
 from lift3d_ros.node.robustness.process import running_node
 from lift3d_ros.node.robustness.process import wait_until_active
@@ -82,9 +83,13 @@ class Fuzzer:
 
     def __init__(
         self, background: BackgroundNode, process: psutil.Process, seed: int,
-        server: str = SERVER,
+        server: str = SERVER, detections: bool = False,
     ) -> None:
-        """Create publishers and clients for the node ``server``, which is ``process``."""
+        """
+        Create publishers and clients for the node ``server``, which is ``process``.
+
+        With ``detections`` it reads these instead of masks.
+        """
         self._background, self._process, self._seed = background, process, seed
         self._server = server
         space = server.rpartition('/')[0]
@@ -93,6 +98,9 @@ class Fuzzer:
         self._good = frame_messages(frame, mask)
         compressed = CompressedImage(format='jpeg', data=bytes(64))
         self._messages = {**self._good, 'image/compressed': compressed, 'imu': Imu()}
+        if detections:
+            del self._messages['mask']
+            self._messages['detections'] = _detections(frame.camera.width, frame.camera.height)
         self._publishers = {
             name: node.create_publisher(
                 type(message), f'{space}/{name}' if space else name, 5)
@@ -164,7 +172,26 @@ class Fuzzer:
             raise NodeFaults(f'no result of goal {number} in {PATIENCE_S:.0f} s') from error
 
 
-def run(messages: int, requests: int, seed: int) -> dict[str, Any]:
+def _detections(width: int, height: int) -> Any:
+    """Return a Detection2DArray of two boxes in an image."""
+    array = detection_type()()
+    # It is installed where there is such a type.
+    from vision_msgs.msg import Detection2D
+    from vision_msgs.msg import ObjectHypothesisWithPose
+
+    for number in range(2):
+        made = Detection2D(id=f'ball_{number}')
+        made.bbox.center.position.x = 0.5 * width
+        made.bbox.center.position.y = 0.5 * height
+        made.bbox.size_x = made.bbox.size_y = 0.5 * height
+        found = ObjectHypothesisWithPose()
+        found.hypothesis.class_id, found.hypothesis.score = 'ball', 0.9
+        made.results.append(found)
+        array.detections.append(made)
+    return array
+
+
+def run(messages: int, requests: int, seed: int, detections: bool = False) -> dict[str, Any]:
     """Return figures and ``fault``, which is empty if the node did everything right."""
     fault = ''
     with tempfile.TemporaryDirectory() as root, BackgroundNode(
@@ -175,10 +202,11 @@ def run(messages: int, requests: int, seed: int) -> dict[str, Any]:
         output.mkdir(parents=True)
         with running_node(
             SERVER, mode='continuous', method='geometric', use_imu=True, max_faces=2000,
-            output_dir=str(output),
+            output_dir=str(output), mask_source='detections' if detections else 'binary',
         ) as process:
             wait_until_active(background, SERVER)
-            fuzzer = Fuzzer(background, psutil.Process(process.pid), seed)
+            fuzzer = Fuzzer(
+                background, psutil.Process(process.pid), seed, detections=detections)
             begin = time.monotonic()
             try:
                 fuzzer.check('the start')
@@ -204,11 +232,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--messages', type=int, default=2000)
     parser.add_argument('--requests', type=int, default=200)
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--detections', action='store_true',
+                        help='of vision_msgs instead of masks')
     parser.add_argument('--out', type=Path, help='folder for fuzz_node.json')
     options = parser.parse_args(arguments)
     rclpy.init(args=[])
     try:
-        found = run(options.messages, options.requests, options.seed)
+        found = run(options.messages, options.requests, options.seed, options.detections)
     finally:
         rclpy.try_shutdown()
     print(json.dumps(found, indent=1))
