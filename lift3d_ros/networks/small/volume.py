@@ -174,38 +174,41 @@ def _render_occupied(
     """
     v, n = len(poses), len(rays)
     level, slope = volume.sharpness.float()
+    density = volume.density.float()
     origin = poses[:, None, :3, 3].expand(v, n, 3).reshape(-1, 3)
     direction = (rays @ poses[:, :3, :3].transpose(-1, -2)).reshape(-1, 3)
     near, far = cube_crossing(origin, direction)
     steps = (torch.arange(samples) + 0.5) / samples
+    occupied = _near_opaque(density, level, slope)
     # Rays that cross the cube, then those that cross a voxel.
     hit = (far > near).nonzero()[:, 0]
     t = near[hit, None] + (far - near)[hit, None] * steps
-    occupied = _near_opaque(volume.density.float(), level, slope)
     crossed = _cells(occupied, origin[hit], direction[hit], t)
     some = crossed.any(dim=1).nonzero()[:, 0]
     hit, t, crossed = hit[some], t[some], crossed[some]
     origin, direction = origin[hit], direction[hit]
 
-    def points(ray: Tensor, at: Tensor) -> Tensor:
-        """Return the points (1, m, 3) of samples ``at`` of rays."""
-        return (origin[ray] + direction[ray] * t[ray, at][:, None])[None]
+    def points(sample: Tensor) -> Tensor:
+        """Return the points (1, m, 3) of samples, numbered ray by ray."""
+        ray = sample // samples
+        along = direction.index_select(0, ray) * t.reshape(-1).index_select(0, sample)[:, None]
+        return (origin.index_select(0, ray) + along)[None]
 
-    ray, at = crossed.nonzero().T
-    inside = torch.zeros_like(t)
-    inside[ray, at] = torch.sigmoid(
-        slope * sample_grid(volume.density.float(), points(ray, at))[0, 0])
+    sample = crossed.reshape(-1).nonzero()[:, 0]
+    inside = torch.zeros(t.numel())
+    inside[sample] = torch.sigmoid(slope * sample_grid(density, points(sample))[0, 0])
     length = (far - near)[hit] * direction.norm(dim=-1)
-    optical = level.exp() * inside * (length / samples)[:, None]
+    optical = level.exp() * inside.reshape(t.shape) * (length / samples)[:, None]
     through = torch.exp(-torch.cumsum(optical, dim=-1))
     weight = torch.cat([torch.ones_like(through[:, :1]), through[:, :-1]], dim=-1) - through
-    ray, at = (weight > _MIN_WEIGHT).nonzero().T
-    chosen, heavy = points(ray, at), weight[ray, at]
+    sample = (weight > _MIN_WEIGHT).reshape(-1).nonzero()[:, 0]
+    chosen, heavy = points(sample), weight.reshape(-1)[sample]
+    target = hit[sample // samples]
 
     def total(values: Tensor) -> Tensor:
         """Return the sum of values (c, m) of the chosen samples along each ray, (1, v, c, n)."""
         sums = torch.zeros((v * n, len(values)))
-        sums.index_add_(0, hit[ray], (heavy * values).T.contiguous())
+        sums.index_add_(0, target, (heavy * values).T.contiguous())
         return sums.reshape(1, v, n, -1).transpose(2, 3)
 
     alpha, depth = torch.zeros(v * n), torch.zeros(v * n)
@@ -227,12 +230,15 @@ def _near_opaque(density: Tensor, level: Tensor, slope: Tensor) -> Tensor:
 
     Interpolation within other voxels reads transparent ones only.
     """
-    opacity = level.exp() * torch.sigmoid(slope * density) * (3.0**0.5 * EXTENT)
-    opaque = (opacity > _MIN_OPACITY).float()
+    opacity = level.exp() * torch.sigmoid(slope * density[0, 0]) * (3.0**0.5 * EXTENT)
+    near = opacity > _MIN_OPACITY
     for axis in range(3):
-        side = [3 if axis == other else 1 for other in range(3)]
-        opaque = functional.max_pool3d(opaque, side, 1, [width // 2 for width in side])
-    return opaque[0, 0] > 0.0
+        count = near.shape[axis] - 1
+        wide = near.clone()
+        wide.narrow(axis, 1, count).logical_or_(near.narrow(axis, 0, count))
+        wide.narrow(axis, 0, count).logical_or_(near.narrow(axis, 1, count))
+        near = wide
+    return near
 
 
 def _cells(cells: Tensor, origin: Tensor, direction: Tensor, t: Tensor) -> Tensor:
