@@ -33,7 +33,8 @@ from lift3d_ros.meshing.manifold import SEPARATION_VOXELS
 #: A piece is measured if at least this share of the readings is within so many voxels of it.
 MIN_PIECE_SHARE, PIECE_DISTANCE_VOXELS = 0.02, 3.0
 
-#: Voxels along the edge of a cell of the coarse grid of ``sample_refined``.
+#: Voxels along the edge of a cell of the coarse grid of ``sample_refined``; 2, since
+#: ``_with_midpoints`` halves the cells.
 COARSE_VOXELS = 2
 
 #: fast-simplification keeps the mesh that it works on in global variables between its calls.
@@ -61,15 +62,26 @@ def sample_refined(
     near = ndimage.maximum_filter(inside, 3) != ndimage.minimum_filter(inside, 3)
     # A thin wall between two coarse samples shows in their distance alone.
     near |= np.abs(coarse) < step
-    shape = tuple(COARSE_VOXELS * (n - 1) + 1 for n in count)
-    fine_axes = [np.arange(n) / COARSE_VOXELS for n in shape]
-    index = np.stack(np.meshgrid(*fine_axes, indexing='ij')).reshape(3, -1)
-    field = ndimage.map_coordinates(
-        np.clip(coarse, -3.0 * voxel, 3.0 * voxel), index, order=1, mode='nearest'
-    )
-    refined = near[tuple(np.rint(index).astype(int))]
-    field[refined] = evaluate(low + step * index[:, refined].T)
-    return np.clip(field, -3.0 * voxel, 3.0 * voxel).reshape(shape).astype(np.float32)
+    # The fine grid has the coarse samples and one between each two of them.
+    field = np.clip(coarse, -3.0 * voxel, 3.0 * voxel).astype(np.float64)
+    for axis in range(3):
+        field = _with_midpoints(field, axis)
+    at = [np.rint(np.arange(n) / COARSE_VOXELS).astype(int) for n in field.shape]
+    field = field.astype(np.float32)
+    refined = np.stack(np.nonzero(near[np.ix_(*at)]))
+    points = low + step * (refined / COARSE_VOXELS).T
+    field[tuple(refined)] = np.clip(evaluate(points), -3.0 * voxel, 3.0 * voxel)
+    return field
+
+
+def _with_midpoints(values: Array, axis: int) -> Array:
+    """Return an array with the mean of each two neighbours along an axis between them."""
+    values = np.moveaxis(values, axis, 0)
+    fine = np.empty((2 * len(values) - 1, *values.shape[1:]))
+    fine[::2] = values
+    np.add(values[:-1], values[1:], out=fine[1::2])
+    fine[1::2] *= 0.5
+    return np.moveaxis(fine, 0, axis)
 
 
 def extract_surface(
@@ -106,7 +118,9 @@ def extract_surface(
         chosen = np.isin(labels, kept)
         padded = np.where(inside & ~chosen, np.float32(-1e-3 * voxel), padded)
         inside = chosen
-    cavity = ndimage.binary_fill_holes(inside) & ~inside
+    # Empty space that is not connected with the padding, whose corner has the first label.
+    empty, _ = ndimage.label(~inside)
+    cavity = empty > 1
     # A sample exactly on the level would produce triangles without area.
     padded = np.where(cavity | (np.abs(padded) < 1e-4 * voxel), np.float32(1e-3 * voxel), padded)
     padded = np.where(inside | cavity, np.abs(padded), -np.abs(padded))
@@ -223,11 +237,13 @@ def _pieces(faces: NDArray[np.int32]) -> NDArray[np.int32]:
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    edges = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
-    # Every edge has two faces, which are neighbours after sorting.
-    owners = np.lexsort(edges.T).reshape(-1, 2) // 3
-    links = coo_matrix((np.ones(len(owners)), owners.T), shape=(len(faces), len(faces)))
-    return connected_components(links, directed=False)[1]
+    # The faces of a piece share vertices, and no other face has those.
+    count = int(faces.max()) + 1
+    start, end = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
+    links = coo_matrix((np.ones(len(start), np.int8), (start, end)), shape=(count, count))
+    piece = connected_components(links, directed=False)[1][faces[:, 0]]
+    # Vertices without a face are pieces of no face.
+    return np.unique(piece, return_inverse=True)[1].astype(np.int32)
 
 
 def decimate(

@@ -347,8 +347,12 @@ def _share_on_surface(points: Array, vertices: Vertices, faces: Faces, voxel: fl
     mesh = Mesh(vertices, faces, np.zeros((len(vertices), 3), np.uint8))
     face, weights = mesh.sample(SURFACE_POINTS, np.random.default_rng(0))
     between = np.einsum('ijk,ij->ik', vertices[faces[face]], weights)
-    distance, _ = cKDTree(np.concatenate([vertices, between])).query(chosen)
-    return float((distance < MAX_READING_DISTANCE_VOXELS * voxel).mean())
+    # A tree that is not balanced takes half the time to build.
+    tree = cKDTree(
+        np.concatenate([vertices, between]), compact_nodes=False, balanced_tree=False)
+    reach = MAX_READING_DISTANCE_VOXELS * voxel
+    distance, _ = tree.query(chosen, distance_upper_bound=reach)
+    return float((distance < reach).mean())
 
 
 @dataclass(frozen=True, eq=False)
