@@ -36,6 +36,7 @@ from lift3d_ros.networks.small.layers import ascend
 from lift3d_ros.networks.small.layers import AttentionLayer
 from lift3d_ros.networks.small.layers import channels_to_space
 from lift3d_ros.networks.small.layers import descend
+from lift3d_ros.networks.small.layers import joined_channels
 from lift3d_ros.networks.small.layers import make_levels
 from lift3d_ros.networks.small.layers import ResidualBlock
 from lift3d_ros.networks.small.layers import space_to_channels
@@ -117,15 +118,9 @@ class CoarseNet(nn.Module):
         points = voxel_grid(2 * config.grid, picture.device)
         evidence, prior = _ray_evidence(points, picture, depth, focal, centre, pose)
         size = config.grid
-        x = torch.cat(
-            [
-                _project_features(voxel_grid(size, picture.device), pixels, picture, focal,
-                                  centre, pose, radius, flags),
-                space_to_channels(evidence),
-            ],
-            dim=1,
-        )
-        x = x.to(pixels.dtype).contiguous(memory_format=torch.channels_last_3d)
+        parts = _project_features(
+            voxel_grid(size, picture.device), pixels, picture, focal, centre, pose, radius, flags)
+        x = joined_channels([*parts, space_to_channels(evidence).flatten(2)], size)
         x = self.stem(x)
         x, skips = descend(self.down, x)
         x = self.middle(self._attend(x, tokens))
@@ -222,9 +217,13 @@ def _project_features(
     pose: Tensor,
     radius: Tensor,
     flags: Tensor,
-) -> Tensor:
-    """Return the picture's features along their rays, with position, depth and flags."""
-    b, size = picture.shape[0], points.shape[0]
+) -> list[Tensor]:
+    """
+    Return the picture's features along their rays, position, depth and flags.
+
+    Each is (b, c, n) for the points (s, s, s, 3), n of them.
+    """
+    b = picture.shape[0]
     flat = points.reshape(-1, 3)
     grid, z = project_to_grid(flat, focal, centre, pose, picture.shape[-1])
     sampled = [
@@ -234,4 +233,4 @@ def _project_features(
     position = flat.T.expand(b, 3, -1)
     depth = (z - radius[:, None])[:, None]
     flags = flags[:, :, None].expand(b, 2, flat.shape[0])
-    return torch.cat([*sampled, position, depth, flags], dim=1).reshape(b, -1, size, size, size)
+    return [*sampled, position, depth, flags]

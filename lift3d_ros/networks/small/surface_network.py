@@ -42,6 +42,7 @@ from lift3d_ros.networks.small.files import write_network
 from lift3d_ros.networks.small.layers import ascend
 from lift3d_ros.networks.small.layers import channels_to_space
 from lift3d_ros.networks.small.layers import descend
+from lift3d_ros.networks.small.layers import joined_channels
 from lift3d_ros.networks.small.layers import make_levels
 from lift3d_ros.networks.small.layers import ResidualBlock
 from lift3d_ros.networks.small.layers import space_to_channels
@@ -222,19 +223,16 @@ class SurfaceNet(nn.Module):
             dim=1,
         ).reshape(b, _FINE_CHANNELS, 2 * size, 2 * size, 2 * size)
         no_views = torch.zeros((b, 2 * self.config.pixels + 1, size**3), device=device)
-        x = torch.cat(
-            [
-                self.cost_volume(captured, coarse_points),
-                no_views if synthesized is None else self.cost_volume(synthesized, coarse_points),
-                sample_grid(volume.features.float(), coarse_points),
-                unit.reshape(1, -1, 3).transpose(1, 2).expand(b, 3, -1),
-                box.side.log()[:, None, None].expand(b, 1, size**3),
-                flags[:, :, None].expand(b, 2, size**3),
-            ],
-            dim=1,
-        ).reshape(b, -1, size, size, size)
-        x = torch.cat([x, space_to_channels(evidence)], dim=1)
-        x = x.contiguous(memory_format=torch.channels_last_3d)
+        parts = [
+            self.cost_volume(captured, coarse_points),
+            no_views if synthesized is None else self.cost_volume(synthesized, coarse_points),
+            sample_grid(volume.features.float(), coarse_points),
+            unit.reshape(1, -1, 3).transpose(1, 2).expand(b, 3, -1),
+            box.side.log()[:, None, None].expand(b, 1, size**3),
+            flags[:, :, None].expand(b, 2, size**3),
+            space_to_channels(evidence).flatten(2),
+        ]
+        x = joined_channels(parts, size)
         x = self.stem(x)
         x, skips = descend(self.down, x)
         x = functional.silu(self.norm(ascend(self.up, x, skips)))
