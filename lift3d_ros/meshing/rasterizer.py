@@ -24,6 +24,7 @@ and ``render.Raycaster`` casts exact rays with colours, shadows and normals, whi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import field
 
 import cv2
 import numpy as np
@@ -81,6 +82,8 @@ class Surface:
 
     vertices: Array
     faces: NDArray[np.int32]
+    # Several checks compare one surface with one view.
+    _rasters: dict[Camera, Raster] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
@@ -116,7 +119,12 @@ class Surface:
         return normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-20)
 
     def rasterize(self, camera: Camera) -> Raster:
-        """Return what a camera in the optical frame sees of the surface."""
+        """Return what a camera in the optical frame sees of the surface; do not change it."""
+        if camera not in self._rasters:
+            self._rasters[camera] = self._rasterize(camera)
+        return self._rasters[camera]
+
+    def _rasterize(self, camera: Camera) -> Raster:
         a = self.vertices[self.faces[:, 0]]
         normals = self.normals()
         # The surface is closed: faces that point away are hidden by others.

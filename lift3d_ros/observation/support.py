@@ -166,7 +166,9 @@ def fit_plane(
         normals, offsets = normals[upright], offsets[upright]
     if not len(normals):
         return None
-    inliers = np.abs(around @ normals.T - offsets) < tolerance
+    distance = around @ normals.T
+    distance -= offsets
+    inliers = np.abs(distance, out=distance) < tolerance
     above = (points @ normals.T - offsets > -2.0 * tolerance).mean(axis=0)
     score = np.where(above > 0.9, inliers.mean(axis=0), 0.0)
     # Walls behind an object face the floor in the image.
