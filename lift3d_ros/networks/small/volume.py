@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import math
 
 import numpy as np
 import torch
@@ -29,6 +30,10 @@ from lift3d_ros.networks.small.coarse_inputs import EXTENT
 #: Opacity of the diagonal of a cube of such voxels, from which a voxel is not transparent; and
 #: weight of a sample of a ray from which it has a colour.
 _MIN_OPACITY, _MIN_WEIGHT = 1e-2, 2e-5
+
+
+#: Samples of a ray that are found to be in empty space together.
+_GROUP = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +188,7 @@ def _render_occupied(
     # Rays that cross the cube, then those that cross a voxel.
     hit = (far > near).nonzero()[:, 0]
     t = near[hit, None] + (far - near)[hit, None] * steps
-    crossed = _cells(occupied, origin[hit], direction[hit], t)
+    crossed = _crossed(occupied, origin[hit], direction[hit], t)
     some = crossed.any(dim=1).nonzero()[:, 0]
     hit, t, crossed = hit[some], t[some], crossed[some]
     origin, direction = origin[hit], direction[hit]
@@ -231,14 +236,41 @@ def _near_opaque(density: Tensor, level: Tensor, slope: Tensor) -> Tensor:
     Interpolation within other voxels reads transparent ones only.
     """
     opacity = level.exp() * torch.sigmoid(slope * density[0, 0]) * (3.0**0.5 * EXTENT)
-    near = opacity > _MIN_OPACITY
+    return _dilated(opacity > _MIN_OPACITY, 1)
+
+
+def _dilated(cells: Tensor, reach: int) -> Tensor:
+    """Return cells (n, n, n) and those at most ``reach`` cells from them along each axis."""
     for axis in range(3):
-        count = near.shape[axis] - 1
-        wide = near.clone()
-        wide.narrow(axis, 1, count).logical_or_(near.narrow(axis, 0, count))
-        wide.narrow(axis, 0, count).logical_or_(near.narrow(axis, 1, count))
-        near = wide
-    return near
+        wide = cells.clone()
+        for shift in range(1, min(reach, cells.shape[axis] - 1) + 1):
+            count = cells.shape[axis] - shift
+            wide.narrow(axis, shift, count).logical_or_(cells.narrow(axis, 0, count))
+            wide.narrow(axis, 0, count).logical_or_(cells.narrow(axis, shift, count))
+        cells = wide
+    return cells
+
+
+def _crossed(cells: Tensor, origin: Tensor, direction: Tensor, t: Tensor) -> Tensor:
+    """
+    Return whether evenly spaced samples ``t`` (r, s) of rays are in cells (n, n, n), (r, s).
+
+    Only groups of samples whose middle is near such a cell are looked at one by one.
+    """
+    rays, samples = t.shape
+    if not rays or samples % _GROUP:
+        return _cells(cells, origin, direction, t)
+    grouped = t.reshape(rays, -1, _GROUP)
+    first, last = grouped[..., 0], grouped[..., -1]
+    half = 0.5 * float(((last - first)[:, 0] * direction.norm(dim=-1)).max())
+    wide = _dilated(cells, math.ceil(half * len(cells) / EXTENT + 0.01))
+    group = _cells(wide, origin, direction, 0.5 * (first + last)).reshape(-1).nonzero()[:, 0]
+    ray = group // grouped.shape[1]
+    crossed = torch.zeros((first.numel(), _GROUP), dtype=torch.bool)
+    crossed[group] = _cells(
+        cells, origin.index_select(0, ray), direction.index_select(0, ray),
+        grouped.reshape(-1, _GROUP).index_select(0, group))
+    return crossed.reshape(t.shape)
 
 
 def _cells(cells: Tensor, origin: Tensor, direction: Tensor, t: Tensor) -> Tensor:
