@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -83,9 +84,14 @@ def metres(raw: NDArray[Any], unit: float, what: str) -> NDArray[np.float32]:
             depth = (raw * np.float32(unit)).astype(np.float32, copy=False)
         if raw.dtype.kind == 'i':
             depth[raw <= 0] = 0.0
-        top = np.iinfo(raw.dtype).max
-        if int(raw.max(initial=0)) == top:
+        top = int(raw.max(initial=0))
+        if top == np.iinfo(raw.dtype).max:
             depth[raw == top] = 0.0
+        elif raw.dtype == np.uint16:
+            far_end = float(np.float32(top) * np.float32(unit)) == 1.0
+            if top > 0 and not far_end and _is_saturated(raw, top):
+                depth[raw == top] = 0.0
+            return depth
         return without_saturation(depth)
     raise bad_image(
         f'{what} has type {raw.dtype} and shape {raw.shape}; it must have one channel: 16-bit '
@@ -100,19 +106,40 @@ def without_saturation(depth: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     top = largest_reading(depth)
     # 1 is the far end of a z-buffer and of normalised depth, not of a sensor.
-    if top <= 0.0 or top == 1.0:
+    if top <= 0.0 or top == 1.0 or not _is_saturated(depth, top):
         return depth
-    saturated = depth == np.float32(top)
-    count = int(np.count_nonzero(saturated))
-    if count < _MIN_SATURATED_PIXELS:
-        return depth
-    before = (depth >= _SATURATION_GAP * top) & (depth <= top)
-    if _SATURATION_EXCESS * (int(np.count_nonzero(before)) - count) > count:
-        return depth
-    others = depth[(depth > 0.0) & (depth < top)]
-    if not len(others) or top < _SATURATION_DISTANCE * float(np.median(others)):
-        return depth
-    return np.where(saturated, np.float32(0.0), depth)
+    return np.where(depth == np.float32(top), np.float32(0.0), depth)
+
+
+def _is_saturated(values: NDArray[Any], top: float) -> bool:
+    """
+    Return whether the largest of some ``values`` is none of the readings, but stands for none.
+
+    ``values`` are float32, or integers, which take a third of the time; ``top`` is the largest
+    finite one.
+    """
+    infinite = 0
+    if values.dtype.kind == 'f':
+        infinite = int(np.count_nonzero(values > values.dtype.type(top)))
+
+    def count(limit: float, strictly: bool = False) -> int:
+        """Return the number of finite values from a limit on, or strictly above it."""
+        if values.dtype.kind == 'f':
+            bound = np.float32(limit)
+            found = values > bound if strictly else values >= bound
+        else:
+            found = values >= (math.floor(limit) + 1 if strictly else math.ceil(limit))
+        return int(np.count_nonzero(found)) - infinite
+
+    saturated = count(top)
+    if saturated < _MIN_SATURATED_PIXELS:
+        return False
+    if _SATURATION_EXCESS * (count(_SATURATION_GAP * top) - saturated) > saturated:
+        return False
+    # The median of the others, by counting.
+    far = count(top / _SATURATION_DISTANCE, strictly=True) - saturated
+    near = count(0.0, strictly=True) - saturated - far
+    return near > 0 and near >= far
 
 
 def largest_reading(depth: NDArray[np.float32]) -> float:
