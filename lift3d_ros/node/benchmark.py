@@ -20,8 +20,8 @@ Latency that ROS adds to a lift, and memory of the node: ``lift3d bench node``.
 
 Starts the node in a process of its own, publishes frames of 1920 x 1080 with depth and mask, and
 measures the time from the first byte published to the arrival of the result, less the library's
-own time. The result arrives serialised, as in a C++ subscriber; the conversion to Python objects
-is not measured.
+own time, and how long the node takes to start, to be configured and to be activated. The result
+arrives serialised, as in a C++ subscriber; the conversion to Python objects is not measured.
 
 With ``--parts`` no node is started: the figures are seconds of the processor for each conversion
 between messages and arrays, which other processes affect less.
@@ -120,13 +120,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(options: argparse.Namespace) -> dict[str, float]:
     """Return every figure by its name; the unit is part of the name."""
+    begin = time.monotonic()
     with _node(options.method), BackgroundNode('lift3d_bench', threads=4) as background:
         status = StatusReader(background.node, _SERVER)
         background.lifecycle_state(_SERVER, _PATIENCE_S)
-        figures = {'node before activation, MB': status.value('memory MB')}
-        for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+        figures = {'start of the node, s': time.monotonic() - begin}
+        figures['node before activation, MB'] = status.value('memory MB')
+        for name, transition in (
+            ('configuration, s', Transition.TRANSITION_CONFIGURE),
+            ('activation, s', Transition.TRANSITION_ACTIVATE),
+        ):
+            begin = time.monotonic()
             if not background.change_state(_SERVER, transition, _PATIENCE_S):
                 raise RuntimeError('the node did not become active; see its output above')
+            figures[name] = time.monotonic() - begin
         figures['node after activation, MB'] = status.value('memory MB')
         arrivals = _Arrivals(background)
         figures |= _single_frames(background, arrivals, options)
