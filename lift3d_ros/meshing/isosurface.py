@@ -67,11 +67,11 @@ def sample_refined(
     for axis in range(3):
         field = _with_midpoints(field, axis)
     at = [np.rint(np.arange(n) / COARSE_VOXELS).astype(int) for n in field.shape]
-    field = field.astype(np.float32)
+    values = field.astype(np.float32)
     refined = np.stack(np.nonzero(near[np.ix_(*at)]))
     points = low + step * (refined / COARSE_VOXELS).T
-    field[tuple(refined)] = np.clip(evaluate(points), -3.0 * voxel, 3.0 * voxel)
-    return field
+    values[tuple(refined)] = np.clip(evaluate(points), -3.0 * voxel, 3.0 * voxel)
+    return values
 
 
 def _with_midpoints(values: Array, axis: int) -> Array:
