@@ -99,8 +99,8 @@ class Canceller:
                 continue   # it ended while the request to cancel was under way
             seconds.append(time.monotonic() - begin)
             codes.append(answer.error_code)
-            # The next goal shall not wait for the step that is cancelled.
-            self._lift('geometric')
+            self._wait_for_worker()
+        self._lift('geometric')
         return {
             'kind': kind, 'span_s': round(span, 2), 'cancels': len(seconds),
             'median_s': round(float(np.median(seconds)), 3) if seconds else None,
@@ -117,6 +117,15 @@ class Canceller:
         if not answer.success:
             raise RuntimeError(f'{method}: {answer.error_code}: {answer.message}')
         return time.monotonic() - begin
+
+    def _wait_for_worker(self) -> None:
+        """Wait until the cancelled step has ended: the next goal shall not wait for it."""
+        mask = self._frame['mask']
+        empty = type(mask)(
+            header=mask.header, height=mask.height, width=mask.width, encoding=mask.encoding,
+            step=mask.step, data=bytes(len(mask.data)))
+        self._client.lift(timeout=PATIENCE_S, **{**self._frame, 'mask': empty})
+        self._client.result(PATIENCE_S)
 
     def _change_settings(self) -> None:
         """Let the node load its lifter anew, as for every change of its settings."""
