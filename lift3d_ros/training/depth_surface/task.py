@@ -47,6 +47,12 @@ SYMMETRY_DROPPED = 0.2
 #: logit that stands for it.
 TRUNCATION, TRUNCATION_LOGIT = 0.03, 4.0
 
+#: A point this far before the reading, canonical units, is in the free space of the camera.
+FREE_DISTANCE = 0.01
+
+#: Weight of the cross entropy at points whose occupancy the frame determines.
+DETERMINED_WEIGHT = 0.1
+
 #: Bounds of the ``thickness`` of a sample between thin, mid and compact objects.
 CLASSES = (('thin', 0.07), ('mid', 0.15), ('compact', np.inf))
 
@@ -69,21 +75,27 @@ class DepthSurfaceTask:
         near = torch.randperm(NEAR_POINTS, generator=self._random)[:STEP_NEAR]
         box = NEAR_POINTS + torch.randperm(BOX_POINTS, generator=self._random)[:STEP_BOX]
         chosen = torch.cat([near, box])
-        logit, distance = _logits(model, batch, inputs, chosen)
+        logit, distance, open_ = _logits(model, batch, inputs, chosen)
         inside = (distance < 0.0).float()
         # The field falls with the distance: a wall that is too thick by a voxel costs more than
         # one by a tenth of it.
         truth = (-distance / TRUNCATION).clamp(-1.0, 1.0)
         predicted = (logit / TRUNCATION_LOGIT).tanh()
-        entropy = functional.binary_cross_entropy_with_logits(logit, inside, reduction='none')
-        probability = logit.sigmoid()
+        # Measured depth and the mask carve the field afterwards: what they carve is learnt with
+        # less weight, and does not count in the overlap.
+        weight = torch.where(open_, 1.0, DETERMINED_WEIGHT)
+        weight = weight / weight.mean()
+        entropy = weight * functional.binary_cross_entropy_with_logits(
+            logit, inside, reduction='none')
+        error = weight * (predicted - truth).abs()
+        probability, inside = logit.sigmoid() * open_, inside * open_
         part = STEP_NEAR
         # With more weight near the surface the unobserved side shrinks, with less the surface is
         # less exact (weights/training.md).
         return {
             'near': 0.3 * entropy[:, :part].mean(),
             'box': entropy[:, part:].mean(),
-            'distance': 0.3 * (predicted - truth).abs()[:, :part].mean(),
+            'distance': 0.3 * error[:, :part].mean(),
             'overlap': 2.0 * (1.0 - dice(probability[:, part:], inside[:, part:]).mean()),
             'overlap_near': 0.5 * (1.0 - dice(probability[:, :part], inside[:, :part]).mean()),
         }
@@ -92,6 +104,7 @@ class DepthSurfaceTask:
         """
         Return the means over the samples: ``iou`` of the points in the box, of all and by class.
 
+        What the frame carves is empty, as in the mesh.
         ``accuracy`` is that of a fourth of the points near the surface.
         """
         lists: dict[str, list[float]] = {}
@@ -101,10 +114,10 @@ class DepthSurfaceTask:
         for start in range(0, len(self._samples), 8):
             group = self._samples[start:start + 8]
             batch = stack_samples(group, model)
-            logit, distance = _logits(model, batch, depth_inputs(batch), chosen)
-            inside = distance < 0.0
-            iou = overlap(logit[:, count:] > 0.0, inside[:, count:])
-            near = ((logit > 0.0) == inside)[:, :count].float().mean(dim=1)
+            logit, distance, open_ = _logits(model, batch, depth_inputs(batch), chosen)
+            inside, predicted = (distance < 0.0) & open_, (logit > 0.0) & open_
+            iou = overlap(predicted[:, count:], inside[:, count:])
+            near = (predicted == inside)[:, :count].float().mean(dim=1)
             for index, sample in enumerate(group):
                 kind = next(name for name, top in CLASSES if sample['thickness'] < top)
                 lists.setdefault('iou', []).append(float(iou[index]))
@@ -115,10 +128,25 @@ class DepthSurfaceTask:
         return {'score': float(np.mean([*kinds, means['accuracy']])), **means}
 
 
+def undetermined(evidence: Tensor) -> Tensor:
+    """
+    Return whether the frame leaves the occupancy of points open, bool (b, m).
+
+    ``evidence`` (b, 4, m) is ``view_evidence``. Points before a reading are empty, and so are
+    points off the mask, except behind a reading: there an occluder may hide the object.
+    """
+    mask, behind, _, valid = evidence.unbind(1)
+    measured = valid > 0.5
+    # The evidence has the distance in units of 0.05.
+    before = measured & (behind < -FREE_DISTANCE / 0.05)
+    off = (mask < 0.5) & ~(measured & (behind > 0.0))
+    return ~before & ~off
+
+
 def _logits(
     model: nn.Module, batch: dict[str, Tensor], inputs: DepthInputs, chosen: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the decoded logits and the true distances (b, m) of the chosen points."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return logits, true distances and ``undetermined`` (b, m) of the chosen points."""
     unit, evidence, distance = point_evidence(batch, chosen)
     # A wrapped model has only the call.
     plain = getattr(model, 'module', model)
@@ -126,4 +154,4 @@ def _logits(
     with fast_autocast(unit.device):
         field = model(inputs)
         logit = plain.decode(field, unit, evidence)
-    return logit.float(), distance
+    return logit.float(), distance, undetermined(evidence)
