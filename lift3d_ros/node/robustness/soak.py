@@ -153,7 +153,8 @@ class Soak:
                 self.faults.append(f'the node ended with {self._child.returncode}')
                 break
             elapsed = (time.monotonic() - self.begin) / (end - self.begin)
-            while done < int(len(order) * min(max(self._sent / requests, elapsed), 1.0)):
+            # One at a time, so that requests go on if disturbances fall behind.
+            if done < int(len(order) * min(max((self._sent + 1) / requests, elapsed), 1.0)):
                 self._disturb(planned[order[done]])
                 done += 1
                 if out is not None:
