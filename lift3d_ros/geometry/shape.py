@@ -29,7 +29,6 @@ from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import transform
-from lift3d_ros.geometry.ply import ply_bytes
 from lift3d_ros.runtime.files import write_whole
 
 if TYPE_CHECKING:
@@ -133,25 +132,11 @@ class Mesh:
         kind = path.suffix[1:].lower()
         if kind not in MESH_FORMATS:
             raise ValueError(f'{path.name} ends in none of {", ".join(MESH_FORMATS)}')
+        mesh = self.to_trimesh()
         if kind == 'ply':
-            write_whole(path, self._ply(vertex_attributes or {}))
-            return
-        data: Any = self.to_trimesh().export(file_type=kind)
+            mesh.vertex_attributes.update(vertex_attributes or {})
+        data: Any = mesh.export(file_type=kind)
         write_whole(path, data.encode() if isinstance(data, str) else data)
-
-    def _ply(self, vertex_attributes: dict[str, NDArray[np.float32]]) -> bytes:
-        """Return the mesh as PLY; the import of trimesh takes longer than all other writing."""
-        rows = np.zeros(len(self.vertices), np.dtype([
-            *((axis, '<f4') for axis in 'xyz'),
-            *((channel, 'u1') for channel in ('red', 'green', 'blue', 'alpha')),
-            *((name, '<f4') for name in vertex_attributes),
-        ]))
-        rows['x'], rows['y'], rows['z'] = self.vertices.T
-        rows['red'], rows['green'], rows['blue'] = self.colors.T
-        rows['alpha'] = 255
-        for name, values in vertex_attributes.items():
-            rows[name] = values
-        return ply_bytes(rows, self.faces)
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,7 +35,6 @@ from lift3d_ros.errors import bad_request
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import rotate
 from lift3d_ros.geometry import transform
-from lift3d_ros.geometry.ply import ply_bytes
 from lift3d_ros.geometry.shape import Cloud
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.geometry.shape import MESH_FORMATS
@@ -276,7 +275,11 @@ def write_cloud(cloud: Cloud, T_frame_object: Array, path: Path) -> None:
     for channel, name in enumerate(('red', 'green', 'blue')):
         rows[name] = cloud.colors[:, channel]
     rows['confidence'], rows['observed'] = cloud.confidence, cloud.observed
-    write_whole(path, ply_bytes(rows))
+    kinds = {'f4': 'float', 'u1': 'uchar'}
+    header = ['ply', 'format binary_little_endian 1.0', f'element vertex {len(rows)}']
+    header += [f'property {kinds[_POINT[name].str[1:]]} {name}' for name in _POINT.names or ()]
+    header += ['end_header', '']
+    write_whole(path, '\n'.join(header).encode() + rows.tobytes())
 
 
 def _write_mesh(shape: Shape, mesh: Mesh, path: Path, export: Export) -> list[Path]:

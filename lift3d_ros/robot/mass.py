@@ -65,8 +65,8 @@ def mass_properties(mesh: Mesh, density: float = DEFAULT_DENSITY) -> MassPropert
     """
     Return the mass properties of a closed mesh with ``density`` in kg per cubic metre.
 
-    The integrals over the polyhedron are exact: sums over the tetrahedra between its faces and a
-    point (Tonon, Explicit Exact Formulas for the 3-D Tetrahedron Inertia Tensor, 2005).
+    The integrals over the polyhedron are exact (Eberly, Polyhedral Mass Properties, 2002, as in
+    trimesh).
 
     Raises ``LiftError``: ``BAD_REQUEST`` for a density that is not positive and finite,
     ``NO_SURFACE`` for a mesh without volume.
@@ -89,17 +89,13 @@ def _integrals(mesh: Mesh) -> tuple[float, Array, Array]:
     origin = (vertices.min(axis=0) + vertices.max(axis=0)) / 2.0
     # Normalised to the size 1 about its centre, so that small objects lose no precision.
     size = max(float(np.linalg.norm(np.ptp(vertices, axis=0))), 1e-12)
-    a, b, c = np.moveaxis(((vertices - origin) / size)[mesh.faces], 1, 0)
-    # Six times the volumes of the tetrahedra between the faces and the origin.
-    sixfold = np.einsum('ij,ij->i', a, np.cross(b, c))
-    total = a + b + c
-    volume = float(sixfold.sum()) / 6.0
-    with np.errstate(divide='ignore', invalid='ignore'):
-        center = sixfold @ total / 24.0 / volume
-    second = sum(np.einsum('i,ij,ik->jk', sixfold, x, x) for x in (a, b, c, total)) / 120.0
-    second = second - volume * np.outer(center, center)
-    inertia = np.trace(second) * np.eye(3) - second
-    return volume * size**3, center * size + origin, inertia * size**5
+    normalised = mesh.to_trimesh()
+    normalised.vertices = (vertices - origin) / size
+    return (
+        float(normalised.volume) * size**3,
+        np.asarray(normalised.center_mass, np.float64) * size + origin,
+        np.asarray(normalised.moment_inertia, np.float64) * size**5,
+    )
 
 
 def _is_body(mesh: Mesh, volume: float, center: Array, inertia: Array) -> bool:
