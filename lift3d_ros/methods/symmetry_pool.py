@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Pool the field of a network with the votes of plausible symmetries."""
+"""Pool the field of a network with the votes of plausible symmetry hypotheses."""
 
 from __future__ import annotations
 
@@ -34,24 +34,28 @@ from lift3d_ros.progress import Progress
 #: Bound of the log odds of a field, and of those that are compared with the votes.
 _MAX_LOG_ODDS, _COMPARED_LOG_ODDS = 9.0, 4.0
 
-#: Fewest open points that decide how far a hypothesis agrees with the field.
+#: Minimum number of open points for which the agreement with the field is computed.
 _MIN_POINTS = 50
 
 
 @dataclass(frozen=True)
 class SymmetryPool:
     """
-    How the votes of symmetries are added to the log odds of a field.
+    Settings for adding the votes of symmetry hypotheses to the log odds of a field.
 
-    - ``hypotheses``: number of the most plausible symmetries that vote.
-    - ``consistency``: a hypothesis weighs exp(``consistency`` a) times its plausibility; a is the
-      mean product of its votes and the log odds of the field where the view leaves both open.
-    - ``weight``: log odds of a unanimous vote where the field and the votes agree.
-    - ``agreement``: intersection over union of the solids of both, below which the votes do not
-      count, and above which they have their full weight.
-    - ``band``: distance at which a vote saturates, as a share of the object's length.
+    A vote is in [-1, 1], from empty to occupied.
 
-    The values were chosen on 202 modelled objects that the networks had not seen
+    - ``hypotheses``: number of the most plausible hypotheses that vote.
+    - ``consistency``: a hypothesis weighs exp(``consistency`` a) times its plausibility. Here a is
+      the mean product of its votes and the log odds of the field, over the points whose occupancy
+      the view leaves open.
+    - ``weight``: log odds that a unanimous vote adds at full agreement.
+    - ``agreement``: two values of the intersection over union of the solids of votes and field. At
+      or below the first, the votes do not count; from the second on, they have their full weight.
+    - ``band``: distance from the surface at which a vote saturates, as a share of the object's
+      longest side.
+
+    The values were chosen on 202 modelled objects in frames that the networks had not seen
     (``weights/training.md``).
     """
 
@@ -71,13 +75,17 @@ def pool_symmetries(
     settings: SymmetryPool | None = None,
 ) -> OccupancyGrid:
     """
-    Return a field with the votes of the most plausible symmetries of the object in its log odds.
+    Return ``field`` with the votes of the most plausible symmetry hypotheses in its log odds.
 
     This is a logarithmic opinion pool (Genest and Zidek, Combining probability distributions,
-    1986) of two guesses about the unobserved side that err for different reasons. ``field`` is in
-    ``canonical``, a metric frame; only the reference view of ``obs``, with depth, is used. A field
-    that disagrees with the votes is returned as it is, and so is that of an object that an
-    occluder or the border of the image cuts: its outline bounds no virtual view.
+    1986) of two predictions of the unobserved side. ``field`` has the values (i, j, k) of
+    occupancy probabilities in the frame ``canonical``, which must be metric. The votes use only
+    the reference view of ``obs``, which must have depth.
+
+    The field is returned unchanged if it has no surface at 0.5, if its agreement with the votes is
+    too low, if the view leaves too few points open, or if an occluder or the image border cuts the
+    outline of the object. A virtual view, which is the reference view moved by a symmetry, needs
+    the whole outline.
 
     Raises ``LiftError``: ``NO_SURFACE`` for an observation that allows no occupied space,
     ``CANCELLED``, ``TIMEOUT``.
@@ -96,7 +104,7 @@ def pool_symmetries(
     points = transform(
         canonical.camera_from_canonical, field.origin + 2.0 * field.voxel * index.reshape(-1, 3))
     length = float((bounds[1] - bounds[0]).max()) * canonical.scale
-    # What the view or the support plane carves from the mesh has no vote.
+    # Points that the view or the support plane carves from the mesh get no votes.
     margin = -2.0 * field.voxel * canonical.scale
     open_ = obs.observation.occupancy_bound(points) > margin
     open_ &= obs.support.height(points) > margin

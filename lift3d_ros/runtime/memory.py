@@ -27,7 +27,7 @@ import resource
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 
-#: Options of mallopt, in malloc.h.
+#: Parameters of mallopt, from malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
@@ -69,7 +69,7 @@ def exhausted(error: BaseException | None = None) -> LiftError:
 
 @contextmanager
 def exhaustion_refused() -> Iterator[None]:
-    """Turn whatever error reports exhausted memory into ``LiftError(OUT_OF_MEMORY)``."""
+    """Turn any error that reports exhausted memory into ``LiftError(OUT_OF_MEMORY)``."""
     try:
         yield
     except Exception as error:
@@ -82,9 +82,9 @@ def check_limits(address_space_mib: int, data_mib: int) -> None:
     """
     Raise ``LiftError(OUT_OF_MEMORY)`` if the limits of the process are below what it needs.
 
-    Libraries abort the process if they run out of memory while loading, or report that an
-    existing file is missing. ``address_space_mib`` is compared with ``ulimit -v``, and
-    ``data_mib`` with ``ulimit -d``.
+    Without this check, a library that runs out of memory while it loads can abort the process, or
+    report that an existing file is missing. ``address_space_mib`` is compared with ``ulimit -v``,
+    and ``data_mib`` with ``ulimit -d``.
     """
     for limit, needed, command in (
         (resource.RLIMIT_AS, address_space_mib, 'ulimit -v'),
@@ -101,7 +101,8 @@ def headroom_mib() -> float:
     """
     Return how much more memory the process can allocate, MiB; infinite if unknown.
 
-    It is the minimum that the limits of the process, its control groups and the machine leave.
+    It is the minimum over the limits of the process and of its control groups, and the available
+    memory of the machine.
     """
     left = []
     status = _values('/proc/self/status')
@@ -120,9 +121,9 @@ def _control_groups(
     mount: Path = Path('/sys/fs/cgroup'), membership: Path = Path('/proc/self/cgroup')
 ) -> list[Path]:
     """
-    Return the folders of the control groups of memory that hold this process, of both versions.
+    Return the folders of the process's memory control groups, v1 and v2, with their parents.
 
-    A limit of any parent counts, such as ``MemoryMax`` of a slice of systemd.
+    The limits of all parents apply, for example ``MemoryMax`` of a systemd slice.
     """
     groups = []
     try:
@@ -130,19 +131,19 @@ def _control_groups(
     except OSError:
         lines = []
     for line in lines:
-        # See cgroups(7): number, controllers, path; the second version has no controllers.
+        # See cgroups(7): hierarchy, controllers, path; cgroup v2 lists no controllers.
         _, controllers, path = line.split(':', 2)
         if controllers and 'memory' not in controllers.split(','):
             continue
         root = mount / 'memory' if controllers else mount
         group = root / path.lstrip('/')
-        # In a container the path may be that of the host; its own group is the root then.
+        # In a container the path may be that of the host; the container's group is then root.
         groups += [one for one in (group, *group.parents) if one.is_relative_to(root)]
     return groups
 
 
 def _group_headroom_mib(group: Path) -> float:
-    """Return what a control group leaves, MiB; infinite without a limit."""
+    """Return the memory that a control group has left, MiB; infinite without a limit."""
     for limit, used, cached in (
         ('memory.max', 'memory.current', 'inactive_file'),
         ('memory.limit_in_bytes', 'memory.usage_in_bytes', 'total_inactive_file'),
@@ -153,12 +154,12 @@ def _group_headroom_mib(group: Path) -> float:
             files = _values(str(group / 'memory.stat')).get(cached, 0)
             return (bound - int((group / used).read_text()) + files) / 2**20
         except (OSError, ValueError):
-            continue   # another version, no group, or one without a limit ("max")
+            continue   # the other version, no such group, or no limit ("max")
     return float('inf')
 
 
 def _values(path: str) -> dict[str, int]:
-    """Return the numbers in a file of the kernel with a name and a number in each line."""
+    """Return the numbers by name from a kernel file with a name and a number in each line."""
     values = {}
     try:
         for line in Path(path).read_text().splitlines():
@@ -174,15 +175,15 @@ def keep() -> None:
     """
     Make malloc keep the memory of an image for the next image.
 
-    By default glibc returns large blocks to the kernel and requests them again; the page faults
-    cost more than all the copies together, 9 ms for an image of 1920 x 1080. Call it before other
-    threads start: arenas of malloc that they have made stay.
+    By default glibc returns large blocks to the kernel and requests them again. The page faults
+    cost 9 ms for an image of 1920 x 1080, more than all the copies together. It also limits malloc
+    to one arena; call it before other threads start, because existing arenas remain.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, 'mallopt'):
         libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
         libc.mallopt(_M_TRIM_THRESHOLD, 256 << 20)
-        # Each arena would keep the memory of the largest lift that a thread of it has run.
+        # Each arena would keep the memory of the largest lift that one of its threads has run.
         libc.mallopt(_M_ARENA_MAX, 1)
 
 
@@ -194,7 +195,7 @@ def give_back() -> None:
 
 
 def reset_peak() -> None:
-    """Let ``peak_mb`` count from the present memory of the process, where the kernel can."""
+    """Reset the peak of ``peak_mb`` to the current memory, where the kernel supports it."""
     with suppress(OSError):
         # See proc(5): 5 resets VmHWM.
         Path('/proc/self/clear_refs').write_text('5')

@@ -13,15 +13,15 @@
 # limitations under the License.
 
 """
-Seconds from the request to cancel until the result, of a client of a running node.
+Measure the time from a client's cancel request to the result, on a running node.
 
     python -m lift3d_ros.node.robustness.cancel_node --methods one2345 zero123 --cancels 20
 
-A node with the method ``geometric`` gets goals of the other methods, which are cancelled at random
-moments of a lift. For ``loading`` it loads the networks of ``one2345`` for each goal anew, and the
-goal is cancelled meanwhile. A goal that ends before its cancellation is not counted. The exit
-status is 1 if a cancelled goal ends with another code than ``CANCELLED``, or if the node does not
-lift afterwards.
+The client sends goals of other methods to a node with the method ``geometric``, and cancels each
+at a random moment of its lift. With ``loading``, the node loads the networks of ``one2345`` anew
+for each goal, and the goal is cancelled while they load. A goal that ends before its cancellation
+is not counted. The exit status is 1 if a cancelled goal ends with a code other than ``CANCELLED``,
+if no goal of a method could be cancelled, or if the node does not lift afterwards.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ from lift3d_ros.node.robustness.process import wait_until_active
 
 SERVER = 'lift3d_cancel'
 
-#: Cancels while networks load, and the method whose networks they are.
+#: Kind of measurement that cancels while networks load, and the method whose networks they are.
 LOADING, _LOADED_METHOD = 'loading', 'one2345'
 
 #: Steps of methods that optimise.
 _STEPS = 60
 
-#: Seconds within which the node must answer, and goals of a cancel at most.
+#: Seconds within which the node must answer, and the most goals to send for one cancellation.
 PATIENCE_S = 300.0
 _GOALS_PER_CANCEL = 5
 
@@ -74,10 +74,14 @@ class Canceller:
             raise TimeoutError(f'there is no action of {SERVER}')
 
     def measure(self, kind: str, cancels: int) -> dict[str, Any]:
-        """Return the seconds of so many cancels of a method, or of ``LOADING``."""
+        """
+        Return the times of ``cancels`` cancellations, in seconds, and their statistics.
+
+        ``kind`` is a method or ``LOADING``. Raises ``RuntimeError`` if a lift fails.
+        """
         loading = kind == LOADING
         method = _LOADED_METHOD if loading else kind
-        # The second lift has loaded networks; loading is what the first has more.
+        # Only the first lift loads the networks; the difference is the time of loading.
         spans = [self._lift(method) for _ in range(2)]
         span = max(spans[0] - spans[1], 0.5 * spans[0]) if loading else spans[1]
         seconds: list[float] = []
@@ -96,7 +100,7 @@ class Canceller:
             self._client.cancel()
             answer = self._client.result(PATIENCE_S)
             if answer.success:
-                continue   # it ended while the request to cancel was under way
+                continue   # the goal ended before the cancel request arrived
             seconds.append(time.monotonic() - begin)
             codes.append(answer.error_code)
             self._wait_for_worker()
@@ -110,7 +114,7 @@ class Canceller:
             'seconds': [round(one, 3) for one in seconds]}
 
     def _lift(self, method: str) -> float:
-        """Return the seconds of a lift; raises ``RuntimeError`` if it fails."""
+        """Return the time of a lift in seconds; raises ``RuntimeError`` if it fails."""
         begin = time.monotonic()
         self._client.lift(method=method, timeout=PATIENCE_S, **self._frame)
         answer = self._client.result(PATIENCE_S)
@@ -119,7 +123,7 @@ class Canceller:
         return time.monotonic() - begin
 
     def _wait_for_worker(self) -> None:
-        """Wait until the cancelled step has ended: the next goal shall not wait for it."""
+        """Wait until the cancelled step has ended, so that the next goal need not wait for it."""
         mask = self._frame['mask']
         empty = type(mask)(
             header=mask.header, height=mask.height, width=mask.width, encoding=mask.encoding,
@@ -128,7 +132,7 @@ class Canceller:
         self._client.result(PATIENCE_S)
 
     def _change_settings(self) -> None:
-        """Let the node load its lifter anew, as for every change of its settings."""
+        """Change a setting, which makes the node reload its lifter."""
         self._faces += 1
         value = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=self._faces)
         request = SetParameters.Request(parameters=[Parameter(name='max_faces', value=value)])
@@ -139,7 +143,7 @@ class Canceller:
 
 
 def run(methods: Sequence[str], cancels: int, seed: int) -> list[dict[str, Any]]:
-    """Return what ``Canceller.measure`` finds for each method."""
+    """Print and return the result of ``Canceller.measure`` for each method."""
     with running_node(
         SERVER, method='geometric', steps=_STEPS, max_faces=2000
     ), BackgroundNode('cancelling', threads=3) as background:
@@ -153,7 +157,7 @@ def run(methods: Sequence[str], cancels: int, seed: int) -> list[dict[str, Any]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Cancel the goals of the command line; return 1 if one ends otherwise."""
+    """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(
         prog='python -m lift3d_ros.node.robustness.cancel_node', description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
