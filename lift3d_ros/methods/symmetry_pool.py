@@ -22,6 +22,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
 from lift3d_ros.fields.occupancy_grid import OccupancyGrid
 from lift3d_ros.fields.symmetry import Plausibility
 from lift3d_ros.fields.symmetry import weigh
@@ -83,18 +85,23 @@ def pool_symmetries(
     the reference view of ``obs``, which must have depth.
 
     The field is returned unchanged if it has no surface at 0.5, if its agreement with the votes is
-    too low, if the view leaves too few points open, or if an occluder or the image border cuts the
-    outline of the object. A virtual view, which is the reference view moved by a symmetry, needs
-    the whole outline.
+    too low, if the view and the support plane leave too few points open, or if an occluder or the
+    image border cuts the outline of the object. A virtual view, which is the reference view moved
+    by a symmetry, needs the whole outline.
 
-    Raises ``LiftError``: ``NO_SURFACE`` for an observation that allows no occupied space,
-    ``CANCELLED``, ``TIMEOUT``.
+    Raises ``LiftError``: ``CANCELLED``, ``TIMEOUT``.
     """
     settings = settings or SymmetryPool()
     bounds = field.bounds(0.5)
     if bounds is None or obs.observation.occluder.any() or obs.view.truncated:
         return field
-    box = search_box(obs.observation, obs.support)
+    try:
+        box = search_box(obs.observation, obs.support)
+    except LiftError as error:
+        if error.code != ErrorCode.NO_SURFACE:
+            raise
+        # Votes are no reason to refuse an object: the field has a surface without them.
+        return field
     hypotheses = weigh(
         obs.observation, box.T_camera_up, box.area, box.cells, box.cell_volume, rng,
         Plausibility(), settings.hypotheses)

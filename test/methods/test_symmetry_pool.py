@@ -22,6 +22,8 @@ import numpy as np
 import pytest
 import trimesh
 
+from lift3d_ros.errors import ErrorCode
+from lift3d_ros.errors import LiftError
 from lift3d_ros.fields.occupancy_grid import OccupancyGrid
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry.canonical import canonical_frame
@@ -29,6 +31,7 @@ from lift3d_ros.geometry.canonical import CanonicalFrame
 from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.lifter import LiftRequest
+from lift3d_ros.meshing.carving import search_box
 from lift3d_ros.meshing.render import Raycaster
 from lift3d_ros.methods.symmetry_pool import pool_symmetries
 from lift3d_ros.methods.symmetry_pool import SymmetryPool
@@ -135,6 +138,17 @@ def test_an_object_that_the_image_cuts_gets_no_votes(observed, canonical, truth)
     cut = replace(observed, view=replace(observed.view, truncated=True))
     field = grid(np.where(truth, 0.6, 0.3))
     assert pooled(field, canonical, cut) is field
+
+
+def test_an_object_without_space_for_votes_keeps_its_field(observed, canonical, truth):
+    # All of the object is below the plane.
+    offset = float(observed.support.up @ np.median(observed.observation.points(), axis=0)) + 1.0
+    below = replace(observed, support=replace(observed.support, offset=offset))
+    with pytest.raises(LiftError) as caught:
+        search_box(below.observation, below.support)
+    assert caught.value.code == ErrorCode.NO_SURFACE
+    field = grid(np.where(truth, 0.6, 0.3))
+    assert pooled(field, canonical, below) is field
 
 
 def test_the_same_seed_gives_the_same_votes(observed, canonical, truth):
