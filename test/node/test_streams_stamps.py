@@ -72,15 +72,17 @@ def test_a_stream_without_usable_stamps_goes_on(graph, node, kind, words):
 
         ros.wait_until(lambda: len(found()) >= 6)
         ros.wait_until(lambda: words in node.status('input')[0])
+        # A request publishes its frame, too, which may be the last one of the stream.
+        streamed = found()
         newest = node.lift(LiftObject.Request())
         process.kill()
     assert newest.success, newest.message
     if kind in ('zero', 'zero mask'):
-        assert found() == sorted(set(found()))
-        assert min(found()) > before
+        assert streamed == sorted(set(streamed))
+        assert min(streamed) > before
         assert before < nanoseconds(newest.object.header.stamp) < time.time_ns()
     if kind == 'repeated':
-        assert len(set(found())) == 1
+        assert len(set(streamed)) == 1
 
 
 def test_a_good_stream_is_not_said_to_be_odd(graph):
