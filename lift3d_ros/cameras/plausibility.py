@@ -170,7 +170,7 @@ def check_fov(camera: Camera, what: str = 'The camera') -> tuple[float, float]:
     principal = np.array([camera.cx, camera.cy])
     size = np.array([camera.width, camera.height], np.float64)
     reach = np.maximum(principal + 0.5, size - 0.5 - principal)
-    across, down = (float(fov) for fov in 2.0 * np.degrees(np.arctan(reach / focal)))
+    across, down = (float(fov) for fov in 2.0 * np.degrees(np.arctan2(reach, focal)))
     low, high = POSSIBLE_FOV_DEG
     if not low <= max(across, down) <= high:
         raise no_camera(

@@ -54,6 +54,8 @@ def is_rigid(T_a_b: ArrayLike) -> bool:
     return bool(
         T.shape == (4, 4)
         and np.isfinite(T).all()
+        # Larger entries are not those of a rotation, and their product may overflow.
+        and np.abs(T[:3, :3]).max() < 2.0
         and np.allclose(T[:3, :3] @ T[:3, :3].T, np.eye(3), atol=1e-3)
         and np.linalg.det(T[:3, :3]) > 0.0
         and np.allclose(T[3], (0.0, 0.0, 0.0, 1.0))
@@ -71,7 +73,9 @@ def rigid(rotation: ArrayLike, translation: ArrayLike) -> Array:
 def unit(vector: ArrayLike) -> Array:
     """Return unit vectors, shape (..., 3); raises ``ValueError`` for a zero vector."""
     v = np.asarray(vector, dtype=np.float64)
-    length = np.linalg.norm(v, axis=-1, keepdims=True)
+    # A length that overflows is refused below.
+    with np.errstate(over='ignore'):
+        length = np.linalg.norm(v, axis=-1, keepdims=True)
     if not np.isfinite(length).all() or (length < 1e-12).any():
         raise ValueError('a direction has no length')
     return v / length

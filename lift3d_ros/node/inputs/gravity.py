@@ -133,9 +133,11 @@ def measure(readings: Sequence[Reading], stamp: int) -> tuple[Array, str]:
             'are too few to tell whether it is at rest'
         )
     values = np.array([reading.acceleration for reading in given])
-    mean = values.mean(axis=0)
-    spread = float(np.sqrt(np.square(values - mean).sum(axis=1).mean()))
-    if spread > MAX_SPREAD:
+    # Impossible readings may overflow; the checks below refuse an infinite spread.
+    with np.errstate(over='ignore', invalid='ignore'):
+        mean = values.mean(axis=0)
+        spread = float(np.sqrt(np.square(values - mean).sum(axis=1).mean()))
+    if not spread <= MAX_SPREAD:
         raise _unknown(
             f'the camera moves: the readings of the imu spread by {spread:.2f} m/s^2, at rest by '
             f'{MAX_SPREAD:g} at most'

@@ -146,8 +146,8 @@ def run(methods: Sequence[str], cancels: int, seed: int) -> list[dict[str, Any]]
     """Print and return the result of ``Canceller.measure`` for each method."""
     with running_node(
         SERVER, method='geometric', steps=_STEPS, max_faces=2000
-    ), BackgroundNode('cancelling', threads=3) as background:
-        wait_until_active(background, SERVER)
+    ) as process, BackgroundNode('cancelling', threads=3) as background:
+        wait_until_active(background, SERVER, process)
         canceller = Canceller(background, seed)
         found = []
         for method in methods:

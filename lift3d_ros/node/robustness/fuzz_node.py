@@ -204,7 +204,7 @@ def run(messages: int, requests: int, seed: int, detections: bool = False) -> di
             SERVER, mode='continuous', method='geometric', use_imu=True, max_faces=2000,
             output_dir=str(output), mask_source='detections' if detections else 'binary',
         ) as process:
-            wait_until_active(background, SERVER)
+            wait_until_active(background, SERVER, process)
             fuzzer = Fuzzer(
                 background, psutil.Process(process.pid), seed, detections=detections)
             begin = time.monotonic()

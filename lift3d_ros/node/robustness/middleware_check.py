@@ -57,8 +57,8 @@ def run(patience: float) -> dict[str, Any]:
     found: dict[str, Any] = {'middleware': get_rmw_implementation_identifier(), 'fault': ''}
     with running_node(
         SERVER, method='geometric', max_faces=2000, cloud_points=_POINTS
-    ), BackgroundNode('middleware_client', threads=3) as background:
-        wait_until_active(background, SERVER)
+    ) as process, BackgroundNode('middleware_client', threads=3) as background:
+        wait_until_active(background, SERVER, process)
         begin = time.monotonic()
         with LiftClient(background.node, SERVER) as client:
             try:

@@ -68,10 +68,18 @@ def running_node(
             child.wait()
 
 
-def wait_until_active(background: BackgroundNode, server: str) -> None:
-    """Wait until a node is active; raises ``TimeoutError``."""
+def wait_until_active(
+    background: BackgroundNode, server: str, process: subprocess.Popen[Any]
+) -> None:
+    """
+    Wait until a node is active.
+
+    Raises ``TimeoutError``, and ``RuntimeError`` once its ``process`` has ended.
+    """
     end = time.monotonic() + _START_S
     while time.monotonic() < end:
+        if process.poll() is not None:
+            raise RuntimeError(f'the node {server} ended with status {process.returncode}')
         # A response to a client that the node has not discovered yet is lost.
         with suppress(TimeoutError):
             if background.lifecycle_state(server, _ANSWER_S) == 'active':

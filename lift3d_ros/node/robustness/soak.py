@@ -351,7 +351,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             max_rate=_MAX_RATE, max_faces=500, use_sim_time=True, output_dir=folder,
             scale_order=['depth', 'unknown'],
         ) as child, BackgroundNode('soaking', threads=3) as background:
-            wait_until_active(background, SERVER)
+            wait_until_active(background, SERVER, child)
             soak = Soak(
                 background, child, options.seed, Path(folder), patience=options.patience)
             try:
