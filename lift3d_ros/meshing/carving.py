@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.fields.occupancy_grid import OccupancyGrid
-from lift3d_ros.fields.symmetry import Hypothesis
+from lift3d_ros.fields.symmetry.hypotheses import Hypothesis
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import frame_from_up
 from lift3d_ros.geometry import rigid

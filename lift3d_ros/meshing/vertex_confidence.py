@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from lift3d_ros.fields.field import Field
 from lift3d_ros.fields.occupancy_grid import OccupancyGrid
-from lift3d_ros.fields.symmetry import Hypothesis
+from lift3d_ros.fields.symmetry.hypotheses import Hypothesis
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry import Floats

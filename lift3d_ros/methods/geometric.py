@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from lift3d_ros.fields.field import BoxUncertainty
 from lift3d_ros.fields.field import Reconstruction
-from lift3d_ros.fields.symmetry import Hypothesis
-from lift3d_ros.fields.symmetry import Plausibility
-from lift3d_ros.fields.symmetry import REVOLUTION
-from lift3d_ros.fields.symmetry import rotations
-from lift3d_ros.fields.symmetry import weigh
+from lift3d_ros.fields.symmetry.hypotheses import Hypothesis
+from lift3d_ros.fields.symmetry.hypotheses import Plausibility
+from lift3d_ros.fields.symmetry.hypotheses import REVOLUTION
+from lift3d_ros.fields.symmetry.hypotheses import rotations
+from lift3d_ros.fields.symmetry.search import weigh
 from lift3d_ros.fields.uncertainty import uncertainty_of_guess
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import invert

@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
 from lift3d_ros.fields.occupancy_grid import OccupancyGrid
-from lift3d_ros.fields.symmetry import Plausibility
-from lift3d_ros.fields.symmetry import weigh
+from lift3d_ros.fields.symmetry.hypotheses import Hypothesis
+from lift3d_ros.fields.symmetry.hypotheses import Plausibility
+from lift3d_ros.fields.symmetry.search import weigh
 from lift3d_ros.geometry import transform
 from lift3d_ros.geometry.canonical import CanonicalFrame
 from lift3d_ros.meshing.carving import search_box
@@ -38,6 +39,13 @@ _MAX_LOG_ODDS, _COMPARED_LOG_ODDS = 9.0, 4.0
 
 #: Minimum number of open points for which the agreement with the field is computed.
 _MIN_POINTS = 50
+
+#: Log odds beyond those of the votes up to which voxels are voted on, so that the field stays
+#: smooth where the surface crosses it.
+_BEYOND_VOTES = 1.5
+
+#: Share of the votes below which a hypothesis has none.
+_MIN_WEIGHT = 0.01
 
 
 @dataclass(frozen=True)
@@ -54,18 +62,20 @@ class SymmetryPool:
     - ``weight``: log odds that a unanimous vote adds at full agreement.
     - ``agreement``: two values of the intersection over union of the solids of votes and field. At
       or below the first, the votes do not count; from the second on, they have their full weight.
-    - ``band``: distance from the surface at which a vote saturates, as a share of the object's
-      longest side.
+    - ``inside``, ``outside``: distances from the surface at which a vote saturates inside and
+      outside the hypothetical object, as shares of the longest side. ``inside`` is small because
+      the middle of a thin wall is near both of its surfaces.
 
-    The values were chosen on 202 modelled objects in frames that the networks had not seen
+    The values were chosen on 103 modelled objects in frames that the networks had not seen
     (``weights/training.md``).
     """
 
-    hypotheses: int = 12
-    consistency: float = 2.0
-    weight: float = 2.5
-    agreement: tuple[float, float] = (0.2, 0.5)
-    band: float = 0.0375
+    hypotheses: int = 16
+    consistency: float = 2.5
+    weight: float = 3.0
+    agreement: tuple[float, float] = (0.05, 0.35)
+    inside: float = 0.005
+    outside: float = 0.025
 
 
 def pool_symmetries(
@@ -105,36 +115,56 @@ def pool_symmetries(
     hypotheses = weigh(
         obs.observation, box.T_camera_up, box.area, box.cells, box.cell_volume, rng,
         Plausibility(), settings.hypotheses)
-    # The votes vary slowly: they are computed at every second voxel.
-    values = field.values[::2, ::2, ::2]
-    index = np.stack(np.meshgrid(*(np.arange(n) for n in values.shape), indexing='ij'), axis=-1)
-    points = transform(
-        canonical.camera_from_canonical, field.origin + 2.0 * field.voxel * index.reshape(-1, 3))
     length = float((bounds[1] - bounds[0]).max()) * canonical.scale
     # Points that the view or the support plane carves from the mesh get no votes.
     margin = -2.0 * field.voxel * canonical.scale
-    open_ = obs.observation.occupancy_bound(points) > margin
-    open_ &= obs.support.height(points) > margin
-    if np.count_nonzero(open_) < _MIN_POINTS:
+    odds = _log_odds(field.values)
+
+    def votes(chosen: NDArray[np.bool_], voters: list[Hypothesis]) -> NDArray[np.float32]:
+        """Return the votes (hypotheses, n) at the chosen voxels."""
+        points = transform(
+            canonical.camera_from_canonical, field.origin + field.voxel * np.argwhere(chosen))
+        found = np.empty((len(voters), len(points)), np.float32)
+        for row, hypothesis in zip(found, voters, strict=True):
+            progress.check()
+            row[:] = hypothesis.occupancy_bound(obs.observation, points)
+        found /= np.where(found > 0.0, settings.inside * length, settings.outside * length)
+        return found.clip(-1.0, 1.0)
+
+    def open_voxels(chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return which of the chosen voxels the view and the support plane leave open."""
+        points = transform(
+            canonical.camera_from_canonical, field.origin + field.voxel * np.argwhere(chosen))
+        open_ = obs.observation.occupancy_bound(points) > margin
+        open_ &= obs.support.height(points) > margin
+        result = np.zeros_like(chosen)
+        result[chosen] = open_
+        return result
+
+    # The weights of the hypotheses are those of every second voxel along each axis.
+    sampled = np.zeros(odds.shape, bool)
+    sampled[::2, ::2, ::2] = True
+    sampled = open_voxels(sampled)
+    if np.count_nonzero(sampled) < _MIN_POINTS:
         return field
-    odds = _log_odds(values.reshape(-1)[open_]).clip(-_COMPARED_LOG_ODDS, _COMPARED_LOG_ODDS)
-    bounds_of = []
-    for hypothesis in hypotheses:
-        progress.check()
-        bounds_of.append(hypothesis.occupancy_bound(obs.observation, points[open_]))
-    votes = (np.stack(bounds_of) / np.float32(settings.band * length)).clip(-1.0, 1.0)
-    consistency = settings.consistency * (votes @ odds) / len(odds)
+    compared = odds[sampled].clip(-_COMPARED_LOG_ODDS, _COMPARED_LOG_ODDS)
+    sample = votes(sampled, hypotheses)
+    consistency = settings.consistency * (sample @ compared) / len(compared)
     weights = np.array([hypothesis.weight for hypothesis in hypotheses])
     weights = weights * np.exp(consistency - consistency.max())
-    vote = np.asarray((weights / weights.sum()) @ votes, np.float32)
+    weights /= weights.sum()
     low, high = settings.agreement
-    share = (_overlap(odds > 0.0, vote > 0.0) - low) / (high - low)
-    gain = settings.weight * float(np.clip(share, 0.0, 1.0))
+    agreement = _overlap(compared > 0.0, np.asarray(weights @ sample) > 0.0)
+    gain = settings.weight * float(np.clip((agreement - low) / (high - low), 0.0, 1.0))
     if gain == 0.0:
         return field
-    coarse = np.zeros(values.size, np.float32)
-    coarse[open_] = gain * vote
-    pooled = _log_odds(field.values) + _doubled(coarse.reshape(values.shape), field.values.shape)
+    # Elsewhere the votes cannot move the surface. Hypotheses of hardly any weight are left out.
+    near = open_voxels(np.abs(odds) < gain + _BEYOND_VOTES)
+    counts = weights > _MIN_WEIGHT
+    voters = [one for one, is_counted in zip(hypotheses, counts, strict=True) if is_counted]
+    pooled = odds.copy()
+    pooled[near] += np.float32(gain / weights[counts].sum()) * np.asarray(
+        weights[counts] @ votes(near, voters), np.float32)
     return replace(field, values=(1.0 / (1.0 + np.exp(-pooled))).astype(np.float32))
 
 
@@ -148,14 +178,3 @@ def _log_odds(probability: NDArray[np.float32]) -> NDArray[np.float32]:
 def _overlap(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     return float(np.count_nonzero(a & b) / max(1, np.count_nonzero(a | b)))
 
-
-def _doubled(values: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return values at every second voxel linearly interpolated to a grid of that shape."""
-    for axis, size in enumerate(shape):
-        at = 0.5 * np.arange(size)
-        first = at.astype(int)
-        second = np.minimum(first + 1, values.shape[axis] - 1)
-        part = (at - first).astype(np.float32)
-        part = part.reshape([-1 if k == axis else 1 for k in range(len(shape))])
-        values = (1.0 - part) * values.take(first, axis) + part * values.take(second, axis)
-    return values

@@ -25,8 +25,10 @@ def distance_to_false(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """
     Return the distance of each pixel to the nearest false one, pixels; 0 at false ones.
 
-    Without a false pixel the distances are large and have no meaning.
+    Without a false pixel the distances are infinite or large, and have no meaning.
     """
     found = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     # The last bits of OpenCV's result depend on where its memory lies. Squares are whole numbers.
-    return np.sqrt(np.rint(np.square(found))).astype(np.float32)
+    # Without a false pixel they overflow.
+    with np.errstate(over='ignore'):
+        return np.sqrt(np.rint(np.square(found))).astype(np.float32)

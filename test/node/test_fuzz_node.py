@@ -65,6 +65,7 @@ def test_a_node_answers_good_requests_among_damaged_ones(graph, tmp_path):
         fuzzer = fuzz_node.Fuzzer(background, process, 7, server='/fuzz/lift3d')
         fuzzer.publish(120)
         fuzzer.request(24)
+        ros.wait_until(lambda: fuzzer.received.get('image', 0) > 0)
         assert {name.split()[0] for name in fuzzer.outcomes} == {
             name for _, name, _ in fuzz_node.KINDS}
         assert list(output.parent.iterdir()) == [output]

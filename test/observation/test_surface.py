@@ -23,10 +23,10 @@ import pytest
 
 from lift3d_ros.errors import ErrorCode
 from lift3d_ros.errors import LiftError
-from lift3d_ros.fields.symmetry import mirror
-from lift3d_ros.fields.symmetry import Plausibility
-from lift3d_ros.fields.symmetry import rotations
-from lift3d_ros.fields.symmetry import two_mirrors
+from lift3d_ros.fields.symmetry.hypotheses import mirror
+from lift3d_ros.fields.symmetry.hypotheses import Plausibility
+from lift3d_ros.fields.symmetry.hypotheses import rotations
+from lift3d_ros.fields.symmetry.hypotheses import two_mirrors
 from lift3d_ros.geometry import Camera
 from lift3d_ros.geometry.frame import crop_object
 from lift3d_ros.geometry.frame import Frame

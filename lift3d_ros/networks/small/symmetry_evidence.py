@@ -16,7 +16,7 @@
 Symmetries of an object as inputs of a network: virtual views of its unobserved side.
 
 A symmetry maps the measured view to a virtual one, which bounds the unobserved side as the view
-bounds the observed one (``fields/symmetry.py``). Here the hypotheses are ranked by the coarse
+bounds the observed one (``fields/symmetry/``). Here the hypotheses are ranked by the coarse
 volume, too, and are inputs: the network learns when to trust them.
 """
 

@@ -22,8 +22,6 @@ weighted by their plausibility.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +29,6 @@ from numpy.typing import NDArray
 
 from lift3d_ros.geometry import Array
 from lift3d_ros.geometry import Floats
-from lift3d_ros.geometry import invert
 from lift3d_ros.geometry import rigid
 from lift3d_ros.geometry import transform
 from lift3d_ros.observation.object_observation import ObjectObservation
@@ -103,12 +100,16 @@ class Plausibility:
         kind, bounded, v, s, volume = features.T
         deviation = volume - self.log_volume
         return (
-            self.contradiction * v
-            + self.root_contradiction * np.sqrt(v)
-            - self.agreement * s
+            self.misfit(v, s)
             + np.where(deviation > 0.0, self.large, self.small) * deviation**2
             + np.asarray(self.kind)[kind.astype(int)]
             + self.bounded * bounded
+        )
+
+    def misfit(self, v: Array, s: Array) -> Array:
+        """Return the terms of the energy that depend on v and s."""
+        return (
+            self.contradiction * v + self.root_contradiction * np.sqrt(v) - self.agreement * s
         )
 
 
@@ -168,7 +169,7 @@ def candidates(points: Array, size: float) -> list[tuple[str, Array, float]]:
     the camera; ``size`` is the size of the object in metres.
     """
     low, high = points.min(axis=0), points.max(axis=0)
-    span = max(float((high - low)[:2].max()), 0.5 * size)
+    span = horizontal_span(points, size)
     # The origin is in the observed part; the unobserved side is along -x.
     depths = np.linspace(0.05, 1.2, 16) * span
     backs = high[0] - depths
@@ -192,93 +193,6 @@ def candidates(points: Array, size: float) -> list[tuple[str, Array, float]]:
     return bounded + [(kind, m, t) for kind, m in symmetries for t in (1.5, np.inf)]
 
 
-def weigh(
-    observation: ObjectObservation,
-    T_camera_up: Array,
-    area: float,
-    cells: Array,
-    cell_volume: float,
-    rng: np.random.Generator,
-    plausibility: Plausibility,
-    count: int,
-) -> list[Hypothesis]:
-    """
-    Return the ``count`` most plausible hypotheses, best first, with weights that sum to 1.
-
-    ``T_camera_up`` is a frame with z up and x towards the camera, its origin among the measured
-    points; ``area`` is that of the silhouette in square metres; ``cells`` (n, 3) are the points of
-    the optical frame that the view allows to be occupied, of ``cell_volume`` cubic metres each.
-    """
-    points = observation.points()
-    points = points[rng.permutation(len(points))[:300]]
-    subset = cells[rng.permutation(len(cells))[:1500]]
-    share = cell_volume * len(cells) / len(subset)
-    size = float(np.sqrt(area))
-    T_up_camera = invert(T_camera_up)
-    pool = candidates(transform(T_up_camera, points), size)
-    # Candidates with the same motions share one array, and so their virtual views.
-    in_camera = {id(motions): T_camera_up @ motions @ T_up_camera for _, motions, _ in pool}
-    fits = dict(zip(
-        in_camera, _fits(observation, list(in_camera.values()), points, size), strict=True))
-    features = np.array([
-        (KINDS.index(kind), np.isfinite(thickness), *fits[id(motions)], plausibility.log_volume)
-        for kind, motions, thickness in pool
-    ])
-    # The volume can only increase the energy, and takes most of the time. It is computed in the
-    # order of the other terms, until no later candidate can be among the best.
-    lower_bound = plausibility.energy(features)
-    energy = np.full(len(pool), np.inf)
-    last = min(count, len(pool)) - 1
-    before_back = {
-        thickness: thickness_left(observation, subset, thickness) > 0.0
-        for thickness in {thickness for _, _, thickness in pool if np.isfinite(thickness)}
-    }
-    in_views: dict[int, NDArray[np.bool_]] = {}
-    for index in np.argsort(lower_bound, kind='stable'):
-        if lower_bound[index] > np.partition(energy, last)[last]:
-            break
-        _, motions, thickness = pool[index]
-        key = id(motions)
-        if key not in in_views:
-            in_views[key] = virtual_views(observation, in_camera[key], subset) > 0.0
-        occupied = in_views[key]
-        if thickness in before_back:
-            occupied = occupied & before_back[thickness]
-        volume = share * np.count_nonzero(occupied)
-        features[index, 4] = np.log(max(volume, 1e-12) / area**1.5)
-        energy[index] = plausibility.energy(features[index][None])[0]
-    best = np.argsort(energy, kind='stable')[:count]
-    weight = np.exp((energy[best[0]] - energy[best]) / plausibility.temperature)
-    weight /= weight.sum()
-    hypotheses = []
-    for index, share_of_votes in zip(best, weight, strict=True):
-        kind, motions, thickness = pool[index]
-        moved = in_camera[id(motions)]
-        hypotheses.append(Hypothesis(kind, moved, thickness, float(share_of_votes)))
-    return hypotheses
-
-
-def _fits(
-    observation: ObjectObservation, symmetries: Sequence[Array], points: Array, size: float
-) -> Iterator[tuple[float, float]]:
-    """
-    Yield the shares of measured points that each symmetry maps into free space and onto surface.
-
-    The motions (k, 4, 4) of each and ``points`` (n, 3) are in the optical frame; ``size`` is the
-    size of the object in metres. All are mapped at once, which takes a third of the time.
-    """
-    tolerance = 0.02 * size
-    moved = np.einsum(
-        'kij,nj->kni', np.concatenate(symmetries)[:, :3],
-        np.concatenate([points, np.ones((len(points), 1))], axis=1), optimize=True)
-    bounds = observation.occupancy_bound(moved.reshape(-1, 3)).reshape(len(moved), len(points))
-    first = 0
-    for motions in symmetries:
-        views = bounds[first:first + len(motions)]
-        first += len(motions)
-        if not len(motions):
-            yield 0.0, 0.0
-            continue
-        free = -views.min(axis=0) - tolerance
-        contradiction = float(np.clip(free / (0.1 * size), 0.0, 1.0).mean())
-        yield contradiction, float((np.abs(views) < tolerance).mean())
+def horizontal_span(points: Array, size: float) -> float:
+    """Return the largest horizontal extent of points (n, 3), at least half the ``size``."""
+    return max(float(np.ptp(points[:, :2], axis=0).max()), 0.5 * size)
