@@ -46,7 +46,7 @@ from lift3d_ros.geometry.canonical import canonical_frame
 from lift3d_ros.geometry.canonical import CanonicalFrame
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.meshing.vertex_confidence import agreement_factor
-from lift3d_ros.meshing.vertex_confidence import OBSERVED_CONFIDENCE
+from lift3d_ros.meshing.vertex_confidence import observed_confidence
 from lift3d_ros.meshing.vertex_confidence import silhouette_agreement
 from lift3d_ros.meshing.vertex_confidence import surface_decrease
 from lift3d_ros.methods.symmetry_pool import pool_symmetries
@@ -66,11 +66,12 @@ if TYPE_CHECKING:
 #: (n, 4, 4), optical frames in the given canonical frame.
 ViewSource = Callable[[CanonicalFrame], tuple[NDArray[np.uint8], Array]]
 
-#: Calibration of the probability that a vertex is within 1 % of the diagonal of the true surface:
-#: predicted probability (x) and measured share of vertices (y), on 99 scenes of scans of the train
-#: split.
-CALIBRATION_X = (0.0, 0.33, 0.39, 0.47, 0.51, 0.58, 0.62, 0.67, 0.74, 1.0)
-CALIBRATION_Y = (0.34, 0.345, 0.41, 0.475, 0.555, 0.655, 0.72, 0.765, 0.80, 0.86)
+#: Calibration of the probability that an unobserved vertex is within 1 % of the diagonal of the
+#: true surface: predicted probability (x), and measured share of vertices (y) of objects that are
+#: in full view, and of those behind an occluder. On the frames of ``OBSERVED_X``.
+CALIBRATION_X = (0.0, 0.14, 0.23, 0.30, 0.36, 0.42, 0.48, 0.54, 0.60, 0.70, 1.0)
+CALIBRATION_Y = (0.28, 0.30, 0.335, 0.40, 0.46, 0.515, 0.57, 0.61, 0.65, 0.735, 0.82)
+OCCLUDED_Y = (0.26, 0.265, 0.27, 0.275, 0.31, 0.365, 0.41, 0.46, 0.53, 0.63, 0.75)
 
 #: Address space and written memory of the packaged networks for one object of a 640 x 480 frame,
 #: MiB; 1819 and 920 were measured on two cores.
@@ -230,7 +231,8 @@ class One2345:
         )
         # The confidence is that of the networks: their field is what it was calibrated on.
         calibration = OccupancyCalibration(
-            occupancy, canonical, None if images is None else SynthesizedViews(images, poses))
+            occupancy, canonical, None if images is None else SynthesizedViews(images, poses),
+            bool(obs.observation.occluder.any()))
         if canonical.metric and not obs.sources and self.view_source is None and self.symmetries:
             with progress.stage('symmetry', 0.65):
                 occupancy = pool_symmetries(occupancy, canonical, obs, rng, progress)
@@ -273,20 +275,24 @@ class OccupancyCalibration:
     If the field and the synthesised views disagree, because a view shows another object or has a
     wrong pose, the confidence of unobserved surface is multiplied by
     ``agreement_factor(silhouette_agreement(...))``, which is 1 for a normal agreement.
+    ``occluded`` is whether an occluder covers a part of the object.
     """
 
     field: OccupancyGrid
     canonical: CanonicalFrame
     views: SynthesizedViews | None
+    occluded: bool = False
 
     def confidence(self, mesh: Mesh, observed: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Return the confidence of vertices (n,); see ``Calibration``."""
         decrease = surface_decrease(self.field, self.canonical, mesh)
-        predicted = np.interp(decrease, CALIBRATION_X, CALIBRATION_Y)
+        measured = OCCLUDED_Y if self.occluded else CALIBRATION_Y
+        predicted = np.interp(decrease, CALIBRATION_X, measured)
         if self.views is not None:
             agreement = silhouette_agreement(self.field, self.views.images, self.views.poses)
             predicted = agreement_factor(agreement) * predicted
-        return np.where(observed, OBSERVED_CONFIDENCE, predicted).astype(np.float32)
+        return np.where(
+            observed, observed_confidence(mesh.vertices), predicted).astype(np.float32)
 
     def box_uncertainty(
         self, mesh: Mesh, observed: NDArray[np.bool_], voxel: float

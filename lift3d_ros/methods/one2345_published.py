@@ -44,7 +44,7 @@ from lift3d_ros.geometry.frame import ObjectView
 from lift3d_ros.geometry.shape import Mesh
 from lift3d_ros.meshing.rasterizer import Surface
 from lift3d_ros.meshing.rasterizer import window
-from lift3d_ros.meshing.vertex_confidence import OBSERVED_CONFIDENCE
+from lift3d_ros.meshing.vertex_confidence import observed_confidence
 from lift3d_ros.observation.observed_object import ObservedObject
 from lift3d_ros.placement.alignment import align_to_depth
 from lift3d_ros.progress import Progress
@@ -228,7 +228,8 @@ class ViewAgreement:
         inside = self.field.occupancy(points)
         # The occupancy of the published surface is 0.5, for which the factor is 1.
         predicted = MAX_CONFIDENCE * self.agreement * 4.0 * inside * (1.0 - inside)
-        return np.where(observed, OBSERVED_CONFIDENCE, predicted).astype(np.float32)
+        return np.where(
+            observed, observed_confidence(mesh.vertices), predicted).astype(np.float32)
 
     def box_uncertainty(
         self, mesh: Mesh, observed: NDArray[np.bool_], voxel: float

@@ -26,7 +26,7 @@ from lift3d_ros.fields.field import Field
 from lift3d_ros.fields.uncertainty import uncertainty_of_guess
 from lift3d_ros.geometry.canonical import CanonicalFrame
 from lift3d_ros.geometry.shape import Mesh
-from lift3d_ros.meshing.vertex_confidence import OBSERVED_CONFIDENCE
+from lift3d_ros.meshing.vertex_confidence import observed_confidence
 from lift3d_ros.meshing.vertex_confidence import surface_decrease
 
 #: Largest confidence of unobserved surface, reached at a sharp surface: the optimisation makes
@@ -44,7 +44,8 @@ class SharpnessCalibration:
     def confidence(self, mesh: Mesh, observed: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Return the confidence of vertices (n,); see ``Calibration``."""
         sharp = MAX_CONFIDENCE * surface_decrease(self.field, self.canonical, mesh)
-        return np.where(observed, OBSERVED_CONFIDENCE, sharp).astype(np.float32)
+        return np.where(
+            observed, observed_confidence(mesh.vertices), sharp).astype(np.float32)
 
     def box_uncertainty(
         self, mesh: Mesh, observed: NDArray[np.bool_], voxel: float
