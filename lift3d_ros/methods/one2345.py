@@ -67,8 +67,8 @@ if TYPE_CHECKING:
 ViewSource = Callable[[CanonicalFrame], tuple[NDArray[np.uint8], Array]]
 
 #: Calibration of the probability that an unobserved vertex is within 1 % of the diagonal of the
-#: true surface: predicted probability (x), and measured share of vertices (y) of objects that are
-#: in full view, and of those behind an occluder. On the frames of ``OBSERVED_X``.
+#: true surface: predicted probability (x), measured share of vertices of objects in full view (y),
+#: and of objects behind an occluder (``OCCLUDED_Y``). On the frames of ``OBSERVED_X``.
 CALIBRATION_X = (0.0, 0.14, 0.23, 0.30, 0.36, 0.42, 0.48, 0.54, 0.60, 0.70, 1.0)
 CALIBRATION_Y = (0.28, 0.30, 0.335, 0.40, 0.46, 0.515, 0.57, 0.61, 0.65, 0.735, 0.82)
 OCCLUDED_Y = (0.26, 0.265, 0.27, 0.275, 0.31, 0.365, 0.41, 0.46, 0.53, 0.63, 0.75)

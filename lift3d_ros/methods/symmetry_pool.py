@@ -40,8 +40,8 @@ _MAX_LOG_ODDS, _COMPARED_LOG_ODDS = 9.0, 4.0
 #: Minimum number of open points for which the agreement with the field is computed.
 _MIN_POINTS = 50
 
-#: Log odds beyond those of the votes up to which voxels are voted on, so that the field stays
-#: smooth where the surface crosses it.
+#: Margin of log odds: voxels up to this far beyond the largest vote get votes, so that the field
+#: stays smooth around its surface.
 _BEYOND_VOTES = 1.5
 
 #: Share of the votes below which a hypothesis has none.
@@ -63,8 +63,8 @@ class SymmetryPool:
     - ``agreement``: two values of the intersection over union of the solids of votes and field. At
       or below the first, the votes do not count; from the second on, they have their full weight.
     - ``inside``, ``outside``: distances from the surface at which a vote saturates inside and
-      outside the hypothetical object, as shares of the longest side. ``inside`` is small because
-      the middle of a thin wall is near both of its surfaces.
+      outside the hypothetical object, as shares of the longest side of the field's solid.
+      ``inside`` is small because the middle of a thin wall is near both of its surfaces.
 
     The values were chosen on 103 modelled objects in frames that the networks had not seen
     (``weights/training.md``).
@@ -124,12 +124,12 @@ def pool_symmetries(
         """Return the votes (hypotheses, n) at the chosen voxels."""
         points = transform(
             canonical.camera_from_canonical, field.origin + field.voxel * np.argwhere(chosen))
-        found = np.empty((len(voters), len(points)), np.float32)
-        for row, hypothesis in zip(found, voters, strict=True):
+        depths = np.empty((len(voters), len(points)), np.float32)
+        for row, hypothesis in zip(depths, voters, strict=True):
             progress.check()
             row[:] = hypothesis.occupancy_bound(obs.observation, points)
-        found /= np.where(found > 0.0, settings.inside * length, settings.outside * length)
-        return found.clip(-1.0, 1.0)
+        depths /= np.where(depths > 0.0, settings.inside * length, settings.outside * length)
+        return depths.clip(-1.0, 1.0)
 
     def open_voxels(chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return which of the chosen voxels the view and the support plane leave open."""
@@ -141,7 +141,7 @@ def pool_symmetries(
         result[chosen] = open_
         return result
 
-    # The weights of the hypotheses are those of every second voxel along each axis.
+    # To save time, the weights are computed from every second voxel along each axis.
     sampled = np.zeros(odds.shape, bool)
     sampled[::2, ::2, ::2] = True
     sampled = open_voxels(sampled)
@@ -158,10 +158,11 @@ def pool_symmetries(
     gain = settings.weight * float(np.clip((agreement - low) / (high - low), 0.0, 1.0))
     if gain == 0.0:
         return field
-    # Elsewhere the votes cannot move the surface. Hypotheses of hardly any weight are left out.
+    # Elsewhere the votes cannot change the sign of the log odds. Leaving those voxels out, and
+    # hypotheses of little weight, saves time.
     near = open_voxels(np.abs(odds) < gain + _BEYOND_VOTES)
     counts = weights > _MIN_WEIGHT
-    voters = [one for one, is_counted in zip(hypotheses, counts, strict=True) if is_counted]
+    voters = [voter for voter, counted in zip(hypotheses, counts, strict=True) if counted]
     pooled = odds.copy()
     pooled[near] += np.float32(gain / weights[counts].sum()) * np.asarray(
         weights[counts] @ votes(near, voters), np.float32)

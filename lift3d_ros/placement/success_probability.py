@@ -17,9 +17,9 @@ The probability that a shape is good, from its vertex confidence.
 
 The probability that the F-score at 2 % of the diagonal reaches ``F_SCORE_THRESHOLD`` is a
 logistic function of the mean confidence (Platt, Probabilistic Outputs for Support Vector Machines,
-1999). It is fitted to 220 frames (``geometric``: 170) of scans of the train split and of modelled
-objects, a quarter each with exact masks, with masks of a detector, with an occluder, and with the
-errors of real frames.
+1999). It is fitted to 220 frames (``geometric``: 170 of them) of scans of the train split and of
+modelled objects, a quarter each with exact masks, with masks of a detector, with an occluder, and
+with the errors of real frames.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def hypotheses_of(scene: TableScene, count: int = 16) -> list[Hypothesis]:
 
 
 def distance(scene: TableScene, hypothesis: Hypothesis) -> float:
-    """Return the mean distance in metres of the moved surface from the surface, all motions."""
+    """Return the mean distance (metres) between the surface and itself moved by each motion."""
     mesh = scene.mesh_in_camera()
     solid = Solid(mesh)
     return float(np.mean([

@@ -41,7 +41,8 @@ from lift3d_ros.geometry import transform
 from lift3d_ros.observation.object_observation import ObjectObservation
 
 #: Tolerance of a point on measured surface, and depth in free space at which it contradicts a
-#: symmetry fully, as shares of the object's size: in the search, and in the alignment.
+#: symmetry fully, as shares of the square root of the silhouette's area: in the search, and in the
+#: alignment.
 SEARCH_TOLERANCE, SEARCH_REACH = 0.02, 0.1
 ALIGNED_TOLERANCE, ALIGNED_REACH = 0.005, 0.05
 
@@ -88,8 +89,8 @@ def weigh(
         (KINDS.index(kind), np.isfinite(thickness), *fits[id(motions)], plausibility.log_volume)
         for kind, motions, thickness in pool
     ])
-    # The volume can only increase the energy, and takes most of the time. It is computed in the
-    # order of the other terms, until no later candidate can be among the best.
+    # The term of the volume can only increase the energy, and takes most of the time. It is computed
+    # in the order of the other terms, until no later candidate can be among the best.
     lower_bound = plausibility.energy(features)
     energy = np.full(len(pool), np.inf)
     last = min(count, len(pool)) - 1
@@ -140,20 +141,20 @@ def _aligned(
     """
     Return symmetries moved to fit the measured surface, and the decrease of their misfit (n,).
 
-    Arguments are as in ``weigh`` and ``_fits``. The axes and planes are shifted horizontally and
-    turned about a vertical: moving them by G turns a motion M into G M G^-1.
-    This is a pattern search (Hooke and Jeeves, Direct search solution of numerical and statistical
-    problems, 1961) with the tolerance of ``ALIGNED_TOLERANCE``.
+    Arguments are as in ``weigh`` and ``_fits``; motions are in the optical frame. The axes and
+    planes are shifted horizontally and turned about a vertical: moving them by G turns a motion M
+    into G M G^-1. This is a pattern search (Hooke and Jeeves, Direct search solution of numerical
+    and statistical problems, 1961) with the tolerance of ``ALIGNED_TOLERANCE``.
     """
     T_up_camera = invert(T_camera_up)
     upright = transform(T_up_camera, points)
     centre, span = upright.mean(axis=0), horizontal_span(upright, size)
 
     def misfits(motions: Sequence[Array]) -> Array:
-        moved = [T_camera_up @ one @ T_up_camera for one in motions]
-        found = np.array(list(_fits(
+        moved = [T_camera_up @ motion @ T_up_camera for motion in motions]
+        shares = np.array(list(_fits(
             observation, moved, points, ALIGNED_TOLERANCE * size, ALIGNED_REACH * size)))
-        return plausibility.misfit(found[:, 0], found[:, 1])
+        return plausibility.misfit(shares[:, 0], shares[:, 1])
 
     current = [T_up_camera @ motions @ T_camera_up for motions in symmetries]
     first = misfits(current)
@@ -196,7 +197,8 @@ def _fits(
 
     The motions (k, 4, 4) of each and ``points`` (n, 3) are in the optical frame. A point within
     ``tolerance`` metres of the surface is on it; one ``reach`` metres further in free space counts
-    fully, a nearer one in proportion. All are mapped at once, which takes a third of the time.
+    fully, a nearer one in proportion. Mapping all at once takes a third of the time of
+    one after the other.
     """
     moved = np.einsum(
         'kij,nj->kni', np.concatenate(symmetries)[:, :3],
