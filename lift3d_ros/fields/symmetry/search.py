@@ -89,8 +89,8 @@ def weigh(
         (KINDS.index(kind), np.isfinite(thickness), *fits[id(motions)], plausibility.log_volume)
         for kind, motions, thickness in pool
     ])
-    # The term of the volume can only increase the energy, and takes most of the time. It is computed
-    # in the order of the other terms, until no later candidate can be among the best.
+    # The term of the volume can only increase the energy, and takes most of the time. So it is
+    # computed in the order of the other terms, until no later candidate can be among the best.
     lower_bound = plausibility.energy(features)
     energy = np.full(len(pool), np.inf)
     last = min(count, len(pool)) - 1
