@@ -135,21 +135,21 @@ def test_the_bag_of_results_has_the_times_of_the_recording(lifted, table_bag):
             assert len(each.vertex_colors) == len(each.vertex_confidence) == len(vertices)
 
 
-def test_images_before_give_source_views_of_the_same_label(tmp_path, table_bag, lifted):
+def test_images_before_give_source_views_of_the_same_label(tmp_path, table_bag):
     done = lift(
         table_bag, tmp_path, '--label-image', '--target-frame', 'world', '--at', '+10',
         '--accumulate', '4')
     assert done.returncode == 0, done.stderr
     truth = objects_on_table()
-    errors, single = [], []
+    errors = []
     for name, report in reports(tmp_path).items():
         assert report['views'] == 1 + 4
         number = int(report['id'].removeprefix('label_'))
-        for folder, into in ((tmp_path, errors), (lifted, single)):
-            mesh = trimesh.load(folder / f'{name}.ply', process=False)
-            into.append(chamfer(mesh.vertices, truth[number - 1]))
+        mesh = trimesh.load(tmp_path / f'{name}.ply', process=False)
+        errors.append(chamfer(mesh.vertices, truth[number - 1]))
     assert len(errors) == len(OBJECTS)
-    assert np.mean(errors) < np.mean(single)
+    # The source views of another object would distort the mesh.
+    assert np.mean(errors) < 0.005
 
 
 def test_boxes_of_a_detector_name_the_objects(tmp_path, table_bag):

@@ -156,8 +156,9 @@ def test_a_deadline_ends_the_optimisation_in_time_with_a_note(method, scene):
 
 
 def test_a_diverging_run_ends_with_its_last_good_state_and_a_note(method, scene, monkeypatch):
+    # The first step is not finite: a lower rate may end in a finite field without a surface.
     monkeypatch.setattr(
-        zero123_presets, 'SMALL', replace(zero123_presets.SMALL, rate=1e30))
+        zero123_presets, 'SMALL', replace(zero123_presets.SMALL, rate=1e38))
     shape = lift(method, scene)
     assert shape.mesh.is_watertight()
     assert np.isfinite(shape.mesh.vertices).all()
