@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from pathlib import Path
 
 from bag_helpers import contents
 from bag_helpers import FRAME
@@ -135,21 +136,36 @@ def test_the_bag_of_results_has_the_times_of_the_recording(lifted, table_bag):
             assert len(each.vertex_colors) == len(each.vertex_confidence) == len(vertices)
 
 
-def test_images_before_give_source_views_of_the_same_label(tmp_path, table_bag):
+def mesh_errors(folder: Path) -> list[float]:
+    """Return the chamfer distances of the lifted objects of the table, metres."""
+    truth = objects_on_table()
+    return [
+        chamfer(trimesh.load(folder / f'{name}.ply', process=False).vertices,
+                truth[int(report['id'].removeprefix('label_')) - 1])
+        for name, report in reports(folder).items()]
+
+
+@pytest.fixture(scope='module')
+def accumulated(tmp_path_factory, table_bag) -> Path:
+    """Return the folder of objects that are lifted with source views."""
+    folder = tmp_path_factory.mktemp('accumulated')
     done = lift(
-        table_bag, tmp_path, '--label-image', '--target-frame', 'world', '--at', '+10',
+        table_bag, folder, '--label-image', '--target-frame', 'world', '--at', '+10',
         '--accumulate', '4')
     assert done.returncode == 0, done.stderr
-    truth = objects_on_table()
-    errors = []
-    for name, report in reports(tmp_path).items():
-        assert report['views'] == 1 + 4
-        number = int(report['id'].removeprefix('label_'))
-        mesh = trimesh.load(tmp_path / f'{name}.ply', process=False)
-        errors.append(chamfer(mesh.vertices, truth[number - 1]))
+    return folder
+
+
+def test_images_before_give_source_views_of_the_same_label(accumulated):
+    assert all(report['views'] == 1 + 4 for report in reports(accumulated).values())
+    errors = mesh_errors(accumulated)
     assert len(errors) == len(OBJECTS)
-    # The source views of another object would distort the mesh.
     assert np.mean(errors) < 0.005
+
+
+@pytest.mark.xfail(strict=True, reason='an aligned symmetry of geometric drifts for one object')
+def test_source_views_lower_the_error(accumulated, lifted):
+    assert np.mean(mesh_errors(accumulated)) < np.mean(mesh_errors(lifted))
 
 
 def test_boxes_of_a_detector_name_the_objects(tmp_path, table_bag):

@@ -249,6 +249,8 @@ class TestViews:
         assert_closed(wrong)
         assert guessed(wrong) < 0.7 * guessed(right)
         # What the camera measured, no view takes away.
+        assert wrong.confidence[wrong.observed].min() == pytest.approx(
+            right.confidence[right.observed].min(), abs=0.01)
         assert wrong.confidence[wrong.observed].min() > 0.8
 
     def test_views_of_another_object_lower_the_confidence(self, method, lifted):

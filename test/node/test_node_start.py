@@ -363,6 +363,8 @@ def response_read_late(graph: ros.Graph, name: str) -> str:
         client.stdin.flush()
         # The request is with the middleware of the node, which is stopped.
         assert client.stdout.readline().strip() == 'asked'
+        # A process that is stopped while it writes to shared memory stops its readers, too.
+        time.sleep(0.3)
         client.send_signal(signal.SIGSTOP)
         node.process.send_signal(signal.SIGTERM)
         node.process.send_signal(signal.SIGCONT)
@@ -378,8 +380,7 @@ def response_read_late(graph: ros.Graph, name: str) -> str:
 
 def test_a_client_that_reads_late_gets_the_response_of_a_node_that_ends(graph):
     pytest.importorskip('rclpy.service_introspection')
-    # A node stays for a second after its response. On a busy machine the client may wake up later.
-    assert any(response_read_late(graph, f'late_reader_{k}') != 'lost' for k in range(3))
+    assert response_read_late(graph, 'late_reader') != 'lost'
 
 
 def test_requests_that_no_executor_takes_are_answered_at_the_end(graph):
